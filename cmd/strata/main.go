@@ -1,0 +1,4 @@
+// Command strata builds container images and shows their layers.
+package main
+
+func main() {}
