@@ -1,0 +1,131 @@
+package runner
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	devices "github.com/opencontainers/cgroups/devices/config"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"golang.org/x/sys/unix"
+)
+
+// defaultPath is the PATH of a container whose image has none (moby, pkg/system: DefaultPathEnv).
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+const noAccess = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
+
+// capabilities are those that Docker gives by default (moby, oci/caps: DefaultCapabilities).
+func capabilities() []string {
+	return []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
+		"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
+		"CAP_AUDIT_WRITE",
+	}
+}
+
+// maskedPaths show as empty, readonlyPaths cannot be written (moby, oci: defaultLinuxMaskedPaths).
+func maskedPaths() []string {
+	return []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+}
+
+func readonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
+
+// convert puts s into libcontainer's terms.
+func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Process, error) {
+	user, err := lookupUser(s.Rootfs, s.User)
+	if err != nil {
+		return nil, nil, err
+	}
+	filter, err := seccompProfile()
+	if err != nil {
+		return nil, nil, err
+	}
+	// Docker's containers of any user have the capabilities within reach of a set-user-ID program only.
+	granted := &configs.Capabilities{Bounding: capabilities(), Permitted: capabilities(), Effective: capabilities()}
+	if user.Uid != 0 {
+		granted.Permitted, granted.Effective = nil, nil
+	}
+	config := &configs.Config{
+		Rootfs:            filepath.Clean(s.Rootfs),
+		Readonlyfs:        s.ReadOnly,
+		ParentDeathSignal: int(unix.SIGKILL),
+		Hostname:          s.Hostname,
+		Namespaces:        namespaces(s.Network),
+		Mounts:            append(standardMounts(), points.mounts...),
+		Devices:           defaultDevices(),
+		Capabilities:      granted,
+		MaskPaths:         maskedPaths(),
+		ReadonlyPaths:     readonlyPaths(),
+		Seccomp:           filter,
+		Cgroups:           &cgroups.Cgroup{Name: "strata", Rootless: true, Resources: &cgroups.Resources{}},
+		RootlessCgroups:   true,
+	}
+	if s.Network == NetworkNone {
+		config.Networks = []*configs.Network{{Type: "loopback"}}
+	}
+	process := &libcontainer.Process{
+		Init:             true,
+		Args:             s.Args,
+		Env:              withPath(s.Env),
+		Cwd:              s.Dir,
+		UID:              user.Uid,
+		GID:              user.Gid,
+		AdditionalGroups: append([]int{user.Gid}, user.Sgids...),
+	}
+	return config, process, nil
+}
+
+// withPath adds the default PATH. HOME is added by libcontainer, from the container's /etc/passwd.
+func withPath(env []string) []string {
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
+		return env
+	}
+	return append([]string{defaultPath}, env...)
+}
+
+func namespaces(network Network) configs.Namespaces {
+	all := configs.Namespaces{{Type: configs.NEWNS}, {Type: configs.NEWPID}, {Type: configs.NEWIPC}, {Type: configs.NEWUTS}}
+	if configs.IsNamespaceSupported(configs.NEWCGROUP) {
+		all = append(all, configs.Namespace{Type: configs.NEWCGROUP})
+	}
+	if network == NetworkNone {
+		all = append(all, configs.Namespace{Type: configs.NEWNET})
+	}
+	return all
+}
+
+// standardMounts are those of every Docker container (moby, oci: DefaultSpec).
+func standardMounts() []*configs.Mount {
+	return []*configs.Mount{
+		{Source: "proc", Destination: "/proc", Device: "proc", Flags: noAccess},
+		{Source: "tmpfs", Destination: "/dev", Device: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_STRICTATIME,
+			Data: "mode=755,size=65536k"},
+		{Source: "devpts", Destination: "/dev/pts", Device: "devpts", Flags: unix.MS_NOSUID | unix.MS_NOEXEC,
+			Data: "newinstance,ptmxmode=0666,mode=0620,gid=5"},
+		{Source: "sysfs", Destination: "/sys", Device: "sysfs", Flags: noAccess | unix.MS_RDONLY},
+		{Source: "cgroup", Destination: "/sys/fs/cgroup", Device: "cgroup", Flags: noAccess | unix.MS_RDONLY},
+		{Source: "mqueue", Destination: "/dev/mqueue", Device: "mqueue", Flags: noAccess},
+		{Source: "shm", Destination: "/dev/shm", Device: "tmpfs", Flags: noAccess, Data: "mode=1777,size=65536k"},
+	}
+}
+
+// defaultDevices are /dev/null and its kin.
+func defaultDevices() []*devices.Device {
+	var all []*devices.Device
+	for _, d := range specconv.AllowedDevices {
+		if d.Path != "" {
+			all = append(all, d)
+		}
+	}
+	return all
+}

@@ -1,0 +1,23 @@
+package runner
+
+import (
+	"errors"
+	"strings"
+)
+
+// startError tells apart why a container did not start. libcontainer hands the errors of its init over as
+// text, so the text is all there is to go by; docker run does the same (docker/cli, toStatusError).
+func startError(err error) (int, error) {
+	text := err.Error()
+	// What matters begins at the program's name: `exec: "foo": executable file not found in $PATH`.
+	if i := strings.LastIndex(text, `exec: "`); i >= 0 {
+		err = errors.New(text[i:])
+		switch {
+		case strings.Contains(text[i:], "executable file not found"), strings.Contains(text[i:], "no such file or directory"):
+			return ExitNotFound, err
+		default:
+			return ExitNotExecutable, err
+		}
+	}
+	return ExitSandbox, err
+}

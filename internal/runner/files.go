@@ -1,0 +1,31 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// generateFiles writes the files that a container gets in place of the image's, and returns how to mount them.
+func generateFiles(s Spec) ([]Bind, error) {
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the host's resolv.conf: %w", err)
+	}
+	contents := []struct{ name, text string }{
+		{"resolv.conf", string(resolv)},
+		{"hosts", "127.0.0.1\tlocalhost " + s.Hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"},
+		{"hostname", s.Hostname + "\n"},
+	}
+	var binds []Bind
+	for _, c := range contents {
+		path := filepath.Join(s.StateDir, c.name)
+		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+			return nil, fmt.Errorf("write the container's %s: %w", c.name, err)
+		}
+		binds = append(binds, Bind{Source: path, Target: "/etc/" + c.name, ReadOnly: true})
+	}
+	return binds, nil
+}

@@ -1,0 +1,26 @@
+package runner
+
+import (
+	"os"
+	"runtime"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters the name spaces before Go starts
+	"golang.org/x/sys/unix"
+)
+
+// Init must be the first call in main: when this process is a container's init it takes over, becomes the
+// container's program and never returns. In every other process it does nothing.
+func Init() {
+	if len(os.Args) < 2 || os.Args[1] != "init" || os.Getenv("_LIBCONTAINER_INITPIPE") == "" {
+		return
+	}
+	// libcontainer asks for the parent death signal on the first process of the three that it takes to enter
+	// the name spaces, and fork(2) clears it. It is this one that has to die with the builder. A parent that
+	// died before this line closed the pipe on which libcontainer.Init waits.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		os.Exit(ExitSandbox)
+	}
+	libcontainer.Init()
+}

@@ -1,0 +1,212 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+)
+
+// mountPoints are the files and directories on which something gets mounted in a container.
+//
+// An image need not have them, and what the sandbox makes for itself must not get into a layer. So they are made
+// here, before libcontainer would, and those that are still empty afterwards are removed again. A mount point
+// that exists is only looked up: an overlay copies nothing up for it.
+type mountPoints struct {
+	mounts []*configs.Mount // the binds, with their sources
+
+	root    *os.Root
+	made    []string            // relative to root, parents first
+	touched map[string]dirTimes // directories that existed and have new entries
+}
+
+// dirTimes are the times of a directory before and after a mount point was made in it.
+type dirTimes struct{ atime, before, after time.Time }
+
+// makeMountPoints makes what s needs and the root file system lacks. The caller has to call remove.
+func makeMountPoints(s Spec) (_ *mountPoints, err error) {
+	root, err := os.OpenRoot(s.Rootfs)
+	if err != nil {
+		return nil, fmt.Errorf("open the root file system: %w", err)
+	}
+	p := &mountPoints{root: root, touched: map[string]dirTimes{}}
+	defer func() {
+		if err != nil {
+			_ = p.remove()
+		}
+	}()
+	for _, dir := range []string{"/proc", "/dev", "/sys"} {
+		if err := p.make(dir, true); err != nil {
+			return nil, err
+		}
+	}
+	files, err := generateFiles(s)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range append(files, s.Binds...) {
+		if err := p.bind(s.Rootfs, b); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// bind adds one bind mount, and its mount point.
+func (p *mountPoints) bind(rootfs string, b Bind) error {
+	info, err := os.Stat(b.Source)
+	if err != nil {
+		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
+	}
+	source, err := filepath.Abs(b.Source)
+	if err != nil {
+		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
+	}
+	// The image decides what is a symlink here, and it may point anywhere, even to what is not there yet.
+	target, err := securejoin.SecureJoin(rootfs, b.Target)
+	if err != nil {
+		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
+	}
+	target = filepath.Join("/", strings.TrimPrefix(target, filepath.Clean(rootfs)))
+	if target == "/" {
+		return fmt.Errorf("bind mount on %s: this is the root file system: choose a directory in it", b.Target)
+	}
+	if !under(target, "/dev") && !under(target, "/proc") && !under(target, "/sys") {
+		if err := p.make(target, info.IsDir()); err != nil {
+			return err
+		}
+	}
+	flags := unix.MS_BIND | unix.MS_REC
+	if b.ReadOnly {
+		flags |= unix.MS_RDONLY
+	}
+	p.mounts = append(p.mounts, &configs.Mount{
+		Source: source, Destination: target, Device: "bind", Flags: flags,
+		PropagationFlags: []int{unix.MS_PRIVATE | unix.MS_REC},
+	})
+	return nil
+}
+
+// under says whether path is dir or in it.
+func under(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, dir+"/")
+}
+
+// make makes path, which has no symlinks in it, and its parents where they are missing.
+func (p *mountPoints) make(path string, dir bool) error {
+	name := strings.TrimPrefix(path, "/")
+	if _, err := p.root.Lstat(name); err == nil {
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("mount point %s: %w", path, err)
+	}
+	parent := filepath.Dir(name)
+	if parent != "." {
+		if err := p.make("/"+parent, true); err != nil {
+			return err
+		}
+	}
+	times, err := p.times(parent)
+	if err != nil {
+		return fmt.Errorf("mount point %s: %w", path, err)
+	}
+	if dir {
+		err = p.root.Mkdir(name, 0o755)
+	} else {
+		err = p.createFile(name)
+	}
+	if err != nil {
+		return fmt.Errorf("make mount point %s: %w", path, err)
+	}
+	p.made = append(p.made, name)
+	return p.touch(parent, times)
+}
+
+func (p *mountPoints) createFile(name string) error {
+	f, err := p.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// touch remembers the times of dir, which just got an entry and had them before.
+func (p *mountPoints) touch(dir string, before dirTimes) error {
+	if slices.Contains(p.made, dir) {
+		return nil
+	}
+	after, err := p.times(dir)
+	if err != nil {
+		return err
+	}
+	if first, ok := p.touched[dir]; ok {
+		before = first
+	}
+	p.touched[dir] = dirTimes{before.atime, before.before, after.before}
+	return nil
+}
+
+func (p *mountPoints) times(dir string) (dirTimes, error) {
+	info, err := p.root.Lstat(dir)
+	if err != nil {
+		return dirTimes{}, err
+	}
+	atim := info.Sys().(*syscall.Stat_t).Atim
+	return dirTimes{atime: time.Unix(atim.Unix()), before: info.ModTime()}, nil
+}
+
+// remove takes back what make made and nobody used, and gives the directories that only we changed their
+// old times. Others keep the time of their own last change.
+func (p *mountPoints) remove() error {
+	defer p.root.Close()
+	now := map[string]dirTimes{}
+	for dir := range p.touched {
+		if times, err := p.times(dir); err == nil {
+			now[dir] = times
+		}
+	}
+	for _, name := range slices.Backward(p.made) {
+		if err := p.removeStub(name); err != nil {
+			return fmt.Errorf("remove mount point /%s: %w", name, err)
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(now)) {
+		then, mtime := p.touched[dir], now[dir].before
+		if mtime.Equal(then.after) {
+			mtime = then.before
+		}
+		if err := p.root.Chtimes(dir, then.atime, mtime); err != nil {
+			return fmt.Errorf("restore the times of /%s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// removeStub removes an empty file or directory; one that somebody put something into stays.
+func (p *mountPoints) removeStub(name string) error {
+	info, err := p.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() && (!info.Mode().IsRegular() || info.Size() != 0) {
+		return nil
+	}
+	err = p.root.Remove(name)
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}

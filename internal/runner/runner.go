@@ -1,0 +1,194 @@
+// Package runner runs one process in a sandbox: a container of libcontainer, the library that runc is made of.
+//
+// The program starts itself again as the container's init, so main has to call [Init] before anything else.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// Network says which network a container sees.
+type Network string
+
+// The networks; the empty string means NetworkHost.
+const (
+	NetworkHost Network = "host" // the one of the machine
+	NetworkNone Network = "none" // nothing but a loopback interface
+)
+
+// Bind shows a file or directory of the host in the container, as docker run -v does.
+type Bind struct {
+	Source   string // on the host; has to exist
+	Target   string // absolute path in the container; made for as long as the container runs where it is missing
+	ReadOnly bool
+}
+
+// Spec is all there is to know about one run.
+type Spec struct {
+	Rootfs   string   // the mounted root file system
+	Args     []string // the program and its arguments; the program is looked up in the container's PATH
+	Env      []string // KEY=VALUE, the last of equal keys counts; PATH and HOME are added when absent, as Docker does
+	Dir      string   // working directory, "/" when empty; made, owned by root, when missing
+	User     string   // "", "uid", "uid:gid", "name", "name:group"; looked up in the root file system
+	Hostname string   // "strata" when empty
+	Network  Network
+	ReadOnly bool // root file system read-only
+	Binds    []Bind
+	StateDir string // an existing private directory, used by this run alone
+
+	// Terminal gives the container a pty in place of the three streams and connects it with Stdin and
+	// Stdout. A terminal on our side is in raw mode meanwhile and its size is followed.
+	Terminal bool
+	Stdin    io.Reader // nil: /dev/null
+	Stdout   io.Writer // nil: /dev/null
+	Stderr   io.Writer // nil: /dev/null
+
+	// Signals, when not nil, are passed on to the container's first process (which, as process 1 of its
+	// name space, ignores those that it has no handler for).
+	Signals <-chan os.Signal
+}
+
+// Exit codes of a run that did not get as far as the program, as docker run has them.
+const (
+	ExitSandbox       = 125 // the sandbox could not be set up
+	ExitNotExecutable = 126 // the program is there and cannot be executed
+	ExitNotFound      = 127 // there is no such program
+)
+
+// Run runs s.Args and waits for its end. It returns the exit code, 128+n for a process that signal n ended,
+// and an error only where the program was not run to its end: one of the exit codes above says which, or
+// ctx ended. Then all processes of the container are killed at once. In every case nothing stays behind:
+// no process, no mount, no cgroup, no state, no mount point in s.Rootfs that was not there before.
+func Run(ctx context.Context, s Spec) (exitCode int, err error) {
+	if err := ctx.Err(); err != nil {
+		return ExitSandbox, context.Cause(ctx)
+	}
+	if err := s.check(); err != nil {
+		return ExitSandbox, err
+	}
+
+	// The kernel sends the parent death signal when the thread that started the process ends, not the
+	// process (prctl(2), PR_SET_PDEATHSIG), so this thread has to live as long as the container.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	points, err := makeMountPoints(s)
+	if err != nil {
+		return ExitSandbox, err
+	}
+	defer func() {
+		if cerr := points.remove(); cerr != nil && err == nil {
+			exitCode, err = ExitSandbox, cerr
+		}
+	}()
+
+	config, process, err := convert(s, points)
+	if err != nil {
+		return ExitSandbox, err
+	}
+	container, err := create(s.StateDir, config)
+	if err != nil {
+		return ExitSandbox, fmt.Errorf("create container: %w", err)
+	}
+	defer func() {
+		if derr := container.Destroy(); derr != nil && err == nil {
+			exitCode, err = ExitSandbox, fmt.Errorf("remove container: %w", derr)
+		}
+	}()
+	return run(ctx, s, container, process)
+}
+
+// run starts process in container, with its streams connected, and waits for it.
+func run(ctx context.Context, s Spec, container *libcontainer.Container, process *libcontainer.Process) (int, error) {
+	streams, err := connect(s, process)
+	if err != nil {
+		return ExitSandbox, err
+	}
+	defer streams.close()
+
+	if err := container.Run(process); err != nil {
+		return startError(err)
+	}
+	if err := streams.started(); err != nil {
+		_ = container.Signal(unix.SIGKILL)
+		_, _ = process.Wait()
+		return ExitSandbox, err
+	}
+
+	stop := context.AfterFunc(ctx, func() { _ = container.Signal(unix.SIGKILL) })
+	defer stop()
+	ended := make(chan struct{})
+	defer close(ended)
+	go forward(s.Signals, container, ended)
+
+	state, err := process.Wait()
+	streams.finish()
+	if ctx.Err() != nil {
+		return exitStatus(state), context.Cause(ctx)
+	}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		return ExitSandbox, fmt.Errorf("wait for the container: %w", err)
+	}
+	return exitStatus(state), nil
+}
+
+// forward passes signals on until the container has ended.
+func forward(signals <-chan os.Signal, container *libcontainer.Container, ended <-chan struct{}) {
+	for {
+		select {
+		case sig, ok := <-signals:
+			if !ok {
+				return
+			}
+			_ = container.Signal(sig) // it may have ended just now
+		case <-ended:
+			return
+		}
+	}
+}
+
+// exitStatus is the shell's way to put how a process ended into one number.
+func exitStatus(state *os.ProcessState) int {
+	if state == nil {
+		return ExitSandbox
+	}
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return state.ExitCode()
+}
+
+func (s *Spec) check() error {
+	switch {
+	case len(s.Args) == 0:
+		return errors.New("no command given: the image has none either, so name one")
+	case os.Geteuid() != 0:
+		return errors.New("containers need root: run this with sudo")
+	case s.Network != "" && s.Network != NetworkHost && s.Network != NetworkNone:
+		return fmt.Errorf("unknown network %q: use host or none", s.Network)
+	}
+	for _, b := range s.Binds {
+		if !filepath.IsAbs(b.Target) {
+			return fmt.Errorf("bind mount on %q: the path in the container has to be absolute", b.Target)
+		}
+	}
+	if s.Network == "" {
+		s.Network = NetworkHost
+	}
+	if s.Hostname == "" {
+		s.Hostname = "strata"
+	}
+	s.Dir = filepath.Join("/", s.Dir)
+	return nil
+}
