@@ -1,0 +1,44 @@
+# What strata is built, shown and checked with. `make demo` and `make test` install what they lack.
+
+GO      = $$(test/require go)
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS = -s -w -X main.version=$(VERSION)
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: build static demo test equal bench lint clean
+
+build: ## bin/strata
+	test/require build
+	$(GO) build -tags seccomp -trimpath -ldflags "$(LDFLAGS)" -o bin/strata ./cmd/strata
+
+static: ## bin/strata as one file that runs on any Linux
+	test/require build
+	$(GO) build -tags "seccomp netgo osusergo" -trimpath \
+		-ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/strata ./cmd/strata
+
+demo: build ## the lesson, from the first build to entering a layer
+	test/require demo
+	examples/demo
+
+test: ## unit tests, transcripts, and the comparison with Docker
+	test/require build demo test
+	$(GO) test -tags seccomp -timeout 20m ./...
+
+equal: ## only the comparison with Docker: file systems and configs
+	test/require build test
+	$(GO) test -tags seccomp -timeout 20m -count=1 -v ./test/equal
+
+bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look
+	test/require build demo test
+	$(GO) run -tags seccomp ./bench -runs $(or $(RUNS),5)
+
+lint: ## go vet, gofmt, staticcheck, shellcheck
+	test/require build lint
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet -tags seccomp ./...
+	$(GO) run $(STATICCHECK) -tags seccomp ./...
+	shellcheck $$(git grep -l -E '^#!/bin/(ba)?sh' -- examples test bench .ci)
+
+clean:
+	rm -rf bin

@@ -1,0 +1,5 @@
+GREETINGS = {
+    "en": "Hello",
+    "pl": "Cześć",
+    "de": "Hallo",
+}
