@@ -1,0 +1,96 @@
+package progress
+
+import (
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+)
+
+// transfer is one row of sub-progress: an item's bytes on their way, or what is done to it afterwards.
+type transfer struct {
+	item    string
+	label   string
+	current int64
+	total   int64
+	started time.Time
+	ended   time.Time // zero while it is under way
+}
+
+// transfers are those of one step, in the order in which they began.
+type transfers []*transfer
+
+// update applies one report and returns the rows that it changed. A new status of the same item ends the row
+// of the old one, as BuildKit shows a layer's download and its extraction.
+func (ts *transfers) update(now time.Time, item string, current, total int64, status string) []*transfer {
+	item, status = oneLine(item), strings.ToLower(oneLine(status))
+	done := status == "done" || status == "complete"
+	label := item
+	if status != "" && status != "downloading" && !done {
+		label = status + " " + item
+	}
+	var changed []*transfer
+	for _, t := range *ts {
+		if t.item != item || !t.ended.IsZero() {
+			continue
+		}
+		if t.label == label || done {
+			t.set(current, total)
+		}
+		if t.label != label || done {
+			t.end(now)
+		}
+		changed = append(changed, t)
+	}
+	if done && len(changed) > 0 || len(changed) > 0 && changed[len(changed)-1].label == label {
+		return changed
+	}
+	t := &transfer{item: item, label: label, started: now}
+	t.set(current, total)
+	if done {
+		t.end(now)
+	}
+	*ts = append(*ts, t)
+	return append(changed, t)
+}
+
+// set takes new numbers; zeros say nothing and leave the old ones.
+func (t *transfer) set(current, total int64) {
+	if current > 0 {
+		t.current = current
+	}
+	if total > 0 {
+		t.total = total
+	}
+}
+
+// end ends the row, whole where the size is known.
+func (t *transfer) end(now time.Time) { t.current, t.ended = max(t.current, t.total), now }
+
+// size is "3.10MB / 10.00MB", "3.10MB" where the total is unknown, "" where both are.
+func (t *transfer) size() string {
+	switch {
+	case t.total > 0:
+		return bytesText(t.current) + " / " + bytesText(t.total)
+	case t.current > 0:
+		return bytesText(t.current)
+	}
+	return ""
+}
+
+func (t *transfer) elapsed(now time.Time) time.Duration {
+	if !t.ended.IsZero() {
+		now = t.ended
+	}
+	return now.Sub(t.started)
+}
+
+// bytesText formats a size as BuildKit does: decimal units, two digits, none for bytes.
+func bytesText(n int64) string {
+	if n < 1000 {
+		return units.CustomSize("%.0f%s", float64(n), 1000, sizeUnits())
+	}
+	return units.CustomSize("%.2f%s", float64(n), 1000, sizeUnits())
+}
+
+func sizeUnits() []string { return []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"} }

@@ -1,0 +1,233 @@
+package progress
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+)
+
+// logRows is how many lines of output a running step shows.
+const logRows = 6
+
+// Ranks of rows: what to keep when the terminal is too low.
+const (
+	rankRunning = iota
+	rankTransfer
+	rankLog
+	rankFinished
+	rankDetail
+)
+
+// tty draws BuildKit's terminal display. Events only change the model; a goroutine draws it, so a slow terminal
+// sees fewer frames and the build does not notice.
+type tty struct {
+	mu      sync.Mutex
+	screen  screen
+	now     func() time.Time
+	began   time.Time
+	steps   map[int]*ttyStep
+	order   []*ttyStep
+	closed  bool
+	stop    chan struct{}
+	stopped chan struct{}
+}
+
+type ttyStep struct {
+	step
+	note      string
+	transfers transfers
+}
+
+func newTTY(out io.Writer, size sizeFunc, color bool, now func() time.Time) *tty {
+	t := &tty{
+		screen: screen{out: out, size: size, color: color}, now: now, began: now(),
+		steps: map[int]*ttyStep{}, stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	go t.animate()
+	return t
+}
+
+// animate draws a frame when something changed, and often enough for the running times to move.
+func (t *tty) animate() {
+	defer close(t.stopped)
+	tick := time.NewTicker(frameTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			t.frame(false)
+		case <-t.stop:
+			return
+		}
+	}
+}
+
+// frame draws the state of this moment; the last frame has everything, however high it is.
+func (t *tty) frame(last bool) {
+	t.mu.Lock()
+	width, height := t.screen.size()
+	if len(t.order) == 0 {
+		t.mu.Unlock()
+		return
+	}
+	rows := t.rows(width, height, last)
+	t.mu.Unlock()
+	t.screen.draw(rows)
+}
+
+func (t *tty) Start(id int, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	s := t.steps[id]
+	if s == nil {
+		s = &ttyStep{step: step{index: len(t.order) + 1}}
+		t.steps[id] = s
+		t.order = append(t.order, s)
+	}
+	s.begin(name, t.now())
+}
+
+func (t *tty) Log(id int, stream int, data []byte) {
+	t.with(id, func(s *ttyStep) { s.tail.write(t.now().Sub(s.started), data) })
+}
+
+func (t *tty) Note(id int, text string) {
+	t.with(id, func(s *ttyStep) { s.note = oneLine(text) })
+}
+
+func (t *tty) Transfer(id int, item string, current, total int64, status string) {
+	t.with(id, func(s *ttyStep) { s.transfers.update(t.now(), item, current, total, status) })
+}
+
+func (t *tty) Finish(id int, status Status, err error) {
+	t.with(id, func(s *ttyStep) { t.finish(s, status, err) })
+}
+
+func (t *tty) Close(err error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return
+	}
+	t.closed = true
+	for _, s := range t.order {
+		if s.status == Started {
+			t.finish(s, closeAs(err), nil)
+		}
+	}
+	t.mu.Unlock()
+	close(t.stop)
+	<-t.stopped
+	t.frame(true)
+	for _, s := range t.order {
+		if s.status == Failed {
+			writeTail(t.screen.out, &s.step, tailLines)
+		}
+	}
+}
+
+func (t *tty) with(id int, do func(*ttyStep)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.steps[id]; s != nil && !t.closed {
+		do(s)
+	}
+}
+
+func (t *tty) finish(s *ttyStep, status Status, err error) {
+	now := t.now()
+	s.end(status, now)
+	for _, tr := range s.transfers {
+		if tr.ended.IsZero() {
+			tr.ended = now // where it stopped: the step may have failed
+		}
+	}
+	if s.status != Failed {
+		s.tail = tail{}
+	}
+}
+
+// rows lays out a frame of at most height-1 lines, so that the cursor stays below it.
+func (t *tty) rows(width, height int, last bool) []row {
+	now := t.now()
+	completed, logging := 0, 0
+	for _, s := range t.order {
+		if s.status != Started {
+			completed++
+		} else if len(s.tail.last(1)) > 0 {
+			logging++
+		}
+	}
+	header := fmt.Sprintf("[+] Building %.1fs (%d/%d)", now.Sub(t.began).Seconds(), completed, len(t.order))
+	if last {
+		header += " FINISHED"
+	}
+	limit := max(height-2, 0)
+	logs := min(logRows, max(1, limit/2/max(1, logging)))
+	var rows []row
+	for _, s := range t.order {
+		rows = s.rows(rows, width, logs, now)
+	}
+	if !last {
+		rows = choose(rows, limit)
+	}
+	return append([]row{{text: header}}, rows...)
+}
+
+// rows appends what a step shows: its name, its transfers and, while it runs, the last lines of its output.
+func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
+	rows = append(rows, s.row(width, now))
+	for _, t := range s.transfers {
+		r := row{text: " => => " + t.label, right: duration(t.elapsed(now)), rank: rankTransfer}
+		if !t.ended.IsZero() {
+			r.color, r.rank = blue, rankDetail
+		}
+		if size := t.size(); size != "" {
+			room := width - ansi.StringWidth(size) - ansi.StringWidth(r.right) - 2
+			r.text = ansi.Truncate(r.text, max(room, 12), "") + " " + size
+		}
+		rows = append(rows, r)
+	}
+	if s.status != Started {
+		return rows
+	}
+	for _, l := range s.tail.last(logs) {
+		if strings.TrimSpace(l.text) != "" {
+			rows = append(rows, row{text: " => => # " + l.text, color: faint, rank: rankLog})
+		}
+	}
+	return rows
+}
+
+func (s *ttyStep) row(width int, now time.Time) row {
+	r := row{text: " => " + s.name, right: duration(s.elapsed(now)), color: blue, rank: rankFinished}
+	switch s.status {
+	case Started:
+		r.color, r.rank = plainColor, rankRunning
+	case Cached:
+		r.text = " => CACHED " + s.name
+	case Failed:
+		r.text, r.color, r.rank = " => ERROR "+s.name, red, rankRunning
+	case Canceled:
+		r.text, r.color = " => CANCELED "+s.name, yellow
+	}
+	if s.note != "" && ansi.StringWidth(r.text)+ansi.StringWidth(s.note)+4+len(r.right) < width {
+		r.text += "  (" + s.note + ")"
+	}
+	return r
+}
+
+// duration is a row's time; what is too short to matter is 0.0s.
+func duration(d time.Duration) string {
+	if d < 50*time.Millisecond {
+		d = 0
+	}
+	return fmt.Sprintf("%.1fs", d.Seconds())
+}
