@@ -1,0 +1,88 @@
+package test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// faults are the ways in which a registry with one image, "app:1", can go wrong.
+var faults = map[string]func(http.Handler) http.Handler{
+	"unauthorized": answer(http.StatusUnauthorized),
+	"broken":       answer(http.StatusInternalServerError),
+	"cut":          onBlobs(cut),
+	"altered":      onBlobs(altered),
+}
+
+// badRegistry FAULT starts a registry that has the image app:1 and the fault, and sets BAD to its address.
+func badRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || faults[args[0]] == nil {
+		ts.Fatalf("usage: badregistry unauthorized|broken|cut|altered")
+	}
+	good := ggcr.New()
+	var faulty http.Handler
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if faulty != nil {
+			faulty.ServeHTTP(w, r)
+			return
+		}
+		good.ServeHTTP(w, r)
+	}))
+	ts.Defer(server.Close)
+	address := strings.TrimPrefix(server.URL, "http://")
+	tag, err := name.NewTag(address+"/app:1", name.Insecure)
+	ts.Check(err)
+	image, err := random.Image(64<<10, 2)
+	ts.Check(err)
+	ts.Check(remote.Write(tag, image))
+	faulty = faults[args[0]](good)
+	ts.Setenv("BAD", address)
+}
+
+func answer(status int) func(http.Handler) http.Handler {
+	return func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			}
+			http.Error(w, `{"errors":[]}`, status)
+		})
+	}
+}
+
+// onBlobs changes the answer to every GET of a blob.
+func onBlobs(change func(http.ResponseWriter, []byte)) func(http.Handler) http.Handler {
+	return func(good http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/sha256:") {
+				good.ServeHTTP(w, r)
+				return
+			}
+			recorder := httptest.NewRecorder()
+			good.ServeHTTP(recorder, r)
+			change(w, recorder.Body.Bytes())
+		})
+	}
+}
+
+// cut promises the whole blob and closes the connection in the middle, each time: a client that resumes
+// gets half of the rest.
+func cut(w http.ResponseWriter, blob []byte) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(blob)))
+	w.Write(blob[:len(blob)/2])
+	panic(http.ErrAbortHandler)
+}
+
+// altered changes one byte of the blob.
+func altered(w http.ResponseWriter, blob []byte) {
+	blob = append([]byte(nil), blob...)
+	blob[len(blob)/2] ^= 1
+	w.Write(blob)
+}

@@ -1,0 +1,146 @@
+// Package test runs the transcripts in script/: what people type, and what they see.
+package test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/strata-build/strata/test/testbed"
+)
+
+// bed is what all scripts share. Each part is made when the first script asks for it.
+type bed struct {
+	dir    string
+	binary string
+	docker func() (*testbed.Docker, error)
+	stores map[string]func() (*testbed.Store, error)
+}
+
+func newBed(t *testing.T) *bed {
+	ctx := context.Background()
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // a script goes on as nobody
+		t.Fatal(err)
+	}
+	binary, err := testbed.Build(ctx, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := func(name string, python bool) func() (*testbed.Store, error) {
+		return sync.OnceValues(func() (*testbed.Store, error) {
+			return testbed.MakeStore(ctx, binary, filepath.Join(dir, "store-"+name), python)
+		})
+	}
+	return &bed{
+		dir:    dir,
+		binary: binary,
+		docker: sync.OnceValues(func() (*testbed.Docker, error) {
+			docker, err := testbed.StartDocker(ctx, filepath.Join(dir, "docker"))
+			if err == nil {
+				t.Cleanup(docker.Stop)
+			}
+			return docker, err
+		}),
+		stores: map[string]func() (*testbed.Store, error){
+			"busybox": store("busybox", false),
+			"python":  store("python", true),
+		},
+	}
+}
+
+func TestScript(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("strata builds as root only")
+	}
+	bed := newBed(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", testbed.Path(bed.binary))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("STRATA_ROOT", filepath.Join(env.WorkDir, ".strata"))
+			root, err := testbed.Root()
+			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"strata":      program("strata"),
+			"docker":      program("docker"),
+			"skopeo":      program("skopeo"),
+			"base":        bed.base,
+			"dockerd":     bed.dockerd,
+			"registry":    registry,
+			"badregistry": badRegistry,
+			"capture":     capture,
+		},
+	})
+}
+
+// program runs a program like exec does, under its own name: "strata build ." rather than "exec strata build .".
+func program(name string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		err := ts.Exec(name, args...)
+		if failed := err != nil; failed != neg {
+			ts.Fatalf("%s %v: %v", name, args, fmt.Sprint(err))
+		}
+	}
+}
+
+// base busybox|python gives the script a store that has the named base image in it.
+func (b *bed) base(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || b.stores[args[0]] == nil {
+		ts.Fatalf("usage: base busybox|python")
+	}
+	store, err := b.stores[args[0]]()
+	ts.Check(err)
+	ts.Check(store.Copy(context.Background(), ts.Getenv("STRATA_ROOT")))
+}
+
+// dockerd sets DOCKER_HOST to a daemon that all scripts share: tags are to be the script's own. The
+// busybox and Debian images are in it.
+func (b *bed) dockerd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: dockerd")
+	}
+	docker, err := b.docker()
+	ts.Check(err)
+	ts.Setenv("DOCKER_HOST", docker.Host)
+	ts.Check(docker.ImportBases(context.Background()))
+}
+
+// registry starts a registry for this script and sets REGISTRY to its address.
+func registry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: registry")
+	}
+	started, err := testbed.StartRegistry(context.Background(), ts.MkAbs(".registry"))
+	ts.Check(err)
+	ts.Defer(started.Stop)
+	ts.Setenv("REGISTRY", started.Address)
+}
+
+// capture NAME PATTERN [FILE] sets a variable to what the pattern's group matches first, in the last
+// command's output or in a file.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: capture NAME PATTERN [FILE]")
+	}
+	file := "stdout"
+	if len(args) == 3 {
+		file = args[2]
+	}
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	match := pattern.FindStringSubmatch(ts.ReadFile(file))
+	if len(match) < 2 {
+		ts.Fatalf("%s: no match for %s in:\n%s", file, args[1], ts.ReadFile(file))
+	}
+	ts.Setenv(args[0], match[1])
+}
