@@ -98,3 +98,12 @@ func withoutColors(s string) string {
 	}
 	return strings.Join(parts, "")
 }
+
+func BenchmarkCleaner(b *testing.B) {
+	data := []byte(strings.Repeat("gcc -O2 -c -o main.o main.c && echo \x1b[32mdone\x1b[0m\n", 1000))
+	b.SetBytes(int64(len(data)))
+	var c cleaner
+	for b.Loop() {
+		c.write(data, func(string) {})
+	}
+}

@@ -48,7 +48,9 @@ Digest: sha256:abc
 
 func TestLayersTerminal(t *testing.T) {
 	v := newVT(80, 24)
-	l := newLayers(v, true, v.size)
+	l := &Layers{byID: map[string]*layerRow{}, terminal: true, screen: screen{out: v, size: v.size}}
+	l.stop, l.stopped = make(chan struct{}), make(chan struct{})
+	close(l.stopped) // frames are drawn when the test says so
 	pull(l, func() {
 		l.frame(false)
 		checkScreen(t, v, `test: Pulling from me/app

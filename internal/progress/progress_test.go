@@ -201,7 +201,7 @@ func TestReaderGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Start(1, "RUN yes")
-	for range 1000 {
+	for range 300 {
 		p.Log(1, 1, make([]byte, spoolLimit/100))
 	}
 	p.Finish(1, Done, nil)

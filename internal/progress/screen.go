@@ -64,7 +64,8 @@ type screen struct {
 }
 
 // draw replaces what was drawn before. A frame is one write, with the cursor hidden and automatic line breaks
-// off: a character that the terminal finds wider than we do must not break the count of lines.
+// off: a character that the terminal finds wider than we do must not break the count of lines. Lines are erased
+// one by one, since tmux takes erasing from the top of the screen for scrolling and keeps every frame.
 func (s *screen) draw(rows []row) {
 	width, height := s.size()
 	var b strings.Builder
@@ -72,7 +73,7 @@ func (s *screen) draw(rows []row) {
 	if up := s.drawn(width, height); up > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", up)
 	}
-	b.WriteString("\r\x1b[J")
+	b.WriteString("\r")
 	s.widths, s.width = s.widths[:0], width
 	for _, r := range rows {
 		line := r.fit(width)
@@ -80,9 +81,9 @@ func (s *screen) draw(rows []row) {
 		if r.color != plainColor && s.color {
 			line = r.color + line + noColor
 		}
-		b.WriteString(line + "\r\n")
+		b.WriteString("\x1b[K" + line + "\r\n")
 	}
-	b.WriteString("\x1b[?7h\x1b[?25h")
+	b.WriteString("\x1b[J\x1b[?7h\x1b[?25h")
 	io.WriteString(s.out, b.String())
 }
 

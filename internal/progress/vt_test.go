@@ -2,6 +2,7 @@ package progress
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,10 +109,15 @@ func (v *vt) csi(param string, final byte) {
 		}
 		v.y -= n
 	case final == 'J' && param == "":
+		if v.x == 0 && v.y == 0 {
+			v.bad = append(v.bad, "erasing all of the screen")
+		}
 		v.lines[v.y] = v.lines[v.y][:min(v.x, len(v.lines[v.y]))]
 		for i := v.y + 1; i < v.h; i++ {
 			v.lines[i] = nil
 		}
+	case final == 'K' && param == "":
+		v.lines[v.y] = v.lines[v.y][:min(v.x, len(v.lines[v.y]))]
 	case param == "?7" && (final == 'h' || final == 'l'):
 		v.wrap = final == 'h'
 	case param == "?25" && (final == 'h' || final == 'l'):
@@ -129,7 +135,7 @@ func (v *vt) resize(w, h int) {
 	var all [][]string
 	for _, l := range v.lines[:v.y] {
 		for len(l) > w {
-			all, l = append(all, l[:w]), l[w:]
+			all, l = append(all, slices.Clip(l[:w])), l[w:]
 		}
 		all = append(all, l)
 	}
