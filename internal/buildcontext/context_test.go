@@ -1,0 +1,465 @@
+package buildcontext
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	"github.com/strata-build/strata/internal/layer"
+	"golang.org/x/sys/unix"
+)
+
+// plant makes files in a new directory. "name/" is a directory, "name -> target" a symlink, "name = other" a
+// hard link, and "name: text" a file.
+func plant(t testing.TB, lines ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, line := range lines {
+		plantOne(t, dir, line)
+	}
+	return dir
+}
+
+func plantOne(t testing.TB, dir, line string) {
+	t.Helper()
+	var err error
+	at := func(name string) string {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if name, target, ok := strings.Cut(line, " -> "); ok {
+		err = os.Symlink(target, at(name))
+	} else if name, other, ok := strings.Cut(line, " = "); ok {
+		err = os.Link(filepath.Join(dir, other), at(name))
+	} else if name, text, ok := strings.Cut(line, ": "); ok {
+		err = os.WriteFile(at(name), []byte(text), 0o644)
+	} else if name, ok := strings.CutSuffix(line, "/"); ok {
+		err = os.MkdirAll(at(name), 0o755)
+	} else {
+		err = os.WriteFile(at(line), nil, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t testing.TB, dir string, o Options) *Context {
+	t.Helper()
+	c, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// age makes everything in dir so old that the stat cache trusts it: it cannot set ctimes, so it waits.
+func age() { time.Sleep(150 * time.Millisecond) }
+
+func sumAll(t testing.TB, c *Context) digest.Digest {
+	t.Helper()
+	d, err := trySum(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func trySum(c *Context) (digest.Digest, error) {
+	ms, err := Select(bg, c, ".", SelectOptions{})
+	if err != nil {
+		return "", err
+	}
+	return Sum(bg, c, ms[0].Items)
+}
+
+func TestEntries(t *testing.T) {
+	dir := plant(t, "d/f: hello", "l -> d/f", "d/h = d/f")
+	if err := os.Chmod(filepath.Join(dir, "d/f"), 0o4751|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	when := time.Unix(1700000000, 999)
+	if err := os.Chtimes(filepath.Join(dir, "d/f"), when, when); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setxattr(filepath.Join(dir, "d/f"), "user.note", []byte{0, 1}, 0); err != nil {
+		t.Skip("no user.* attributes on this file system:", err)
+	}
+	must(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	must(t, unix.Mknod(filepath.Join(dir, "sock"), unix.S_IFSOCK|0o600, 0))
+	if os.Getuid() == 0 {
+		must(t, os.Chown(filepath.Join(dir, "d/f"), 1234, 5678))
+		must(t, os.Chmod(filepath.Join(dir, "d/f"), 0o751|os.ModeSetuid))
+		must(t, unix.Setxattr(filepath.Join(dir, "d/f"), "trusted.secret", []byte("x"), 0))
+		must(t, unix.Mknod(filepath.Join(dir, "white"), unix.S_IFCHR|0o600, 0))
+	}
+	c := open(t, dir, Options{})
+	f := layer.Entry{Path: "d/f", Type: layer.File, Mode: 0o4751, Size: 5, ModTime: 1700000000,
+		Digest: digest.FromString("hello"), Xattrs: []layer.Xattr{{Name: "user.note", Value: "\x00\x01"}}}
+	h := f
+	h.Path = "d/h"
+	want := []layer.Entry{
+		{Path: "d", Type: layer.Dir, Mode: 0o755}, f, h,
+		{Path: "fifo", Type: layer.Fifo, Mode: 0o600},
+		{Path: "l", Type: layer.Symlink, Mode: 0o777, Link: "d/f"},
+	}
+	ms, err := Select(bg, c, ".", SelectOptions{})
+	must(t, err)
+	_, err = Sum(bg, c, ms[0].Items)
+	must(t, err)
+	var got []layer.Entry
+	for _, it := range ms[0].Items {
+		e := *it.Entry
+		if e.Type != layer.File {
+			e.ModTime = 0
+		}
+		got = append(got, e)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if ms[0].Items[2].Link != "d/f" {
+		t.Errorf("link of d/h: %q", ms[0].Items[2].Link)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	c := open(t, plant(t, "a/b/c: 1", "a.b", "l -> a", "skip/x", ".dockerignore: skip"), Options{})
+	for path, there := range map[string]bool{
+		"": true, "a": true, "a/b/c": true, "a.b": true, "l": true, "l/b": false, "a/b/c/d": false,
+		"skip": false, "skip/x": false, "../x": false, "a/../a": false, "a/": true,
+	} {
+		_, err := c.Lookup(path)
+		if there != (err == nil) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Lookup(%q): %v", path, err)
+		}
+	}
+	if _, err := c.ReadDir("a.b"); err == nil {
+		t.Error("ReadDir of a file succeeded")
+	}
+}
+
+func TestLazy(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Log("as root, directories without permissions are readable; looking at the tree instead")
+	}
+	c := open(t, plant(t, "a/b/c: 1", "big/sub/x"), Options{})
+	if c.top.listed {
+		t.Error("Open listed the root")
+	}
+	ms, err := Select(bg, c, "a/b/c", SelectOptions{})
+	must(t, err)
+	_, err = Sum(bg, c, ms[0].Items)
+	must(t, err)
+	if c.top.child("big").listed {
+		t.Error("COPY of one file listed an unrelated directory")
+	}
+}
+
+func TestMissingContext(t *testing.T) {
+	if _, err := Open(filepath.Join(t.TempDir(), "no"), Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := Open(filepath.Join(plant(t, "f"), "f"), Options{}); err == nil {
+		t.Error("a file was taken for a context")
+	}
+}
+
+// TestCacheProperty edits a context at random and compares the digest that the cache gives with the
+// one that is computed from nothing.
+func TestCacheProperty(t *testing.T) {
+	dir, cache := t.TempDir(), filepath.Join(t.TempDir(), "cache")
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	name := func() string { return fmt.Sprintf("d%d/e%d/f%d", r.IntN(3), r.IntN(3), r.IntN(4)) }
+	for step := range 150 {
+		p := filepath.Join(dir, name())
+		must(t, os.MkdirAll(filepath.Dir(p), 0o755))
+		switch r.IntN(9) {
+		case 0, 1, 2:
+			os.WriteFile(p, []byte{byte(r.IntN(256)), byte(r.IntN(256))}, 0o644)
+		case 3:
+			os.Remove(p)
+		case 4:
+			os.Chmod(p, fs.FileMode(0o600+r.IntN(64)))
+		case 5:
+			os.Rename(p, filepath.Join(dir, name()))
+		case 6:
+			when := time.Unix(int64(r.IntN(3)), 0)
+			os.WriteFile(p, []byte{byte(r.IntN(256)), byte(r.IntN(256))}, 0o644)
+			os.Chtimes(p, when, when)
+		case 7:
+			unix.Setxattr(p, "user.x", []byte{byte(r.IntN(256))}, 0)
+		case 8:
+			os.RemoveAll(filepath.Dir(p))
+		}
+		if step%10 == 0 {
+			age()
+		}
+		cached, fresh := open(t, dir, Options{Cache: cache}), open(t, dir, Options{})
+		a, b := sumAll(t, cached), sumAll(t, fresh)
+		if a != b {
+			t.Fatalf("step %d: %s with the cache, %s without", step, a, b)
+		}
+		must(t, cached.Close())
+	}
+}
+
+func TestRacy(t *testing.T) {
+	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
+	c := open(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	if r, ok := decode(t, cache)["f"]; ok {
+		t.Errorf("a file as young as the build is in the cache: %+v", r)
+	}
+	age()
+	c = open(t, dir, Options{Cache: cache})
+	want := sumAll(t, c)
+	must(t, c.Close())
+	if r := decode(t, cache)["f"]; r == nil || !r.hashed {
+		t.Fatal("a file that has settled is not in the cache")
+	}
+	c = open(t, dir, Options{Cache: cache})
+	c.onRead = func(path string) { t.Errorf("%s was read again", path) }
+	if got := sumAll(t, c); got != want {
+		t.Error("another digest from the cache")
+	}
+	must(t, c.Close())
+
+	// Same size and mtime, changed contents: the ctime tells.
+	st, err := os.Stat(filepath.Join(dir, "f"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "f"), []byte("two"), 0o644))
+	must(t, os.Chtimes(filepath.Join(dir, "f"), st.ModTime(), st.ModTime()))
+	if sumAll(t, open(t, dir, Options{Cache: cache})) == want {
+		t.Error("a change with the old mtime and size was not seen")
+	}
+}
+
+func TestSettled(t *testing.T) {
+	now := time.Unix(1000, 500e6)
+	at := func(d time.Duration) int64 { return now.Add(d).UnixNano() }
+	for _, tt := range []struct {
+		name         string
+		mtime, ctime int64
+		want         bool
+	}{
+		{"old", at(-time.Hour), at(-time.Hour), true},
+		{"same moment", at(0), at(0), false},
+		{"one tick ago", at(-10 * time.Millisecond), at(-10 * time.Millisecond), false},
+		{"old mtime, young ctime", at(-time.Hour), at(-time.Millisecond), false},
+		{"future mtime", at(time.Hour), at(-time.Hour), false},
+		{"whole seconds, one second ago", 999e9, 999e9, false},
+		{"whole seconds, three seconds ago", 997e9, 997e9, true},
+	} {
+		if got := (stat{mtime: tt.mtime, ctime: tt.ctime}).settledAt(now); got != tt.want {
+			t.Errorf("%s: settled %v", tt.name, got)
+		}
+	}
+}
+
+func decode(t *testing.T, file string) map[string]*record {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	must(t, err)
+	r := decodeCache(b)
+	if r == nil {
+		t.Fatal("the cache does not decode")
+	}
+	return r
+}
+
+func TestCacheKeepsTheUnseen(t *testing.T) {
+	dir, cache := plant(t, "a/x: 1", "b/y: 2", "b/gone: 3"), filepath.Join(t.TempDir(), "cache")
+	age()
+	c := open(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	must(t, os.Remove(filepath.Join(dir, "b/gone")))
+	plantOne(t, dir, "a/x: 4")
+	age()
+	c = open(t, dir, Options{Cache: cache})
+	ms, err := Select(bg, c, "a/x", SelectOptions{})
+	must(t, err)
+	_, err = Sum(bg, c, ms[0].Items)
+	must(t, err)
+	must(t, c.Close())
+	got := decode(t, cache)
+	if r := got["b/y"]; r == nil || !r.hashed {
+		t.Error("the record of a directory that was not looked at is lost")
+	}
+	if got["a/x"] == nil || got["a/x"].sum != digestBytes("4") {
+		t.Error("the record of a changed file was not replaced")
+	}
+	plantOne(t, dir, "a/x: 5")
+	age()
+	c = open(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	if decode(t, cache)["b/gone"] != nil {
+		t.Error("the record of a removed file is still there")
+	}
+}
+
+func TestCacheDamaged(t *testing.T) {
+	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
+	age()
+	c := open(t, dir, Options{Cache: cache})
+	want := sumAll(t, c)
+	must(t, c.Close())
+	good, err := os.ReadFile(cache)
+	must(t, err)
+	for i := range good {
+		bad := append([]byte(nil), good...)
+		bad[i] ^= 0x20
+		must(t, os.WriteFile(cache, bad, 0o600))
+		c := open(t, dir, Options{Cache: cache})
+		if got := sumAll(t, c); got != want {
+			t.Fatalf("byte %d flipped: %s", i, got)
+		}
+		must(t, c.Close())
+		if decode(t, cache)["f"] == nil {
+			t.Fatalf("byte %d flipped: the cache was not written anew", i)
+		}
+	}
+}
+
+func TestChanged(t *testing.T) {
+	dir := plant(t, "f: one")
+	p := filepath.Join(dir, "f")
+	c := open(t, dir, Options{})
+	n := 0
+	c.onRead = func(string) { n++; os.WriteFile(p, []byte(strings.Repeat("x", n)), 0o644) }
+	_, err := trySum(c)
+	var changed *ChangedError
+	if !errors.Is(err, ErrChanged) || !errors.As(err, &changed) || changed.Path != "f" || n != 2 {
+		t.Errorf("a file that changes all the time: %v after %d reads", err, n)
+	}
+
+	c = open(t, dir, Options{})
+	n = 0
+	c.onRead = func(string) {
+		if n++; n == 1 {
+			os.WriteFile(p, []byte("second"), 0o644)
+		}
+	}
+	e, err := c.Lookup("f")
+	must(t, err)
+	must(t, c.Sum(bg, []*layer.Entry{e}))
+	if e.Digest != digest.FromString("second") || e.Size != 6 {
+		t.Errorf("changed once: %+v", e)
+	}
+
+	r, err := c.Open(e)
+	must(t, err)
+	must(t, os.WriteFile(p, []byte("third!"), 0o644))
+	if _, err := io.ReadAll(r); !errors.Is(err, ErrChanged) {
+		t.Errorf("a file written to after it was hashed: %v", err)
+	}
+	r.Close()
+	must(t, os.Remove(p))
+	if _, err := c.Open(e); !errors.Is(err, ErrChanged) {
+		t.Errorf("a file removed after it was hashed: %v", err)
+	}
+}
+
+// TestSwap puts symlinks in the place of a file and of its directory after they were listed.
+func TestSwap(t *testing.T) {
+	secret := plant(t, "f: secret")
+	for _, swap := range []string{"d", "d/f"} {
+		dir := plant(t, "d/f: mine")
+		c := open(t, dir, Options{})
+		ms, err := Select(bg, c, "d", SelectOptions{})
+		must(t, err)
+		must(t, os.RemoveAll(filepath.Join(dir, swap)))
+		plantOne(t, dir, swap+" -> "+filepath.Join(secret, strings.TrimPrefix(swap, "d")))
+		if _, err := Sum(bg, c, ms[0].Items); !errors.Is(err, ErrChanged) {
+			t.Errorf("%s swapped, Sum: %v", swap, err)
+		}
+		if r, err := c.Open(ms[0].Items[0].Entry); err == nil {
+			r.Close()
+			t.Errorf("%s swapped: it was opened", swap)
+		}
+		if fd, err := c.openSteps("d/f", unix.O_RDONLY|unix.O_NOFOLLOW); err == nil {
+			unix.Close(fd)
+			t.Errorf("%s swapped: openSteps went through it", swap)
+		}
+	}
+}
+
+func TestOpenSteps(t *testing.T) {
+	c := open(t, plant(t, "a/b/c: x"), Options{})
+	for path, ok := range map[string]bool{"a/b/c": true, ".": true, "a": true, "a/x": false, "../x": false, "a/../a": false} {
+		fd, err := c.openSteps(path, unix.O_RDONLY)
+		if ok != (err == nil) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if err == nil {
+			unix.Close(fd)
+		}
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	dir := plant(t)
+	for i := range 300 {
+		plantOne(t, dir, fmt.Sprintf("d%d/e%d/f%d: %d", i%7, i%11, i, i))
+	}
+	c := open(t, dir, Options{Cache: filepath.Join(t.TempDir(), "cache")})
+	want := sumAll(t, open(t, dir, Options{}))
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			if i%2 == 0 {
+				if _, err := Select(bg, c, "d1/*", SelectOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+			if got, err := trySum(c); got != want || err != nil {
+				t.Error(got, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func FuzzDecodeCache(f *testing.F) {
+	b := []byte(cacheMagic)
+	b = appendRecord(b, "a/b", &record{hashed: true, xattrs: []layer.Xattr{{Name: "user.x", Value: "y"}}})
+	f.Add(b[len(cacheMagic):])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		decodeCache(body)
+		records := decodeCache(seal(append([]byte(cacheMagic), body...)))
+		again := []byte(cacheMagic)
+		for path, r := range records {
+			again = appendRecord(again, path, r)
+		}
+		if diff := cmp.Diff(records, decodeCache(seal(again)), cmp.AllowUnexported(record{}, stat{})); records != nil && diff != "" {
+			t.Error(diff)
+		}
+	})
+}

@@ -1,0 +1,146 @@
+package buildcontext
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+	"github.com/strata-build/strata/internal/layer"
+	"golang.org/x/sys/unix"
+)
+
+// NotFoundError says that a source of a COPY is not there, or that nothing matches its wildcards.
+// errors.Is(err, fs.ErrNotExist) holds.
+type NotFoundError struct {
+	Pattern string // the source as written
+	Path    string // what was looked for: the cleaned source, or what a symlink leads to; relative to the root
+	// IgnoredBy is the rule of .dockerignore that hides Path, nil if none does or nothing is there.
+	IgnoredBy *Rule
+	Near      []string // up to three existing paths with similar names, best first
+}
+
+func (e *NotFoundError) Error() string {
+	where := ""
+	if e.Path != e.Pattern && "/"+e.Path != e.Pattern {
+		where = fmt.Sprintf(" (/%s)", e.Path)
+	}
+	switch {
+	case e.IgnoredBy != nil:
+		return fmt.Sprintf("COPY failed: %s%s is in the build context but excluded by %v; add an exception or change the rule",
+			e.Pattern, where, *e.IgnoredBy)
+	case len(e.Near) > 0:
+		return fmt.Sprintf("COPY failed: %s%s: no such file or directory; did you mean %s?",
+			e.Pattern, where, strings.Join(e.Near, " or "))
+	}
+	return fmt.Sprintf("COPY failed: %s%s: no such file or directory; sources are relative to the root of the build context or stage",
+		e.Pattern, where)
+}
+
+// Is makes errors.Is(err, fs.ErrNotExist) hold.
+func (e *NotFoundError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// OutsideError says that a source of a COPY leads out of the build context, directly or by a symlink.
+type OutsideError struct {
+	Source  string // as written
+	Symlink string // path of the symlink that leads out, "" if the source does so itself
+	Link    string // target of that symlink
+}
+
+func (e *OutsideError) Error() string {
+	if e.Symlink == "" {
+		return fmt.Sprintf("COPY failed: forbidden path outside the build context: %s; "+
+			"copy it into the context or build with the directory above as context", e.Source)
+	}
+	return fmt.Sprintf("COPY failed: forbidden path outside the build context: %s: symlink /%s leads to %s; "+
+		"put the file itself into the context", e.Source, e.Symlink, e.Link)
+}
+
+// missingError is a path that Lookup did not find, on the way of a source.
+type missingError struct {
+	path string
+	err  error
+}
+
+func (e *missingError) Error() string { return e.err.Error() }
+func (e *missingError) Unwrap() error { return e.err }
+
+// missingAt describes that path is missing, with rest still to come.
+func missingAt(path, rest string, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if rest = strings.Trim(rest, "/"); rest != "" {
+		path += "/" + rest
+	}
+	return &missingError{path, err}
+}
+
+// explain turns a missing path into the error that tells the user what is wrong with the source.
+func (s *selector) explain(err error, outside bool) error {
+	var m *missingError
+	if !errors.As(err, &m) {
+		return err
+	}
+	if s.context != nil && outside {
+		return &OutsideError{Source: s.pattern}
+	}
+	return s.notFound(m.path)
+}
+
+func (s *selector) notFound(path string) error {
+	e := &NotFoundError{Pattern: s.pattern, Path: path}
+	if s.context != nil {
+		if rule, ok := s.context.IgnoredBy(path); ok && s.context.onDisk(path) {
+			e.IgnoredBy = &rule
+			return e
+		}
+	}
+	e.Near = s.near(path)
+	return e
+}
+
+// onDisk tells whether a path is there, excluded or not.
+func (c *Context) onDisk(path string) bool {
+	fd, err := c.openBeneath(path, unix.O_PATH)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == nil
+}
+
+// near returns paths beside the one that is missing, with names that are easily confused with its name.
+func (s *selector) near(path string) []string {
+	dir := layer.Parent(path)
+	for dir != "" {
+		if e, err := s.tree.Lookup(dir); err == nil && e.Type == layer.Dir {
+			break
+		}
+		path, dir = dir, layer.Parent(dir)
+	}
+	entries, err := s.tree.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	name := strings.ToLower(path[len(path)-nameLen(path):])
+	type candidate struct {
+		path     string
+		distance int
+	}
+	var found []candidate
+	for _, e := range entries {
+		other := strings.ToLower(e.Path[len(e.Path)-nameLen(e.Path):])
+		if d := levenshtein.Distance(name, other, nil); d <= 2 && d < len(name) {
+			found = append(found, candidate{e.Path, d})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
+	var out []string
+	for _, f := range found[:min(len(found), 3)] {
+		out = append(out, f.path)
+	}
+	return out
+}

@@ -1,0 +1,309 @@
+package buildcontext
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// SelectOptions say where Docker's two engines differ.
+type SelectOptions struct {
+	// Strict refuses every source that leads out of a context with "..", as the classic engine does.
+	// Without it, such a source means what is left of it inside the context, as in BuildKit ("../x" is "/x"),
+	// and is an OutsideError only if that does not exist. Stages have no outside: as in a chroot, "/.." is "/".
+	Strict bool
+	// AllowEmpty lets a pattern with wildcards match nothing: the result is empty, without an error. It is
+	// what BuildKit does (llb.CopyInfo.AllowEmptyWildcard, set for every COPY and ADD); the classic
+	// engine fails if all sources together match nothing.
+	AllowEmpty bool
+}
+
+// Match is one file or directory that a source of a COPY stands for.
+type Match struct {
+	// Path is where it was found: relative to the root, before following a symlink in the last place.
+	Path string
+	// Name is the last part of Path: the name of a file when it is copied into a directory. "" for the root.
+	Name string
+	// Dir says that the contents of a directory are to be copied. Otherwise there is exactly one item.
+	Dir bool
+	// Items are what is to be copied, in canonical order: parents come before what they hold.
+	Items []Item
+}
+
+// Item is a file, directory, link or device to be copied.
+type Item struct {
+	// Entry is the entry of the tree, to be handed to its Sum and Open. It is never a Hardlink: for one, it is
+	// the entry that the link leads to.
+	Entry *layer.Entry
+	// Target is the path relative to the match's destination: "" for a match that is a file,
+	// "a/b" below a directory's destination. The directory that was matched is not an item itself:
+	// only its contents are copied, its owner, mode and times are not.
+	Target string
+	// Name is Match.Name for a match that is a file, else "".
+	Name string
+	// Link is the Target of an earlier item of the same match that is the same file (a hard link). BuildKit
+	// keeps hard links inside one match, of contexts too: fsutil's sender tells the receiver of links
+	// between files that are not excluded, and the copy links again (fsutil copy.go, getLinkSource).
+	Link string
+}
+
+// Select finds what a source of a COPY or ADD means in a context or in the merged state of another stage.
+// The rules, with the place where Docker has them:
+//
+//   - A source is relative to the root of the tree; "x", "./x", "/x" and "x/" are the same (Dockerfile
+//     reference, COPY: "the leading slash is ignored"; buildkit, system.NormalizePath). For ".." see
+//     SelectOptions.Strict.
+//   - Wildcards are those of Go's filepath.Match, in each part of the path ("matching will be done using
+//     Go's filepath.Match rules"). The parts before the first one with a wildcard are taken as they stand, with
+//     any backslash. Directories on the way of a wildcard are real ones, never symlinks. A malformed
+//     pattern matches nothing (fsutil copy.go, ResolveWildcards).
+//   - Symlinks are followed inside the root, as in a chroot, in the parts before a wildcard and in the last
+//     part of what was matched (llb.CopyInfo.FollowSymlinks); inside a directory that is copied they
+//     are kept as they are. One that leads nowhere is an OutsideError if it leaves the context, else not found.
+//   - Of a directory the contents are copied ("the directory itself isn't copied, only its contents").
+//
+// If there is nothing, the error is a NotFoundError.
+func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) ([]Match, error) {
+	s := selector{tree: t, pattern: pattern}
+	s.context, _ = t.(*Context)
+	clean := strings.TrimPrefix(path.Clean("/"+pattern), "/")
+	outside := leadsOut(pattern)
+	if s.context != nil && outside && o.Strict {
+		return nil, &OutsideError{Source: pattern}
+	}
+	paths, err := s.expand(clean)
+	if err != nil {
+		return nil, s.explain(err, outside)
+	}
+	if len(paths) == 0 && !o.AllowEmpty {
+		return nil, s.explain(&missingError{clean, fs.ErrNotExist}, outside)
+	}
+	matches := make([]Match, 0, len(paths))
+	for _, p := range paths {
+		m, err := s.match(ctx, p)
+		if err != nil {
+			return nil, s.explain(err, outside)
+		}
+		matches = append(matches, m)
+	}
+	return matches, nil
+}
+
+func leadsOut(pattern string) bool {
+	p := path.Clean(strings.TrimLeft(pattern, "/"))
+	return p == ".." || strings.HasPrefix(p, "../")
+}
+
+// selector holds what the steps of one Select share.
+type selector struct {
+	tree    layer.Tree
+	context *Context // tree, if it is one
+	pattern string
+}
+
+// expand returns the paths that a cleaned pattern matches, in canonical order.
+func (s *selector) expand(pattern string) ([]string, error) {
+	parts := strings.Split(pattern, "/")
+	fixed := 0
+	for fixed < len(parts) && !hasWildcard(parts[fixed]) {
+		fixed++
+	}
+	if fixed == len(parts) {
+		return []string{pattern}, nil
+	}
+	base, e, err := s.resolve(strings.Join(parts[:fixed], "/"))
+	if err != nil {
+		return nil, err
+	}
+	if e.Type != layer.Dir {
+		return nil, nil
+	}
+	return s.glob(nil, base, parts[fixed:])
+}
+
+// hasWildcard tells whether fsutil takes a part of a path for a pattern.
+func hasWildcard(part string) bool {
+	for i := 0; i < len(part); i++ {
+		switch part[i] {
+		case '\\':
+			i++
+		case '*', '?', '[':
+			return true
+		}
+	}
+	return false
+}
+
+// glob appends what the parts of a pattern match below dir.
+func (s *selector) glob(out []string, dir string, parts []string) ([]string, error) {
+	entries, err := s.tree.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name := path.Base("/" + e.Path)
+		if ok, err := filepath.Match(parts[0], name); err != nil || !ok {
+			continue
+		}
+		if len(parts) == 1 {
+			out = append(out, e.Path)
+		} else if e.Type == layer.Dir {
+			if out, err = s.glob(out, e.Path, parts[1:]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// maxLinks is how many symlinks are followed for one path, as in the kernel (path_resolution(7)).
+const maxLinks = 40
+
+// resolve follows all symlinks of a path inside the root, ".." stopping at the root, and returns the path and
+// entry that it leads to.
+func (s *selector) resolve(p string) (string, *layer.Entry, error) {
+	at, rest, links := "", p, 0
+	var left *OutsideError // the last symlink that left the root of a context
+	e, err := s.tree.Lookup("")
+	if err != nil {
+		return "", nil, err
+	}
+	for rest != "" {
+		var part string
+		part, rest, _ = strings.Cut(rest, "/")
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			at = layer.Parent(at)
+			if e, err = s.tree.Lookup(at); err != nil {
+				return "", nil, err
+			}
+			continue
+		}
+		next := part
+		if at != "" {
+			next = at + "/" + part
+		}
+		if e, err = s.tree.Lookup(next); err != nil {
+			if errors.Is(err, fs.ErrNotExist) && left != nil {
+				return "", nil, left
+			}
+			return "", nil, missingAt(next, rest, err)
+		}
+		if e.Type != layer.Symlink {
+			at = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", nil, fmt.Errorf("COPY %s: /%s: too many levels of symbolic links; remove the loop", s.pattern, next)
+		}
+		if s.context != nil && (path.IsAbs(e.Link) || leadsOut(path.Join(at, e.Link))) {
+			left = &OutsideError{Source: s.pattern, Symlink: next, Link: e.Link}
+		}
+		if path.IsAbs(e.Link) {
+			at = ""
+		}
+		rest = e.Link + "/" + rest
+		if e, err = s.tree.Lookup(at); err != nil {
+			return "", nil, err
+		}
+	}
+	return at, e, nil
+}
+
+// match collects the items of a matched path.
+func (s *selector) match(ctx context.Context, p string) (Match, error) {
+	at, e, err := s.resolve(p)
+	if err != nil {
+		return Match{}, err
+	}
+	m := Match{Path: p, Name: path.Base("/" + p), Dir: e.Type == layer.Dir}
+	if p == "" {
+		m.Name = ""
+	}
+	if !m.Dir {
+		e, _, err := s.follow(e)
+		m.Items = []Item{{Entry: e, Name: m.Name}}
+		return m, err
+	}
+	if s.context != nil {
+		if err := s.context.walk(ctx, at); err != nil {
+			return Match{}, err
+		}
+	}
+	c := collector{s: s, ctx: ctx, skip: len(at), first: map[any]string{}}
+	if at != "" {
+		c.skip++
+	}
+	err = c.dir(at)
+	m.Items = c.items
+	return m, err
+}
+
+// follow returns the file that a hard link shares its inode with, and what identifies a file
+// that may have several names.
+func (s *selector) follow(e *layer.Entry) (*layer.Entry, any, error) {
+	switch {
+	case e.Type == layer.Hardlink:
+		target, err := s.tree.Lookup(e.Link)
+		if err != nil {
+			return nil, nil, fmt.Errorf("hard link /%s: %w", e.Path, err)
+		}
+		return target, target.Path, nil
+	case e.Type != layer.File:
+		return e, nil, nil
+	case s.context != nil:
+		if i, ok := s.context.inodeOf(e.Path); ok {
+			return e, i, nil
+		}
+		return e, nil, nil
+	}
+	return e, e.Path, nil
+}
+
+// collector makes items of everything below a directory.
+type collector struct {
+	s     *selector
+	ctx   context.Context
+	skip  int            // length of what comes before Target in a path
+	first map[any]string // Target of the first item of each file that may have several names
+	items []Item
+}
+
+func (c *collector) dir(p string) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := c.s.tree.ReadDir(p)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		it := Item{Target: e.Path[c.skip:]}
+		var id any
+		if it.Entry, id, err = c.s.follow(e); err != nil {
+			return err
+		}
+		if id != nil {
+			if first, ok := c.first[id]; ok {
+				it.Link = first
+			} else {
+				c.first[id] = it.Target
+			}
+		}
+		c.items = append(c.items, it)
+		if e.Type == layer.Dir {
+			if err := c.dir(e.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
