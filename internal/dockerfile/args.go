@@ -1,0 +1,101 @@
+package dockerfile
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// proxyArgs are the build arguments that need no ARG, in either case, and in the order in which BuildKit gives them to
+// a RUN (solver/llbsolver/ops, proxyEnvList). They reach the process and no key and no history.
+var proxyArgs = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
+
+func isProxyArg(name string) bool {
+	return slices.Contains(proxyArgs, name) || slices.Contains(proxyArgs, strings.ToUpper(name)) && name == strings.ToLower(name)
+}
+
+// proxyEnv is the environment that proxy arguments make, each in upper and in lower case, as BuildKit does it.
+func proxyEnv(args map[string]string) []string {
+	var env []string
+	for _, proxy := range proxyArgs {
+		value := ""
+		for _, name := range sortedKeys(args) {
+			if strings.EqualFold(name, proxy) {
+				value = args[name]
+			}
+		}
+		if value != "" {
+			env = append(env, proxy+"="+value, strings.ToLower(proxy)+"="+value)
+		}
+	}
+	return env
+}
+
+// automaticArgs are the arguments that BuildKit itself sets: the Dockerfile reference's "automatic platform ARGs in the
+// global scope". A build argument of the same name replaces one.
+func automaticArgs(p ocispec.Platform, target string, args map[string]string) *environ {
+	if target == "" {
+		target = "default"
+	}
+	e := newEnviron(nil)
+	for _, side := range []string{"BUILD", "TARGET"} {
+		for _, v := range [][2]string{
+			{"PLATFORM", platformString(p)}, {"OS", p.OS}, {"OSVERSION", p.OSVersion}, {"ARCH", p.Architecture}, {"VARIANT", p.Variant},
+		} {
+			e.set(side+v[0], v[1])
+		}
+	}
+	e.set("TARGETSTAGE", target)
+	for _, name := range e.Keys() {
+		if value, ok := args[name]; ok {
+			e.set(name, value)
+		}
+	}
+	return e
+}
+
+// expandGlobalArgs adds the ARGs before the first FROM to env, each expanded with those before it. A build argument
+// replaces the default.
+func (f *File) expandGlobalArgs(env *environ, args map[string]string) error {
+	x := expander{lex: f.lex(), env: env}
+	for _, cmd := range f.globalArgs {
+		for _, arg := range cmd.Args {
+			value, given := args[arg.Key]
+			if !given && arg.Value == nil {
+				continue
+			}
+			if !given {
+				word, err := x.word(*arg.Value)
+				if err != nil {
+					return f.errorIn(err, cmd.Location())
+				}
+				value = word.text
+			}
+			env.set(arg.Key, value)
+		}
+	}
+	return nil
+}
+
+// declaredArgs are the names after ARG in the given stages and before the first FROM.
+func (f *File) declaredArgs(stages []*Stage) map[string]bool {
+	declared := map[string]bool{}
+	add := func(cmd *instructions.ArgCommand) {
+		for _, arg := range cmd.Args {
+			declared[arg.Key] = true
+		}
+	}
+	for i := range f.globalArgs {
+		add(&f.globalArgs[i])
+	}
+	for _, s := range stages {
+		for _, c := range s.source.Commands {
+			if cmd, ok := c.(*instructions.ArgCommand); ok {
+				add(cmd)
+			}
+		}
+	}
+	return declared
+}

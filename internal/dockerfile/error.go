@@ -1,0 +1,96 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Error is what is wrong with a Dockerfile, or went wrong while one of its steps ran, and where.
+type Error struct {
+	File string // the name given to Parse
+	// Line and EndLine are the first and last line of the instruction, counted from 1. Line is 0 if no line is to blame.
+	Line, EndLine int
+	Source        []byte // the whole Dockerfile
+	Err           error
+}
+
+// Error is one line: the file, the line and the reason.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %v", e.File, e.Err)
+	}
+	return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Excerpt shows the lines of the instruction and their neighbours the way BuildKit does (its solver/errdefs): two
+// neighbours on each side of a single line, one on each side of a longer instruction. Empty without a line.
+func (e *Error) Excerpt() string {
+	lines := strings.Split(string(e.Source), "\n")
+	if e.Line < 1 || e.Line > len(lines) {
+		return ""
+	}
+	last := min(max(e.EndLine, e.Line), len(lines))
+	around := 1
+	if last == e.Line {
+		around = 2
+	}
+	const rule = "--------------------\n"
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:%d\n%s", e.File, e.Line, rule)
+	for i := max(e.Line-around, 1); i <= min(last+around, len(lines)); i++ {
+		mark := "   "
+		if i >= e.Line && i <= last {
+			mark = ">>>"
+		}
+		fmt.Fprintf(&b, " %3d | %s %s\n", i, mark, strings.TrimSuffix(lines[i-1], "\r"))
+	}
+	b.WriteString(rule)
+	return b.String()
+}
+
+// errorAt blames the lines of an instruction. An error that already has its place keeps it.
+func (f *File) errorAt(err error, line, endLine int) *Error {
+	var located *Error
+	if errors.As(err, &located) {
+		return located
+	}
+	return &Error{File: f.Name, Line: line, EndLine: max(line, endLine), Source: f.Source, Err: err}
+}
+
+func (f *File) errorIn(err error, at []parser.Range) *Error {
+	line, endLine := lines(at)
+	return f.errorAt(err, line, endLine)
+}
+
+// parseError turns an error of BuildKit's parser, which wraps the reason in several layers, into ours.
+func (f *File) parseError(err error) *Error {
+	var located *parser.LocationError
+	if !errors.As(err, &located) {
+		return f.errorAt(err, 0, 0)
+	}
+	reason := located.Unwrap()
+	if reason.Error() == "no build stage in current context" {
+		reason = errors.New("no FROM before this instruction: only ARG may stand before the first FROM")
+	}
+	var line, endLine int
+	if len(located.Locations) > 0 {
+		line, endLine = lines(located.Locations[0])
+	}
+	return f.errorAt(reason, max(line, 1), endLine)
+}
+
+// lines is the first and the last line of an instruction; the parser gives one range per line.
+func lines(at []parser.Range) (first, last int) {
+	for _, r := range at {
+		if first == 0 || r.Start.Line < first {
+			first = r.Start.Line
+		}
+		last = max(last, r.End.Line, r.Start.Line)
+	}
+	return first, last
+}

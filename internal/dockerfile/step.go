@@ -1,0 +1,122 @@
+package dockerfile
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Step is one instruction of a stage, with arguments and variables expanded.
+type Step struct {
+	Stage *Stage
+	// Number and Total are BuildKit's [Number/Total] within the stage, where FROM of an image is 1. Number is 0 if
+	// BuildKit shows no such step: the instruction changes only the config.
+	Number, Total int
+	// Position is the i of the classic engine's Step i/N. Triggers of the base image have none.
+	Position      int
+	Text          string // the instruction as written, on one line
+	Name          string // the instruction as BuildKit shows it, expanded
+	Line, EndLine int    // those of FROM for a trigger of the base image
+	OnBuild       bool   // a trigger of the base image
+
+	// At most one of these is set; without any, the step changes only the config.
+	Run     *Run
+	Copy    *Copy
+	Workdir *Workdir
+
+	// Config is the image's config after this step. Its slices and maps are shared with other steps' configs: to change
+	// one, take Walk.Config, which is a copy.
+	Config Config
+	Author string // the image's author after this step, "" if none was set since the base image
+	// EmptyLayer says that the step makes no layer. It is false for a classic WORKDIR, which makes one only if the
+	// directory was not there.
+	EmptyLayer bool
+
+	file    *File
+	history string // the row's text, as far as it is known
+	noRow   bool
+	copyRow bool // classic COPY and ADD: history lacks what was copied
+}
+
+// Run is a command to run.
+type Run struct {
+	Args  []string // with the shell in front, if Shell
+	Shell bool     // the shell form
+	Env   []string // of the process: the config's and the build arguments in scope; no proxies
+	// BuildArgs are the build arguments that the history shows, K=V, in its order: that of ARG for BuildKit, sorted for
+	// Docker's classic builder.
+	BuildArgs []string
+	ProxyEnv  []string // predefined proxy arguments; no part of any key
+	Dir       string   // absolute, "/" if the config has none
+	User      string   // as in the config, "" is root
+	Network   string   // "" or "default", "none", "host"
+}
+
+// Copy is files to copy.
+type Copy struct {
+	Add      bool     // ADD: archives among the sources are unpacked
+	Sources  []string // expanded, as written
+	Dest     string   // absolute and clean
+	DestDir  bool     // written so that it can only be a directory: "dir/", ".", "dir/."
+	DestText string   // expanded, as written
+	// At most one of From's two is set; without any, the sources are in the context.
+	FromStage *Stage
+	FromImage string
+	Chown     string // user[:group], names or numbers, "" for 0:0
+	Chmod     string // octal, "" to keep the mode
+}
+
+// Workdir is a directory that has to be there.
+type Workdir struct {
+	Path string // absolute and clean
+	User string // who owns it if it is made, as in the config; "" for root
+}
+
+// Err says that running the step failed, and where the step stands.
+func (s *Step) Err(err error) *Error { return s.file.errorAt(err, s.Line, s.EndLine) }
+
+// Vertex is the step as BuildKit's progress shows it: "[build 2/5] RUN make". "" if it shows none.
+func (s *Step) Vertex() string {
+	if s.Number == 0 {
+		return ""
+	}
+	name := s.Name
+	if s.OnBuild {
+		name = "ONBUILD " + name
+	}
+	return s.Stage.vertex(s.Number, s.Total, name)
+}
+
+// FromVertex is the base image as BuildKit's progress shows it: "[build 1/5] FROM docker.io/library/debian:12@sha256:…";
+// ref is the image's full name.
+func (s *Stage) FromVertex(ref string) string { return s.vertex(1, s.Total, "FROM "+ref) }
+
+// vertex pads the number to the width that BuildKit's logarithm gives it (prefixCommand in convert.go).
+func (s *Stage) vertex(number, total int, name string) string {
+	stage := s.DisplayName
+	if stage != "" {
+		stage += " "
+	}
+	width := 1 + int(math.Log10(float64(max(total, 1))))
+	return fmt.Sprintf("[%s%*d/%d] %s", stage, width, number, total, name)
+}
+
+// CreatedBy is the text of the step's history row, "" if it has none: BuildKit makes no row for ONBUILD. For a COPY or
+// ADD of the classic engine, content is what was copied: "file:<hex>", "dir:<hex>" or "multi:<hex>".
+func (s *Step) CreatedBy(content string) string {
+	if s.noRow {
+		return ""
+	}
+	if !s.copyRow {
+		return s.history
+	}
+	// performCopy in Docker's builder/dockerfile/internals.go: no blank after --chown, and one at the end.
+	return s.history + content + " in " + s.Copy.DestText + " "
+}
+
+// nop is a history row of Docker's classic builder for what runs no command: a comment given to the shell. There are
+// two blanks behind #(nop) where the comment is an argument of its own (withCmdComment), one where it is not (WORKDIR,
+// COPY and ADD: withCmdCommentString).
+func nop(shell []string, blank, comment string) string {
+	return strings.Join(shell, " ") + " #(nop) " + blank + comment
+}

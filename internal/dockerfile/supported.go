@@ -1,0 +1,94 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+)
+
+// checkSupported refuses what the syntax knows and strata does not do yet, so that no build runs for minutes before
+// it says so.
+func checkSupported(c instructions.Command) error {
+	switch c := c.(type) {
+	case *instructions.RunCommand:
+		return checkRun(c)
+	case *instructions.CopyCommand:
+		flags := []string{}
+		if c.Link {
+			flags = append(flags, "link")
+		}
+		if c.Parents {
+			flags = append(flags, "parents")
+		}
+		if len(c.ExcludePatterns) > 0 {
+			flags = append(flags, "exclude")
+		}
+		return checkCopy("COPY", flags, c.SourcesAndDest)
+	case *instructions.AddCommand:
+		flags := []string{}
+		if c.Link {
+			flags = append(flags, "link")
+		}
+		if len(c.ExcludePatterns) > 0 {
+			flags = append(flags, "exclude")
+		}
+		if c.KeepGitDir != nil {
+			flags = append(flags, "keep-git-dir")
+		}
+		if c.Checksum != "" {
+			flags = append(flags, "checksum")
+		}
+		if c.Unpack != nil {
+			flags = append(flags, "unpack")
+		}
+		return checkCopy("ADD", flags, c.SourcesAndDest)
+	}
+	return nil
+}
+
+func checkRun(c *instructions.RunCommand) error {
+	for _, flag := range slices.Sorted(slices.Values(c.FlagsUsed)) {
+		if flag != "network" {
+			return fmt.Errorf("RUN --%s is not supported yet", flag)
+		}
+	}
+	if len(c.Files) > 0 {
+		return errors.New("RUN with a here-document (<<) is not supported yet")
+	}
+	return nil
+}
+
+func checkCopy(name string, flags []string, files instructions.SourcesAndDest) error {
+	if len(flags) > 0 {
+		return fmt.Errorf("%s --%s is not supported yet", name, flags[0])
+	}
+	if len(files.SourceContents) > 0 {
+		return fmt.Errorf("%s with a here-document (<<) is not supported yet", name)
+	}
+	for _, source := range files.SourcePaths {
+		if err := checkRemote(name, source); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRemote refuses what is not a path. It is asked before expansion, and after it for what a variable brought in.
+func checkRemote(name, source string) error {
+	kind := ""
+	switch {
+	case strings.HasPrefix(source, "http://"), strings.HasPrefix(source, "https://"):
+		kind = "URL"
+	case strings.HasPrefix(source, "git://"), strings.HasPrefix(source, "git@"), strings.HasPrefix(source, "ssh://"):
+		kind = "git repository"
+	default:
+		return nil
+	}
+	if name == "COPY" {
+		return fmt.Errorf("COPY %s: the source of a COPY cannot be a %s", source, kind)
+	}
+	return fmt.Errorf("ADD %s: a %s is not supported yet", source, kind)
+}

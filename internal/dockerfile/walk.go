@@ -1,0 +1,284 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// Walk is the way through one stage. It is not for use by two goroutines at once.
+type Walk struct {
+	stage              *Stage
+	classic, failed    bool
+	triggers, commands []instructions.Command
+	next               int // in triggers, then commands
+	number, total      int
+	config             Config
+	envAt              map[string]int // name → index in config.Env
+	scope              *scope
+	cmdSet             bool            // a CMD of this stage: ENTRYPOINT keeps it
+	declared           map[string]bool // classic: names after ARG
+	author             string
+	seen               map[string][]parser.Range // CMD, ENTRYPOINT, HEALTHCHECK: where last
+	rules              *linter.Linter
+	warnings           []Warning
+}
+
+// scope is what a stage knows besides its config: the variables that expansion sees, and the build arguments.
+type scope struct {
+	env *environ
+	// args are the ARGs in their order (graph) or all that have a value (classic).
+	args       []buildArg
+	argAt      map[string]int
+	workdirSet bool
+	author     string
+}
+
+type buildArg struct {
+	name, value string
+}
+
+func (s *scope) setArg(name, value string) {
+	if i, ok := s.argAt[name]; ok {
+		s.args[i].value = value
+		return
+	}
+	s.argAt[name] = len(s.args)
+	s.args = append(s.args, buildArg{name, value})
+}
+
+func (s *scope) clone() *scope {
+	return &scope{env: s.env.clone(), args: slices.Clone(s.args), argAt: maps.Clone(s.argAt), workdirSet: s.workdirSet, author: s.author}
+}
+
+// defaultPath is what PATH is in a process if the base image does not say: Docker's and BuildKit's system.DefaultPathEnv.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Walk begins the stage with the config of what it starts from: the base image's, the final one of the stage that is
+// its base (whose own walk must have come to its end), or an empty one. It is not changed.
+//
+// The base's ONBUILD triggers become the first steps and leave the config. A trigger can copy from a stage that is not
+// among the plan's Stages.
+func (s *Stage) Walk(base Config) (*Walk, error) {
+	w := &Walk{
+		stage: s, classic: s.plan.options.Engine == Classic, commands: s.source.Commands, total: s.Total,
+		config: copyConfig(base), seen: map[string][]parser.Range{},
+	}
+	w.rules = s.plan.file.lint.linter(func(found Warning) { w.warnings = append(w.warnings, found) })
+	if s.Base.Image != "" {
+		w.number = 1
+	}
+	if err := w.enter(); err != nil {
+		return nil, s.plan.file.errorIn(err, s.source.Location)
+	}
+	if err := w.addTriggers(); err != nil {
+		return nil, s.plan.file.errorIn(err, s.source.Location)
+	}
+	w.addLabelSteps()
+	return w, nil
+}
+
+// enter sets up the config and the environment before the first instruction.
+func (w *Walk) enter() error {
+	s := w.stage
+	if s.Base.Scratch && !w.classic && w.config.WorkingDir == "" {
+		w.config.WorkingDir = "/" // BuildKit's emptyImage
+	}
+	w.envAt = make(map[string]int, len(w.config.Env))
+	for i, kv := range w.config.Env {
+		name, _ := cutVariable(kv)
+		if _, ok := w.envAt[name]; !ok {
+			w.envAt[name] = i
+		}
+	}
+	if _, ok := w.envAt["PATH"]; !ok {
+		w.setEnv("PATH", defaultPath)
+	}
+	if dir := w.config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
+		w.config.WorkingDir = "/" + dir
+	}
+	w.scope = &scope{env: newEnviron(nil), argAt: map[string]int{}}
+	// BuildKit hands the arguments of a stage on to those that start from it (dispatchState.init). Docker's classic
+	// builder did not (ResetAllowed).
+	if s.Base.Stage != nil && !w.classic {
+		s.Base.Stage.mu.Lock()
+		end := s.Base.Stage.end
+		s.Base.Stage.mu.Unlock()
+		if end == nil {
+			return fmt.Errorf("the stage %s has to be walked to its end before this one, which starts from it", s.Base.Stage.title())
+		}
+		w.scope = end.clone()
+		w.author = end.author
+	}
+	for _, kv := range w.config.Env {
+		w.scope.env.set(cutVariable(kv))
+	}
+	if w.classic {
+		// The predefined arguments are visible without ARG (GetAllAllowed in buildargs.go).
+		for _, name := range sortedKeys(s.plan.options.Args) {
+			if isProxyArg(name) {
+				w.classicArg(name, s.plan.options.Args[name])
+			}
+		}
+	}
+	return nil
+}
+
+// addTriggers turns the base's ONBUILD triggers into steps.
+func (w *Walk) addTriggers() error {
+	triggers := w.config.OnBuild
+	w.config.OnBuild = nil
+	for _, text := range triggers {
+		parsed, err := parser.Parse(strings.NewReader(text))
+		if err != nil {
+			return fmt.Errorf("the base image's ONBUILD %q: %w", text, reason(err))
+		}
+		if len(parsed.AST.Children) != 1 {
+			return fmt.Errorf("the base image's ONBUILD %q is not one instruction", text)
+		}
+		node := parsed.AST.Children[0]
+		node.StartLine, node.EndLine = w.stage.Line, w.stage.EndLine
+		c, err := instructions.ParseCommand(node)
+		if err == nil {
+			err = checkSupported(c)
+		}
+		if err != nil {
+			return fmt.Errorf("the base image's ONBUILD %q: %w", text, reason(err))
+		}
+		w.triggers = append(w.triggers, c)
+	}
+	w.total += len(triggers) // all of them, also those without a step: initOnBuildTriggers in convert.go
+	return nil
+}
+
+// reason is the error without the places that BuildKit's parser wraps around it.
+func reason(err error) error {
+	var located *parser.LocationError
+	if errors.As(err, &located) {
+		return located.Unwrap()
+	}
+	return err
+}
+
+// addLabelSteps adds a LABEL for every --label to the target of a classic build, sorted, as Docker's buildLabelOptions does.
+func (w *Walk) addLabelSteps() {
+	p := w.stage.plan
+	if !w.classic || w.stage != p.Target || len(p.options.Labels) == 0 {
+		return
+	}
+	w.commands = slices.Clone(w.commands)
+	for _, name := range sortedKeys(p.options.Labels) {
+		w.commands = append(w.commands, instructions.NewLabelCommand(name, p.options.Labels[name], true))
+	}
+}
+
+// Next is the next step, or io.EOF after the last one. Other errors are *Error.
+func (w *Walk) Next() (*Step, error) {
+	if w.failed || w.next == len(w.triggers)+len(w.commands) {
+		if !w.failed {
+			w.finish()
+		}
+		return nil, io.EOF
+	}
+	i := w.next
+	w.next++
+	step := &Step{Stage: w.stage, Line: w.stage.Line, EndLine: w.stage.EndLine, file: w.stage.plan.file, EmptyLayer: true}
+	var c instructions.Command
+	if i < len(w.triggers) {
+		c = w.triggers[i]
+		step.OnBuild = true
+	} else {
+		i -= len(w.triggers)
+		c = w.commands[i]
+		step.Position = w.stage.Position + 1 + i
+		if len(c.Location()) > 0 {
+			step.Line, step.EndLine = lines(c.Location())
+		}
+	}
+	known := len(w.warnings)
+	err := w.apply(step, c)
+	if err == nil {
+		err = step.file.forbidden(w.warnings[known:])
+	}
+	if err != nil {
+		w.failed = true
+		return nil, step.Err(err)
+	}
+	step.Config = shareConfig(w.config)
+	step.Author = w.author
+	return step, nil
+}
+
+// finish leaves to the stages that start from this one what they inherit, and sets --label on the target.
+func (w *Walk) finish() {
+	p := w.stage.plan
+	if !w.classic && w.stage == p.Target && len(p.options.Labels) > 0 {
+		labels := maps.Clone(w.config.Labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		maps.Copy(labels, p.options.Labels)
+		w.config.Labels = labels
+	}
+	w.scope.author = w.author
+	w.stage.mu.Lock()
+	w.stage.end = w.scope
+	w.stage.mu.Unlock()
+}
+
+// Config is the config after all steps so far, as a copy. After io.EOF it has the --labels of the target too, which
+// BuildKit sets without a step.
+func (w *Walk) Config() Config { return copyConfig(w.config) }
+
+// Warnings are the lint findings of the steps so far.
+func (w *Walk) Warnings() []Warning { return slices.Clone(w.warnings) }
+
+// Author is the author that a MAINTAINER set, "" if none did.
+func (w *Walk) Author() string { return w.author }
+
+// shareConfig is c in a form that w can go on appending to: no slice has room behind its end.
+func shareConfig(c Config) Config {
+	c.Env = slices.Clip(c.Env)
+	c.OnBuild = slices.Clip(c.OnBuild)
+	return c
+}
+
+func copyConfig(c Config) Config {
+	c.Env = slices.Clone(c.Env)
+	c.Cmd = slices.Clone(c.Cmd)
+	c.Entrypoint = slices.Clone(c.Entrypoint)
+	c.OnBuild = slices.Clone(c.OnBuild)
+	c.Shell = slices.Clone(c.Shell)
+	c.ExposedPorts = maps.Clone(c.ExposedPorts)
+	c.Volumes = maps.Clone(c.Volumes)
+	c.Labels = maps.Clone(c.Labels)
+	if c.Healthcheck != nil {
+		h := *c.Healthcheck
+		h.Test = slices.Clone(h.Test)
+		c.Healthcheck = &h
+	}
+	return c
+}
+
+// setEnv sets a variable of the config where it stands, or at the end: Docker's and BuildKit's addEnv. What was handed
+// out with earlier steps stays as it was.
+func (w *Walk) setEnv(name, value string) {
+	kv := name + "=" + value
+	i, ok := w.envAt[name]
+	if !ok {
+		w.envAt[name] = len(w.config.Env)
+		w.config.Env = append(w.config.Env, kv)
+		return
+	}
+	if w.config.Env[i] != kv {
+		w.config.Env = slices.Clone(w.config.Env)
+		w.config.Env[i] = kv
+	}
+}
