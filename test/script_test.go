@@ -79,6 +79,7 @@ func TestScript(t *testing.T) {
 			"registry":    registry,
 			"badregistry": badRegistry,
 			"capture":     capture,
+			"tars":        tars,
 		},
 	})
 }
