@@ -1,0 +1,91 @@
+// Package cache makes the keys of steps and keeps what is recorded under them.
+//
+// A key is the digest of all that decides a step's result: its kind, what the instruction says once it is
+// expanded, the chainID of the state that it starts from, and the contents of the files that it reads. A
+// record is the memo of a pure function, so it means the same on every machine: it holds no path, no host
+// name, and the only time in it is when the step ran.
+package cache
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store"
+)
+
+// keyVersion is part of every key. It rises when a step with the same parts would give another result.
+const keyVersion = "1"
+
+// Part is one of the things that a key is made of. Parts are kept with the record, so that two keys can be
+// compared part by part; a part never holds a secret.
+type Part struct {
+	Name  string `json:"n"`
+	Value string `json:"v"`
+}
+
+// Key is what decides a step's result.
+type Key struct {
+	Kind  string // "RUN", "COPY", …
+	Parts []Part
+}
+
+// Add appends a part for each value. The order of the parts counts.
+func (k *Key) Add(name string, values ...string) {
+	for _, v := range values {
+		k.Parts = append(k.Parts, Part{name, v})
+	}
+}
+
+// Digest is the key itself.
+func (k *Key) Digest() digest.Digest {
+	h := digest.SHA256.Digester()
+	// JSON delimits the strings, so that no two lists of parts give the same bytes.
+	if err := json.NewEncoder(h.Hash()).Encode([]any{keyVersion, k.Kind, k.Parts}); err != nil {
+		panic(err) // strings only
+	}
+	return h.Digest()
+}
+
+// Record is what a step gave when it ran.
+type Record struct {
+	Kind  string `json:"kind"`
+	Parts []Part `json:"parts"`
+	// Layer is the diffID of the layer that it made, "" if it changed no file.
+	Layer digest.Digest `json:"layer,omitempty"`
+	// Created is when it ran, to the nanosecond, as its history row has it.
+	Created time.Time `json:"created"`
+	// Took is how long it ran.
+	Took time.Duration `json:"took"`
+	// Instruction is its text, as written.
+	Instruction string `json:"instruction"`
+}
+
+// Lookup returns the record of a key; nil if there is none that can be used.
+func Lookup(s *store.Store, k *Key) (*Record, error) {
+	row, err := s.Record(k.Digest())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var r Record
+	if err := json.Unmarshal(row.Data, &r); err != nil || r.Layer != row.Layer {
+		return nil, nil // from a strata that wrote records differently: as good as none
+	}
+	return &r, nil
+}
+
+// Save keeps the record of a key.
+func Save(s *store.Store, k *Key, r *Record) error {
+	r.Kind, r.Parts = k.Kind, k.Parts
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("writing the record of a step: %w", err)
+	}
+	return s.PutRecord(store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created})
+}

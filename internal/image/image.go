@@ -1,0 +1,166 @@
+// Package image knows the image config: the JSON whose digest is an image's ID, or a step's. It is the OCI
+// image spec's config with Docker's extensions (moby/docker-image-spec).
+package image
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Config is a whole image config: platform, runtime configuration, chain of layers, history.
+type Config = dockerspec.DockerOCIImage
+
+// History is one row of an image's history.
+type History = ocispec.History
+
+// BuildKitComment is the COMMENT of history rows that the graph engine writes, which tells them from the
+// classic engine's as in Docker (lesson 2.9).
+const BuildKitComment = "buildkit.dockerfile.v0"
+
+// maxConfig bounds configs that come from elsewhere; the largest seen in the wild are below 1 MiB.
+const maxConfig = 16 << 20
+
+// Parse reads a config. Errors say what is wrong with it.
+func Parse(data []byte) (*Config, error) {
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("reading an image config: it has %d bytes, more than the %d that are allowed", len(data), maxConfig)
+	}
+	var c Config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("reading an image config: %w; the image is damaged or of an unknown kind", err)
+	}
+	if c.RootFS.Type != "" && c.RootFS.Type != "layers" {
+		return nil, fmt.Errorf("reading an image config: its root file system is of the unknown type %q", c.RootFS.Type)
+	}
+	for _, d := range c.RootFS.DiffIDs {
+		if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+			return nil, fmt.Errorf("reading an image config: %q is not the sha256 digest of a layer", d)
+		}
+	}
+	if n := layerRows(c.History); n > len(c.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("reading an image config: its history has %d rows with layers, but there are %d layers", n, len(c.RootFS.DiffIDs))
+	}
+	return &c, nil
+}
+
+func layerRows(history []History) int {
+	n := 0
+	for _, h := range history {
+		if !h.EmptyLayer {
+			n++
+		}
+	}
+	return n
+}
+
+// DiffIDs reads only the chain of layers of a config.
+func DiffIDs(data []byte) ([]digest.Digest, error) {
+	var c struct {
+		RootFS struct {
+			DiffIDs []digest.Digest `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("reading an image config: %w", err)
+	}
+	return c.RootFS.DiffIDs, nil
+}
+
+// Encode writes a config; its digest is the ID.
+func Encode(c *Config) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(c); err != nil {
+		return nil, fmt.Errorf("writing an image config: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Scratch is the config that FROM scratch starts with.
+func Scratch(p ocispec.Platform) *Config {
+	c := &Config{}
+	c.Platform = p
+	c.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}}
+	c.Config.Env = []string{"PATH=" + DefaultPath}
+	return c
+}
+
+// DefaultPath is the PATH of an image that sets none (Docker's default for Linux).
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Clone copies a config so that neither copy's changes are seen in the other.
+func Clone(c *Config) *Config {
+	d := *c
+	d.RootFS.DiffIDs = slices.Clone(c.RootFS.DiffIDs)
+	d.History = slices.Clone(c.History)
+	d.Config = CloneRuntime(c.Config)
+	return &d
+}
+
+// CloneRuntime copies the runtime configuration likewise.
+func CloneRuntime(c dockerspec.DockerOCIImageConfig) dockerspec.DockerOCIImageConfig {
+	data, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // strings, maps and numbers only
+	}
+	var d dockerspec.DockerOCIImageConfig
+	if err := json.Unmarshal(data, &d); err != nil {
+		panic(err)
+	}
+	return d
+}
+
+// ChainID is the digest that stands for a chain of layers, bottom first (OCI image spec, "Layer ChainID"); ""
+// for an empty chain.
+func ChainID(diffIDs []digest.Digest) digest.Digest {
+	chain := digest.Digest("")
+	for i, d := range diffIDs {
+		if i == 0 {
+			chain = d
+			continue
+		}
+		chain = digest.FromString(string(chain) + " " + string(d))
+	}
+	return chain
+}
+
+// Add returns the config of the state after one more step: runtime configuration rt, a history row, and the
+// layer diffID ("" for a row without one).
+func Add(parent *Config, rt dockerspec.DockerOCIImageConfig, row History, diffID digest.Digest) *Config {
+	c := *parent
+	c.Config = rt
+	row.EmptyLayer = diffID == ""
+	c.History = append(slices.Clip(parent.History), row)
+	if diffID != "" {
+		c.RootFS.DiffIDs = append(slices.Clip(parent.RootFS.DiffIDs), diffID)
+	}
+	c.Created = row.Created
+	c.RootFS.Type = "layers"
+	if row.Author != "" {
+		c.Author = row.Author
+	}
+	return &c
+}
+
+// Created returns when an image was made, the zero time if it does not say.
+func Created(c *Config) time.Time {
+	if c.Created == nil {
+		return time.Time{}
+	}
+	return *c.Created
+}
+
+// ShortID is an ID as Docker shows it: 12 hexadecimal digits.
+func ShortID(d digest.Digest) string {
+	hex := strings.TrimPrefix(string(d), "sha256:")
+	return hex[:min(12, len(hex))]
+}

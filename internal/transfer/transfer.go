@@ -1,0 +1,152 @@
+// Package transfer moves images between the store and registries, archives and plain tars.
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// parallelLayers is how many layers are fetched at once, as Docker's max-concurrent-downloads.
+const parallelLayers = 3
+
+// Progress is told how far a blob is: a status as docker pull prints it, and how many of how many bytes
+// (0 where there is nothing to count). It may be called from several goroutines.
+type Progress func(blob digest.Digest, status string, current, total int64)
+
+// Mover moves images. It is the store's Fetcher of layers that are not on this machine.
+type Mover struct {
+	Store    *store.Store
+	Registry *registry.Client
+	Platform ocispec.Platform
+	// Progress is told of all layers that are fetched; nil for nobody.
+	Progress Progress
+}
+
+func (m *Mover) report(blob digest.Digest, status string, current, total int64) {
+	if m.Progress != nil {
+		m.Progress(blob, status, current, total)
+	}
+}
+
+// sink lets package registry write into the store.
+type sink struct{ store *store.Store }
+
+func (s sink) Has(d digest.Digest) (bool, error) { return s.store.HasBlob(d), nil }
+
+func (s sink) Ingest(ctx context.Context, d digest.Digest, size int64) (registry.Ingest, error) {
+	in, err := s.store.Ingest(ctx, d, size)
+	if err != nil {
+		return nil, err
+	}
+	return ingest{in}, nil
+}
+
+type ingest struct{ *store.Ingest }
+
+func (in ingest) Commit() error {
+	err := in.Ingest.Commit()
+	if m := (*store.MismatchError)(nil); errors.As(err, &m) {
+		return &registry.DigestError{Want: m.Want, Got: m.Got}
+	}
+	return err
+}
+
+// Fetch brings the compressed layer desc from the repository repo into the store.
+func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, s *store.Store) error {
+	ref, err := reference.ParseNormalizedNamed(repo)
+	if err != nil {
+		return fmt.Errorf("the store names the repository %q: %w", repo, err)
+	}
+	return m.fetch(ctx, ref, desc)
+}
+
+func (m *Mover) fetch(ctx context.Context, ref reference.Named, desc ocispec.Descriptor) error {
+	err := m.Registry.Fetch(ctx, ref, desc, sink{m.Store}, func(current, total int64) {
+		m.report(desc.Digest, "Downloading", current, total)
+	})
+	if err != nil {
+		return err
+	}
+	m.report(desc.Digest, "Download complete", 0, 0)
+	return nil
+}
+
+// resolve finds out what a name means in its registry and notes it in the store: config, manifest, and
+// where the layers can be had. No layer moves.
+func (m *Mover) resolve(ctx context.Context, ref reference.Named) (*registry.Image, digest.Digest, error) {
+	img, err := m.Registry.Resolve(ctx, ref, m.Platform)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := image.Parse(img.Config.Data)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", reference.FamiliarString(ref), err)
+	}
+	if len(c.RootFS.DiffIDs) != len(img.Layers) {
+		return nil, "", fmt.Errorf("%s: its manifest has %d layers and its config %d; the image is damaged or no container image",
+			reference.FamiliarString(ref), len(img.Layers), len(c.RootFS.DiffIDs))
+	}
+	for i, desc := range img.Layers {
+		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: ref.Name()}
+		if err := m.Store.AddRemote(c.RootFS.DiffIDs[i], b); err != nil {
+			return nil, "", err
+		}
+	}
+	id, err := m.Store.PutConfig(img.Config.Data, "", store.Image)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := m.Store.PutManifest(store.Manifest{Digest: img.Manifest.Digest, MediaType: img.Manifest.MediaType, ID: id, Data: img.Manifest.Data}); err != nil {
+		return nil, "", err
+	}
+	if img.Index != nil {
+		if err := m.Store.PutManifest(store.Manifest{Digest: img.Index.Digest, MediaType: img.Index.MediaType, Data: img.Index.Data}); err != nil {
+			return nil, "", err
+		}
+	}
+	_, err = m.Store.SetName(ref, id, digestOf(img))
+	return img, id, err
+}
+
+// digestOf is the digest by which a name can be pulled again: the index's, or the manifest's.
+func digestOf(img *registry.Image) digest.Digest {
+	if img.Index != nil {
+		return img.Index.Digest
+	}
+	return img.Manifest.Digest
+}
+
+// Base finds the image that a FROM names: one in the store, else, or always if pull is set, what its registry
+// has. No layer moves: whoever needs one fetches it then.
+func (m *Mover) Base(ctx context.Context, name string, pull bool) (*store.Config, error) {
+	if !pull {
+		id, err := m.Store.Resolve(name)
+		if err == nil {
+			if err := m.Store.Touch(id); err != nil {
+				return nil, err
+			}
+			return m.Store.Config(id)
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+	}
+	ref, err := registry.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	_, id, err := m.resolve(ctx, reference.TagNameOnly(ref))
+	if err != nil {
+		return nil, err
+	}
+	return m.Store.Config(id)
+}
