@@ -10,10 +10,11 @@ import (
 // Classic writes what Docker's classic engine (DOCKER_BUILDKIT=0) prints. Its methods may be called from many
 // goroutines. IDs may be given whole, with or without "sha256:"; 12 digits are shown.
 type Classic struct {
-	mu    sync.Mutex
-	out   io.Writer
-	color bool // stderr of steps in red
-	open  bool // a step's output ended without a line end
+	mu       sync.Mutex
+	out      io.Writer
+	terminal bool // instructions are made harmless
+	color    bool // stderr of steps in red
+	open     bool // a step's output ended without a line end
 }
 
 // NewClassic returns a writer to out; a quiet one prints nothing.
@@ -21,11 +22,17 @@ func NewClassic(out *os.File, quiet bool) *Classic {
 	if quiet {
 		return &Classic{out: io.Discard}
 	}
-	return &Classic{out: out, color: isTerminal(out) && useColor()}
+	terminal := isTerminal(out)
+	return &Classic{out: out, terminal: terminal, color: terminal && useColor()}
 }
 
 // Step prints "Step 3/7 : COPY . .".
-func (c *Classic) Step(i, n int, text string) { c.line("Step %d/%d : %s", i, n, text) }
+func (c *Classic) Step(i, n int, text string) {
+	if c.terminal {
+		text = oneLine(text)
+	}
+	c.line("Step %d/%d : %s", i, n, text)
+}
 
 // UsingCache prints " ---> Using cache".
 func (c *Classic) UsingCache() { c.line(" ---> Using cache") }

@@ -90,11 +90,11 @@ func TestQuietPrintsNothing(t *testing.T) {
 
 func TestClassic(t *testing.T) {
 	var out bytes.Buffer
-	c := &Classic{out: &out, color: true}
+	c := &Classic{out: &out, terminal: true, color: true}
 	const id = "sha256:1a2b3c4d5e6f6ee2a2f5b6d3c8c0b4bbd6ee0d3c9a8d3a4b1f4d9f0c7e6b5a41"
 	c.Step(1, 3, "FROM debian")
 	c.Layer(id)
-	c.Step(2, 3, "COPY . .")
+	c.Step(2, 3, "COPY . \x1b[2J.")
 	c.UsingCache()
 	c.Layer(id)
 	c.Step(3, 3, "RUN make")

@@ -135,6 +135,7 @@ func TestPlain(t *testing.T) {
 			p.Transfer(1, "sha256:ab12", 10_000_000, 10_000_000, "extracting")
 			c.ms(100)
 			p.Transfer(1, "sha256:ab12", 0, 0, "done")
+			p.Transfer(1, "sha256:ab12", 0, 0, "done")
 			p.Finish(1, Done, nil)
 		}, want: `#1 [1/2] FROM debian
 #1 sha256:ab12 0B / 10.00MB

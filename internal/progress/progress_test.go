@@ -49,6 +49,7 @@ func TestRawJSON(t *testing.T) {
 	p.Note(4, "first build")
 	p.Transfer(4, "sha256:ab", 5, 10, "")
 	p.Transfer(4, "sha256:ab", 10, 10, "done")
+	p.Transfer(4, "sha256:ab", 10, 10, "done")
 	p.Finish(4, Failed, errors.New("exit code: 1"))
 	p.Start(5, "b")
 	p.Finish(5, Cached, nil)

@@ -119,7 +119,9 @@ func (r *rawJSON) Transfer(id int, item string, current, total int64, status str
 			}
 			list = append(list, j)
 		}
-		r.enc.Encode(event{Statuses: list})
+		if len(list) > 0 {
+			r.enc.Encode(event{Statuses: list})
+		}
 	})
 }
 

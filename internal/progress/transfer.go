@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ func (ts *transfers) update(now time.Time, item string, current, total int64, st
 		}
 		changed = append(changed, t)
 	}
-	if done && len(changed) > 0 || len(changed) > 0 && changed[len(changed)-1].label == label {
+	if done && (len(changed) > 0 || ts.has(item)) || len(changed) > 0 && changed[len(changed)-1].label == label {
 		return changed
 	}
 	t := &transfer{item: item, label: label, started: now}
@@ -52,6 +53,10 @@ func (ts *transfers) update(now time.Time, item string, current, total int64, st
 	}
 	*ts = append(*ts, t)
 	return append(changed, t)
+}
+
+func (ts transfers) has(item string) bool {
+	return slices.ContainsFunc(ts, func(t *transfer) bool { return t.item == item })
 }
 
 // set takes new numbers; zeros say nothing and leave the old ones.

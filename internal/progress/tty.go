@@ -218,10 +218,18 @@ func (s *ttyStep) row(width int, now time.Time) row {
 	case Canceled:
 		r.text, r.color = " => CANCELED "+s.name, yellow
 	}
-	if s.note != "" && ansi.StringWidth(r.text)+ansi.StringWidth(s.note)+4+len(r.right) < width {
-		r.text += "  (" + s.note + ")"
-	}
+	r.text = withNote(r.text, s.note, width-len(r.right)-1)
 	return r
+}
+
+// withNote puts a remark after a step's name. The remark is what is new, so a long name is cut for it; below 60
+// columns there is room for one of them only.
+func withNote(text, note string, room int) string {
+	if note == "" || room < 60 {
+		return text
+	}
+	note = "  (" + ansi.Truncate(note, room/2, "…") + ")"
+	return ansi.Truncate(text, room-ansi.StringWidth(note), "…") + note
 }
 
 // duration is a row's time; what is too short to matter is 0.0s.

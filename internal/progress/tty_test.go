@@ -193,3 +193,21 @@ func TestNoColor(t *testing.T) {
 		}
 	}
 }
+
+func TestWithNote(t *testing.T) {
+	for _, tt := range []struct {
+		text, note string
+		room       int
+		want       string
+	}{
+		{" => COPY . .", "", 75, " => COPY . ."},
+		{" => COPY . .", "main.py changed", 75, " => COPY . .  (main.py changed)"},
+		{" => COPY . .", "main.py changed", 59, " => COPY . ."},
+		{" => RUN " + strings.Repeat("x", 90), "main.py changed", 60, " => RUN " + strings.Repeat("x", 32) + "…  (main.py changed)"},
+		{" => RUN x", strings.Repeat("y", 90), 60, " => RUN x  (" + strings.Repeat("y", 29) + "…)"},
+	} {
+		if got := withNote(tt.text, tt.note, tt.room); got != tt.want {
+			t.Errorf("withNote(%q, %q, %d) =\n%q, want\n%q", tt.text, tt.note, tt.room, got, tt.want)
+		}
+	}
+}
