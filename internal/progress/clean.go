@@ -22,7 +22,7 @@ type cleaner struct {
 	fresh bool   // a carriage return came: the next character replaces the line
 	color bool   // the line has a colour that must be reset
 	param []byte // of the CSI sequence under way
-	rune_ []byte // start of a UTF-8 sequence whose rest has not come
+	held  []byte // start of a UTF-8 sequence whose rest has not come
 }
 
 type cleanerState byte
@@ -53,7 +53,7 @@ func (c *cleaner) write(data []byte, emit func(line string)) {
 // run is how many bytes at the start of data are plain ASCII that the line has room for: nearly all output is,
 // and taking it at once is several times faster.
 func (c *cleaner) run(data []byte) int {
-	if c.state != ground || c.fresh || len(c.rune_) > 0 {
+	if c.state != ground || c.fresh || len(c.held) > 0 {
 		return 0
 	}
 	data = data[:min(len(data), maxLine-len(c.line))]
@@ -133,11 +133,11 @@ func (c *cleaner) full(emit func(string)) {
 
 func (c *cleaner) ground(b byte) {
 	if b >= utf8.RuneSelf {
-		c.rune_ = append(c.rune_, b)
-		for len(c.rune_) > 0 && utf8.FullRune(c.rune_) {
-			r, n := utf8.DecodeRune(c.rune_)
+		c.held = append(c.held, b)
+		for len(c.held) > 0 && utf8.FullRune(c.held) {
+			r, n := utf8.DecodeRune(c.held)
 			c.add(r)
-			c.rune_ = c.rune_[:copy(c.rune_, c.rune_[n:])]
+			c.held = c.held[:copy(c.held, c.held[n:])]
 		}
 		return
 	}
@@ -164,10 +164,10 @@ func (c *cleaner) ground(b byte) {
 
 // endRune gives up on a UTF-8 sequence that was cut short.
 func (c *cleaner) endRune() {
-	for range c.rune_ {
+	for range c.held {
 		c.add(utf8.RuneError)
 	}
-	c.rune_ = c.rune_[:0]
+	c.held = c.held[:0]
 }
 
 func (c *cleaner) add(r rune) {
