@@ -126,13 +126,21 @@ func (x expander) expand(word string, split bool) (expansion, error) {
 	}
 	if split {
 		words, err := x.lex.ProcessWords(word, meter)
-		return expansion{words: words}, errors.Join(meter.err, err)
+		return expansion{words: words}, errors.Join(meter.err, unclosed(word, err))
 	}
 	r, err := x.lex.ProcessWordWithMatches(word, meter)
 	if meter.err != nil {
 		return expansion{}, meter.err
 	}
-	return expansion{text: r.Result, used: r.Matched, unset: r.Unmatched}, err
+	return expansion{text: r.Result, used: r.Matched, unset: r.Unmatched}, unclosed(word, err)
+}
+
+// unclosed explains what the lexer says of a ${name without an end: that the end of the text is no modifier.
+func unclosed(word string, err error) error {
+	if err != nil && strings.Contains(err.Error(), "unsupported modifier (\uFFFD)") {
+		return fmt.Errorf("%.80s: syntax error: missing '}'", word)
+	}
+	return err
 }
 
 // meteredEnv gives values out until they add up to too much.

@@ -3,7 +3,6 @@ package dockerfile
 import (
 	"errors"
 	"io"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -156,5 +155,3 @@ func TestLesson(t *testing.T) {
 		t.Errorf("%d steps, FROM is %d, the last is %d: %s", p.Steps, p.Target.Position, steps[5].Position, steps[5].Text)
 	}
 }
-
-func join(s []string) string { return strings.Join(s, "\n") }

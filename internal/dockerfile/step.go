@@ -75,6 +75,9 @@ type Workdir struct {
 // Err says that running the step failed, and where the step stands.
 func (s *Step) Err(err error) *Error { return s.file.errorAt(err, s.Line, s.EndLine) }
 
+// Err says that the stage's FROM could not be resolved, and where it stands.
+func (s *Stage) Err(err error) *Error { return s.plan.file.errorAt(err, s.Line, s.EndLine) }
+
 // Vertex is the step as BuildKit's progress shows it: "[build 2/5] RUN make". "" if it shows none.
 func (s *Step) Vertex() string {
 	if s.Number == 0 {

@@ -1,0 +1,204 @@
+package dockerfile
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+// fails parses, plans and walks (from base) until something fails.
+func fails(t *testing.T, source string, o Options, base Config) *Error {
+	t.Helper()
+	var located *Error
+	if err := build(source, o, base); !errors.As(err, &located) {
+		t.Fatalf("no *Error but %v", err)
+	}
+	return located
+}
+
+// build walks every stage; images have the config base.
+func build(source string, o Options, base Config) error {
+	f, err := Parse([]byte(source), "Dockerfile")
+	if err != nil {
+		return err
+	}
+	if o.Platform.OS == "" {
+		o.Platform = testPlatform
+	}
+	p, err := f.Plan(o)
+	if err != nil {
+		return err
+	}
+	ends := map[*Stage]Config{}
+	for _, s := range p.Stages {
+		from := base
+		if s.Base.Stage != nil {
+			from = ends[s.Base.Stage]
+		}
+		w, err := s.Walk(from)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			_, err = w.Next()
+		}
+		if err != io.EOF {
+			return err
+		}
+		ends[s] = w.Config()
+	}
+	return nil
+}
+
+func TestErrors(t *testing.T) {
+	for _, test := range []struct {
+		name, text string
+		options    Options
+		base       Config
+		line       int
+		want       string // in the message
+	}{
+		{name: "empty", text: " \n\n", want: "the Dockerfile is empty"},
+		{name: "bom only", text: "\xef\xbb\xbf\n", want: "the Dockerfile is empty"},
+		{name: "comments only", text: "# nothing\n", line: 1, want: "no instructions"},
+		{name: "no FROM", text: "ARG A\n", want: "no FROM"},
+		{name: "before FROM", text: "# x\nRUN a\nFROM b\n", line: 2, want: "no FROM before this instruction"},
+		{name: "unknown instruction", text: "FROM a\n\nCOPPY a b\n", line: 3, want: "unknown instruction: COPPY (did you mean COPY?)"},
+		{name: "unknown flag", text: "FROM a\nCOPY --chwon=1 a b\n", line: 2, want: "unknown flag: --chwon (did you mean chown?)"},
+		{name: "bad variable", text: "FROM a\nUSER ${X:?who}\n", line: 2, want: "X: who"},
+		{name: "bad substitution", text: "FROM a\nUSER ${X\n", line: 2, want: "missing '}'"},
+		{name: "unclosed quote", text: "FROM a\nUSER \"x\n", line: 2, want: "double-quote"},
+		{name: "empty base", text: "ARG V\nFROM $V\n", line: 2, want: "the name of the base image is empty"},
+		{name: "FROM too long", text: "FROM a b c d\n", line: 1, want: "FROM requires either one or three arguments"},
+		{name: "stage name", text: "FROM a AS 1x\n", line: 1, want: "invalid name for build stage"},
+		{name: "unknown target", text: "FROM a AS build\nFROM b\nFROM c AS test\n", options: Options{Target: "biuld"}, want: `target stage "biuld" could not be found (did you mean build?); the stages are build, 1, test`},
+		{name: "target index", text: "FROM a\n", options: Options{Target: "1"}, want: "could not be found; the stages are 0"},
+		{name: "duplicate name", text: "FROM a AS x\nFROM b AS x\n", options: Options{Engine: Classic}, line: 2, want: `the stage name "x" is already used in line 1`},
+		{name: "copy from later", text: "FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x\n", line: 2, want: `the stage "y" in line 3 must come before this one, x`},
+		{name: "copy from itself", text: "FROM a AS x\nCOPY --from=X / /\n", line: 2, want: "cannot copy from itself"},
+		{name: "copy from later index", text: "FROM a\nCOPY --from=1 / /\nFROM 0\nFROM b\nCOPY --from=0 / /", line: 2, want: "stage 1 does not come before this one, 0"},
+		{name: "copy from no index", text: "FROM a\nCOPY --from=7 / /\n", line: 2, want: "there is no stage of this index"},
+		{name: "copy from variable", text: "FROM a\nCOPY --from=$X / /\n", line: 2, want: "does not expand variables"},
+		{name: "copy nothing", text: "FROM a\nCOPY b\n", line: 2, want: "at least two arguments"},
+		{name: "copy url", text: "FROM a\nCOPY https://x /\n", line: 2, want: "cannot be a URL"},
+		{name: "add url", text: "FROM a\nADD https://x /\n", line: 2, want: "ADD https://x: a URL is not supported yet"},
+		{name: "add url expanded", text: "FROM a\nARG U=http://x\nADD $U/y /\n", line: 3, want: "ADD http://x/y: a URL is not supported yet"},
+		{name: "add git", text: "FROM a\nADD git@github.com:x/y /\n", line: 2, want: "git repository is not supported yet"},
+		{name: "mount", text: "FROM a\nRUN --mount=type=cache,target=/c x\n", line: 2, want: "RUN --mount is not supported yet"},
+		{name: "run heredoc", text: "FROM a\nRUN <<E\nx\nE\n", line: 2, want: "here-document (<<) is not supported yet"},
+		{name: "copy heredoc", text: "FROM a\nCOPY <<E /x\nx\nE\n", line: 2, want: "here-document (<<) is not supported yet"},
+		{name: "link", text: "FROM a\nCOPY --link a b\n", line: 2, want: "COPY --link is not supported yet"},
+		{name: "exclude", text: "FROM a\nCOPY --exclude=x a b\n", line: 2, want: "COPY --exclude is not supported yet"},
+		{name: "parents", text: "FROM a\nCOPY --parents a b\n", line: 2, want: "COPY --parents is not supported yet"},
+		{name: "checksum", text: "FROM a\nADD --checksum=sha256:0 a b\n", line: 2, want: "ADD --checksum is not supported yet"},
+		{name: "keep git dir", text: "FROM a\nADD --keep-git-dir=true a b\n", line: 2, want: "ADD --keep-git-dir is not supported yet"},
+		{name: "unpack", text: "FROM a\nADD --unpack a b\n", line: 2, want: "ADD --unpack is not supported yet"},
+		{name: "chmod symbolic", text: "FROM a\nCOPY --chmod=u+x a b\n", line: 2, want: "symbolic mode is not supported yet"},
+		{name: "chmod", text: "FROM a\nCOPY --chmod=888 a b\n", line: 2, want: "must be octal"},
+		{name: "chmod large", text: "FROM a\nCOPY --chmod=17777 a b\n", line: 2, want: "must be octal"},
+		{name: "network", text: "FROM a\nRUN --network=some x\n", line: 2, want: `invalid network mode "some"`},
+		{name: "platform", text: "FROM --platform=linux/arm64 a\n", line: 1, want: "--platform=linux/arm64: building for another platform than this machine's, linux/amd64, is not supported yet"},
+		{name: "platform empty", text: "FROM --platform=$X a\n", line: 1, want: "expands to nothing"},
+		{name: "platform bad", text: "FROM --platform=a/b/c/d a\n", line: 1, want: "os/architecture"},
+		{name: "syntax", text: "# syntax=some/frontend:1\nFROM a\n", line: 1, want: "only docker/dockerfile is understood"},
+		{name: "escape", text: "# escape=x\nFROM a\n", line: 1, want: "escape=x"},
+		{name: "escape twice", text: "# escape=`\n# escape=`\nFROM a\n", line: 2, want: "only one escape"},
+		{name: "check", text: "# check=skipp=all\nFROM a\n", line: 1, want: "invalid check option"},
+		{name: "check is error", text: "# check=error=true\nFROM a\nMAINTAINER x\n", line: 3, want: "MaintainerDeprecated"},
+		{name: "check is error in a step", text: "# check=error=true\nFROM a\nRUN b\nWORKDIR c\n", line: 4, want: "WorkdirRelativePath"},
+		{name: "onbuild from", text: "FROM a\nONBUILD FROM b\n", line: 2, want: "FROM isn't allowed as an ONBUILD trigger"},
+		{name: "onbuild onbuild", text: "FROM a\nONBUILD ONBUILD RUN b\n", line: 2, want: "Chaining ONBUILD"},
+		{name: "trigger", text: "ARG X\nFROM a\nRUN b\n", base: onBuild("COPPY a b"), line: 2, want: `ONBUILD "COPPY a b": unknown instruction`},
+		{name: "trigger unsupported", text: "FROM a\n", base: onBuild("RUN --mount=type=tmpfs,target=/x y"), line: 1, want: "RUN --mount is not supported yet"},
+		{name: "trigger fails", text: "FROM a\n", base: onBuild("STOPSIGNAL X"), line: 1, want: "no such signal"},
+		{name: "signal", text: "FROM a\nSTOPSIGNAL SIGNONE\n", line: 2, want: "there is no such signal"},
+		{name: "port", text: "FROM a\nEXPOSE 70000\n", line: 2, want: `EXPOSE 70000: "70000" is neither a port`},
+		{name: "protocol", text: "FROM a\nEXPOSE 80/icmp\n", line: 2, want: "none of tcp, udp and sctp"},
+		{name: "port range", text: "FROM a\nEXPOSE 80-70\n", line: 2, want: "neither a port"},
+		{name: "shell not json", text: "FROM a\nSHELL bash -c\n", line: 2, want: "SHELL requires the arguments to be in JSON form"},
+		{name: "health", text: "FROM a\nHEALTHCHECK PING x\n", line: 2, want: "Unknown type"},
+		{name: "health interval", text: "FROM a\nHEALTHCHECK --interval=1us CMD x\n", line: 2, want: "cannot be less than"},
+		{name: "volume", text: "FROM a\nVOLUME $X\n", line: 2, want: "the path is empty"},
+		{name: "classic workdir", text: "FROM a\nWORKDIR $X\n", options: Options{Engine: Classic}, line: 2, want: "the path is empty"},
+		{name: "classic copy several", text: "FROM a\nCOPY a b c\n", options: Options{Engine: Classic}, line: 2, want: "must be a directory and end with a /"},
+		{name: "run nothing", text: "FROM a\nRUN []\n", line: 2, want: "RUN without a command"},
+		{name: "nul", text: "FROM a\nRUN \x00\n", line: 2, want: "NUL"},
+		{name: "long line", text: "FROM a\nRUN " + strings.Repeat("x", 70000) + "\n", line: 2, want: "the line has 70004 bytes"},
+		{name: "large", text: strings.Repeat("#\n", 1<<19+1), want: "more than the 1048576 that are allowed"},
+		{name: "explosion", text: "FROM a\nENV A=0123456789\n" + strings.Repeat("ENV A=$A$A\n", 40), line: 19, want: "expand to more than is allowed"},
+		{name: "explosion by replacement", text: "FROM a\nENV A=" + strings.Repeat("x", 9000) + "\nENV B=${A//x/$A}\n", line: 3, want: "expand to more than is allowed"},
+		{name: "nested replacement", text: "FROM a\nENV A=xx\nENV B=${A//x/${A//x/${A//x/y}}}\n", line: 3, want: "inside another one is not supported"},
+		{name: "nested replacement escaped", text: "FROM a\nENV A=xx\nENV B=${A//x/\\}${A//x/y}}\n", line: 3, want: "inside another one is not supported"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := fails(t, test.text, test.options, test.base)
+			if err.Line != test.line || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("line %d: %v\nwant line %d and %q", err.Line, err, test.line, test.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one line: %q", err.Error())
+			}
+			if shown := err.Excerpt(); (shown == "") != (test.line == 0) {
+				t.Errorf("excerpt %q of line %d", shown, test.line)
+			}
+		})
+	}
+}
+
+func onBuild(triggers ...string) Config {
+	var c Config
+	c.OnBuild = triggers
+	return c
+}
+
+func TestExcerpt(t *testing.T) {
+	const six = "FROM a\r\nRUN b\r\nRUN c \\\r\n  d\r\nRUN e\r\nRUN f\r\n"
+	for _, test := range []struct {
+		name           string
+		first, last    int
+		want, fullText string
+	}{
+		{name: "middle", first: 2, last: 2, want: `Dockerfile:2
+--------------------
+   1 |     FROM a
+   2 | >>> RUN b
+   3 |     RUN c \
+   4 |       d
+--------------------
+`},
+		{name: "several lines", first: 3, last: 4, want: `Dockerfile:3
+--------------------
+   2 |     RUN b
+   3 | >>> RUN c \
+   4 | >>>   d
+   5 |     RUN e
+--------------------
+`},
+		{name: "past the end", first: 6, last: 99, want: `Dockerfile:6
+--------------------
+   5 |     RUN e
+   6 | >>> RUN f
+   7 | >>> 
+--------------------
+`},
+		{name: "no such line", first: 8, last: 8},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := &Error{File: "Dockerfile", Line: test.first, EndLine: test.last, Source: []byte(six), Err: errors.New("x")}
+			if got := e.Excerpt(); got != test.want {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestStepErr(t *testing.T) {
+	p := mustPlan(t, "FROM a\nRUN b \\\n  c\n", Options{})
+	steps, _ := walkAll(t, p, nil)
+	cause := errors.New("exit code: 1")
+	err := steps[0].Err(cause)
+	if err.Line != 2 || err.EndLine != 3 || !errors.Is(err, cause) || err.Error() != "Dockerfile:2: exit code: 1" {
+		t.Errorf("%+v", err)
+	}
+}
