@@ -1,0 +1,317 @@
+package layer
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// placer is told what happens to the tree while its entries come in, in tar order.
+type placer interface {
+	// mkdir: a directory is new at a path at which there was nothing.
+	mkdir(path string) error
+	// remove: all that was placed at a path goes, with what is in it.
+	remove(path string) error
+	// rename: a file lost its path, but has another by a hard link.
+	rename(from, to string) error
+}
+
+// nowhere is the placer of a scan, which makes no tree.
+type nowhere struct{}
+
+func (nowhere) mkdir(string) error          { return nil }
+func (nowhere) remove(string) error         { return nil }
+func (nowhere) rename(string, string) error { return nil }
+
+// maxReplaced bounds how often a tar may replace a directory by something else: each costs a look at all entries.
+const maxReplaced = 1000
+
+// maxLinks is the kernel's bound on symbolic links in one path, and the one of chroot-like resolution here.
+const maxLinks = 255
+
+// assembler turns tar headers into the entries of a TOC. It decides on paths in memory only: parents are resolved
+// in the layer (and in below) as a chroot would, so that what it passes on never has a symbolic link for a parent.
+// That is what containerd does; refusing would break layers that write to /bin on a base where it is a link.
+type assembler struct {
+	entries  map[string]*Entry
+	links    map[string][]string // File or Symlink → paths that are hard links to it
+	below    Tree                // may be nil
+	place    placer
+	replaced int
+	lastDir  string // the parent that was resolved last, and from what
+	lastName string
+}
+
+func newAssembler(below Tree, place placer) *assembler {
+	return &assembler{entries: make(map[string]*Entry), links: make(map[string][]string), below: below, place: place}
+}
+
+// list is what came together, in canonical order, hard links still as in the tar.
+func (a *assembler) list() []*Entry {
+	return slices.SortedFunc(maps.Values(a.entries), func(x, y *Entry) int { return Compare(x.Path, y.Path) })
+}
+
+// toc is the TOC of what came together. It ends the assembly.
+func (a *assembler) toc() (*TOC, error) { return NewTOC(a.list()) }
+
+// add takes a header over. It returns the entry, and nil for what is not an entry of its own: marks, and
+// whiteouts of what the layer itself holds.
+func (a *assembler) add(h *tar.Header) (*Entry, error) {
+	e, opaque, err := a.parse(h)
+	if err != nil || e == nil && !opaque {
+		return nil, err
+	}
+	if len(a.entries) >= MaxEntries {
+		return nil, fmt.Errorf("it has more than the %d entries that strata accepts", MaxEntries)
+	}
+	if opaque {
+		return nil, a.markOpaque(h)
+	}
+	if e.Path == "" {
+		if e.Type != Dir {
+			return nil, errors.New("the root is not a directory")
+		}
+	} else {
+		dir, err := a.resolve(Parent(e.Path), e.ModTime)
+		if err != nil {
+			return nil, err
+		}
+		e.Path = join(dir, e.Path[strings.LastIndexByte(e.Path, '/')+1:])
+		if err := checkPath(e.Path); err != nil {
+			return nil, err
+		}
+	}
+	return a.put(e)
+}
+
+// parse makes an entry of a header; its path is clean, but may lead through links.
+func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
+	path, err := cleanPath(h.Name)
+	if err != nil {
+		return nil, false, err
+	}
+	e = &Entry{Path: path, Mode: uint32(h.Mode & 0o7777), UID: h.Uid, GID: h.Gid, ModTime: h.ModTime.Unix()}
+	dir, name := Parent(path), path[strings.LastIndexByte(path, '/')+1:]
+	switch {
+	case name == opaqueName:
+		return nil, true, nil
+	case strings.HasPrefix(path, whiteoutMetaPrefix) || strings.Contains(path, "/"+whiteoutMetaPrefix):
+		return nil, false, nil // aufs's own bookkeeping, as in Docker
+	case strings.HasPrefix(name, whiteoutPrefix):
+		e = &Entry{Path: join(dir, name[len(whiteoutPrefix):]), Type: Whiteout, ModTime: e.ModTime}
+		return e, false, e.check()
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old tars have TypeRegA
+		e.Type, e.Size = File, h.Size
+	case tar.TypeDir:
+		e.Type = Dir
+	case tar.TypeSymlink:
+		e.Type, e.Link, e.Mode = Symlink, h.Linkname, 0o777
+	case tar.TypeLink:
+		e.Type = Hardlink
+		if e.Link, err = cleanPath(h.Linkname); err != nil {
+			return nil, false, fmt.Errorf("hard link: %w", err)
+		}
+	case tar.TypeChar, tar.TypeBlock:
+		e.Type = Char
+		if h.Typeflag == tar.TypeBlock {
+			e.Type = Block
+		}
+		if h.Devmajor < 0 || h.Devminor < 0 || h.Devmajor >= 1<<12 || h.Devminor >= 1<<20 {
+			return nil, false, fmt.Errorf("device number %d:%d is out of range", h.Devmajor, h.Devminor)
+		}
+		e.Major, e.Minor = uint32(h.Devmajor), uint32(h.Devminor)
+		if e.Type == Char && e.Major == 0 && e.Minor == 0 { // overlayfs would take it for what it is there
+			e = &Entry{Path: path, Type: Whiteout, ModTime: e.ModTime}
+		}
+	case tar.TypeFifo:
+		e.Type = Fifo
+	case tar.TypeXGlobalHeader:
+		return nil, false, nil
+	default:
+		return nil, false, fmt.Errorf("it has the type %q, which no layer can hold", h.Typeflag)
+	}
+	for key, value := range h.PAXRecords {
+		if name, ok := strings.CutPrefix(key, xattrRecord); ok && keptXattr(name) && e.Type != Hardlink && e.Type != Whiteout {
+			e.Xattrs = append(e.Xattrs, Xattr{name, value})
+		}
+	}
+	slices.SortFunc(e.Xattrs, func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) })
+	return e, false, e.check()
+}
+
+// cleanPath makes a path of a name in a tar. A leading "/" and "." components are dropped, as tar does; ".." is refused.
+func cleanPath(name string) (string, error) {
+	if len(name) > MaxPath {
+		return "", fmt.Errorf("the name has %d bytes, more than the %d that Linux allows", len(name), MaxPath)
+	}
+	if strings.IndexByte(name, 0) >= 0 {
+		return "", errors.New("the name holds a zero byte")
+	}
+	clean := make([]byte, 0, len(name))
+	for part := range strings.SplitSeq(name, "/") {
+		switch {
+		case part == "" || part == ".":
+			continue
+		case part == "..":
+			return "", fmt.Errorf(`the name %q has a ".." in it, which could lead out of the layer`, clip(name))
+		case len(part) > MaxName:
+			return "", fmt.Errorf("the name %q has a part of %d bytes, more than the %d that Linux allows", clip(name), len(part), MaxName)
+		}
+		if len(clean) > 0 {
+			clean = append(clean, '/')
+		}
+		clean = append(clean, part...)
+	}
+	return string(clean), nil
+}
+
+// markOpaque marks the directory that holds an opaque mark.
+func (a *assembler) markOpaque(h *tar.Header) error {
+	path, err := cleanPath(h.Name)
+	if err != nil {
+		return err
+	}
+	dir, err := a.resolve(Parent(path), h.ModTime.Unix())
+	if err != nil {
+		return err
+	}
+	if dir == "" && a.entries[""] == nil {
+		a.entries[""] = a.impliedDir("", h.ModTime.Unix())
+	}
+	a.entries[dir].Opaque = true
+	return nil
+}
+
+// put sets the entry of a path. A later entry replaces an earlier one; a whiteout only ever concerns the layers below.
+func (a *assembler) put(e *Entry) (*Entry, error) {
+	if strings.HasPrefix(a.lastName, e.Path) {
+		a.lastName = ""
+	}
+	old := a.entries[e.Path]
+	switch {
+	case old == nil:
+	case old.Type == Dir && e.Type == Dir:
+		e.Opaque = old.Opaque
+		a.entries[e.Path] = e
+		return e, nil
+	case e.Type == Whiteout:
+		old.Opaque = old.Type == Dir
+		return nil, nil
+	case old.Type == Whiteout:
+		e.Opaque = e.Type == Dir
+		delete(a.entries, e.Path)
+	default:
+		if err := a.remove(old); err != nil {
+			return nil, err
+		}
+	}
+	if e.Type == Hardlink {
+		linked, err := a.link(e)
+		if err != nil {
+			return nil, err
+		}
+		e = linked
+	}
+	a.entries[e.Path] = e
+	if e.Type == Dir && e.Path != "" {
+		return e, a.place.mkdir(e.Path)
+	}
+	return e, nil
+}
+
+// link finds the target of a hard link in this layer, or else copies it from below, as overlayfs would do for link(2).
+func (a *assembler) link(e *Entry) (*Entry, error) {
+	path, err := a.find(e.Link)
+	if err != nil {
+		return nil, fmt.Errorf("hard link to %q: %w", clip(e.Link), err)
+	}
+	target := a.entries[path]
+	if target != nil && target.Type == Hardlink {
+		path = target.Link
+		target = a.entries[path]
+	}
+	switch {
+	case path == e.Path:
+		return nil, errors.New("it is a hard link to itself")
+	case target == nil && a.below != nil:
+		source, err := a.below.Lookup(path)
+		if err == nil && source.Type == File {
+			linked := *source
+			linked.Path, linked.Link, linked.Offset = e.Path, path, 0 // Link tells the unpacker what to copy
+			return &linked, nil
+		}
+		fallthrough
+	case target == nil:
+		return nil, fmt.Errorf("it is a hard link to %q, which the layer does not hold at this point", clip(e.Link))
+	case target.Type == Dir || target.Type == Whiteout:
+		return nil, fmt.Errorf("it is a hard link to %q, which is not a file", clip(e.Link))
+	}
+	e.Link = path
+	a.links[path] = append(a.links[path], e.Path)
+	return e, nil
+}
+
+// remove takes an entry away, with all that it holds.
+func (a *assembler) remove(e *Entry) error {
+	a.lastDir, a.lastName = "", ""
+	gone := []*Entry{e}
+	if e.Type == Dir {
+		if a.replaced++; a.replaced > maxReplaced {
+			return fmt.Errorf("it is one of more than %d directories that the tar has twice, the second time as something else", maxReplaced)
+		}
+		for path, child := range a.entries {
+			if strings.HasPrefix(path, e.Path+"/") {
+				gone = append(gone, child)
+			}
+		}
+	}
+	for _, g := range gone {
+		delete(a.entries, g.Path)
+	}
+	for _, g := range gone {
+		if err := a.unlink(g); err != nil {
+			return err
+		}
+	}
+	if e.Type == Dir || e.Type == File {
+		return a.place.remove(e.Path)
+	}
+	return nil
+}
+
+// unlink mends the hard links that an entry which is no longer in entries took part in.
+func (a *assembler) unlink(e *Entry) error {
+	if e.Type == Hardlink {
+		a.links[e.Link] = slices.DeleteFunc(a.links[e.Link], func(p string) bool { return p == e.Path })
+		return nil
+	}
+	all := a.links[e.Path]
+	delete(a.links, e.Path)
+	var left []string
+	for _, p := range all {
+		if l := a.entries[p]; l != nil && l.Type == Hardlink && l.Link == e.Path {
+			left = append(left, p)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	if e.Type == File {
+		if err := a.place.rename(e.Path, left[0]); err != nil {
+			return err
+		}
+	}
+	moved := *e // not before rename, which waits until the contents are written and summed
+	moved.Path = left[0]
+	a.entries[moved.Path] = &moved
+	for _, p := range left[1:] {
+		a.entries[p].Link = moved.Path
+		a.links[moved.Path] = append(a.links[moved.Path], p)
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package layer
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+	"github.com/ulikunitz/xz"
+)
+
+// Compression is how a stream is compressed.
+type Compression string
+
+// The compressions that are recognised. Layers come as plain tar, gzip or zstd (OCI image spec, "Layer
+// Media Types"); ADD unpacks all of them (Dockerfile reference, "Adding local tar archives").
+const (
+	None  Compression = "none"
+	Gzip  Compression = "gzip"
+	Zstd  Compression = "zstd"
+	Bzip2 Compression = "bzip2"
+	Xz    Compression = "xz"
+)
+
+// DetectLen is how many bytes Detect wants to see.
+const DetectLen = 6
+
+// Detect tells a compression from the first bytes of a stream.
+func Detect(head []byte) Compression {
+	for _, m := range []struct {
+		magic string
+		c     Compression
+	}{
+		{"\x1f\x8b\x08", Gzip}, {"\x28\xb5\x2f\xfd", Zstd}, {"BZh", Bzip2}, {"\xfd7zXZ\x00", Xz},
+	} {
+		if bytes.HasPrefix(head, []byte(m.magic)) {
+			return m.c
+		}
+	}
+	return None
+}
+
+// Decompress returns the stream that r holds, compressed in any of the known ways or not at all. The caller
+// closes the result, and r.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 1<<18)
+	head, err := b.Peek(DetectLen)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading the beginning of a stream: %w", err)
+	}
+	switch Detect(head) {
+	case Gzip:
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, fmt.Errorf("reading gzip: %w", err)
+		}
+		return z, nil
+	case Zstd:
+		// Frames may ask for any window; 128 MiB is what the zstd tool allows without --long.
+		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(2))
+		if err != nil {
+			return nil, fmt.Errorf("reading zstd: %w", err)
+		}
+		return z.IOReadCloser(), nil
+	case Bzip2:
+		return io.NopCloser(bzip2.NewReader(b)), nil
+	case Xz:
+		z, err := xz.NewReader(b)
+		if err != nil {
+			return nil, fmt.Errorf("reading xz: %w", err)
+		}
+		return io.NopCloser(z), nil
+	}
+	return io.NopCloser(b), nil
+}
+
+// NewGzip compresses with gzip on all cores, at the level that Docker uses for layers.
+func NewGzip(w io.Writer) io.WriteCloser {
+	z := pgzip.NewWriter(w)
+	return z
+}

@@ -1,0 +1,164 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// resolve gives the directory that a path leads to in a chroot at the layer's root, and makes those directories
+// that are missing: with the metadata of the one below, which they would otherwise hide, or as 0755 0:0.
+func (a *assembler) resolve(path string, modTime int64) (string, error) {
+	if path == a.lastName && path != "" {
+		return a.lastDir, nil
+	}
+	if e := a.entries[path]; path == "" || e != nil && e.Type == Dir {
+		return path, nil // where a path has an entry, its parents are real directories
+	}
+	dir, err := a.walk(path, func(at string, e *Entry) (*Entry, error) {
+		switch {
+		case e == nil || e.Type == Whiteout:
+			implied := a.impliedDir(at, modTime)
+			if implied.Type == Symlink {
+				return implied, nil
+			}
+			implied.Opaque = e != nil
+			a.entries[at] = implied
+			return implied, a.place.mkdir(at)
+		case e.Type == Dir || e.Type == Symlink:
+			return e, nil
+		}
+		return nil, fmt.Errorf("its parent %q is not a directory", clip(at))
+	})
+	if err == nil {
+		a.lastName, a.lastDir = path, dir
+	}
+	return dir, err
+}
+
+// find is resolve for the target of a hard link, whose parents must be there; the last component is not followed.
+func (a *assembler) find(path string) (string, error) {
+	if a.entries[path] != nil {
+		return path, nil
+	}
+	dir, err := a.walk(Parent(path), func(at string, e *Entry) (*Entry, error) {
+		if e == nil && a.below != nil {
+			e = a.impliedDir(at, 0)
+		}
+		if e == nil || e.Type != Dir && e.Type != Symlink {
+			return nil, errors.New("the layer does not hold it at this point")
+		}
+		return e, nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return join(dir, path[strings.LastIndexByte(path, '/')+1:]), nil
+}
+
+// walk goes down a path component by component; visit sees each one's path and entry and returns a Dir or a Symlink.
+func (a *assembler) walk(path string, visit func(at string, e *Entry) (*Entry, error)) (string, error) {
+	at, rest := "", path
+	for hops := 0; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		switch name {
+		case "", ".":
+			continue
+		case "..": // of a link's target; in the root it stays there
+			at = Parent(at)
+			continue
+		}
+		next := join(at, name)
+		if err := checkPath(next); err != nil {
+			return "", err
+		}
+		e, err := visit(next, a.entries[next])
+		if err != nil {
+			return "", err
+		}
+		if e.Type == Dir {
+			at = next
+			continue
+		}
+		if hops++; hops > maxLinks {
+			return "", fmt.Errorf("%q leads through more than %d symbolic links", clip(path), maxLinks)
+		}
+		if strings.HasPrefix(e.Link, "/") {
+			at = ""
+		}
+		if rest = e.Link + "/" + rest; len(rest) > 4*MaxPath {
+			return "", fmt.Errorf("the symbolic links in %q are too long", clip(path))
+		}
+	}
+	return at, nil
+}
+
+// impliedDir is the directory, or link to one, that a path of which the layer says nothing leads to.
+func (a *assembler) impliedDir(path string, modTime int64) *Entry {
+	if a.below != nil && !a.hidden(path) {
+		e, err := a.below.Lookup(path)
+		if err == nil && (e.Type == Dir || e.Type == Symlink) {
+			return &Entry{Path: path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime, Link: e.Link, Xattrs: e.Xattrs}
+		}
+	}
+	return &Entry{Path: path, Type: Dir, Mode: 0o755, ModTime: modTime}
+}
+
+// hidden says whether the layer keeps what is below at a path from showing.
+func (a *assembler) hidden(path string) bool {
+	if e := a.entries[path]; e != nil && e.Type == Whiteout {
+		return true
+	}
+	for path != "" {
+		path = Parent(path)
+		if e := a.entries[path]; e != nil && e.Opaque {
+			return true
+		}
+	}
+	return false
+}
+
+// Resolve follows a path, which may begin with "/" and hold "..", through all symbolic links as a chroot at the tree's
+// root would, and returns where it leads and the entry there. The last component is followed too.
+// Nothing there is fs.ErrNotExist; more than 255 links are an error.
+func Resolve(t Tree, path string) (string, *Entry, error) {
+	e, err := t.Lookup("")
+	if err != nil {
+		return "", nil, err
+	}
+	at, rest := "", path
+	for hops := 0; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		switch {
+		case name == "" || name == ".":
+			continue
+		case e.Type != Dir:
+			return "", nil, &fs.PathError{Op: "resolve", Path: path, Err: fs.ErrNotExist}
+		case name == "..":
+			at = Parent(at)
+		default:
+			at = join(at, name)
+		}
+		if e, err = t.Lookup(at); err != nil {
+			return "", nil, err
+		}
+		if e.Type != Symlink {
+			continue
+		}
+		if hops++; hops > maxLinks || len(rest)+len(e.Link) > 4*MaxPath {
+			return "", nil, fmt.Errorf("%q leads through more than %d symbolic links", clip(path), maxLinks)
+		}
+		rest = e.Link + "/" + rest
+		at = Parent(at)
+		if strings.HasPrefix(e.Link, "/") {
+			at = ""
+		}
+		if e, err = t.Lookup(at); err != nil {
+			return "", nil, err
+		}
+	}
+	return at, e, nil
+}

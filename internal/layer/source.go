@@ -1,0 +1,66 @@
+package layer
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Source is a layer at rest, in whichever form.
+type Source interface {
+	// TOC returns the layer's table of contents. It may be slow the first time, and must not be changed by the caller.
+	TOC() (*TOC, error)
+	// Open reads the contents of a File entry of the TOC.
+	Open(e *Entry) (io.ReadCloser, error)
+}
+
+// TreeSource is a layer that rests as a tree: a directory that overlayfs takes, and its TOC.
+func TreeSource(dir string, t *TOC) Source { return treeSource{dir, t} }
+
+type treeSource struct {
+	dir string
+	toc *TOC
+}
+
+func (s treeSource) TOC() (*TOC, error) { return s.toc, nil }
+
+// Open follows no symbolic link anywhere in the path.
+func (s treeSource) Open(e *Entry) (io.ReadCloser, error) {
+	root, err := openRoot(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	return openFileBeneath(root, e.Path)
+}
+
+// TarSource is a layer that rests as an uncompressed tar, and its TOC with offsets.
+func TarSource(path string, t *TOC) Source { return tarSource{path, t} }
+
+type tarSource struct {
+	path string
+	toc  *TOC
+}
+
+func (s tarSource) TOC() (*TOC, error) { return s.toc, nil }
+
+func (s tarSource) Open(e *Entry) (io.ReadCloser, error) {
+	if e.Offset < 0 {
+		return nil, fmt.Errorf("%q is a sparse file, which is not in one piece in the tar; unpack the tar instead", clip(e.Path))
+	}
+	f, err := os.Open(s.path)
+	if err != nil {
+		return nil, err
+	}
+	return &section{io.NewSectionReader(f, e.Offset, e.Size), f}, nil
+}
+
+// section is a part of a file that closes the file.
+type section struct {
+	*io.SectionReader
+	f *os.File
+}
+
+func (s *section) Close() error { return s.f.Close() }

@@ -1,0 +1,270 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// Stack is the merged view of layers, and a Tree: what a container sees that runs on them.
+//
+// It is made on first use: one sorted list of all paths that show, each with its layer, 56 bytes a path beside the TOCs. Hard links
+// come out as files of their own, of type File with the mode, owner, size, digest and attributes of their
+// target. Whiteouts and opaque marks do not come out. Parents that no layer has an entry for appear as directories 0755 0:0.
+// The entries must not be changed. A Stack can be used by several goroutines.
+type Stack struct {
+	sources []Source
+	once    sync.Once
+	err     error
+	index   []stacked
+	sum     sync.Mutex
+}
+
+// stacked is an entry of the merged view.
+type stacked struct {
+	e     *Entry // as it comes out
+	in    *Entry // the File of the layer that has the contents, where that is another
+	layer int32  // -1 for an implied parent
+	end   int32  // index of the first entry after this one that is not in it
+}
+
+// NewStack merges layers, the lowest first. None give an empty root.
+func NewStack(sources ...Source) *Stack { return &Stack{sources: sources} }
+
+// Layers is the number of layers.
+func (s *Stack) Layers() int { return len(s.sources) }
+
+// load merges the layers once.
+func (s *Stack) load() error {
+	s.once.Do(func() {
+		var all []stacked
+		for i, src := range s.sources {
+			t, err := src.TOC()
+			if err != nil {
+				s.err = fmt.Errorf("reading the table of contents of layer %d: %w", i+1, err)
+				return
+			}
+			all = mergeLayer(all, t, int32(i))
+		}
+		s.index = closeIndex(all)
+	})
+	return s.err
+}
+
+// mergeLayer puts one layer on top of what is merged already. Both are in canonical order, where all that a directory
+// holds follows it, so that what a whiteout hides is one run.
+func mergeLayer(low []stacked, t *TOC, layer int32) []stacked {
+	out := make([]stacked, 0, len(low)+len(t.Entries))
+	for _, e := range t.Entries {
+		for len(low) > 0 {
+			c := Compare(low[0].e.Path, e.Path)
+			if c >= 0 {
+				if c == 0 {
+					low = low[1:]
+				}
+				break
+			}
+			out = append(out, low[0])
+			low = low[1:]
+		}
+		if e.Type != Dir || e.Opaque {
+			for len(low) > 0 && within(low[0].e.Path, e.Path) {
+				low = low[1:]
+			}
+		}
+		if e.Type != Whiteout {
+			out = append(out, resolveLink(t, e, layer))
+		}
+	}
+	return append(out, low...)
+}
+
+// within says whether path is somewhere in the directory dir.
+func within(path, dir string) bool {
+	return dir == "" || len(path) > len(dir) && path[len(dir)] == '/' && strings.HasPrefix(path, dir)
+}
+
+// resolveLink makes a file of a hard link, and takes marks off.
+func resolveLink(t *TOC, e *Entry, layer int32) stacked {
+	switch {
+	case e.Type == Hardlink:
+		target := t.Lookup(e.Link)
+		if target == nil {
+			break
+		}
+		whole := *target
+		whole.Path = e.Path
+		return stacked{e: &whole, in: target, layer: layer}
+	case e.Opaque:
+		plain := *e
+		plain.Opaque = false
+		return stacked{e: &plain, layer: layer}
+	}
+	return stacked{e: e, layer: layer}
+}
+
+// closeIndex adds implied parents and sets end of every entry.
+func closeIndex(all []stacked) []stacked {
+	out := make([]stacked, 0, len(all)+1)
+	var open []int32 // directories that hold the current entry
+	implied := func(path string, like *Entry) stacked {
+		return stacked{e: &Entry{Path: path, Type: Dir, Mode: 0o755, ModTime: like.ModTime}, layer: -1}
+	}
+	add := func(s stacked) {
+		open = append(open, int32(len(out)))
+		out = append(out, s)
+	}
+	if len(all) == 0 || all[0].e.Path != "" {
+		add(implied("", &Entry{}))
+	}
+	for _, s := range all {
+		for len(open) > 0 && !within(s.e.Path, out[open[len(open)-1]].e.Path) {
+			out[open[len(open)-1]].end = int32(len(out))
+			open = open[:len(open)-1]
+		}
+		if len(open) > 0 {
+			have := out[open[len(open)-1]].e.Path
+			for have != Parent(s.e.Path) {
+				rest := s.e.Path[len(have):]
+				name, _, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+				have = join(have, name)
+				add(implied(have, s.e))
+			}
+		}
+		add(s)
+	}
+	for _, i := range open {
+		out[i].end = int32(len(out))
+	}
+	return out
+}
+
+// find returns the place of a path in the index.
+func (s *Stack) find(path string) (int, error) {
+	if err := s.load(); err != nil {
+		return 0, err
+	}
+	i := sort.Search(len(s.index), func(i int) bool { return Compare(s.index[i].e.Path, path) >= 0 })
+	if i == len(s.index) || s.index[i].e.Path != path {
+		return 0, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}
+	}
+	return i, nil
+}
+
+// Lookup returns the entry of a path; the root is "".
+func (s *Stack) Lookup(path string) (*Entry, error) {
+	i, err := s.find(path)
+	if err != nil {
+		return nil, err
+	}
+	return s.index[i].e, nil
+}
+
+// ReadDir returns the entries of a directory, sorted by Compare.
+func (s *Stack) ReadDir(path string) ([]*Entry, error) {
+	i, err := s.find(path)
+	if err != nil {
+		return nil, err
+	}
+	if s.index[i].e.Type != Dir {
+		return nil, &fs.PathError{Op: "readdir", Path: path, Err: fmt.Errorf("not a directory")}
+	}
+	var entries []*Entry
+	for j, end := int32(i)+1, s.index[i].end; j < end; j = s.index[j].end {
+		entries = append(entries, s.index[j].e)
+	}
+	return entries, nil
+}
+
+// Walk calls fn for the entry of path and for all that is in it, in canonical order. fs.SkipDir leaves a
+// directory's contents out, fs.SkipAll ends the walk.
+func (s *Stack) Walk(path string, fn func(*Entry) error) error {
+	i, err := s.find(path)
+	if err != nil {
+		return err
+	}
+	for j, end := int32(i), s.index[i].end; j < end; {
+		switch err := fn(s.index[j].e); err {
+		case nil:
+			j++
+		case fs.SkipDir:
+			j = s.index[j].end
+		case fs.SkipAll:
+			return nil
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// Resolve follows a path as a chroot in the merged root would: see the function Resolve.
+func (s *Stack) Resolve(path string) (string, *Entry, error) { return Resolve(s, path) }
+
+// Layer says which layer a path comes from, counted from the lowest, which is 0; -1 is none, of implied parents.
+func (s *Stack) Layer(path string) (int, error) {
+	i, err := s.find(path)
+	if err != nil {
+		return 0, err
+	}
+	return int(s.index[i].layer), nil
+}
+
+// Open reads the contents of a regular file by the path of its entry.
+func (s *Stack) Open(e *Entry) (io.ReadCloser, error) {
+	i, err := s.find(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	at := s.index[i]
+	if at.e.Type != File {
+		return nil, &fs.PathError{Op: "open", Path: e.Path, Err: fmt.Errorf("not a regular file")}
+	}
+	if at.in == nil {
+		at.in = at.e
+	}
+	return s.sources[at.layer].Open(at.in)
+}
+
+// Sum fills in the digests that are missing, which those of layers never are.
+func (s *Stack) Sum(ctx context.Context, entries []*Entry) error {
+	s.sum.Lock()
+	defer s.sum.Unlock()
+	return sumFiles(ctx, entries, s.Open)
+}
+
+// Flatten is the merged view as the TOC of one layer, for which Open of the Stack opens the contents. Files that
+// share an inode in one layer are hard links again.
+func (s *Stack) Flatten() (*TOC, error) {
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	first := make(map[*Entry]string) // inode → the path that has come already
+	for _, x := range s.index {
+		if x.in != nil {
+			first[x.in] = ""
+		}
+	}
+	entries := make([]*Entry, 0, len(s.index))
+	for _, x := range s.index {
+		e := *x.e
+		e.Offset = 0
+		inode := x.in
+		if inode == nil {
+			inode = x.e
+		}
+		if path, ok := first[inode]; ok {
+			if path != "" {
+				e = Entry{Path: e.Path, Type: Hardlink, Link: path}
+			} else {
+				first[inode] = e.Path
+			}
+		}
+		entries = append(entries, &e)
+	}
+	return NewTOC(entries)
+}

@@ -1,0 +1,346 @@
+package layer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// OpenFunc opens the contents of a File entry.
+type OpenFunc func(*Entry) (io.ReadCloser, error)
+
+// The shape of the pipeline that turns a TOC into a tar: readers fill chunks with headers and contents, each for a run of
+// entries, and one writer takes the chunks in order while one hasher sums them. Memory is at most
+// readers*chunksEach*chunkSize = 12 MiB, whatever the layer's size.
+const (
+	chunkSize  = 1 << 20
+	chunksEach = 3
+	readers    = 4
+	tarTrailer = 1024 // two zero blocks end a tar
+)
+
+// WriteTar writes the canonical tar of t to w: the same bytes for the same TOC and contents, on every machine. It sets
+// Offset of every file and Digest of those that had none. Contents that are not exactly Size bytes long are an error.
+func WriteTar(ctx context.Context, w io.Writer, t *TOC, open OpenFunc) error {
+	_, err := writeTar(ctx, w, nil, t, open)
+	return err
+}
+
+// WriteTarFile is WriteTar into a file, at its current position, with the diffID and size of what was written.
+func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (diffID digest.Digest, size int64, err error) {
+	h := sha256.New()
+	size, err = writeTar(ctx, f, h, t, open)
+	if err != nil {
+		return "", 0, err
+	}
+	return digest.NewDigest(digest.SHA256, h), size, nil
+}
+
+// DiffID is the digest and size of the tar that WriteTar would write. It sets Offset and Digest as WriteTar does.
+func DiffID(ctx context.Context, t *TOC, open OpenFunc) (diffID digest.Digest, size int64, err error) {
+	h := sha256.New()
+	size, err = writeTar(ctx, nil, h, t, open)
+	if err != nil {
+		return "", 0, err
+	}
+	return digest.NewDigest(digest.SHA256, h), size, nil
+}
+
+// chunk is a piece of the tar stream.
+type chunk struct {
+	buf    []byte
+	starts []start     // files whose contents begin in this chunk
+	home   chan *chunk // where it goes when writer and hasher are done with it
+	users  atomic.Int32
+}
+
+type start struct {
+	e  *Entry
+	at int
+}
+
+func (c *chunk) release() {
+	if c.users.Add(-1) == 0 {
+		c.home <- c
+	}
+}
+
+// run is a part of the TOC that one reader turns into chunks.
+type run struct {
+	entries []*Entry
+	out     chan *chunk
+}
+
+var chunkPool = sync.OnceValue(func() *sync.Pool {
+	return &sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkSize)} }}
+})
+
+// writeTar writes the tar to w and h, either of which may be nil.
+func writeTar(ctx context.Context, w io.Writer, h hash.Hash, t *TOC, open OpenFunc) (int64, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	work := make(chan *run)
+	order := make(chan *run, 2*readers)
+	g.Go(func() error { return planRuns(ctx, t, order, work) })
+	for range min(readers, len(t.Entries)+1) {
+		g.Go(func() error { return readRuns(ctx, work, open) })
+	}
+	var sums chan *chunk
+	if h != nil {
+		sums = make(chan *chunk, readers*chunksEach)
+		g.Go(func() error {
+			for c := range sums {
+				h.Write(c.buf)
+				c.release()
+			}
+			return nil
+		})
+	}
+	var size int64
+	g.Go(func() error {
+		if sums != nil {
+			defer close(sums)
+		}
+		var err error
+		size, err = drainRuns(ctx, order, w, sums)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	trailer := make([]byte, tarTrailer)
+	if h != nil {
+		h.Write(trailer)
+	}
+	if w != nil {
+		if _, err := w.Write(trailer); err != nil {
+			return 0, fmt.Errorf("writing layer: %w", err)
+		}
+	}
+	return size + tarTrailer, nil
+}
+
+// planRuns cuts the TOC into runs of about one chunk; a larger file is a run of its own.
+func planRuns(ctx context.Context, t *TOC, order, work chan<- *run) error {
+	defer close(order)
+	defer close(work)
+	for i := 0; i < len(t.Entries); {
+		j, n := i, int64(0)
+		for j < len(t.Entries) && (j == i || n+t.Entries[j].Size+1024 <= chunkSize) {
+			n += t.Entries[j].Size + 1024
+			j++
+		}
+		r := &run{entries: t.Entries[i:j], out: make(chan *chunk, 1)}
+		for _, to := range []chan<- *run{order, work} {
+			select {
+			case to <- r:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		i = j
+	}
+	return nil
+}
+
+// drainRuns hands the chunks to w and sums in the order of the TOC, and notes where each file starts.
+func drainRuns(ctx context.Context, order <-chan *run, w io.Writer, sums chan<- *chunk) (int64, error) {
+	var size int64
+	for r := range order {
+		for open := true; open; {
+			var c *chunk
+			select {
+			case c, open = <-r.out:
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+			if !open {
+				break
+			}
+			for _, s := range c.starts {
+				s.e.Offset = size + int64(s.at)
+			}
+			size += int64(len(c.buf))
+			c.users.Store(1)
+			if sums != nil {
+				c.users.Store(2)
+				sums <- c // has room for every chunk there is
+			}
+			if w != nil {
+				if _, err := w.Write(c.buf); err != nil {
+					return 0, fmt.Errorf("writing layer: %w", err)
+				}
+			}
+			c.release()
+		}
+	}
+	return size, ctx.Err()
+}
+
+// reader fills chunks. It owns chunksEach of them, so that a reader ahead of its turn never takes the last
+// one from the reader whose turn it is.
+type reader struct {
+	ctx  context.Context
+	home chan *chunk
+	made int
+	cur  *chunk
+	out  chan<- *chunk
+	head bytes.Buffer
+	sum  hash.Hash
+}
+
+func readRuns(ctx context.Context, work <-chan *run, open OpenFunc) error {
+	r := &reader{ctx: ctx, home: make(chan *chunk, chunksEach), sum: sha256.New()}
+	defer r.putBack()
+	for run := range work {
+		r.out = run.out
+		for _, e := range run.entries {
+			if err := r.entry(e, open); err != nil {
+				return err
+			}
+		}
+		if err := r.flush(); err != nil {
+			return err
+		}
+		close(run.out)
+	}
+	return nil
+}
+
+// putBack returns the chunks that have come home to the pool.
+func (r *reader) putBack() {
+	if r.ctx.Err() != nil {
+		return
+	}
+	for r.made > 0 {
+		select {
+		case c := <-r.home:
+			chunkPool().Put(c)
+			r.made--
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+// entry appends an entry's header, contents and padding.
+func (r *reader) entry(e *Entry, open OpenFunc) error {
+	r.head.Reset()
+	if err := appendHeader(&r.head, e); err != nil {
+		return err
+	}
+	if err := r.write(r.head.Bytes()); err != nil {
+		return err
+	}
+	if e.Type != File {
+		return nil
+	}
+	if err := r.room(); err != nil {
+		return err
+	}
+	r.cur.starts = append(r.cur.starts, start{e, len(r.cur.buf)})
+	if e.Size == 0 && e.Digest != "" {
+		return nil
+	}
+	if err := r.contents(e, open); err != nil {
+		return err
+	}
+	var zero [512]byte
+	return r.write(zero[:(512-e.Size%512)%512])
+}
+
+// contents copies a file's contents, which must be Size bytes, and sums them if the digest is not known yet.
+func (r *reader) contents(e *Entry, open OpenFunc) error {
+	f, err := open(e)
+	if err != nil {
+		return fmt.Errorf("opening contents of %q: %w", clip(e.Path), err)
+	}
+	defer f.Close()
+	needSum := e.Digest == ""
+	r.sum.Reset()
+	for left := e.Size; left > 0; {
+		if err := r.room(); err != nil {
+			return err
+		}
+		n := len(r.cur.buf)
+		got, err := f.Read(r.cur.buf[n:min(int64(cap(r.cur.buf)), int64(n)+left)])
+		r.cur.buf = r.cur.buf[:n+got]
+		left -= int64(got)
+		if needSum {
+			r.sum.Write(r.cur.buf[n:])
+		}
+		if errors.Is(err, io.EOF) && left > 0 {
+			return fmt.Errorf("%q got shorter while it was read: %d bytes are missing; build again when nothing writes to it", clip(e.Path), left)
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading contents of %q: %w", clip(e.Path), err)
+		}
+	}
+	var more [1]byte
+	if n, _ := io.ReadFull(f, more[:]); n > 0 {
+		return fmt.Errorf("%q got longer than %d bytes while it was read; build again when nothing writes to it", clip(e.Path), e.Size)
+	}
+	if needSum {
+		e.Digest = digest.NewDigest(digest.SHA256, r.sum)
+	}
+	return nil
+}
+
+func (r *reader) write(b []byte) error {
+	for len(b) > 0 {
+		if err := r.room(); err != nil {
+			return err
+		}
+		n := copy(r.cur.buf[len(r.cur.buf):cap(r.cur.buf)], b)
+		r.cur.buf = r.cur.buf[:len(r.cur.buf)+n]
+		b = b[n:]
+	}
+	return nil
+}
+
+// room sees to it that the current chunk has space.
+func (r *reader) room() error {
+	if r.cur != nil && len(r.cur.buf) < cap(r.cur.buf) {
+		return nil
+	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	if r.made < chunksEach && len(r.home) == 0 {
+		r.cur = chunkPool().Get().(*chunk)
+		r.cur.home = r.home
+		r.made++
+	} else {
+		select {
+		case r.cur = <-r.home:
+		case <-r.ctx.Done():
+			return r.ctx.Err()
+		}
+	}
+	r.cur.buf, r.cur.starts = r.cur.buf[:0], r.cur.starts[:0]
+	return nil
+}
+
+// flush passes the current chunk on.
+func (r *reader) flush() error {
+	if r.cur == nil {
+		return nil
+	}
+	c := r.cur
+	r.cur = nil
+	select {
+	case r.out <- c:
+		return nil
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+}

@@ -1,0 +1,80 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// overlayfs's own marks in an upper directory (kernel, Documentation/filesystems/overlayfs, "whiteouts and opaque directories").
+const (
+	overlayOpaque   = "trusted.overlay.opaque"
+	overlayWhiteout = "trusted.overlay.whiteout"
+)
+
+// marks are the overlayfs attributes that mean something for a layer.
+type marks struct {
+	opaque   bool
+	whiteout bool
+}
+
+// readXattrs returns the attributes of the file at path, which is not followed if it is a symbolic link: those that belong
+// to an image, and overlayfs's marks.
+func readXattrs(path string) ([]Xattr, marks, error) {
+	var m marks
+	var stack [1024]byte
+	list := stack[:]
+	n, err := unix.Llistxattr(path, list)
+	for errors.Is(err, unix.ERANGE) {
+		list = make([]byte, 2*len(list))
+		n, err = unix.Llistxattr(path, list)
+	}
+	if err != nil {
+		if errors.Is(err, unix.ENOTSUP) {
+			return nil, m, nil
+		}
+		return nil, m, fmt.Errorf("listing extended attributes: %w", err)
+	}
+	if n == 0 {
+		return nil, m, nil
+	}
+	var kept []Xattr
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+		mark := name == overlayOpaque || name == overlayWhiteout
+		if !mark && !keptXattr(name) {
+			continue
+		}
+		value, err := readXattr(path, name)
+		if err != nil {
+			return nil, m, fmt.Errorf("reading extended attribute %s: %w", name, err)
+		}
+		switch name {
+		case overlayOpaque:
+			m.opaque = value == "y"
+		case overlayWhiteout:
+			m.whiteout = true
+		default:
+			kept = append(kept, Xattr{name, value})
+		}
+	}
+	slices.SortFunc(kept, func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) })
+	return kept, m, nil
+}
+
+func readXattr(path, name string) (string, error) {
+	value := make([]byte, 256)
+	for {
+		n, err := unix.Lgetxattr(path, name, value)
+		if errors.Is(err, unix.ERANGE) && len(value) < 1<<20 {
+			value = make([]byte, 8*len(value))
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return string(value[:n]), nil
+	}
+}
