@@ -125,30 +125,48 @@ func (c *Context) Lookup(path string) (*layer.Entry, error) {
 
 // ReadDir implements layer.Tree.
 func (c *Context) ReadDir(path string) ([]*layer.Entry, error) {
+	entries, _, err := c.readDir(path)
+	return entries, err
+}
+
+// inode identifies a file that has several names; see Item.Link. The zero value stands for one name.
+type inode struct{ dev, ino uint64 }
+
+// readDir is ReadDir with the inodes of the regular files that have more than one link.
+func (c *Context) readDir(path string) ([]*layer.Entry, []inode, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.find(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n.entry.Type != layer.Dir {
-		return nil, &fs.PathError{Op: "readdir", Path: path, Err: unix.ENOTDIR}
+		return nil, nil, &fs.PathError{Op: "readdir", Path: path, Err: unix.ENOTDIR}
 	}
 	if err := c.own.list(n); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	entries := make([]layer.Entry, 0, len(n.children))
 	out := make([]*layer.Entry, 0, len(n.children))
+	inodes := make([]inode, 0, len(n.children))
 	for i := range n.children {
 		child := &n.children[i]
-		if ok, err := c.visible(child); err != nil {
-			return nil, err
-		} else if ok {
-			entries = append(entries, child.entry)
-			out = append(out, &entries[len(entries)-1])
+		ok, err := c.visible(child)
+		if err != nil {
+			return nil, nil, err
 		}
+		if !ok {
+			continue
+		}
+		entries = append(entries, child.entry)
+		out = append(out, &entries[len(entries)-1])
+		var id inode
+		if child.links > 1 && child.entry.Type == layer.File {
+			id = inode{child.dev, child.stat.ino}
+		}
+		inodes = append(inodes, id)
 	}
-	return out, nil
+	return out, inodes, nil
 }
 
 // find returns the node of a path that COPY can see. c.mu is held.
@@ -195,20 +213,6 @@ func (c *Context) visible(n *node) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// inode identifies a file that has several names; see Item.Link.
-type inode struct{ dev, ino uint64 }
-
-// inodeOf returns the inode of a regular file with more than one link.
-func (c *Context) inodeOf(path string) (inode, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n, err := c.find(path)
-	if err != nil || n.links < 2 {
-		return inode{}, false
-	}
-	return inode{n.dev, n.stat.ino}, true
 }
 
 // node is a path of the context directory.

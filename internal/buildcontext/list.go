@@ -1,6 +1,7 @@
 package buildcontext
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -20,6 +21,7 @@ type lister struct {
 	c       *Context
 	matcher *matcher
 	buf     []byte
+	names   []dirent // of the directory being listed
 }
 
 // list fills in the children of a directory, once. The root is stat'ed as well.
@@ -48,10 +50,15 @@ func (l *lister) list(n *node) error {
 			return err
 		}
 	}
-	if err := l.readNames(n, fd, now); err != nil {
+	if err := l.readNames(path, fd); err != nil {
 		return fmt.Errorf("read directory %q of the build context: %w", "/"+path, err)
 	}
-	slices.SortFunc(n.children, func(a, b node) int { return strings.Compare(a.entry.Path, b.entry.Path) })
+	n.children = make([]node, 0, len(l.names))
+	for _, d := range l.names {
+		if err := l.add(n, fd, d, now); err != nil {
+			return fmt.Errorf("read %q of the build context: %w", "/"+d.path, err)
+		}
+	}
 	n.listed = true
 	return nil
 }
@@ -63,61 +70,63 @@ func hint(err error) string {
 	return ""
 }
 
-// readNames reads the directory fd with getdents64 and stats what .dockerignore lets through.
-func (l *lister) readNames(dir *node, fd int, now time.Time) error {
-	prefix := dir.entry.Path
-	if prefix != "" {
-		prefix += "/"
+// dirent is what getdents64 says of a name: its path in the context and its DT_ type.
+type dirent struct {
+	path string
+	kind byte
+}
+
+// readNames reads the directory fd with getdents64 into l.names, sorted.
+func (l *lister) readNames(dir string, fd int) error {
+	if dir != "" {
+		dir += "/"
 	}
+	l.names = l.names[:0]
 	for {
 		n, err := unix.Getdents(fd, l.buf)
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || n == 0 {
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			slices.SortFunc(l.names, func(a, b dirent) int { return strings.Compare(a.path, b.path) })
+			return nil
 		}
 		for b := l.buf[:n]; len(b) >= 19; {
 			// struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name with a NUL.
 			size, kind := binary.NativeEndian.Uint16(b[16:]), b[18]
 			name := b[19:size]
-			name = name[:slices.Index(name, 0)]
+			name = name[:bytes.IndexByte(name, 0)]
 			b = b[size:]
-			if s := string(name); s == "." || s == ".." {
-				continue
-			}
-			path := prefix + string(name)
-			if err := l.add(dir, fd, path, kind, now); err != nil {
-				return err
+			if s := string(name); s != "." && s != ".." {
+				l.names = append(l.names, dirent{dir + s, kind})
 			}
 		}
 	}
 }
 
 // add adds a child of dir, unless .dockerignore or its type excludes it.
-func (l *lister) add(dir *node, fd int, path string, kind byte, now time.Time) error {
-	excluded, info, err := l.matcher.match(path, dir.match)
+func (l *lister) add(dir *node, fd int, d dirent, now time.Time) error {
+	excluded, info, err := l.matcher.match(d.path, dir.match)
 	if err != nil {
 		return err
 	}
-	if excluded && (kind != unix.DT_DIR && kind != unix.DT_UNKNOWN || !l.matcher.exceptionBelow(path)) {
+	if excluded && (d.kind != unix.DT_DIR && d.kind != unix.DT_UNKNOWN || !l.matcher.exceptionBelow(d.path)) {
 		return nil
 	}
-	child := node{entry: layer.Entry{Path: path}, hidden: excluded}
-	err = l.stat(&child, fd, child.name(), now)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, errSkip) {
+	dir.children = append(dir.children, node{entry: layer.Entry{Path: d.path}, hidden: excluded})
+	child := &dir.children[len(dir.children)-1]
+	err = l.stat(child, fd, child.name(), now)
+	if excluded && child.entry.Type != layer.Dir || errors.Is(err, unix.ENOENT) || errors.Is(err, errSkip) {
+		dir.children = dir.children[:len(dir.children)-1]
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	if child.entry.Type == layer.Dir {
 		child.match = info
-	} else if excluded {
-		return nil
 	}
-	dir.children = append(dir.children, child)
-	return nil
+	return err
 }
 
 // errSkip marks what a context does not show.

@@ -229,7 +229,7 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 		m.Name = ""
 	}
 	if !m.Dir {
-		e, _, err := s.follow(e)
+		e, err := s.follow(e)
 		m.Items = []Item{{Entry: e, Name: m.Name}}
 		return m, err
 	}
@@ -247,25 +247,37 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 	return m, err
 }
 
-// follow returns the file that a hard link shares its inode with, and what identifies a file
-// that may have several names.
-func (s *selector) follow(e *layer.Entry) (*layer.Entry, any, error) {
-	switch {
-	case e.Type == layer.Hardlink:
-		target, err := s.tree.Lookup(e.Link)
-		if err != nil {
-			return nil, nil, fmt.Errorf("hard link /%s: %w", e.Path, err)
-		}
-		return target, target.Path, nil
-	case e.Type != layer.File:
-		return e, nil, nil
-	case s.context != nil:
-		if i, ok := s.context.inodeOf(e.Path); ok {
-			return e, i, nil
-		}
-		return e, nil, nil
+// follow returns the file that a hard link shares its inode with; other entries as they are.
+func (s *selector) follow(e *layer.Entry) (*layer.Entry, error) {
+	if e.Type != layer.Hardlink {
+		return e, nil
 	}
-	return e, e.Path, nil
+	target, err := s.tree.Lookup(e.Link)
+	if err != nil {
+		return nil, fmt.Errorf("hard link /%s: %w", e.Path, err)
+	}
+	return target, nil
+}
+
+// readDir returns the entries of a directory and, for each, what it has in common with the other names of
+// the same file: nil if it can have none.
+func (s *selector) readDir(p string) ([]*layer.Entry, func(i int, e *layer.Entry) any, error) {
+	if s.context != nil {
+		entries, inodes, err := s.context.readDir(p)
+		return entries, func(i int, _ *layer.Entry) any {
+			if inodes[i] == (inode{}) {
+				return nil
+			}
+			return inodes[i]
+		}, err
+	}
+	entries, err := s.tree.ReadDir(p)
+	return entries, func(_ int, e *layer.Entry) any {
+		if e.Type != layer.File {
+			return nil
+		}
+		return e.Path
+	}, err
 }
 
 // collector makes items of everything below a directory.
@@ -281,17 +293,16 @@ func (c *collector) dir(p string) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	entries, err := c.s.tree.ReadDir(p)
+	entries, identity, err := c.s.readDir(p)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
+	for i, e := range entries {
 		it := Item{Target: e.Path[c.skip:]}
-		var id any
-		if it.Entry, id, err = c.s.follow(e); err != nil {
+		if it.Entry, err = c.s.follow(e); err != nil {
 			return err
 		}
-		if id != nil {
+		if id := identity(i, it.Entry); id != nil {
 			if first, ok := c.first[id]; ok {
 				it.Link = first
 			} else {

@@ -101,7 +101,7 @@ func writeFile(name string, b []byte) error {
 }
 
 func appendNodes(b []byte, n *node) []byte {
-	if n.settled && n.entry.Path != "" && (n.entry.Type == layer.File || n.entry.Type == layer.Dir) {
+	if n.settled && (n.entry.Type == layer.File || n.entry.Type == layer.Dir) {
 		b = appendRecord(b, n.entry.Path, &record{n.stat, n.hashed, n.sum, n.entry.Xattrs})
 	}
 	for i := range n.children {
