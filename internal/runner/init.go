@@ -22,5 +22,8 @@ func Init() {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		os.Exit(ExitSandbox)
 	}
+	ready := make(chan struct{})
+	go loadFilter(ready)
+	<-ready
 	libcontainer.Init()
 }

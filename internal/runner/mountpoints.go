@@ -86,7 +86,7 @@ func (p *mountPoints) bind(rootfs string, b Bind) error {
 			return err
 		}
 	}
-	flags := unix.MS_BIND | unix.MS_REC
+	flags := unix.MS_BIND | unix.MS_REC | unix.MS_NODEV // see deviceMounts
 	if b.ReadOnly {
 		flags |= unix.MS_RDONLY
 	}

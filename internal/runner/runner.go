@@ -83,6 +83,11 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	if s.ReadOnly {
+		if err := makeDir(s); err != nil {
+			return ExitSandbox, err
+		}
+	}
 	points, err := makeMountPoints(s)
 	if err != nil {
 		return ExitSandbox, err
@@ -90,6 +95,16 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 	defer func() {
 		if cerr := points.remove(); cerr != nil && err == nil {
 			exitCode, err = ExitSandbox, cerr
+		}
+	}()
+
+	restore, err := protectRoot(s)
+	if err != nil {
+		return ExitSandbox, err
+	}
+	defer func() {
+		if rerr := restore(); rerr != nil && err == nil {
+			exitCode, err = ExitSandbox, rerr
 		}
 	}()
 
@@ -117,17 +132,14 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 	}
 	defer streams.close()
 
-	if err := container.Run(process); err != nil {
-		return startError(err)
-	}
-	if err := streams.started(); err != nil {
-		_ = container.Signal(unix.SIGKILL)
-		_, _ = process.Wait()
-		return ExitSandbox, err
-	}
-
 	stop := context.AfterFunc(ctx, func() { _ = container.Signal(unix.SIGKILL) })
 	defer stop()
+	if code, err := start(container, process, streams); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return code, err
+	}
 	ended := make(chan struct{})
 	defer close(ended)
 	go forward(s.Signals, container, ended)
@@ -141,6 +153,34 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 		return ExitSandbox, fmt.Errorf("wait for the container: %w", err)
 	}
 	return exitStatus(state), nil
+}
+
+// start brings the container to the point where its program runs. After an error there is no process left.
+func start(container *libcontainer.Container, process *libcontainer.Process, streams *streams) (int, error) {
+	filter, err := newFilterPipe()
+	if err != nil {
+		return ExitSandbox, err
+	}
+	defer filter.close()
+	process.ExtraFiles = []*os.File{filter.theirs}
+	go seccompFilter() // for the first container it is compiled while that starts
+
+	if err := container.Start(process); err != nil {
+		return startError(err)
+	}
+	err = filter.install()
+	if err == nil {
+		err = streams.started()
+	}
+	if err == nil {
+		err = container.Exec()
+	}
+	if err != nil {
+		_ = container.Signal(unix.SIGKILL)
+		_, _ = process.Wait()
+		return ExitSandbox, err
+	}
+	return 0, nil
 }
 
 // forward passes signals on until the container has ended.

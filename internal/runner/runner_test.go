@@ -14,6 +14,9 @@ import (
 
 func TestMain(m *testing.M) {
 	Init()
+	if len(os.Args) > 1 && os.Args[1] == builderArg {
+		builder(os.Args[2], os.Args[3])
+	}
 	os.Exit(m.Run())
 }
 
@@ -97,6 +100,7 @@ func (r rootfs) run(t testing.TB, s Spec) (string, int, error) {
 	return out.String(), code, err
 }
 
+// BenchmarkRun is a whole step but for mounting its root file system.
 func BenchmarkRun(b *testing.B) {
 	r := busyboxRoot(b, nil)
 	for b.Loop() {

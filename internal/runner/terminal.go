@@ -54,6 +54,7 @@ func isTerminal(f *os.File) bool {
 
 // attach takes the pty from the container that has started and begins to copy.
 func (t *terminal) attach() error {
+	t.theirs.Close() // or the end of the init would not be seen
 	received, err := utils.RecvFile(t.ours)
 	if err != nil {
 		return fmt.Errorf("receive the container's terminal: %w", err)
