@@ -36,8 +36,12 @@ func Root() (string, error) {
 }
 
 // Build compiles strata into dir and returns the binary's path. The binary is a real one, not the test
-// binary under another name, since it starts itself again as a container's first process.
+// binary under another name, since it starts itself again as a container's first process. With
+// STRATA_BINARY set, it is that one: a static build, for instance.
 func Build(ctx context.Context, dir string) (string, error) {
+	if binary := os.Getenv("STRATA_BINARY"); binary != "" {
+		return filepath.Abs(binary)
+	}
 	root, err := Root()
 	if err != nil {
 		return "", err
