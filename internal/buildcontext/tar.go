@@ -2,6 +2,7 @@ package buildcontext
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,14 +40,18 @@ func Unpack(ctx context.Context, r io.Reader, dir string) error {
 		return fmt.Errorf("unpack context: %w", err)
 	}
 	defer root.Close()
-	u := unpacker{root: root, in: tar.NewReader(z)}
+	end := &lastBlock{r: z}
+	u := unpacker{root: root, in: tar.NewReader(end)}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		h, err := u.in.Next()
 		if errors.Is(err, io.EOF) {
-			return u.finish()
+			err = end.check()
+			if err == nil {
+				return u.finish()
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("read context: %w; send a complete tar", err)
@@ -55,6 +60,33 @@ func Unpack(ctx context.Context, r io.Reader, dir string) error {
 			return fmt.Errorf("unpack context: %q: %w", h.Name, err)
 		}
 	}
+}
+
+// lastBlock keeps the last block that was read of a tar: a whole one ends with zeros, which archive/tar does not
+// insist on.
+type lastBlock struct {
+	r    io.Reader
+	tail []byte
+}
+
+func (l *lastBlock) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	l.tail = append(l.tail, p[max(0, n-tarBlock):n]...)
+	l.tail = append(l.tail[:0], l.tail[max(0, len(l.tail)-tarBlock):]...)
+	return n, err
+}
+
+// check reads the padding that follows the end, up to 1 MiB, for the sake of the sender and of the checksum of a
+// compressed stream.
+func (l *lastBlock) check() error {
+	if len(l.tail) < tarBlock || bytes.Count(l.tail, []byte{0}) < tarBlock {
+		return io.ErrUnexpectedEOF
+	}
+	_, err := io.CopyN(io.Discard, l.r, 1<<20)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 type unpacker struct {

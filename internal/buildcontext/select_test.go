@@ -1,0 +1,276 @@
+package buildcontext
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// show writes matches as "path[/] target[=link]…".
+func show(ms []Match) (out []string) {
+	for _, m := range ms {
+		s := "/" + m.Path
+		if m.Dir {
+			s += "/"
+		}
+		for _, it := range m.Items {
+			s += " " + it.Target
+			if it.Name != "" {
+				s += "@" + it.Name
+			}
+			if it.Entry.Type == layer.Symlink {
+				s += "->" + it.Entry.Link
+			}
+			if it.Link != "" {
+				s += "=" + it.Link
+			}
+			if m.Dir && !strings.HasSuffix(it.Entry.Path, it.Target) || !m.Dir && it.Entry.Path != m.Path {
+				s += "!" + it.Entry.Path
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func TestSelect(t *testing.T) {
+	c := open(t, plant(t,
+		"f: 1", "dir/b/c: 2", "dir/a.txt: 3", "dir/b.txt: 3", "dir/l -> a.txt", "dir/out -> /etc/passwd", "empty/",
+		"linkf -> f", "linkd -> dir", "abs -> /dir/b", "chain -> linkd/b", "up -> ../../f", "dangling -> nowhere",
+		"out -> ../nowhere", "abs2 -> /no/such", "loop1 -> loop2", "loop2 -> loop1", "toparent -> dir/..",
+		"hidden/x", "sub/hide/me", "hl/a: 5", "hl/b = hl/a", "hl2 = hl/a", `we*ird: 6`, "[x]: 7", ".hid: 8", "Makefile: 9",
+		`back\slash: 1`, "tohidden -> hidden/x", ".dockerignore: hidden\n\nsub/hide\n",
+	), Options{})
+	for _, tt := range []struct {
+		pattern string
+		want    []string // or
+		err     string
+	}{
+		// The leading slash, "./" and a trailing slash do not matter.
+		{"f", []string{"/f @f"}, ""},
+		{"/f", []string{"/f @f"}, ""},
+		{"./f", []string{"/f @f"}, ""},
+		{"dir/../f", []string{"/f @f"}, ""},
+		{"hl/", []string{"/hl/ a b=a"}, ""},
+		// A directory stands for its contents, in canonical order; symlinks in it stay.
+		{"dir", []string{"/dir/ a.txt b b/c b.txt l->a.txt out->/etc/passwd"}, ""},
+		{"empty", []string{"/empty/"}, ""},
+		// ".." stays inside; if nothing is there, it led out.
+		{"../f", []string{"/f @f"}, ""},
+		{"../../dir/b", []string{"/dir/b/ c"}, ""},
+		{"../g", nil, "forbidden path outside the build context: ../g;"},
+		{"/../g", nil, "forbidden path outside the build context: /../g;"},
+		{"../g*", nil, "forbidden path outside the build context: ../g*;"},
+		// Wildcards.
+		{"dir/*.txt", []string{"/dir/a.txt @a.txt", "/dir/b.txt @b.txt"}, ""},
+		{"d?r/b/*", []string{"/dir/b/c @c"}, ""},
+		{"[a-e]*/[b]", []string{"/dir/b/ c"}, ""},
+		{"dir/**", []string{"/dir/a.txt @a.txt", "/dir/b/ c", "/dir/b.txt @b.txt", "/dir/l @l!dir/a.txt"}, "symlink /dir/out leads to /etc/passwd"},
+		{"*/c", nil, "COPY failed: */c: no such file"},
+		{"?", []string{"/f @f"}, ""},
+		{".hi*", []string{"/.hid @.hid"}, ""},
+		{"*hid", []string{"/.hid @.hid"}, ""},
+		{`we\*ird`, nil, "no such file"}, // without a wildcard the backslash is part of the name
+		{`back\slash`, []string{`/back\slash @back\slash`}, ""},
+		{`w?\*ird`, []string{"/we*ird @we*ird"}, ""},
+		{"[[]x]", []string{"/[x] @[x]"}, ""},
+		{"[x", nil, "no such file"},
+		{"f/*", nil, "no such file"},
+		{"nodir/*", nil, "COPY failed: nodir/* (/nodir): no such file"},
+		{"nothing*", nil, "no such file"},
+		// Symlinks at the top and on the way are followed, absolute ones from the root.
+		{"linkf", []string{"/linkf @linkf!f"}, ""},
+		{"linkd", []string{"/linkd/ a.txt b b/c b.txt l->a.txt out->/etc/passwd"}, ""},
+		{"linkd/b", []string{"/linkd/b/ c"}, ""},
+		{"linkd/*.txt", []string{"/dir/a.txt @a.txt", "/dir/b.txt @b.txt"}, ""},
+		{"link?", []string{"/linkd/ a.txt b b/c b.txt l->a.txt out->/etc/passwd", "/linkf @linkf!f"}, ""},
+		{"link?/b", nil, "no such file"}, // a wildcard does not go through symlinks
+		{"abs", []string{"/abs/ c"}, ""},
+		{"chain", []string{"/chain/ c"}, ""},
+		{"up", []string{"/up @up!f"}, ""}, // ".." stops at the root
+		{"toparent/f", []string{"/toparent/f @f!f"}, ""},
+		{"dangling", nil, "COPY failed: dangling (/nowhere): no such file"},
+		{"out", nil, "outside the build context: out: symlink /out leads to ../nowhere"},
+		{"abs2/x", nil, "outside the build context: abs2/x: symlink /abs2 leads to /no/such"},
+		{"loop1", nil, "too many levels of symbolic links"},
+		// .dockerignore.
+		{"hidden/x", nil, "COPY failed: hidden/x is in the build context but excluded by .dockerignore line 1 (hidden)"},
+		{"hidden", nil, "excluded by .dockerignore line 1"},
+		{"sub/hide/me", nil, "excluded by .dockerignore line 3 (sub/hide)"},
+		{"tohidden", nil, "COPY failed: tohidden (/hidden/x) is in the build context but excluded"},
+		{"hidden/nope", nil, "no such file"},
+		{"sub", []string{"/sub/"}, ""},
+		// Hard links count inside one match.
+		{"hl", []string{"/hl/ a b=a"}, ""},
+		{"hl/*", []string{"/hl/a @a", "/hl/b @b"}, ""},
+		// Near misses.
+		{"makefile", nil, "did you mean Makefile?"},
+		{"dir/a.tx", nil, "did you mean dir/a.txt or dir/b.txt?"},
+		{"dri/b/c", nil, "did you mean dir?"},
+		{"f/g", nil, "no such file"},
+	} {
+		ms, err := Select(bg, c, tt.pattern, SelectOptions{})
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: error %v, want %s; matches %v", tt.pattern, err, tt.err, show(ms))
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.pattern, err)
+		} else if diff := cmp.Diff(tt.want, show(ms)); diff != "" {
+			t.Errorf("%s: %s", tt.pattern, diff)
+		}
+	}
+}
+
+func TestSelectRoot(t *testing.T) {
+	c := open(t, plant(t, "a/b", "c"), Options{})
+	for _, pattern := range []string{"", ".", "/", "./", "a/..", ".."} {
+		ms, err := Select(bg, c, pattern, SelectOptions{})
+		if diff := cmp.Diff([]string{"// a a/b c"}, show(ms)); diff != "" || err != nil || ms[0].Name != "" {
+			t.Errorf("%q: %v %s", pattern, err, diff)
+		}
+	}
+}
+
+func TestSelectOptions(t *testing.T) {
+	c := open(t, plant(t, "f"), Options{})
+	var outside *OutsideError
+	if _, err := Select(bg, c, "../f", SelectOptions{Strict: true}); !errors.As(err, &outside) {
+		t.Error("strict:", err)
+	}
+	if ms, err := Select(bg, c, "x*", SelectOptions{AllowEmpty: true}); err != nil || len(ms) != 0 {
+		t.Error("allow empty:", ms, err)
+	}
+	var missing *NotFoundError
+	if _, err := Select(bg, c, "x", SelectOptions{AllowEmpty: true}); !errors.As(err, &missing) || !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a source without wildcards must be there:", err)
+	}
+	canceled, cancel := context.WithCancel(bg)
+	cancel()
+	if _, err := Select(canceled, open(t, plant(t, "d/f"), Options{}), ".", SelectOptions{}); !errors.Is(err, context.Canceled) {
+		t.Error("canceled:", err)
+	}
+}
+
+// stage is a merged state of another stage: a fixed list of entries.
+type stage []layer.Entry
+
+func (s stage) Lookup(path string) (*layer.Entry, error) {
+	if path == "" {
+		return &layer.Entry{Type: layer.Dir}, nil
+	}
+	for _, e := range s {
+		if e.Path == path {
+			return &e, nil
+		}
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (s stage) ReadDir(path string) (out []*layer.Entry, err error) {
+	for _, e := range s {
+		if e.Path != path && layer.Parent(e.Path) == path {
+			out = append(out, &e)
+		}
+	}
+	return out, nil
+}
+
+func (s stage) Sum(_ context.Context, entries []*layer.Entry) error {
+	for _, e := range entries {
+		if e.Type == layer.File {
+			e.Digest = digest.FromString(e.Path)
+		}
+	}
+	return nil
+}
+
+func (s stage) Open(*layer.Entry) (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
+
+func TestSelectStage(t *testing.T) {
+	s := stage{
+		{Path: "bin", Type: layer.Symlink, Link: "/usr/bin"},
+		{Path: "esc", Type: layer.Symlink, Link: "../../nope"},
+		{Path: "usr", Type: layer.Dir},
+		{Path: "usr/bin", Type: layer.Dir},
+		{Path: "usr/bin/a", Type: layer.Hardlink, Link: "usr/lib/z"},
+		{Path: "usr/bin/b", Type: layer.File, Size: 1},
+		{Path: "usr/bin/c", Type: layer.Hardlink, Link: "usr/lib/z"},
+		{Path: "usr/lib", Type: layer.Dir},
+		{Path: "usr/lib/z", Type: layer.File, Size: 9},
+	}
+	for pattern, want := range map[string][]string{
+		"bin":         {"/bin/ a!usr/lib/z b c=a!usr/lib/z"},
+		"/bin/c":      {"/bin/c @c!usr/lib/z"},
+		"usr":         {"/usr/ bin bin/a!usr/lib/z bin/b bin/c=bin/a!usr/lib/z lib lib/z=bin/a"},
+		"../usr/bin":  {"/usr/bin/ a!usr/lib/z b c=a!usr/lib/z"},
+		"/../bin/../": nil,
+	} {
+		ms, err := Select(bg, s, pattern, SelectOptions{Strict: true})
+		if err != nil {
+			t.Errorf("%s: %v", pattern, err)
+		} else if diff := cmp.Diff(want, show(ms)); want != nil && diff != "" {
+			t.Errorf("%s: %s", pattern, diff)
+		}
+	}
+	var missing *NotFoundError
+	if _, err := Select(bg, s, "esc", SelectOptions{}); !errors.As(err, &missing) || missing.Path != "nope" {
+		t.Error("a stage has no outside:", err)
+	}
+}
+
+func TestSum(t *testing.T) {
+	base := layer.Entry{Path: "d/f", Type: layer.File, Mode: 0o644, Size: 3, ModTime: 5,
+		Xattrs: []layer.Xattr{{Name: "user.a", Value: "1"}}}
+	sum := func(items ...Item) digest.Digest {
+		t.Helper()
+		d, err := Sum(bg, stage{}, items)
+		must(t, err)
+		return d
+	}
+	item := func(change func(*Item)) Item {
+		e := base
+		it := Item{Entry: &e, Target: "f"}
+		change(&it)
+		return it
+	}
+	same := item(func(*Item) {})
+	want := sum(same)
+	if got := sum(item(func(it *Item) { it.Entry.ModTime = 77 })); got != want {
+		t.Error("the time counts")
+	}
+	seen := map[digest.Digest]string{want: "same", sum(same, same): "twice", sum(): "none"}
+	for name, change := range map[string]func(*Item){
+		"target":      func(it *Item) { it.Target = "g" },
+		"name":        func(it *Item) { it.Name = "f"; it.Target = "" },
+		"link":        func(it *Item) { it.Link = "a" },
+		"type":        func(it *Item) { it.Entry.Type = layer.Fifo },
+		"mode":        func(it *Item) { it.Entry.Mode = 0o755 },
+		"uid":         func(it *Item) { it.Entry.UID = 1 },
+		"gid":         func(it *Item) { it.Entry.GID = 1 },
+		"size":        func(it *Item) { it.Entry.Size = 4 },
+		"content":     func(it *Item) { it.Entry.Path = "other" },
+		"symlink":     func(it *Item) { it.Entry.Type = layer.Symlink; it.Entry.Link = "a" },
+		"symlink to":  func(it *Item) { it.Entry.Type = layer.Symlink; it.Entry.Link = "b" },
+		"device":      func(it *Item) { it.Entry.Type = layer.Char; it.Entry.Minor = 3 },
+		"device of":   func(it *Item) { it.Entry.Type = layer.Char; it.Entry.Major = 3 },
+		"no xattr":    func(it *Item) { it.Entry.Xattrs = nil },
+		"xattr name":  func(it *Item) { it.Entry.Xattrs = []layer.Xattr{{Name: "user.b", Value: "1"}} },
+		"xattr value": func(it *Item) { it.Entry.Xattrs = []layer.Xattr{{Name: "user.a", Value: "2"}} },
+	} {
+		d := sum(item(change))
+		if other, ok := seen[d]; ok {
+			t.Errorf("%s gives the digest of %s", name, other)
+		}
+		seen[d] = name
+	}
+}
