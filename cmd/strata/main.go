@@ -1,4 +1,19 @@
-// Command strata builds container images and shows their layers.
+// Command strata builds container images, and shows, enters and compares their layers.
 package main
 
-func main() {}
+import (
+	"os"
+
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // the container's first steps, before Go's runtime starts
+
+	"github.com/strata-build/strata/internal/cli"
+	"github.com/strata-build/strata/internal/runner"
+)
+
+// version is set when the program is linked.
+var version = "unknown"
+
+func main() {
+	runner.Init()
+	os.Exit(cli.Main(os.Args[1:], version))
+}

@@ -1,0 +1,180 @@
+package build
+
+import (
+	"strings"
+	"sync"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/solver"
+)
+
+// Graph shows a build of the graph engine as BuildKit does.
+type Graph struct {
+	out progress.Printer
+
+	mu       sync.Mutex
+	next     int
+	steps    map[*dockerfile.Step]int
+	stages   map[*dockerfile.Stage]int
+	fetching int // vertex of the layers that are fetched, 0 before the first
+	// result is what "exporting to image" shows beside its name.
+	exporting int
+}
+
+// NewGraph returns a display on out, which the caller closes.
+func NewGraph(out progress.Printer) *Graph {
+	return &Graph{out: out, steps: map[*dockerfile.Step]int{}, stages: map[*dockerfile.Stage]int{}}
+}
+
+func (g *Graph) id() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.next++
+	return g.next
+}
+
+func (g *Graph) step(s *dockerfile.Step) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.steps[s]
+}
+
+func status(err error) progress.Status {
+	if err != nil {
+		return progress.Failed
+	}
+	return progress.Done
+}
+
+// Phase implements Display.
+func (g *Graph) Phase(name string) func(error) {
+	id := g.id()
+	if name == "exporting to image" {
+		// It stays open until the result is known.
+		g.exporting = id
+		g.out.Start(id, name)
+		return func(err error) {
+			if err != nil {
+				g.out.Finish(id, progress.Failed, err)
+			}
+		}
+	}
+	g.out.Start(id, "[internal] "+name)
+	return func(err error) { g.out.Finish(id, status(err), err) }
+}
+
+// Plan implements Display.
+func (g *Graph) Plan(*dockerfile.Plan) {}
+
+// StartStage implements solver.Reporter. A FROM is shown once its image is known.
+func (g *Graph) StartStage(*dockerfile.Stage) {}
+
+// DoneStage implements solver.Reporter.
+func (g *Graph) DoneStage(s *dockerfile.Stage, st *solver.State, err error) {
+	if s.Base.Image == "" || err != nil {
+		return
+	}
+	id := g.id()
+	name := s.Base.Image
+	if ref, err := reference.ParseNormalizedNamed(name); err == nil {
+		name = reference.TagNameOnly(ref).String()
+	}
+	g.out.Start(id, s.FromVertex(name))
+	g.out.Finish(id, progress.Cached, nil)
+}
+
+// Start implements solver.Reporter. Steps that only change the configuration are not shown, as in BuildKit.
+func (g *Graph) Start(s *dockerfile.Step) {
+	name := s.Vertex()
+	if name == "" {
+		return
+	}
+	id := g.id()
+	g.mu.Lock()
+	g.steps[s] = id
+	g.mu.Unlock()
+	g.out.Start(id, name)
+}
+
+// Running implements solver.Reporter.
+func (g *Graph) Running(*dockerfile.Step) {}
+
+// Output implements solver.Reporter.
+func (g *Graph) Output(s *dockerfile.Step, stream int, data []byte) {
+	g.out.Log(g.step(s), stream, data)
+}
+
+// Done implements solver.Reporter.
+func (g *Graph) Done(s *dockerfile.Step, _ *solver.State, _ *cache.Record, ran bool) {
+	id := g.step(s)
+	if id == 0 {
+		return
+	}
+	if ran {
+		g.out.Finish(id, progress.Done, nil)
+	} else {
+		g.out.Finish(id, progress.Cached, nil)
+	}
+}
+
+// Failed implements solver.Reporter.
+func (g *Graph) Failed(s *dockerfile.Step, err error) {
+	id := g.step(s)
+	if id == 0 {
+		return
+	}
+	if isCanceled(err) {
+		g.out.Finish(id, progress.Canceled, nil)
+		return
+	}
+	g.out.Finish(id, progress.Failed, cause(err))
+}
+
+// Transfer implements Display.
+func (g *Graph) Transfer(blob digest.Digest, status string, current, total int64) {
+	g.mu.Lock()
+	if g.fetching == 0 {
+		g.next++
+		g.fetching = g.next
+		g.out.Start(g.fetching, "[internal] fetch layers that a step runs on")
+	}
+	id := g.fetching
+	g.mu.Unlock()
+	switch status {
+	case "Downloading":
+		status = ""
+	case "Download complete":
+		status = "done"
+	}
+	g.out.Transfer(id, blob.String(), current, total, status)
+}
+
+// Built implements Display.
+func (g *Graph) Built(id digest.Digest, tags []string) {
+	if g.fetching != 0 {
+		g.out.Finish(g.fetching, progress.Done, nil)
+	}
+	g.out.Transfer(g.exporting, "writing image "+id.String(), 0, 0, "done")
+	for _, t := range tags {
+		if ref, err := reference.ParseNormalizedNamed(t); err == nil {
+			t = ref.String()
+		}
+		g.out.Transfer(g.exporting, "naming to "+t, 0, 0, "done")
+	}
+	g.out.Finish(g.exporting, progress.Done, nil)
+}
+
+// Warning implements Display.
+func (g *Graph) Warning(line string) {
+	id := g.id()
+	g.out.Start(id, "[internal] check the Dockerfile")
+	g.out.Log(id, 2, []byte(strings.TrimRight(line, "\n")+"\n"))
+	g.out.Finish(id, progress.Done, nil)
+}
+
+var _ Display = (*Graph)(nil)

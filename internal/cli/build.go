@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/build"
+	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/solver"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+type buildFlags struct {
+	tags, args, labels                               []string
+	file, target, network, progress, iidfile, engine string
+	noCache, pull, quiet                             bool
+}
+
+func (a *app) build() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:     "build [OPTIONS] PATH | -",
+		Aliases: []string{"b"},
+		Short:   "Build an image from a Dockerfile",
+		Args:    args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runBuild(cmd.Context(), args[0], f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the result, as `NAME:TAG`; may be given several times")
+	fl.StringVarP(&f.file, "file", "f", "", "path of the Dockerfile (default PATH/Dockerfile)")
+	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`, or NAME for the environment's")
+	fl.StringVar(&f.target, "target", "", "stage to build (default the last)")
+	fl.BoolVar(&f.noCache, "no-cache", false, "run every step")
+	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
+	fl.StringArrayVar(&f.labels, "label", nil, "label of the result, as `NAME=VALUE`")
+	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
+	fl.StringVar(&f.progress, "progress", "auto", "auto, tty, plain or rawjson")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
+	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
+	fl.StringVar(&f.engine, "engine", "", "graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
+	return cmd
+}
+
+func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	o.Context, o.Stdin = dir, a.stdin
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	id, err := a.displayBuild(ctx, m, o, f)
+	if err != nil {
+		return a.buildFailed(o, err)
+	}
+	if f.quiet {
+		fmt.Fprintln(a.stdout, id)
+	}
+	if f.iidfile != "" {
+		if err := os.WriteFile(f.iidfile, []byte(id), 0o644); err != nil {
+			return fmt.Errorf("writing the image ID: %w", err)
+		}
+	}
+	return nil
+}
+
+func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o build.Options, f *buildFlags) (digest.Digest, error) {
+	if o.Engine == dockerfile.Classic {
+		o.Display = build.NewClassic(progress.NewClassic(a.stdout, f.quiet))
+		return build.Run(ctx, m, o)
+	}
+	mode := f.progress
+	if f.quiet {
+		mode = "quiet"
+	}
+	// BuildKit's progress goes to standard error.
+	printer, err := progress.New(mode, a.stderr)
+	if err != nil {
+		return "", &exit{exitUsage, err}
+	}
+	o.Display = build.NewGraph(printer)
+	id, err := build.Run(ctx, m, o)
+	printer.Close(err)
+	return id, err
+}
+
+// options checks what can be checked without the store.
+func (f *buildFlags) options() (build.Options, error) {
+	o := build.Options{
+		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, Pull: f.pull, Platform: platform(),
+		Args: map[string]string{}, Labels: map[string]string{},
+	}
+	for _, t := range f.tags {
+		ref, err := registry.ParseName(t)
+		if err != nil {
+			return o, usageError("--tag: %w", err)
+		}
+		if _, ok := ref.(reference.Digested); ok {
+			return o, usageError("--tag %s: a name that is given to an image cannot have a digest", t)
+		}
+		o.Tags = append(o.Tags, reference.TagNameOnly(ref))
+	}
+	for _, kv := range f.args {
+		name, value, ok := strings.Cut(kv, "=")
+		if name == "" {
+			return o, usageError("--build-arg %s: it takes NAME=VALUE", kv)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				continue
+			}
+		}
+		o.Args[name] = value
+	}
+	for _, kv := range f.labels {
+		name, value, _ := strings.Cut(kv, "=")
+		if name == "" {
+			return o, usageError("--label %s: it takes NAME=VALUE", kv)
+		}
+		o.Labels[name] = value
+	}
+	switch f.network {
+	case "", "default", "host":
+		o.Network = runner.NetworkHost
+	case "none":
+		o.Network = runner.NetworkNone
+	default:
+		return o, usageError("--network %s: it is one of default, host and none", f.network)
+	}
+	var err error
+	o.Engine, err = engine(f.engine)
+	return o, err
+}
+
+// engine chooses the engine as Docker's command line does, by DOCKER_BUILDKIT, unless the flag says.
+func engine(flag string) (dockerfile.Engine, error) {
+	switch flag {
+	case "graph", "classic":
+		return dockerfile.Engine(flag), nil
+	case "":
+	default:
+		return "", usageError("--engine %s: it is graph or classic", flag)
+	}
+	switch os.Getenv("DOCKER_BUILDKIT") {
+	case "0", "false":
+		return dockerfile.Classic, nil
+	}
+	return dockerfile.Graph, nil
+}
+
+// buildFailed prints what went wrong, with the lines of the Dockerfile and the way into what the failed step
+// left.
+func (a *app) buildFailed(o build.Options, err error) error {
+	var located *dockerfile.Error
+	if !errors.As(err, &located) {
+		return err
+	}
+	if excerpt := located.Excerpt(); excerpt != "" {
+		fmt.Fprint(a.stderr, strings.TrimRight(excerpt, "\n")+"\n")
+	}
+	var failed *solver.StepError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	message := "failed to solve: " + failed.Error()
+	if o.Engine == dockerfile.Classic && failed.Cause == nil {
+		message = fmt.Sprintf("The command '%s' returned a non-zero code: %d", strings.Join(failed.Args, " "), failed.ExitCode)
+	}
+	fmt.Fprintf(a.stderr, "ERROR: %s\n", message)
+	if failed.State != "" {
+		fmt.Fprintf(a.stderr, "To look around in what the step left: strata run -it %s /bin/sh\n", image.ShortID(failed.State))
+	}
+	return &exit{code: exitError}
+}

@@ -1,0 +1,185 @@
+// Package cli is strata's command line: one file per command, each thin: flags in, one call, output.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// Exit codes, beside those of the containers that `strata run` runs.
+const (
+	exitError     = 1   // what was asked for failed
+	exitUsage     = 2   // what was asked for makes no sense
+	exitInterrupt = 130 // Ctrl-C, as shells have it
+)
+
+// app is what the commands share.
+type app struct {
+	version        string
+	stdin          *os.File
+	stdout, stderr *os.File
+
+	store *store.Store
+}
+
+// exit ends the process with a code of its own. err may be nil: then everything was said already.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exit) Unwrap() error { return e.err }
+
+// usageError is a command line that makes no sense.
+func usageError(format string, args ...any) error {
+	return &exit{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// Main runs the command line args, without the program's name, and returns the exit code.
+func Main(args []string, version string) int {
+	a := &app{version: version, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if a.store != nil {
+		if cerr := a.store.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("closing the store: %w", cerr)
+		}
+	}
+	return a.report(ctx, err)
+}
+
+// report prints an error and gives its exit code.
+func (a *app) report(ctx context.Context, err error) int {
+	var e *exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &e):
+		if e.err != nil {
+			fmt.Fprintf(a.stderr, "strata: %v\n", e.err)
+		}
+		return e.code
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(a.stderr, "strata: interrupted")
+		return exitInterrupt
+	}
+	fmt.Fprintf(a.stderr, "strata: %v\n", err)
+	return exitError
+}
+
+func (a *app) root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "strata",
+		Short:         "Build container images, and see, enter and compare their layers",
+		Version:       a.version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				message := fmt.Sprintf("unknown command %q", args[0])
+				if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+					message += fmt.Sprintf(", did you mean %q?", near[0])
+				}
+				return usageError("%s; see strata --help", message)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.SetOut(a.stdout)
+	cmd.SetErr(a.stderr)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError("%v; see %s --help", err, cmd.CommandPath())
+	})
+	cmd.SetVersionTemplate("strata {{.Version}}\n")
+	cmd.AddCommand(a.commands()...)
+	return cmd
+}
+
+// args checks the number of a command's arguments.
+func args(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch n := len(args); {
+		case n < least && least == most:
+			return usageError("%s takes %d argument(s), %d given; see %s --help", cmd.CommandPath(), least, n, cmd.CommandPath())
+		case n < least:
+			return usageError("%s takes at least %d argument(s), %d given; see %s --help", cmd.CommandPath(), least, n, cmd.CommandPath())
+		case most >= 0 && n > most:
+			return usageError("%s takes at most %d argument(s), %d given; see %s --help", cmd.CommandPath(), most, n, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// open opens the store. Layers keep owners, devices and attributes that only root can make, and mounting them
+// needs root too.
+func (a *app) open() (*store.Store, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("strata has to run as root until it can do without; try: sudo strata …")
+	}
+	s, err := store.Open(store.DefaultRoot())
+	if err != nil {
+		return nil, err
+	}
+	a.store = s
+	return s, nil
+}
+
+// mover opens the store together with what fetches layers for it.
+func (a *app) mover() (*transfer.Mover, error) {
+	s, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	client, err := a.registry()
+	if err != nil {
+		return nil, err
+	}
+	m := &transfer.Mover{Store: s, Registry: client, Platform: platform()}
+	s.Fetcher = m
+	return m, nil
+}
+
+func (a *app) registry() (*registry.Client, error) {
+	c, err := loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return registry.New(registry.Config{
+		Insecure:  c.InsecureRegistries,
+		CertsDir:  c.CertsDirs,
+		UserAgent: "strata/" + a.version,
+	}), nil
+}
+
+// platform is this machine's.
+func platform() ocispec.Platform {
+	return ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
+}

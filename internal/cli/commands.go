@@ -1,0 +1,9 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.build(),
+	}
+}

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// config is strata's configuration file, docs/configuration.md.
+type config struct {
+	// InsecureRegistries may be plain HTTP, or have a certificate that nobody vouches for.
+	InsecureRegistries []string `toml:"insecure-registries"`
+	// CertsDirs hold <host>/hosts.toml in containerd's form.
+	CertsDirs []string `toml:"certs-dirs"`
+}
+
+// configPaths are where the configuration may be; the first that exists counts.
+func configPaths() []string {
+	if p := os.Getenv("STRATA_CONFIG"); p != "" {
+		return []string{p}
+	}
+	var paths []string
+	if dir, err := os.UserConfigDir(); err == nil {
+		paths = append(paths, filepath.Join(dir, "strata", "config.toml"))
+	}
+	return append(paths, "/etc/strata/config.toml")
+}
+
+func loadConfig() (*config, error) {
+	c := &config{CertsDirs: []string{"/etc/strata/certs.d", "/etc/containerd/certs.d", "/etc/docker/certs.d"}}
+	for _, path := range configPaths() {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the configuration: %w", err)
+		}
+		if err := toml.Unmarshal(data, c); err != nil {
+			return nil, fmt.Errorf("reading the configuration %s: %w; docs/configuration.md describes it", path, err)
+		}
+		return c, nil
+	}
+	return c, nil
+}

@@ -1,0 +1,87 @@
+package solver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/user"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// maxAccounts bounds the /etc/passwd and /etc/group of an image.
+const maxAccounts = 16 << 20
+
+// lookupOwner finds the owner that "user", "user:group", or the same by numbers, means in a state; nil for "".
+// A user without a group has the group of the same number, or the one that /etc/passwd gives it (Dockerfile
+// reference, "COPY --chown --chmod").
+func lookupOwner(state *layer.Stack, text string) (*owner, error) {
+	if text == "" {
+		return nil, nil
+	}
+	name, group, hasGroup := strings.Cut(text, ":")
+	o := &owner{}
+	if id, err := parseID(name); err == nil {
+		o.uid, o.gid = id, id
+	} else if name == "" {
+		// ":group" leaves root as the user.
+	} else {
+		users, err := readAccounts(state, "etc/passwd", func(r io.Reader) ([]user.User, error) {
+			return user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == name })
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(users) == 0 {
+			return nil, fmt.Errorf("no user %q in the image's /etc/passwd: create it in an earlier step, or give its number", name)
+		}
+		o.uid, o.gid = users[0].Uid, users[0].Gid
+	}
+	if !hasGroup || group == "" {
+		return o, nil
+	}
+	if id, err := parseID(group); err == nil {
+		o.gid = id
+		return o, nil
+	}
+	groups, err := readAccounts(state, "etc/group", func(r io.Reader) ([]user.Group, error) {
+		return user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == group })
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(groups) == 0 {
+		return nil, fmt.Errorf("no group %q in the image's /etc/group: create it in an earlier step, or give its number", group)
+	}
+	o.gid = groups[0].Gid
+	return o, nil
+}
+
+func parseID(s string) (int, error) {
+	id, err := strconv.ParseUint(s, 10, 31)
+	return int(id), err
+}
+
+func readAccounts[T any](state *layer.Stack, name string, parse func(io.Reader) ([]T, error)) ([]T, error) {
+	_, e, err := state.Resolve(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := state.Open(e)
+	if err != nil {
+		return nil, fmt.Errorf("reading the image's /%s: %w", name, err)
+	}
+	defer f.Close()
+	accounts, err := parse(io.LimitReader(f, maxAccounts))
+	if err != nil {
+		return nil, fmt.Errorf("reading the image's /%s: %w", name, err)
+	}
+	return accounts, nil
+}

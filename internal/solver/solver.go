@@ -1,0 +1,357 @@
+// Package solver turns the stages of a Dockerfile into states. For each step it makes the key, looks it up,
+// and either takes the recorded layer or runs the step; docs/solver.md tells why that is enough.
+package solver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Reporter is told what becomes of each step. With the graph engine its methods are called from several
+// goroutines, those of one step in the order in which they stand here.
+type Reporter interface {
+	// StartStage says that a stage's base is looked up. It is not called for FROM scratch and FROM a stage.
+	StartStage(s *dockerfile.Stage)
+	// DoneStage gives the state that a stage starts from, an error where it could not be had.
+	DoneStage(s *dockerfile.Stage, st *State, err error)
+	// Start says that a step is next.
+	Start(s *dockerfile.Step)
+	// Running says that nothing was recorded, and the step runs now.
+	Running(s *dockerfile.Step)
+	// Output passes on what a RUN prints: stream 1 is stdout, 2 stderr.
+	Output(s *dockerfile.Step, stream int, data []byte)
+	// Done gives the step's result. record is what it came from, nil for a step that needs none; ran says that
+	// it ran just now.
+	Done(s *dockerfile.Step, st *State, record *cache.Record, ran bool)
+	// Failed ends a step with its error.
+	Failed(s *dockerfile.Step, err error)
+}
+
+// Solver solves one build.
+type Solver struct {
+	Store    *store.Store
+	Engine   dockerfile.Engine
+	Platform ocispec.Platform
+	// Context is what COPY and ADD see.
+	Context layer.Tree
+	// Image finds the image of a FROM or a COPY --from by its reference. It is called once for each.
+	Image func(ctx context.Context, ref string) (*State, error)
+	// NoCache runs every step.
+	NoCache bool
+	// Network is what a RUN sees, unless it says something else itself.
+	Network runner.Network
+	Report  Reporter
+
+	mu     sync.Mutex
+	stages map[*dockerfile.Stage]*promise
+	images map[string]*promise
+}
+
+// promise is a state that somebody may be making.
+type promise struct {
+	once  sync.Once
+	state *State
+	err   error
+}
+
+// StepError is a RUN that ended with an exit code other than zero.
+type StepError struct {
+	Args     []string
+	ExitCode int
+	// State is the step ID of what the step left when it failed, its file changes included; "" if that
+	// could not be kept.
+	State digest.Digest
+	// Cause is why the process could not be run at all, nil where it ran.
+	Cause error
+}
+
+func (e *StepError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("process %q could not be run: %v", joinArgs(e.Args), e.Cause)
+	}
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", joinArgs(e.Args), e.ExitCode)
+}
+
+func (e *StepError) Unwrap() error { return e.Cause }
+
+// Solve gives the state of the plan's target. The error of a step is a *dockerfile.Error around what went
+// wrong.
+func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
+	s.stages = map[*dockerfile.Stage]*promise{}
+	s.images = map[string]*promise{}
+	for _, st := range plan.Stages {
+		s.stages[st] = &promise{}
+	}
+	if s.Engine == dockerfile.Classic {
+		for _, st := range plan.Stages {
+			if _, err := s.stage(ctx, st); err != nil {
+				return nil, err
+			}
+		}
+	} else {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, st := range plan.Stages {
+			g.Go(func() error {
+				_, err := s.stage(ctx, st)
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+	}
+	return s.stage(ctx, plan.Target)
+}
+
+// stage gives the state at the end of a stage; whoever asks first makes it.
+func (s *Solver) stage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
+	p := s.stages[stage]
+	if p == nil {
+		return nil, fmt.Errorf("stage %d is not part of the plan", stage.Index)
+	}
+	p.once.Do(func() { p.state, p.err = s.solveStage(ctx, stage) })
+	return p.state, p.err
+}
+
+func (s *Solver) image(ctx context.Context, ref string) (*State, error) {
+	s.mu.Lock()
+	p := s.images[ref]
+	if p == nil {
+		p = &promise{}
+		s.images[ref] = p
+	}
+	s.mu.Unlock()
+	p.once.Do(func() { p.state, p.err = s.Image(ctx, ref) })
+	return p.state, p.err
+}
+
+func (s *Solver) base(ctx context.Context, b dockerfile.Base) (*State, error) {
+	switch {
+	case b.Stage != nil:
+		return s.stage(ctx, b.Stage)
+	case b.Scratch:
+		return Scratch(s.Store, s.Platform), nil
+	}
+	return s.image(ctx, b.Image)
+}
+
+func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
+	s.Report.StartStage(stage)
+	state, err := s.base(ctx, stage.Base)
+	if err == nil && stage.Base.Scratch {
+		state, err = s.beginScratch(state)
+	}
+	if err != nil && stage.Base.Image != "" && ctx.Err() == nil {
+		err = stage.Err(err)
+	}
+	s.Report.DoneStage(stage, state, err)
+	if err != nil {
+		return nil, err
+	}
+	walk, err := stage.Walk(state.Config.Config)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		step, err := walk.Next()
+		if errors.Is(err, io.EOF) {
+			return s.finish(state, walk)
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.Report.Start(step)
+		next, record, ran, err := s.solveStep(ctx, state, step)
+		if err != nil {
+			if ctx.Err() == nil {
+				err = step.Err(err)
+			}
+			s.Report.Failed(step, err)
+			return nil, err
+		}
+		s.Report.Done(step, next, record, ran)
+		state = next
+	}
+}
+
+// finish gives the state at the end of a stage, whose config may have --labels that no step set.
+func (s *Solver) finish(state *State, walk *dockerfile.Walk) (*State, error) {
+	c := image.Clone(state.Config)
+	c.Config = walk.Config()
+	before, err := image.Encode(state.Config)
+	if err != nil {
+		return nil, err
+	}
+	after, err := image.Encode(c)
+	if err != nil || state.ID != "" && bytes.Equal(before, after) {
+		return state, err
+	}
+	return s.put(state, c, store.Step)
+}
+
+// beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
+// configuration have the same time, and hence the same step ID, in every build.
+func (s *Solver) beginScratch(state *State) (*State, error) {
+	key := &cache.Key{Kind: "FROM scratch"}
+	r, err := cache.Lookup(s.Store, key)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		r = &cache.Record{Created: time.Now().UTC(), Instruction: "FROM scratch"}
+		if err := cache.Save(s.Store, key, r); err != nil {
+			return nil, err
+		}
+	}
+	c := *state.Config
+	c.Created = &r.Created
+	return newState(s.Store, "", &c), nil
+}
+
+// operation is a step that touches files, ready to be looked up.
+type operation struct {
+	key *cache.Key
+	// content is what the step reads, as classic history rows name it: "file:<hex>".
+	content string
+	// run makes the layer; "" says that no file changed.
+	run func(ctx context.Context) (digest.Digest, error)
+}
+
+// solveStep gives the state after step, which record tells of, nil for a step that needs none.
+func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.Step) (next *State, record *cache.Record, ran bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, false, context.Cause(ctx)
+	}
+	var op *operation
+	switch {
+	case step.Run != nil:
+		op, err = s.runOperation(parent, step)
+	case step.Copy != nil:
+		op, err = s.copyOperation(ctx, parent, step)
+	case step.Workdir != nil:
+		op, err = s.workdirOperation(parent, step)
+	case s.Engine == dockerfile.Classic:
+		op = &operation{key: &cache.Key{Kind: "configuration"}, run: noChange}
+	default:
+		next, err = s.commit(parent, step, "", "", parent.created())
+		return next, nil, false, err
+	}
+	if err != nil {
+		return nil, nil, false, err
+	}
+	s.addParent(op.key, parent, step)
+	record, ran, err = s.lookupOrRun(ctx, step, op)
+	if err != nil {
+		return nil, nil, ran, err
+	}
+	next, err = s.commit(parent, step, op.content, record.Layer, &record.Created)
+	return next, record, ran, err
+}
+
+func noChange(context.Context) (digest.Digest, error) { return "", nil }
+
+// addParent makes the state that the step starts from a part of the key. The graph engine takes its
+// files only; what matters of the configuration is among the parts already. For the classic engine the
+// position counts, that is all that came before (lesson 2.5), and the step ID stands for it.
+func (s *Solver) addParent(key *cache.Key, parent *State, step *dockerfile.Step) {
+	key.Add("platform", s.Platform.OS+"/"+s.Platform.Architecture)
+	if s.Engine == dockerfile.Classic {
+		key.Add("instruction", step.CreatedBy(""))
+		key.Add("after", string(parent.ID))
+		return
+	}
+	key.Add("chain", string(image.ChainID(parent.Chain())))
+}
+
+// lookupOrRun takes the record of the operation or makes it. Of builds that run at the same time only one
+// runs it.
+func (s *Solver) lookupOrRun(ctx context.Context, step *dockerfile.Step, op *operation) (r *cache.Record, ran bool, err error) {
+	r, err = cache.Lookup(s.Store, op.key)
+	if err != nil || r != nil && !s.NoCache {
+		return r, false, err
+	}
+	release, err := s.Store.Lock(ctx, op.key.Digest().Encoded())
+	if err != nil {
+		return nil, false, err
+	}
+	defer release()
+	before, err := cache.Lookup(s.Store, op.key)
+	if err != nil || before != nil && !s.NoCache {
+		return before, false, err
+	}
+	s.Report.Running(step)
+	began := time.Now()
+	made, err := op.run(ctx)
+	if err != nil {
+		return nil, true, err
+	}
+	r = &cache.Record{Layer: made, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text}
+	if before != nil {
+		if r.Layer, err = s.keepEqual(before.Layer, made); err != nil {
+			return nil, true, err
+		}
+	}
+	return r, true, cache.Save(s.Store, op.key, r)
+}
+
+// keepEqual returns the recorded layer if it holds the same files as the one that was just made, times
+// aside: then the chainID does not change, and what comes after is still a hit.
+func (s *Solver) keepEqual(recorded, made digest.Digest) (digest.Digest, error) {
+	if recorded == "" || made == "" || recorded == made {
+		return made, nil
+	}
+	layers, err := s.Store.Layers([]digest.Digest{recorded, made})
+	if errors.Is(err, store.ErrNotFound) {
+		return made, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if layers[0].ContentID != "" && layers[0].ContentID == layers[1].ContentID {
+		return recorded, nil
+	}
+	return made, nil
+}
+
+// commit gives the state after a step its config and step ID, and keeps it in the store.
+func (s *Solver) commit(parent *State, step *dockerfile.Step, content string, diffID digest.Digest, created *time.Time) (*State, error) {
+	text := step.CreatedBy(content)
+	if text == "" && diffID == "" {
+		c := image.Clone(parent.Config)
+		c.Config = step.Config
+		return s.put(parent, c, store.Step)
+	}
+	row := image.History{Created: created, CreatedBy: text, Author: step.Author}
+	if s.Engine != dockerfile.Classic {
+		row.Comment = image.BuildKitComment
+	}
+	return s.put(parent, image.Add(parent.Config, step.Config, row, diffID), store.Step)
+}
+
+func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, error) {
+	data, err := image.Encode(c)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.Store.PutConfig(data, parent.ID, kind)
+	if err != nil {
+		return nil, err
+	}
+	return newState(s.Store, id, c), nil
+}
