@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -56,10 +57,7 @@ func (t *TOC) Encode(w io.Writer) error {
 
 // appendEntry encodes one entry; times and offsets only if all is set.
 func appendEntry(b []byte, prev string, e *Entry, all bool) []byte {
-	shared := 0
-	for shared < len(prev) && shared < len(e.Path) && prev[shared] == e.Path[shared] {
-		shared++
-	}
+	shared := commonPrefix(prev, e.Path)
 	b = append(b, byte(e.Type))
 	b = binary.AppendUvarint(b, uint64(shared))
 	b = appendString(b, e.Path[shared:])
@@ -99,8 +97,11 @@ func appendDigest(b []byte, d digest.Digest) []byte {
 		return append(b, 0)
 	}
 	n := len(b) + 1
-	b, err := hex.AppendDecode(append(b, 1), []byte(d[len(digestPrefix):]))
-	if err != nil {
+	var text [64]byte
+	copy(text[:], d[len(digestPrefix):])
+	b = append(b, 1)
+	b = slices.Grow(b, 32)[:n+32]
+	if _, err := hex.Decode(b[n:], text[:]); err != nil {
 		return append(b[:n-1], 0)
 	}
 	return b

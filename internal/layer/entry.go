@@ -72,19 +72,30 @@ type Tree interface {
 // Compare orders paths canonically: bytewise, but with "/" before every other byte, so that a directory
 // is followed at once by what it holds and parents come before children.
 func Compare(a, b string) int {
-	n := min(len(a), len(b))
-	for i := range n {
-		if x, y := a[i], b[i]; x != y {
-			switch {
-			case x == '/':
-				return -1
-			case y == '/':
-				return 1
-			}
-			return cmp.Compare(x, y)
-		}
+	i := commonPrefix(a, b)
+	if i == len(a) || i == len(b) {
+		return cmp.Compare(len(a), len(b))
 	}
-	return cmp.Compare(len(a), len(b))
+	switch {
+	case a[i] == '/':
+		return -1
+	case b[i] == '/':
+		return 1
+	}
+	return cmp.Compare(a[i], b[i])
+}
+
+// commonPrefix is the number of bytes that a and b have in common at their beginning. Neighbours in a TOC share
+// most of theirs, hence the longer steps.
+func commonPrefix(a, b string) int {
+	n, i := min(len(a), len(b)), 0
+	for i+16 <= n && a[i:i+16] == b[i:i+16] {
+		i += 16
+	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
 }
 
 // Parent returns the path of the directory that holds path, "" for those in the root.

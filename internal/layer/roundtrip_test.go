@@ -173,13 +173,11 @@ func TestUnpackLikeTar(t *testing.T) {
 		"pax":    "--format=pax --xattrs -C zoo .",
 		"sparse": "--format=gnu --sparse -C zoo .",
 		"paxsp":  "--format=pax --sparse -C zoo .",
-		"usr":    "-C /usr lib/python3 lib/systemd sbin",
+		"usr":    "-C /usr lib/systemd share/perl5",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if strings.HasSuffix(args, "sbin") {
-				if _, err := os.Stat("/usr/lib/python3"); err != nil {
-					args = "-C /usr sbin"
-				}
+			if _, err := os.Stat("/usr/lib/systemd"); name == "usr" && err != nil {
+				args = "-C /etc ."
 			}
 			sh(t, base, "tar -cf x.tar "+args)
 			want, got := mkdir(t, "want"), mkdir(t, "got")
@@ -309,14 +307,14 @@ func withoutRoot(t, other *layer.TOC) *layer.TOC {
 // Layer after layer of random changes: the Stack says what overlayfs shows, however the layers were made.
 func TestStackLikeOverlay(t *testing.T) {
 	needRoot(t)
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			low := mkdir(t, "low")
 			sh(t, low, randomScript(rnd, 40))
 			dirs := []string{low}
 			sources := []layer.Source{layer.TreeSource(low, diff(t, low, nil))}
-			for range 5 {
+			for range 4 {
 				below := layer.NewStack(sources...)
 				upper, merged := overlay(t, dirs, randomScript(rnd, 25))
 				want := diff(t, merged, nil)
