@@ -1,0 +1,261 @@
+package archive
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Open opens a file (a tar, plain or compressed with gzip, zstd or bzip2) or a directory (an OCI layout). A
+// compressed tar is unpacked into tmpDir first, "" meaning os.TempDir, and leaves nothing there.
+func Open(name, tmpDir string) (*Reader, error) {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if fi.IsDir() {
+		root, err := os.OpenRoot(name)
+		if err != nil {
+			return nil, err
+		}
+		return newReader(dirSource{root}, name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		defer f.Close()
+		return OpenStream(f, tmpDir)
+	}
+	head := make([]byte, 4)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		f.Close()
+		return nil, err
+	}
+	if compression(head[:n]) != nil {
+		defer f.Close()
+		return OpenStream(f, tmpDir)
+	}
+	return openTar(f, name)
+}
+
+// OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir, "" meaning
+// os.TempDir, until the Reader is closed.
+func OpenStream(r io.Reader, tmpDir string) (*Reader, error) {
+	plain, err := Decompress(r)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	f, err := os.CreateTemp(tmpDir, "strata-archive-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil { // so that nothing stays behind, however we end
+		f.Close()
+		return nil, err
+	}
+	if _, err := io.Copy(f, plain); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("reading the archive: %w", damaged(err))
+	}
+	return openTar(f, "the archive")
+}
+
+// damaged marks what decompressors and tar readers say about their input as a matter of the format.
+func damaged(err error) error {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return fmt.Errorf("it is truncated: %w", ErrFormat)
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, tar.ErrHeader):
+		return fmt.Errorf("%w: %w", err, ErrFormat)
+	}
+	return err
+}
+
+// compression returns what unpacks a stream that starts with head, nil for one that is not compressed.
+func compression(head []byte) func(io.Reader) (io.ReadCloser, error) {
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return func(r io.Reader) (io.ReadCloser, error) {
+			z, err := zstd.NewReader(r, zstd.WithDecoderMaxMemory(256<<20))
+			if err != nil {
+				return nil, err
+			}
+			return z.IOReadCloser(), nil
+		}
+	case bytes.HasPrefix(head, []byte("BZh")):
+		return func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }
+	}
+	return nil
+}
+
+// Decompress returns r's contents unpacked if they are compressed with gzip, zstd or bzip2, else as they are.
+// Closing the result does not close r.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReaderSize(r, 64<<10)
+	head, err := b.Peek(4)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	unpack := compression(head)
+	if unpack == nil {
+		return io.NopCloser(b), nil
+	}
+	z, err := unpack(b)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	return z, nil
+}
+
+// dirSource is a layout in a directory. os.Root keeps symlinks from leading out of it.
+type dirSource struct{ root *os.Root }
+
+func (s dirSource) open(name string) (io.ReadCloser, int64, error) {
+	f, err := s.root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return nil, 0, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file: %w", name, ErrFormat)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, fi.Size(), nil
+}
+
+func (s dirSource) close() error { return s.root.Close() }
+
+// member is a file in a tar: where its bytes are, or what it links to.
+type member struct {
+	offset, size int64
+	link         string // name in the archive, "" for a regular file
+}
+
+// tarSource is an uncompressed tar whose members were listed.
+type tarSource struct {
+	file    *os.File
+	members map[string]member
+}
+
+func openTar(f *os.File, name string) (*Reader, error) {
+	members, err := listMembers(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return newReader(&tarSource{file: f, members: members}, name)
+}
+
+// listMembers notes where each file of a tar is, without reading their contents.
+func listMembers(f *os.File) (map[string]member, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	members := make(map[string]member)
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			return members, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the tar: %w", damaged(err))
+		}
+		if len(members) == maxMembers {
+			return nil, fmt.Errorf("more than %d files in it: %w", maxMembers, ErrFormat)
+		}
+		name, err := memberName(h.Name)
+		if err != nil {
+			return nil, err
+		}
+		switch h.Typeflag {
+		case tar.TypeReg:
+			offset, err := f.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return nil, err
+			}
+			members[name] = member{offset: offset, size: h.Size}
+		case tar.TypeSymlink, tar.TypeLink:
+			target := h.Linkname
+			if h.Typeflag == tar.TypeSymlink {
+				target = path.Join(path.Dir(name), target)
+			}
+			if path.IsAbs(h.Linkname) {
+				return nil, fmt.Errorf("%q links to %q, outside of the archive: %w", name, printable(h.Linkname), ErrFormat)
+			}
+			if target, err = memberName(target); err != nil {
+				return nil, err
+			}
+			members[name] = member{link: target}
+		case tar.TypeDir, tar.TypeXGlobalHeader:
+		default:
+			return nil, fmt.Errorf("%q is of the type %q, which no image archive has: %w", name, h.Typeflag, ErrFormat)
+		}
+		if isSparse(h) {
+			return nil, fmt.Errorf("%q is a sparse file, which no image archive has: %w", name, ErrFormat)
+		}
+	}
+}
+
+// isSparse tells of files that are not in the tar as they are.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
+}
+
+// memberName cleans a name of a tar, which has to stay inside of it.
+func memberName(name string) (string, error) {
+	clean := path.Clean(name)
+	if path.IsAbs(name) || !fs.ValidPath(clean) || len(name) > 4096 {
+		return "", fmt.Errorf("the name %q leads out of the archive: %w", printable(name), ErrFormat)
+	}
+	return clean, nil
+}
+
+// printable keeps a hostile name short in messages, which quote it.
+func printable(name string) string {
+	if len(name) > 80 {
+		return name[:80] + "…"
+	}
+	return name
+}
+
+func (s *tarSource) open(name string) (io.ReadCloser, int64, error) {
+	for range maxLinks {
+		m, ok := s.members[name]
+		if !ok {
+			return nil, 0, &fs.PathError{Op: "open", Path: printable(name), Err: fs.ErrNotExist}
+		}
+		if m.link == "" {
+			return io.NopCloser(io.NewSectionReader(s.file, m.offset, m.size)), m.size, nil
+		}
+		name = m.link
+	}
+	return nil, 0, fmt.Errorf("%s: too many links: %w", printable(name), ErrFormat)
+}
+
+func (s *tarSource) close() error { return s.file.Close() }
