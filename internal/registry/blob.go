@@ -42,8 +42,8 @@ type blobReader struct {
 	endpoints []*endpoint // those left to ask, the first being asked now
 	pos       int64       // bytes of the blob passed on, or skipped as there from before
 	body      io.ReadCloser
-	tries     int     // connections since the last new byte
-	errs      []error // what each endpoint that was given up said
+	tries     int       // connections since the last new byte
+	failures  []failure // of the endpoints that were given up
 	verify    digest.Digester
 }
 
@@ -144,11 +144,11 @@ func (r *blobReader) again(err error) error {
 // next goes on to the next endpoint, with the reason why the present one was given up.
 func (r *blobReader) next(err error) error {
 	r.endpoints[0].noteDown(err)
-	r.errs = append(r.errs, err)
+	r.failures = append(r.failures, failure{err: err, mirror: r.endpoints[0].mirror})
 	r.endpoints = r.endpoints[1:]
 	r.tries = 0
 	if len(r.endpoints) == 0 {
-		return explain(r.ref, r.errs)
+		return explain(r.ref, r.failures...)
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func passing(err error) bool {
 // connect opens the blob at pos.
 func (r *blobReader) connect() error {
 	if len(r.endpoints) == 0 {
-		return explain(r.ref, r.errs)
+		return explain(r.ref, r.failures...)
 	}
 	for {
 		body, err := r.endpoints[0].openBlob(r.ctx, r.ref, r.desc, r.pos)

@@ -162,21 +162,36 @@ func newConnectError(ctx context.Context, host string, err error) error {
 	return &connectError{host: host, err: err}
 }
 
-// explain makes what the endpoints said about ref, in the order they were asked, one error for the person.
-// The last one, the registry itself, decides of which kind it is.
-func explain(ref reference.Named, errs []error) error {
-	if len(errs) == 0 {
-		return &nameError{message: fmt.Sprintf("%s: no host is configured for this", reference.FamiliarString(ref)), cause: errors.ErrUnsupported}
+// failure is what an endpoint that was asked about a name said.
+type failure struct {
+	err    error
+	mirror bool
+}
+
+// explain makes what the endpoints said about ref one error for the person. The registry itself decides of
+// which kind it is; where it was not asked, the last mirror that answered.
+func explain(ref reference.Named, failures ...failure) error {
+	who := reference.FamiliarString(ref)
+	if len(failures) == 0 {
+		return &nameError{message: who + ": hosts.toml leaves no host that may be asked for this: look at its capabilities", cause: errors.ErrUnsupported}
 	}
-	last := errs[len(errs)-1]
-	if errors.Is(last, context.Canceled) || errors.Is(last, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: %w", reference.FamiliarString(ref), last)
+	chief := 0
+	for i, f := range failures {
+		if !f.mirror || failures[chief].mirror && (!errors.Is(f.err, ErrUnreachable) || errors.Is(failures[chief].err, ErrUnreachable)) {
+			chief = i
+		}
 	}
-	e := &nameError{cause: last}
-	e.message, e.kind = tell(reference.Domain(ref), last)
-	e.message = reference.FamiliarString(ref) + ": " + e.message
-	for _, err := range errs[:len(errs)-1] {
-		e.message += fmt.Sprintf(" (mirror: %v)", err)
+	cause := failures[chief].err
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", who, cause)
+	}
+	e := &nameError{cause: cause}
+	e.message, e.kind = tell(reference.Domain(ref), cause)
+	e.message = who + ": " + e.message
+	for i, f := range failures {
+		if i != chief {
+			e.message += fmt.Sprintf(" (mirror: %v)", f.err)
+		}
 	}
 	return e
 }

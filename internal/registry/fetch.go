@@ -72,7 +72,7 @@ func (c *Client) fetch(ctx context.Context, ref reference.Named, desc ocispec.De
 	defer r.Close()
 	for {
 		whole := r.pos == 0 // and from one endpoint, as long as none was given up since
-		given := len(r.errs)
+		given := len(r.failures)
 		progress(r.pos, desc.Size)
 		if err := pump(in, r, func() { progress(r.pos, desc.Size) }); err != nil {
 			return err
@@ -87,7 +87,7 @@ func (c *Client) fetch(ctx context.Context, ref reference.Named, desc ocispec.De
 		}
 		r.disconnect()
 		r.pos = 0
-		if whole && given == len(r.errs) && len(r.endpoints) > 0 { // this endpoint has the wrong bytes
+		if whole && given == len(r.failures) && len(r.endpoints) > 0 { // this endpoint has the wrong bytes
 			if err := r.next(&DigestError{Want: mismatch.Want, Got: mismatch.Got, Host: r.endpoints[0].url.Host}); err != nil {
 				return err
 			}

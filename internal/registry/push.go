@@ -57,14 +57,14 @@ func (c *Client) Push(ctx context.Context, ref reference.Named, blobs []Upload, 
 		return "", err
 	}
 	if len(endpoints) == 0 {
-		return "", explain(ref, nil)
+		return "", explain(ref)
 	}
 	p := &push{endpoint: endpoints[0], ref: ref, scopes: pushScopes(ref, blobs), report: serialize(progress)}
 	if err := p.blobs(ctx, blobs); err != nil {
-		return "", explain(ref, []error{err})
+		return "", explain(ref, failure{err: err})
 	}
 	if err := p.manifest(ctx, manifest); err != nil {
-		return "", explain(ref, []error{err})
+		return "", explain(ref, failure{err: err})
 	}
 	return manifest.Digest, nil
 }

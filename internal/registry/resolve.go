@@ -141,18 +141,18 @@ func (c *Client) ask(ref reference.Named, need capability, question func(*endpoi
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var failures []failure
 	for _, e := range endpoints {
 		err := question(e)
 		if err == nil {
 			return nil
 		}
-		errs = append(errs, err)
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			break
+			return explain(ref, failure{err: err})
 		}
+		failures = append(failures, failure{err: err, mirror: e.mirror})
 	}
-	return explain(ref, errs)
+	return explain(ref, failures...)
 }
 
 // needFor is what an endpoint has to be able to do for a manifest: digests say themselves what they mean.
