@@ -5,5 +5,6 @@ import "github.com/spf13/cobra"
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.build(),
+		a.run(),
 	}
 }

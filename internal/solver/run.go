@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -161,7 +162,12 @@ func copyRootAttributes(lowers []string, upper string) error {
 	if err != nil {
 		return err
 	}
-	return os.Chmod(upper, st.Mode().Perm())
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		if err := os.Chown(upper, int(sys.Uid), int(sys.Gid)); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(upper, st.Mode().Perm()|st.Mode()&(os.ModeSticky|os.ModeSetgid|os.ModeSetuid))
 }
 
 func (w *work) unmount() error {

@@ -71,7 +71,10 @@ func (s *Store) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Layer
 	l.Disk = diskSize(t)
 	err := s.writeTOC(filepath.Join(dir, "toc"), t)
 	if err == nil {
-		err = s.place(dir, s.layerPath(diffID))
+		err = os.Chmod(dir, 0o700)
+	}
+	if err == nil {
+		err = place(dir, s.layerPath(diffID))
 	}
 	if err == nil {
 		_, err = s.db.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
@@ -99,10 +102,7 @@ func diskSize(t *layer.TOC) int64 {
 }
 
 // place renames dir to its final name unless that is there already.
-func (s *Store) place(dir, final string) error {
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return err
-	}
+func place(dir, final string) error {
 	err := os.Rename(dir, final)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscallNotEmpty) {
 		return os.RemoveAll(dir)
@@ -206,7 +206,7 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if err := layer.Extract(ctx, t, f, out, layer.ExtractOptions{}); err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w%s", l.DiffID, err, hint(err))
 	}
-	if err := s.place(out, dir); err != nil {
+	if err := place(out, dir); err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
 	}
 	return dir, os.RemoveAll(tmp)

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/moby/term"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+func (a *app) importTar() *cobra.Command {
+	var o transfer.ImportOptions
+	cmd := &cobra.Command{
+		Use:   "import [OPTIONS] FILE|- [NAME[:TAG]]",
+		Short: "Make an image of one layer of a root file system's tar",
+		Args:  args(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				name, err := newName(args[1])
+				if err != nil {
+					return err
+				}
+				o.Name = name
+			}
+			return a.runImport(cmd.Context(), args[0], o)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&o.Changes, "change", "c", nil, "Dockerfile `INSTRUCTION` that sets the image's config, such as 'CMD [\"sh\"]'; may be given several times")
+	fl.StringVarP(&o.Message, "message", "m", "", "comment of the image's history row")
+	return cmd
+}
+
+func (a *app) runImport(ctx context.Context, file string, o transfer.ImportOptions) error {
+	if strings.HasPrefix(file, "http://") || strings.HasPrefix(file, "https://") {
+		return usageError("import %s: addresses are not fetched; try: curl -fL %s | strata import -", file, file)
+	}
+	r, err := a.input(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	id, err := m.Import(ctx, r, o)
+	if err != nil {
+		return fmt.Errorf("importing %s: %w", file, err)
+	}
+	fmt.Fprintln(a.stdout, id)
+	return nil
+}
+
+// newName parses a name that is to be given to an image.
+func newName(text string) (reference.Named, error) {
+	ref, err := registry.ParseName(text)
+	if err != nil {
+		return nil, &exit{exitUsage, err}
+	}
+	if _, ok := ref.(reference.Digested); ok {
+		return nil, usageError("%s: a name that is given to an image cannot have a digest", text)
+	}
+	return reference.TagNameOnly(ref), nil
+}
+
+// input opens a file, or standard input for "-", which must not be a terminal.
+func (a *app) input(ctx context.Context, file string) (io.ReadCloser, error) {
+	if file != "-" {
+		return os.Open(file)
+	}
+	if term.IsTerminal(a.stdin.Fd()) {
+		return nil, usageError("standard input is a terminal; give a file, or pipe one in")
+	}
+	return interruptible(ctx, a.stdin), nil
+}
+
+// interruptible is r until ctx is done: reading from a pipe that nobody writes to ends then too. What is still
+// being read from r then is lost.
+func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
+	out, in := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{in}, struct{ io.Reader }{r}, make([]byte, 1<<20))
+		in.CloseWithError(err)
+		stop()
+	}()
+	return out
+}

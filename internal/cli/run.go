@@ -1,0 +1,249 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/containerd/console"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/enter"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/store"
+)
+
+type runFlags struct {
+	interactive, tty, remove, readOnly             bool
+	env, envFiles, volumes                         []string
+	dir, user, entrypoint, network, name, hostname string
+}
+
+func (a *app) run() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:     "run [OPTIONS] IMAGE|STEP-ID [COMMAND] [ARG...]",
+		Aliases: []string{"enter"},
+		Short:   "Enter an image, a step or a history row; what changes is thrown away",
+		Args:    args(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runRun(cmd, args[0], args[1:], f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.SetInterspersed(false)
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "pass standard input on")
+	fl.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal")
+	fl.BoolVar(&f.remove, "rm", true, "throw the changes away, which is always done")
+	fl.BoolVar(&f.readOnly, "read-only", false, "mount the root file system read-only")
+	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment variable, as `NAME=VALUE`, or NAME for this environment's")
+	fl.StringArrayVar(&f.envFiles, "env-file", nil, "`FILE` of environment variables, one per line")
+	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show a path of this machine, as `PATH:TARGET[:ro]`")
+	fl.StringVarP(&f.dir, "workdir", "w", "", "working directory")
+	fl.StringVarP(&f.user, "user", "u", "", "user, as `NAME|UID[:GROUP|GID]`")
+	fl.StringVar(&f.entrypoint, "entrypoint", "", "replaces the image's entrypoint")
+	fl.StringVar(&f.network, "network", "host", "host or none")
+	fl.StringVar(&f.name, "name", "", "name of the container, which is its host name too")
+	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name")
+	fl.Bool("help", false, "help for run") // -h is the host name, as in docker run
+	return cmd
+}
+
+func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFlags) error {
+	o, err := f.options(cmd, command)
+	if err != nil {
+		return err
+	}
+	if err := a.connect(&o, f); err != nil {
+		return err
+	}
+	m, err := a.mover()
+	if err != nil {
+		return &exit{runner.ExitSandbox, err}
+	}
+	c, err := a.find(name)
+	if errors.Is(err, store.ErrNotFound) {
+		fmt.Fprintf(a.stderr, "Unable to find image %q here, asking its registry\n", name)
+		if c, err = m.Base(cmd.Context(), name, false); err != nil {
+			return &exit{runner.ExitSandbox, err}
+		}
+	}
+	if err != nil {
+		return &exit{runner.ExitSandbox, err}
+	}
+	if o.Hostname == "" {
+		o.Hostname = image.ShortID(c.ID)
+	}
+	ctx, stop := forwardSignals(cmd.Context(), &o)
+	defer stop()
+	code, err := enter.Run(ctx, m.Store, c, o)
+	if err != nil || code != 0 {
+		return &exit{code, err}
+	}
+	return nil
+}
+
+func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options, error) {
+	o := enter.Options{
+		Args: command, Dir: f.dir, User: f.user, Hostname: f.hostname, ReadOnly: f.readOnly, Terminal: f.tty,
+	}
+	if o.Hostname == "" {
+		o.Hostname = f.name
+	}
+	if cmd.Flags().Changed("entrypoint") {
+		o.Entrypoint = &f.entrypoint
+	}
+	if f.dir != "" && !filepath.IsAbs(f.dir) {
+		return o, usageError("--workdir %s: it takes an absolute path", f.dir)
+	}
+	switch f.network {
+	case "", "default", "host":
+		o.Network = runner.NetworkHost
+	case "none":
+		o.Network = runner.NetworkNone
+	default:
+		return o, usageError("--network %s: it is host or none", f.network)
+	}
+	for _, file := range f.envFiles {
+		lines, err := readEnvFile(file)
+		if err != nil {
+			return o, err
+		}
+		o.Env = append(o.Env, lines...)
+	}
+	for _, kv := range f.env {
+		if kv, ok := envVariable(kv); ok {
+			o.Env = append(o.Env, kv)
+		}
+	}
+	for _, v := range f.volumes {
+		b, err := parseVolume(v)
+		if err != nil {
+			return o, err
+		}
+		o.Binds = append(o.Binds, b)
+	}
+	return o, nil
+}
+
+// envVariable is NAME=VALUE as it stands, or NAME with this environment's value, if it has one.
+func envVariable(kv string) (string, bool) {
+	if strings.Contains(kv, "=") {
+		return kv, true
+	}
+	value, ok := os.LookupEnv(kv)
+	return kv + "=" + value, ok
+}
+
+// readEnvFile reads a --env-file: one variable a line, "#" begins a comment line.
+func readEnvFile(name string) ([]string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading --env-file: %w", err)
+	}
+	defer f.Close()
+	var env []string
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		line := strings.TrimLeft(lines.Text(), " \t")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if kv, ok := envVariable(line); ok {
+			env = append(env, kv)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("reading --env-file %s: %w", name, err)
+	}
+	return env, nil
+}
+
+func parseVolume(v string) (runner.Bind, error) {
+	parts := strings.Split(v, ":")
+	if len(parts) < 2 || len(parts) > 3 || !filepath.IsAbs(parts[1]) {
+		return runner.Bind{}, usageError("--volume %s: it takes PATH:TARGET[:ro], with an absolute TARGET", v)
+	}
+	source, err := filepath.Abs(parts[0])
+	if err != nil {
+		return runner.Bind{}, err
+	}
+	if _, err := os.Stat(source); err != nil {
+		return runner.Bind{}, fmt.Errorf("--volume %s: %w; make it first", v, err)
+	}
+	b := runner.Bind{Source: source, Target: parts[1]}
+	if len(parts) == 3 {
+		switch parts[2] {
+		case "ro":
+			b.ReadOnly = true
+		case "rw":
+		default:
+			return b, usageError("--volume %s: the only options are ro and rw", v)
+		}
+	}
+	return b, nil
+}
+
+// connect gives the command our streams.
+func (a *app) connect(o *enter.Options, f *runFlags) error {
+	o.Stdout, o.Stderr = a.stdout, a.stderr
+	if f.interactive {
+		o.Stdin = a.stdin
+	}
+	if f.tty && f.interactive {
+		if _, err := console.ConsoleFromFile(a.stdin); err != nil {
+			return usageError("-t needs a terminal, and standard input is none; leave -t out")
+		}
+	}
+	return nil
+}
+
+// forwardSignals hands signals to the command in place of ending at once, as docker run does. The third
+// interrupt kills it, and so does losing the terminal.
+func forwardSignals(ctx context.Context, o *enter.Options) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	in := make(chan os.Signal, 16)
+	signal.Notify(in, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	out := make(chan os.Signal, 16)
+	o.Signals = out
+	go func() {
+		asked := 0
+		for s := range in {
+			if s == os.Interrupt || s == syscall.SIGTERM {
+				asked++
+			}
+			if asked == 3 || s == syscall.SIGHUP {
+				cancel()
+			}
+			select {
+			case out <- s:
+			default:
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(in)
+		close(in)
+		cancel()
+	}
+}
+
+// find resolves what a person types for an image, a step or a history row.
+func (a *app) find(text string) (*store.Config, error) {
+	s, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.Resolve(text)
+	if err != nil {
+		return nil, err
+	}
+	return s.Config(id)
+}
