@@ -101,7 +101,7 @@ func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
 	case strings.HasPrefix(path, whiteoutMetaPrefix) || strings.Contains(path, "/"+whiteoutMetaPrefix):
 		return nil, false, nil // aufs's own bookkeeping, as in Docker
 	case strings.HasPrefix(name, whiteoutPrefix):
-		e = &Entry{Path: join(dir, name[len(whiteoutPrefix):]), Type: Whiteout, ModTime: e.ModTime}
+		e = &Entry{Path: join(dir, name[len(whiteoutPrefix):]), Type: Whiteout}
 		return e, false, e.check()
 	}
 	switch h.Typeflag {
@@ -126,7 +126,7 @@ func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
 		}
 		e.Major, e.Minor = uint32(h.Devmajor), uint32(h.Devminor)
 		if e.Type == Char && e.Major == 0 && e.Minor == 0 { // overlayfs would take it for what it is there
-			e = &Entry{Path: path, Type: Whiteout, ModTime: e.ModTime}
+			e = &Entry{Path: path, Type: Whiteout}
 		}
 	case tar.TypeFifo:
 		e.Type = Fifo

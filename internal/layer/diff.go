@@ -224,7 +224,7 @@ func (w *upperWalk) entry(at int, name, path string, merged bool) error {
 		}
 		e.Xattrs, e.Opaque = xattrs, m.opaque && e.Type == Dir
 		if m.whiteout && e.Type == File && e.Size == 0 {
-			e = &Entry{Path: path, Type: Whiteout, ModTime: e.ModTime}
+			e = &Entry{Path: path, Type: Whiteout}
 		}
 	} else if e.Type == Symlink {
 		link, err := readLink(at, name, st.Size)
@@ -310,7 +310,7 @@ func statEntry(path string, st *unix.Stat_t) *Entry {
 		}
 		e.Major, e.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 		if e.Type == Char && st.Rdev == 0 {
-			return &Entry{Path: path, Type: Whiteout, ModTime: e.ModTime}
+			return &Entry{Path: path, Type: Whiteout}
 		}
 	default:
 		return nil

@@ -60,15 +60,9 @@ func (s *Stack) load() error {
 func mergeLayer(low []stacked, t *TOC, layer int32) []stacked {
 	out := make([]stacked, 0, len(low)+len(t.Entries))
 	for _, e := range t.Entries {
-		for len(low) > 0 {
-			c := Compare(low[0].e.Path, e.Path)
-			if c >= 0 {
-				if c == 0 {
-					low = low[1:]
-				}
-				break
-			}
-			out = append(out, low[0])
+		n := before(low, e.Path)
+		out = append(out, low[:n]...)
+		if low = low[n:]; len(low) > 0 && low[0].e.Path == e.Path {
 			low = low[1:]
 		}
 		if e.Type != Dir || e.Opaque {
@@ -81,6 +75,22 @@ func mergeLayer(low []stacked, t *TOC, layer int32) []stacked {
 		}
 	}
 	return append(out, low...)
+}
+
+// before is the number of entries at the beginning of low that come before path. Layers mostly touch different directories, so
+// that runs are long: the steps double until one is too far.
+func before(low []stacked, path string) int {
+	reaches := func(i int) bool { return Compare(low[i].e.Path, path) >= 0 }
+	if len(low) == 0 || reaches(0) {
+		return 0
+	}
+	lo, step := 0, 1 // low[lo] comes before path
+	for lo+step < len(low) && !reaches(lo+step) {
+		lo += step
+		step *= 2
+	}
+	hi := min(lo+step, len(low))
+	return lo + 1 + sort.Search(hi-lo-1, func(i int) bool { return reaches(lo + 1 + i) })
 }
 
 // within says whether path is somewhere in the directory dir.

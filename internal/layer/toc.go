@@ -22,7 +22,8 @@ const (
 //
 // The entries are in the order of Compare, one per path, and the root ("") may be missing. Of files that share an
 // inode the first path is the File and all others are Hardlinks to it, so that equal files give equal TOCs
-// whatever the order in which they were found. A Hardlink has its target's mode, owner and time, no size, digest or xattrs.
+// whatever the order in which they were found. A Hardlink has its target's mode, owner and time, no size, digest or xattrs;
+// a Whiteout has nothing but its path, for who made it, and when, is overlayfs's affair.
 type TOC struct {
 	Entries []*Entry
 }
