@@ -160,9 +160,6 @@ func TestLookup(t *testing.T) {
 }
 
 func TestLazy(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Log("as root, directories without permissions are readable; looking at the tree instead")
-	}
 	c := open(t, plant(t, "a/b/c: 1", "big/sub/x"), Options{})
 	if c.top.listed {
 		t.Error("Open listed the root")
@@ -408,6 +405,17 @@ func TestSwap(t *testing.T) {
 			unix.Close(fd)
 			t.Errorf("%s swapped: openSteps went through it", swap)
 		}
+	}
+}
+
+func TestDirectoryRemoved(t *testing.T) {
+	dir := plant(t, "d/e/f")
+	c := open(t, dir, Options{})
+	_, err := c.Lookup("d")
+	must(t, err)
+	must(t, os.RemoveAll(filepath.Join(dir, "d")))
+	if _, err := Select(bg, c, ".", SelectOptions{}); !errors.Is(err, ErrChanged) {
+		t.Error(err)
 	}
 }
 

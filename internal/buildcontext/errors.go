@@ -16,8 +16,9 @@ import (
 // NotFoundError says that a source of a COPY is not there, or that nothing matches its wildcards.
 // errors.Is(err, fs.ErrNotExist) holds.
 type NotFoundError struct {
-	Pattern string // the source as written
-	Path    string // what was looked for: the cleaned source, or what a symlink leads to; relative to the root
+	Instruction string // COPY or ADD
+	Pattern     string // the source as written
+	Path        string // what was looked for: the cleaned source, or what a symlink leads to; relative to the root
 	// IgnoredBy is the rule of .dockerignore that hides Path, nil if none does or nothing is there.
 	IgnoredBy *Rule
 	Near      []string // up to three existing paths with similar names, best first
@@ -30,14 +31,14 @@ func (e *NotFoundError) Error() string {
 	}
 	switch {
 	case e.IgnoredBy != nil:
-		return fmt.Sprintf("COPY failed: %s%s is in the build context but excluded by %v; add an exception or change the rule",
-			e.Pattern, where, *e.IgnoredBy)
+		return fmt.Sprintf("%s failed: %s%s is in the build context but excluded by %v; add an exception or change the rule",
+			e.Instruction, e.Pattern, where, *e.IgnoredBy)
 	case len(e.Near) > 0:
-		return fmt.Sprintf("COPY failed: %s%s: no such file or directory; did you mean %s?",
-			e.Pattern, where, strings.Join(e.Near, " or "))
+		return fmt.Sprintf("%s failed: %s%s: no such file or directory; did you mean %s?",
+			e.Instruction, e.Pattern, where, strings.Join(e.Near, " or "))
 	}
-	return fmt.Sprintf("COPY failed: %s%s: no such file or directory; sources are relative to the root of the build context or stage",
-		e.Pattern, where)
+	return fmt.Sprintf("%s failed: %s%s: no such file or directory; sources are relative to the root of the build context or stage",
+		e.Instruction, e.Pattern, where)
 }
 
 // Is makes errors.Is(err, fs.ErrNotExist) hold.
@@ -45,18 +46,18 @@ func (e *NotFoundError) Is(target error) bool { return target == fs.ErrNotExist 
 
 // OutsideError says that a source of a COPY leads out of the build context, directly or by a symlink.
 type OutsideError struct {
-	Source  string // as written
-	Symlink string // path of the symlink that leads out, "" if the source does so itself
-	Link    string // target of that symlink
+	Instruction string // COPY or ADD
+	Source      string // as written
+	Symlink     string // path of the symlink that leads out, "" if the source does so itself
+	Link        string // target of that symlink
 }
 
 func (e *OutsideError) Error() string {
+	failed := e.Instruction + " failed: forbidden path outside the build context: " + e.Source
 	if e.Symlink == "" {
-		return fmt.Sprintf("COPY failed: forbidden path outside the build context: %s; "+
-			"copy it into the context or build with the directory above as context", e.Source)
+		return failed + "; copy it into the context or build with the directory above as context"
 	}
-	return fmt.Sprintf("COPY failed: forbidden path outside the build context: %s: symlink /%s leads to %s; "+
-		"put the file itself into the context", e.Source, e.Symlink, e.Link)
+	return fmt.Sprintf("%s: symlink /%s leads to %s; put the file itself into the context", failed, e.Symlink, e.Link)
 }
 
 // missingError is a path that Lookup did not find, on the way of a source.
@@ -86,13 +87,13 @@ func (s *selector) explain(err error, outside bool) error {
 		return err
 	}
 	if s.context != nil && outside {
-		return &OutsideError{Source: s.pattern}
+		return &OutsideError{Instruction: s.instruction, Source: s.pattern}
 	}
 	return s.notFound(m.path)
 }
 
 func (s *selector) notFound(path string) error {
-	e := &NotFoundError{Pattern: s.pattern, Path: path}
+	e := &NotFoundError{Instruction: s.instruction, Pattern: s.pattern, Path: path}
 	if s.context != nil {
 		if rule, ok := s.context.IgnoredBy(path); ok && s.context.onDisk(path) {
 			e.IgnoredBy = &rule

@@ -44,10 +44,15 @@ func (c *Context) openBeneath(path string, flags int) (int, error) {
 	}
 	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC
 	how := unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
-	for {
+	for try := 0; ; try++ {
 		fd, err := unix.Openat2(int(c.root.Fd()), path, &how)
 		switch err {
-		case unix.EINTR, unix.EAGAIN:
+		case unix.EINTR:
+		case unix.EAGAIN: // a lease on the file that is being given back (fcntl(2)), or a rename on the way
+			if try > 100 {
+				return -1, err
+			}
+			time.Sleep(time.Millisecond)
 		case unix.ENOSYS, unix.EPERM, unix.ENAMETOOLONG:
 			return c.openSteps(path, flags)
 		default:
@@ -183,7 +188,7 @@ func (c *Context) Open(e *layer.Entry) (io.ReadCloser, error) {
 func (c *Context) openFile(path string) (int, stat, error) {
 	fd, err := c.openBeneath(path, unix.O_RDONLY|unix.O_NONBLOCK)
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+	case gone(err):
 		return -1, stat{}, &ChangedError{path}
 	case err != nil:
 		return -1, stat{}, fmt.Errorf("open %q of the build context: %w%s", "/"+path, err, hint(err))

@@ -26,8 +26,7 @@ type lister struct {
 
 // list fills in the children of a directory, once. The root is stat'ed as well.
 //
-// A file costs one fstatat and, if the stat cache does not know it, an open and an flistxattr. 20,000 files
-// in 2,000 directories take 15 ms on two cores; os.ReadDir with Lstat takes twice that.
+// A file costs one fstatat and, if the stat cache does not know it, an open and an flistxattr.
 func (l *lister) list(n *node) error {
 	if n.listed {
 		return nil
@@ -40,7 +39,13 @@ func (l *lister) list(n *node) error {
 	path := n.entry.Path
 	n.children = nil
 	fd, err := l.c.openBeneath(path, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
+	switch {
+	case n.hidden && errors.Is(err, unix.EACCES):
+		n.listed = true // excluded, and no exception in it can be reached
+		return nil
+	case gone(err) && n != l.c.top:
+		return &ChangedError{path}
+	case err != nil:
 		return fmt.Errorf("read directory %q of the build context: %w%s", "/"+path, err, hint(err))
 	}
 	defer unix.Close(fd)
@@ -61,6 +66,11 @@ func (l *lister) list(n *node) error {
 	}
 	n.listed = true
 	return nil
+}
+
+// gone tells whether something that was there has been removed or replaced by something of another type.
+func gone(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR)
 }
 
 func hint(err error) string {

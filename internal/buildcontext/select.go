@@ -1,6 +1,7 @@
 package buildcontext
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 // SelectOptions say where Docker's two engines differ.
 type SelectOptions struct {
+	// Instruction is what errors name: "ADD"; "" stands for "COPY".
+	Instruction string
 	// Strict refuses every source that leads out of a context with "..", as the classic engine does.
 	// Without it, such a source means what is left of it inside the context, as in BuildKit ("../x" is "/x"),
 	// and is an OutsideError only if that does not exist. Stages have no outside: as in a chroot, "/.." is "/".
@@ -70,12 +73,12 @@ type Item struct {
 //
 // If there is nothing, the error is a NotFoundError.
 func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) ([]Match, error) {
-	s := selector{tree: t, pattern: pattern}
+	s := selector{tree: t, pattern: pattern, instruction: cmp.Or(o.Instruction, "COPY")}
 	s.context, _ = t.(*Context)
 	clean := strings.TrimPrefix(path.Clean("/"+pattern), "/")
 	outside := leadsOut(pattern)
 	if s.context != nil && outside && o.Strict {
-		return nil, &OutsideError{Source: pattern}
+		return nil, &OutsideError{Instruction: s.instruction, Source: pattern}
 	}
 	paths, err := s.expand(clean)
 	if err != nil {
@@ -102,9 +105,10 @@ func leadsOut(pattern string) bool {
 
 // selector holds what the steps of one Select share.
 type selector struct {
-	tree    layer.Tree
-	context *Context // tree, if it is one
-	pattern string
+	tree        layer.Tree
+	context     *Context // tree, if it is one
+	pattern     string
+	instruction string
 }
 
 // expand returns the paths that a cleaned pattern matches, in canonical order.
@@ -202,10 +206,10 @@ func (s *selector) resolve(p string) (string, *layer.Entry, error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", nil, fmt.Errorf("COPY %s: /%s: too many levels of symbolic links; remove the loop", s.pattern, next)
+			return "", nil, fmt.Errorf("%s failed: %s: /%s: too many levels of symbolic links; remove the loop", s.instruction, s.pattern, next)
 		}
 		if s.context != nil && (path.IsAbs(e.Link) || leadsOut(path.Join(at, e.Link))) {
-			left = &OutsideError{Source: s.pattern, Symlink: next, Link: e.Link}
+			left = &OutsideError{Instruction: s.instruction, Source: s.pattern, Symlink: next, Link: e.Link}
 		}
 		if path.IsAbs(e.Link) {
 			at = ""

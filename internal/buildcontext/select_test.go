@@ -154,6 +154,9 @@ func TestSelectOptions(t *testing.T) {
 	if _, err := Select(bg, c, "x", SelectOptions{AllowEmpty: true}); !errors.As(err, &missing) || !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a source without wildcards must be there:", err)
 	}
+	if _, err := Select(bg, c, "x", SelectOptions{Instruction: "ADD"}); err == nil || !strings.HasPrefix(err.Error(), "ADD failed: x:") {
+		t.Error("instruction:", err)
+	}
 	canceled, cancel := context.WithCancel(bg)
 	cancel()
 	if _, err := Select(canceled, open(t, plant(t, "d/f"), Options{}), ".", SelectOptions{}); !errors.Is(err, context.Canceled) {

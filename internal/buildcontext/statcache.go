@@ -71,7 +71,8 @@ func (s *statCache) save(top *node) error {
 	if s.file == "" || !s.changed.Load() {
 		return nil
 	}
-	b := []byte(cacheMagic)
+	b := make([]byte, 0, 64<<10+128*len(s.records))
+	b = append(b, cacheMagic...)
 	b = appendNodes(b, top)
 	for path, r := range s.records {
 		if !seen(top, path) {
@@ -86,6 +87,9 @@ func (s *statCache) save(top *node) error {
 }
 
 func writeFile(name string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
 	if err != nil {
 		return err
