@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/moby/term"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/registry"
@@ -76,7 +75,7 @@ func (a *app) input(ctx context.Context, file string) (io.ReadCloser, error) {
 	if file != "-" {
 		return os.Open(file)
 	}
-	if term.IsTerminal(a.stdin.Fd()) {
+	if isTerminal(a.stdin) {
 		return nil, usageError("standard input is a terminal; give a file, or pipe one in")
 	}
 	return interruptible(ctx, a.stdin), nil
