@@ -89,9 +89,12 @@ func (d *Docker) Run(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSuffix(string(out), "\n"), nil
 }
 
-// Stop ends the daemon and waits for it. Its files stay for the caller to remove.
+// Stop ends the daemon and waits for it. Its files stay for the caller to remove, and the one mount that
+// the daemon forgets does not.
 func (d *Docker) Stop() {
 	stop(d.cmd)
+	namespace := filepath.Join(filepath.Dir(d.log), "exec", "netns", "default")
+	_ = syscall.Unmount(namespace, syscall.MNT_DETACH) // it is there only after a run on the host's network
 }
 
 // stop asks a process to end, makes it after a while, and waits for it.

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/strata-build/strata/test/testbed"
+)
+
+// A builder is one of those compared. Each has the base images and keeps what it makes in the bench's
+// own directory.
+type builder interface {
+	name() string
+	version(context.Context) string
+	build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd
+	// forget takes away what was built under a tag and all caches; the base images stay.
+	forget(ctx context.Context, tag string) error
+	close()
+}
+
+// setUp makes strata's store and starts what else is installed. What it returns is to be closed even
+// when it fails.
+func setUp(ctx context.Context, binary, work string) ([]builder, error) {
+	store, err := testbed.MakeStore(ctx, binary, filepath.Join(work, "base"), true)
+	if err != nil {
+		return nil, err
+	}
+	s := &strata{binary: binary, base: store, root: filepath.Join(work, "store")}
+	builders := []builder{s}
+	if err := s.forget(ctx, ""); err != nil {
+		return builders, err
+	}
+	if _, err := exec.LookPath("dockerd"); err == nil {
+		daemon, err := testbed.StartDocker(ctx, filepath.Join(work, "docker"))
+		if err != nil {
+			return builders, err
+		}
+		builders = append(builders, &docker{daemon: daemon, buildkit: true}, &docker{daemon: daemon})
+		if err := prepareDocker(ctx, daemon); err != nil {
+			return builders, err
+		}
+	}
+	if _, err := exec.LookPath("buildah"); err == nil {
+		b := &buildah{dir: filepath.Join(work, "buildah")}
+		builders = append(builders, b)
+		if err := b.prepare(ctx, s); err != nil {
+			return builders, err
+		}
+	}
+	return builders, nil
+}
+
+func run(cmd *exec.Cmd) error {
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return nil
+}
+
+func firstLine(cmd *exec.Cmd) string {
+	out, err := cmd.Output()
+	if err != nil {
+		return err.Error()
+	}
+	for i, c := range out {
+		if c == '\n' {
+			return string(out[:i])
+		}
+	}
+	return string(out)
+}
+
+type strata struct {
+	binary string
+	base   *testbed.Store
+	root   string
+}
+
+func (s *strata) name() string { return "strata" }
+func (s *strata) close()       {}
+
+func (s *strata) version(ctx context.Context) string { return firstLine(s.command(ctx, "--version")) }
+
+func (s *strata) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, s.binary, args...)
+	cmd.Env = append(os.Environ(), "STRATA_ROOT="+s.root)
+	return cmd
+}
+
+func (s *strata) build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd {
+	return s.command(ctx, buildArgs(dir, tag, noCache)...)
+}
+
+func (s *strata) forget(ctx context.Context, _ string) error {
+	if err := os.RemoveAll(s.root); err != nil {
+		return err
+	}
+	return s.base.Copy(ctx, s.root)
+}
+
+func buildArgs(dir, tag string, noCache bool) []string {
+	args := []string{"build", "--network", "host", "-t", tag}
+	if noCache {
+		args = append(args, "--no-cache")
+	}
+	return append(args, dir)
+}
+
+type docker struct {
+	daemon   *testbed.Docker
+	buildkit bool
+}
+
+func prepareDocker(ctx context.Context, daemon *testbed.Docker) error {
+	if err := daemon.ImportBases(ctx); err != nil {
+		return err
+	}
+	root, err := testbed.Root()
+	if err != nil {
+		return err
+	}
+	_, err = daemon.Run(ctx, "build", "--network", "host", "-t", testbed.PythonImage, filepath.Join(root, "examples", "python-base"))
+	return err
+}
+
+func (d *docker) name() string {
+	if d.buildkit {
+		return "docker (BuildKit)"
+	}
+	return "docker (classic)"
+}
+
+func (d *docker) close() {
+	if d.buildkit { // the two share the daemon
+		d.daemon.Stop()
+	}
+}
+
+func (d *docker) version(ctx context.Context) string {
+	return firstLine(d.daemon.Command(ctx, "--version"))
+}
+
+func (d *docker) build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd {
+	cmd := d.daemon.Command(ctx, buildArgs(dir, d.tag(tag), noCache)...)
+	if !d.buildkit {
+		cmd.Env = append(cmd.Env, "DOCKER_BUILDKIT=0")
+	}
+	return cmd
+}
+
+func (d *docker) tag(tag string) string {
+	if d.buildkit {
+		return tag + ":buildkit"
+	}
+	return tag + ":classic"
+}
+
+func (d *docker) forget(ctx context.Context, tag string) error {
+	// The image may not be there yet; its layers are the classic builder's cache.
+	_, _ = d.daemon.Run(ctx, "rmi", "--force", d.tag(tag))
+	_, err := d.daemon.Run(ctx, "image", "prune", "--force")
+	if d.buildkit {
+		_, pruned := d.daemon.Run(ctx, "builder", "prune", "--all", "--force")
+		err = errors.Join(err, pruned)
+	}
+	return err
+}
+
+type buildah struct {
+	dir string
+}
+
+func (b *buildah) name() string { return "buildah" }
+
+func (b *buildah) version(ctx context.Context) string { return firstLine(b.command(ctx, "--version")) }
+
+func (b *buildah) command(ctx context.Context, args ...string) *exec.Cmd {
+	global := []string{"--root", filepath.Join(b.dir, "root"), "--runroot", filepath.Join(b.dir, "run"), "--storage-driver", "overlay"}
+	return exec.CommandContext(ctx, "buildah", append(global, args...)...)
+}
+
+// prepare hands strata's base images over, as files.
+func (b *buildah) prepare(ctx context.Context, s *strata) error {
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		return err
+	}
+	for i, image := range []string{testbed.BusyboxImage, testbed.PythonImage} {
+		archive := filepath.Join(b.dir, fmt.Sprintf("base-%d.tar", i))
+		if err := run(s.command(ctx, "save", "-o", archive, image)); err != nil {
+			return err
+		}
+		if err := run(b.command(ctx, "pull", "docker-archive:"+archive)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *buildah) build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd {
+	args := []string{"bud", "--layers", "--pull-never", "--network", "host", "-t", tag}
+	if noCache {
+		args = append(args, "--no-cache")
+	}
+	return b.command(ctx, append(args, dir)...)
+}
+
+func (b *buildah) forget(ctx context.Context, tag string) error {
+	_ = b.command(ctx, "rmi", "--force", tag).Run() // it may not be there yet
+	return run(b.command(ctx, "rmi", "--prune"))
+}
+
+func (b *buildah) close() {
+	// Its storage is a mount point while a container lives; none should.
+	_ = b.command(context.Background(), "rm", "--all").Run()
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// results has all measurements by scenario and builder.
+type results map[string][]measurement
+
+func key(s *scenario, b builder) string { return s.name + "\x00" + b.name() }
+
+func (r results) add(s *scenario, b builder, m measurement) {
+	r[key(s, b)] = append(r[key(s, b)], m)
+}
+
+// report is the Markdown: the machine, what was compared, and the table of medians, each with its ratio
+// to strata's.
+func report(ctx context.Context, scenarios []*scenario, builders []builder, r results, start []measurement) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d cores, Linux %s; medians of %d runs; ×: how many times strata's time\n\n",
+		runtime.NumCPU(), release(), len(r[key(scenarios[0], builders[0])]))
+	for _, b := range builders {
+		fmt.Fprintf(&text, "- %s: %s\n", b.name(), b.version(ctx))
+	}
+	text.WriteString("\n| work |")
+	for _, b := range builders {
+		fmt.Fprintf(&text, " %s |", b.name())
+	}
+	text.WriteString(" to reach | strata's peak memory |\n|---|" + strings.Repeat("---|", len(builders)+2) + "\n")
+	for _, s := range scenarios {
+		ours := r[key(s, builders[0])]
+		fmt.Fprintf(&text, "| %s | %s |", s.name, seconds(medianTime(ours)))
+		for _, b := range builders[1:] {
+			theirs := medianTime(r[key(s, b)])
+			fmt.Fprintf(&text, " %s (×%.1f) |", seconds(theirs), float64(theirs)/float64(medianTime(ours)))
+		}
+		fmt.Fprintf(&text, " %s | %.0f MB |\n", seconds(s.reach), float64(peak(ours))/1e6)
+	}
+	fmt.Fprintf(&text, "| `strata --version` | %s |%s 0.010 s | |\n", seconds(medianTime(start)), strings.Repeat(" |", len(builders)-1))
+	return text.String()
+}
+
+func medianTime(all []measurement) time.Duration {
+	sorted := slices.SortedFunc(slices.Values(all), func(a, b measurement) int { return cmp.Compare(a.elapsed, b.elapsed) })
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 0 {
+		return (sorted[middle-1].elapsed + sorted[middle].elapsed) / 2
+	}
+	return sorted[middle].elapsed
+}
+
+func peak(all []measurement) int64 {
+	return slices.MaxFunc(all, func(a, b measurement) int { return cmp.Compare(a.memory, b.memory) }).memory
+}
+
+// seconds prints a time with three digits where it is short.
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.3f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// release is the kernel's.
+func release() string {
+	var name syscall.Utsname
+	if err := syscall.Uname(&name); err != nil {
+		return "(unknown)"
+	}
+	var text strings.Builder
+	for _, c := range name.Release {
+		if c == 0 {
+			break
+		}
+		text.WriteByte(byte(c))
+	}
+	return text.String()
+}
