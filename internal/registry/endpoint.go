@@ -82,7 +82,7 @@ func (e *endpoint) checkRedirect(req *http.Request, via []*http.Request) error {
 		return errors.New("stopped after 10 redirects")
 	}
 	if first.Scheme == "https" && req.URL.Scheme != "https" && !e.maybePlain {
-		return fmt.Errorf("refusing the redirect from https to %s://%s", req.URL.Scheme, req.URL.Host)
+		return &redirectError{from: first.Host, to: req.URL.Scheme + "://" + req.URL.Host}
 	}
 	if req.URL.Host != first.Host || req.URL.Scheme != first.Scheme {
 		req.Header.Del("Authorization")
@@ -257,7 +257,7 @@ func isTLSRefusal(err error) bool {
 	var header tls.RecordHeaderError
 	return errors.As(err, &verify) || errors.As(err, &header) ||
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") ||
-		strings.Contains(err.Error(), "refusing the redirect") || strings.Contains(err.Error(), "tls: ")
+		strings.Contains(err.Error(), "tls: ")
 }
 
 // wait sleeps before the try-th repetition, as long as the registry asked for if it did.

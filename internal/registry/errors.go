@@ -150,10 +150,21 @@ func (e *connectError) Unwrap() error { return e.err }
 
 func (e *connectError) Is(target error) bool { return target == ErrUnreachable }
 
+// redirectError is a redirect that is not followed, since it leads from https to plain http.
+type redirectError struct{ from, to string }
+
+func (e *redirectError) Error() string {
+	return fmt.Sprintf("%s sends us on from https to %s, where everyone can read along: refusing the redirect; list %s as an insecure registry if that is meant", e.from, e.to, e.from)
+}
+
 // newConnectError drops the URL from what net/http reports: after a redirect it may carry a signature.
 func newConnectError(ctx context.Context, host string, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	var redirect *redirectError
+	if errors.As(err, &redirect) {
+		return redirect
 	}
 	var u *url.Error
 	for errors.As(err, &u) {
