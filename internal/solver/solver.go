@@ -176,6 +176,12 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 		if err != nil {
 			return nil, err
 		}
+		if step.Copy != nil && step.Copy.FromStage != nil {
+			// The wait for another stage is not part of the step.
+			if _, err := s.stage(ctx, step.Copy.FromStage); err != nil {
+				return nil, err
+			}
+		}
 		s.Report.Start(step)
 		next, record, ran, err := s.solveStep(ctx, state, step)
 		if err != nil {
