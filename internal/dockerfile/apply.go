@@ -146,10 +146,10 @@ func (w *Walk) shell() []string {
 // commandLine is the argv of CMD, ENTRYPOINT and RUN.
 func (in *instruction) commandLine(c instructions.ShellDependantCmdLine) []string {
 	switch {
-	case !c.PrependShell:
+	case !c.PrependShell || in.classic && c.CmdLine == nil:
 		return slices.Clone(c.CmdLine)
-	case len(c.CmdLine) == 0 && in.classic:
-		return []string{} // resolveCmdLine in dispatchers.go; BuildKit gives the shell an empty command
+	case in.classic && len(c.CmdLine) == 0:
+		return in.shell() // resolveCmdLine in dispatchers.go; BuildKit gives the shell an empty command
 	}
 	return append(in.shell(), strings.Join(c.CmdLine, " "))
 }
@@ -166,7 +166,7 @@ func (in *instruction) env(c *instructions.EnvCommand) error {
 		if err != nil {
 			return err
 		}
-		set[i] = buildArg{name, value}
+		set[i] = buildArg{name: name, value: value}
 		if kv.NoDelim {
 			in.rules.Run(&linter.RuleLegacyKeyValueFormat, c.Location(), linter.RuleLegacyKeyValueFormat.Format(c.Name()))
 		}

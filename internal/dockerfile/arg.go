@@ -75,6 +75,8 @@ func (in *instruction) classicARG(a instructions.KeyValuePairOptional) (text str
 	in.declare(name)
 	if ok {
 		in.classicArg(name, value)
+	} else {
+		in.classicUnset(name)
 	}
 	return text, nil
 }
@@ -84,6 +86,16 @@ func (w *Walk) classicArg(name, value string) {
 	w.scope.setArg(name, value)
 	if _, inConfig := w.envAt[name]; !inConfig {
 		w.scope.env.set(name, value)
+	}
+}
+
+// classicUnset takes back the value that an earlier ARG gave: one without a default counts, too.
+func (w *Walk) classicUnset(name string) {
+	if i, ok := w.scope.argAt[name]; ok {
+		w.scope.args[i].unset = true
+	}
+	if _, inConfig := w.envAt[name]; !inConfig {
+		w.scope.env.unset(name)
 	}
 }
 

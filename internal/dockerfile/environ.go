@@ -51,6 +51,13 @@ func (e *environ) set(name, value string) {
 	}
 }
 
+func (e *environ) unset(name string) {
+	if i, ok := e.at[name]; ok {
+		e.entries[i].hole = true
+		delete(e.at, name)
+	}
+}
+
 // Get and Keys make environ BuildKit's shell.EnvGetter.
 func (e *environ) Get(name string) (string, bool) {
 	i, ok := e.at[name]

@@ -20,7 +20,7 @@ func (in *instruction) run(c *instructions.RunCommand) error {
 		User:    in.config.User,
 		Network: instructions.GetNetwork(c),
 	}
-	if len(run.Args) == 0 {
+	if len(run.Args) == 0 || in.classic && len(c.CmdLine) == 0 {
 		return errors.New("RUN without a command")
 	}
 	if run.Dir == "" {
@@ -58,7 +58,7 @@ func (in *instruction) classicRun(run *Run) {
 	run.Env = slices.Clone(in.config.Env)
 	visible := 0
 	for _, a := range in.scope.args {
-		if _, hidden := in.envAt[a.name]; hidden {
+		if _, hidden := in.envAt[a.name]; hidden || a.unset {
 			continue
 		}
 		visible++

@@ -6,18 +6,44 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
 
 func (in *instruction) healthcheck(c *instructions.HealthCheckCommand) {
 	in.once()
 	h := *c.Health
+	before := in.config.Healthcheck
 	in.config.Healthcheck = &h
 	if in.classic {
 		// %q of a pointer to Docker 20.10's container.HealthConfig: durations as strings, the number of retries as a rune.
 		in.row(fmt.Sprintf("HEALTHCHECK &{%q %q %q %q %q}", h.Test, h.Interval.String(), h.Timeout.String(), h.StartPeriod.String(), rune(h.Retries)))
+		if before != nil {
+			inheritHealth(&h, *before)
+		}
 	} else {
 		in.row(fmt.Sprintf("HEALTHCHECK %+v", h))
+	}
+}
+
+// inheritHealth fills in what a HEALTHCHECK leaves open from the one before it. The classic builder does so whenever it
+// runs the step: making the step's container merges the parent's config into the new one (merge in Docker's
+// daemon/commit.go), and the healthcheck is shared with it. BuildKit does not.
+func inheritHealth(h *dockerspec.HealthcheckConfig, before dockerspec.HealthcheckConfig) {
+	if len(h.Test) == 0 {
+		h.Test = before.Test
+	}
+	if h.Interval == 0 {
+		h.Interval = before.Interval
+	}
+	if h.Timeout == 0 {
+		h.Timeout = before.Timeout
+	}
+	if h.StartPeriod == 0 {
+		h.StartPeriod = before.StartPeriod
+	}
+	if h.Retries == 0 {
+		h.Retries = before.Retries
 	}
 }
 
@@ -32,6 +58,10 @@ func isSignal(s string) bool {
 	}
 	if rt, ok := strings.CutPrefix(name, "RTMAX"); ok {
 		return realtime(rt, "-", 14)
+	}
+	switch name {
+	case "CLD", "IOT", "POLL": // other names of CHLD, ABRT and IO, which x/sys lacks
+		return true
 	}
 	return unix.SignalNum("SIG"+name) != 0
 }

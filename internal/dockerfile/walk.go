@@ -43,15 +43,16 @@ type scope struct {
 
 type buildArg struct {
 	name, value string
+	unset       bool
 }
 
 func (s *scope) setArg(name, value string) {
 	if i, ok := s.argAt[name]; ok {
-		s.args[i].value = value
+		s.args[i] = buildArg{name: name, value: value}
 		return
 	}
 	s.argAt[name] = len(s.args)
-	s.args = append(s.args, buildArg{name, value})
+	s.args = append(s.args, buildArg{name: name, value: value})
 }
 
 func (s *scope) clone() *scope {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
@@ -55,6 +56,9 @@ func TestConfig(t *testing.T) {
 		{name: "healthcheck", text: "HEALTHCHECK --retries=2 CMD [\"a\"]", want: func(c *Config) {
 			c.Healthcheck = &dockerspec.HealthcheckConfig{Test: []string{"CMD", "a"}, Retries: 2}
 		}},
+		{name: "healthcheck twice", text: "HEALTHCHECK --retries=2 --interval=1s CMD a\nHEALTHCHECK NONE",
+			want:    func(c *Config) { c.Healthcheck = &dockerspec.HealthcheckConfig{Test: []string{"NONE"}} },
+			classic: func(c *Config) { c.Healthcheck.Retries, c.Healthcheck.Interval = 2, time.Second }},
 		{name: "onbuild", text: "ONBUILD RUN a", want: func(c *Config) { c.OnBuild = []string{"RUN a"} }},
 	} {
 		for _, engine := range []Engine{Graph, Classic} {
