@@ -78,8 +78,8 @@ func TestMountPointsRestoreTimes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := busyboxRoot(t, map[string]string{"etc/passwd": passwd})
-			for _, dir := range []string{"etc", ""} {
-				must(t, os.Chtimes(filepath.Join(r.lower, dir), old, old))
+			for _, dir := range []string{filepath.Join(r.lower, "etc"), r.upper} {
+				must(t, os.Chtimes(dir, old, old))
 			}
 			if out, code := r.sh(t, Spec{}, test.script); code != 0 {
 				t.Fatal(out)

@@ -27,16 +27,16 @@ func TestRun(t *testing.T) {
 	}{
 		{name: "output", script: "echo out; echo err >&2", want: "out\nerr\n"},
 		{name: "exit code", script: "exit 42", code: 42},
-		{name: "signal", script: "sh -c 'kill -9 $$'", want: "Killed\n", code: 137},
+		{name: "signal", script: "sh -c 'kill -9 $$'; exit $?", want: "Killed\n", code: 137},
 		{name: "default environment", script: "env | grep -v '^PWD\\|^SHLVL' | sort",
 			want: "HOME=/root\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"},
 		{name: "environment", spec: Spec{Env: []string{"PATH=/bin", "A=1", "A=b c", "HOME=/h"}}, script: "echo $PATH $A $HOME", want: "/bin b c /h\n"},
 		{name: "home of a user", spec: Spec{User: "ann"}, script: "echo $HOME", want: "/home/ann\n"},
 		{name: "home of a number", spec: Spec{User: "4711"}, script: "echo $HOME", want: "/\n"},
 		{name: "root", script: "id", want: "uid=0(root) gid=0(root) groups=0(root)\n"},
-		{name: "name", spec: Spec{User: "ann"}, script: "id -u; id -g; id -G", want: "1000\n1000\n1000 50 29\n"},
+		{name: "name", spec: Spec{User: "ann"}, script: "id -u; id -g; id -G", want: "1000\n1000\n1000 29 50\n"},
 		{name: "name and group", spec: Spec{User: "ann:staff"}, script: "id -u; id -G", want: "1000\n50\n"},
-		{name: "number of a name", spec: Spec{User: "1000"}, script: "id -u; id -G", want: "1000\n1000 50 29\n"},
+		{name: "number of a name", spec: Spec{User: "1000"}, script: "id -u; id -G", want: "1000\n1000 29 50\n"},
 		{name: "unknown numbers", spec: Spec{User: "4711:42"}, script: "id -u; id -G", want: "4711\n42\n"},
 		{name: "unknown number", spec: Spec{User: "4711"}, script: "id -u; id -g", want: "4711\n0\n"},
 		{name: "working directory", spec: Spec{Dir: "/etc"}, script: "pwd", want: "/etc\n"},
@@ -47,7 +47,7 @@ func TestRun(t *testing.T) {
 		{name: "no stdin", script: "wc -c", want: "0\n"},
 		{name: "read-only root", spec: Spec{ReadOnly: true}, script: "touch /x 2>&1; touch /dev/shm/x && echo ok", want: "touch: /x: Read-only file system\nok\n"},
 		{name: "process 1", script: "echo $$", want: "1\n"},
-		{name: "no descriptors", script: "ls /proc/1/fd", want: "0\n1\n2\n"},
+		{name: "no descriptors", script: "ls /proc/1/fd; true", want: "0\n1\n2\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, code := r.sh(t, test.spec, test.script)

@@ -134,7 +134,7 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 
 	stop := context.AfterFunc(ctx, func() { _ = container.Signal(unix.SIGKILL) })
 	defer stop()
-	if code, err := start(container, process, streams); err != nil {
+	if code, err := start(ctx, container, process, streams); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -156,7 +156,7 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 }
 
 // start brings the container to the point where its program runs. After an error there is no process left.
-func start(container *libcontainer.Container, process *libcontainer.Process, streams *streams) (int, error) {
+func start(ctx context.Context, container *libcontainer.Container, process *libcontainer.Process, streams *streams) (int, error) {
 	filter, err := newFilterPipe()
 	if err != nil {
 		return ExitSandbox, err
@@ -168,7 +168,11 @@ func start(container *libcontainer.Container, process *libcontainer.Process, str
 	if err := container.Start(process); err != nil {
 		return startError(err)
 	}
-	err = filter.install()
+	// What ended ctx before there was a process had nothing to kill; from here on it has.
+	err = ctx.Err()
+	if err == nil {
+		err = filter.install()
+	}
 	if err == nil {
 		err = streams.started()
 	}
