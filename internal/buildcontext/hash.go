@@ -68,6 +68,7 @@ func (c *Context) known(entries []*layer.Entry) ([]*job, error) {
 	defer c.mu.Unlock()
 	var todo []*job
 	var dir *node
+	next := 0 // the child of dir that comes next if the entries are in order
 	for _, e := range entries {
 		if e.Type != layer.File || e.Digest != "" {
 			continue
@@ -81,11 +82,13 @@ func (c *Context) known(entries []*layer.Entry) ([]*job, error) {
 			if err := c.own.list(dir); err != nil {
 				return nil, err
 			}
+			next = 0
 		}
-		n := dir.child(e.Path[len(e.Path)-nameLen(e.Path):])
+		n := dir.childAt(next, e.Path)
 		if n == nil {
 			return nil, notExist(e.Path)
 		}
+		next++
 		if n.hashed {
 			n.describe(e)
 		} else {
@@ -93,6 +96,14 @@ func (c *Context) known(entries []*layer.Entry) ([]*job, error) {
 		}
 	}
 	return todo, nil
+}
+
+// childAt returns the child with a path, looking at index i first.
+func (n *node) childAt(i int, path string) *node {
+	if i < len(n.children) && n.children[i].entry.Path == path {
+		return &n.children[i]
+	}
+	return n.child(path[len(path)-nameLen(path):])
 }
 
 func nameLen(path string) int {

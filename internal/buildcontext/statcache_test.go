@@ -1,0 +1,243 @@
+package buildcontext
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	"github.com/strata-build/strata/internal/layer"
+	"golang.org/x/sys/unix"
+)
+
+// TestCacheProperty edits a context at random and compares the digest that the cache gives with the
+// one that is computed from nothing.
+func TestCacheProperty(t *testing.T) {
+	dir, cache := t.TempDir(), filepath.Join(t.TempDir(), "cache")
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	name := func() string { return fmt.Sprintf("d%d/e%d/f%d", r.IntN(3), r.IntN(3), r.IntN(4)) }
+	for step := range 150 {
+		p := filepath.Join(dir, name())
+		must(t, os.MkdirAll(filepath.Dir(p), 0o755))
+		switch r.IntN(9) {
+		case 0, 1, 2:
+			os.WriteFile(p, []byte{byte(r.IntN(256)), byte(r.IntN(256))}, 0o644)
+		case 3:
+			os.Remove(p)
+		case 4:
+			os.Chmod(p, fs.FileMode(0o600+r.IntN(64)))
+		case 5:
+			os.Rename(p, filepath.Join(dir, name()))
+		case 6:
+			when := time.Unix(int64(r.IntN(3)), 0)
+			os.WriteFile(p, []byte{byte(r.IntN(256)), byte(r.IntN(256))}, 0o644)
+			os.Chtimes(p, when, when)
+		case 7:
+			unix.Setxattr(p, "user.x", []byte{byte(r.IntN(256))}, 0)
+		case 8:
+			os.RemoveAll(filepath.Dir(p))
+		}
+		if step%10 == 0 {
+			age()
+		}
+		cached, fresh := open(t, dir, Options{Cache: cache}), open(t, dir, Options{})
+		a, b := sumAll(t, cached), sumAll(t, fresh)
+		if a != b {
+			t.Fatalf("step %d: %s with the cache, %s without", step, a, b)
+		}
+		must(t, cached.Close())
+	}
+}
+
+func TestRacy(t *testing.T) {
+	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
+	c := open(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	if r, ok := decode(t, cache)["f"]; ok {
+		t.Errorf("a file as young as the build is in the cache: %+v", r)
+	}
+	age()
+	c = open(t, dir, Options{Cache: cache})
+	want := sumAll(t, c)
+	must(t, c.Close())
+	if r := decode(t, cache)["f"]; r == nil || !r.hashed {
+		t.Fatal("a file that has settled is not in the cache")
+	}
+	c = open(t, dir, Options{Cache: cache})
+	c.onRead = func(path string) { t.Errorf("%s was read again", path) }
+	if got := sumAll(t, c); got != want {
+		t.Error("another digest from the cache")
+	}
+	must(t, c.Close())
+
+	// Same size and mtime, changed contents: the ctime tells.
+	st, err := os.Stat(filepath.Join(dir, "f"))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "f"), []byte("two"), 0o644))
+	must(t, os.Chtimes(filepath.Join(dir, "f"), st.ModTime(), st.ModTime()))
+	if sumAll(t, open(t, dir, Options{Cache: cache})) == want {
+		t.Error("a change with the old mtime and size was not seen")
+	}
+}
+
+func TestSettled(t *testing.T) {
+	now := time.Unix(1000, 500e6)
+	at := func(d time.Duration) int64 { return now.Add(d).UnixNano() }
+	for _, tt := range []struct {
+		name         string
+		mtime, ctime int64
+		want         bool
+	}{
+		{"old", at(-time.Hour), at(-time.Hour), true},
+		{"same moment", at(0), at(0), false},
+		{"one tick ago", at(-10 * time.Millisecond), at(-10 * time.Millisecond), false},
+		{"old mtime, young ctime", at(-time.Hour), at(-time.Millisecond), false},
+		{"future mtime", at(time.Hour), at(-time.Hour), false},
+		{"whole seconds, one second ago", 999e9, 999e9, false},
+		{"whole seconds, three seconds ago", 997e9, 997e9, true},
+	} {
+		if got := (stat{mtime: tt.mtime, ctime: tt.ctime}).settledAt(now); got != tt.want {
+			t.Errorf("%s: settled %v", tt.name, got)
+		}
+	}
+}
+
+func decode(t *testing.T, file string) map[string]*record {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	must(t, err)
+	r := decodeCache(b)
+	if r == nil {
+		t.Fatal("the cache does not decode")
+	}
+	return r
+}
+
+// TestWhatCounts says which changes of an unchanged file's metadata reach the digest through the cache.
+func TestWhatCounts(t *testing.T) {
+	dir, cache := plant(t, "f: one", "d/"), filepath.Join(t.TempDir(), "cache")
+	f := filepath.Join(dir, "f")
+	age()
+	sum := func() digest.Digest {
+		c := open(t, dir, Options{Cache: cache})
+		defer c.Close()
+		return sumAll(t, c)
+	}
+	before := sum()
+	for _, tt := range []struct {
+		name   string
+		change func() error
+		counts bool
+	}{
+		{"nothing", func() error { return nil }, false},
+		{"time", func() error { return os.Chtimes(f, time.Unix(1, 0), time.Unix(1, 0)) }, false},
+		{"owner", func() error {
+			if os.Getuid() != 0 {
+				return nil
+			}
+			return os.Chown(f, 12, 34)
+		}, false},
+		{"new hard link elsewhere", func() error { return os.Link(f, filepath.Join(filepath.Dir(cache), "link")) }, false},
+		{"mode", func() error { return os.Chmod(f, 0o600) }, true},
+		{"mode of a directory", func() error { return os.Chmod(filepath.Join(dir, "d"), 0o700) }, true},
+		{"attribute", func() error { return unix.Setxattr(f, "user.a", []byte("1"), 0) }, true},
+		{"attribute's value", func() error { return unix.Setxattr(f, "user.a", []byte("2"), 0) }, true},
+		{"attribute of a directory", func() error { return unix.Setxattr(filepath.Join(dir, "d"), "user.a", []byte("1"), 0) }, true},
+		{"hard link inside", func() error { return os.Link(f, filepath.Join(dir, "g")) }, true},
+	} {
+		if err := tt.change(); errors.Is(err, unix.ENOTSUP) {
+			continue
+		} else if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		age()
+		after := sum()
+		if (after != before) != tt.counts {
+			t.Errorf("%s: counts %v", tt.name, after != before)
+		}
+		before = after
+	}
+}
+
+func TestCacheKeepsTheUnseen(t *testing.T) {
+	dir, cache := plant(t, "a/x: 1", "b/y: 2", "b/gone: 3"), filepath.Join(t.TempDir(), "cache")
+	age()
+	c := open(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	must(t, os.Remove(filepath.Join(dir, "b/gone")))
+	plantOne(t, dir, "a/x: 4")
+	age()
+	c = open(t, dir, Options{Cache: cache})
+	ms, err := Select(bg, c, "a/x", SelectOptions{})
+	must(t, err)
+	_, err = Sum(bg, c, ms[0].Items)
+	must(t, err)
+	must(t, c.Close())
+	got := decode(t, cache)
+	if r := got["b/y"]; r == nil || !r.hashed {
+		t.Error("the record of a directory that was not looked at is lost")
+	}
+	if got["a/x"] == nil || got["a/x"].sum != digestBytes("4") {
+		t.Error("the record of a changed file was not replaced")
+	}
+	plantOne(t, dir, "a/x: 5")
+	age()
+	c = open(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	if decode(t, cache)["b/gone"] != nil {
+		t.Error("the record of a removed file is still there")
+	}
+}
+
+func TestCacheDamaged(t *testing.T) {
+	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
+	age()
+	c := open(t, dir, Options{Cache: cache})
+	want := sumAll(t, c)
+	must(t, c.Close())
+	good, err := os.ReadFile(cache)
+	must(t, err)
+	for i := range good {
+		bad := append([]byte(nil), good...)
+		bad[i] ^= 0x20
+		must(t, os.WriteFile(cache, bad, 0o600))
+		c := open(t, dir, Options{Cache: cache})
+		if got := sumAll(t, c); got != want {
+			t.Fatalf("byte %d flipped: %s", i, got)
+		}
+		must(t, c.Close())
+		if decode(t, cache)["f"] == nil {
+			t.Fatalf("byte %d flipped: the cache was not written anew", i)
+		}
+	}
+}
+
+func FuzzDecodeCache(f *testing.F) {
+	b := []byte(cacheMagic)
+	b = appendRecord(b, "a/b", &record{hashed: true, xattrs: []layer.Xattr{{Name: "user.x", Value: "y"}}})
+	f.Add(b[len(cacheMagic):])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		decodeCache(body)
+		records := decodeCache(seal(append([]byte(cacheMagic), body...)))
+		again := []byte(cacheMagic)
+		for path, r := range records {
+			again = appendRecord(again, path, r)
+		}
+		if diff := cmp.Diff(records, decodeCache(seal(again)), cmp.AllowUnexported(record{}, stat{})); records != nil && diff != "" {
+			t.Error(diff)
+		}
+	})
+}
