@@ -29,6 +29,7 @@ type authorizer struct {
 	mu        sync.Mutex
 	challenge *transport.Challenge // nil until the host asked
 	login     *authn.AuthConfig    // nil until needed
+	problem   error                // why the login could not be looked up; we are nobody then
 	tokens    map[string]token     // by scopes, of bearer challenges
 }
 
@@ -45,11 +46,7 @@ func (a *authorizer) header(ctx context.Context, scopes []string) (string, error
 		return "", nil
 	}
 	if a.login == nil {
-		login, err := lookUp(ctx, a.keychain, a.host)
-		if err != nil {
-			return "", fmt.Errorf("reading the credentials for %s: %w", a.host, err)
-		}
-		a.login = login
+		a.lookUp(ctx)
 	}
 	if a.login.RegistryToken != "" {
 		return "Bearer " + a.login.RegistryToken, nil
@@ -67,6 +64,27 @@ func (a *authorizer) header(ctx context.Context, scopes []string) (string, error
 	}
 	a.tokens[key] = t
 	return "Bearer " + t.value, nil
+}
+
+// lookUp finds the login. What is public can be had without one, so that a credential helper that is missing
+// or fails matters only if access is denied then; Docker does the same.
+func (a *authorizer) lookUp(ctx context.Context) {
+	login, err := lookUp(ctx, a.keychain, a.host)
+	if err != nil {
+		a.problem = fmt.Errorf("the login that is kept for %s could not be read: %w", a.host, err)
+		login = new(authn.AuthConfig)
+	}
+	a.login = login
+}
+
+// complain adds to a denial that the login could not be looked up, if so.
+func (a *authorizer) complain(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.problem != nil && errors.Is(err, ErrUnauthorized) {
+		return fmt.Errorf("%w; %w", err, a.problem)
+	}
+	return err
 }
 
 // challenged takes over what a 401 asks for. It returns whether trying again may help.

@@ -113,7 +113,7 @@ func (e *endpoint) send(ctx context.Context, r request) (*http.Response, error) 
 	for try := 0; ; try++ {
 		login, err := e.auth.header(ctx, r.scopes)
 		if err != nil {
-			return nil, err
+			return nil, e.auth.complain(err)
 		}
 		resp, err := e.once(ctx, r, login)
 		if err != nil || resp.StatusCode != http.StatusUnauthorized {
@@ -123,7 +123,7 @@ func (e *endpoint) send(ctx context.Context, r request) (*http.Response, error) 
 		sameHost := resp.Request.URL.Host == e.url.Host
 		answer := newResponseError(e.url.Host, resp)
 		if try > 0 || !sameHost || !e.auth.challenged(resp.Header, r.scopes, login) {
-			return nil, answer
+			return nil, e.auth.complain(answer)
 		}
 	}
 }
@@ -299,6 +299,7 @@ func (e *endpoint) settle(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
+		io.CopyN(io.Discard, resp.Body, 4096) // a connection whose answer was read is used again
 		resp.Body.Close()
 		if scheme == "http" && resp.StatusCode == http.StatusBadRequest { // what TLS servers answer to plain HTTP
 			errs = append(errs, &responseError{host: e.url.Host, status: resp.StatusCode})

@@ -101,7 +101,7 @@ func newResponseError(host string, resp *http.Response) *responseError {
 	defer resp.Body.Close()
 	e := &responseError{host: host, status: resp.StatusCode}
 	if seconds, err := time.ParseDuration(resp.Header.Get("Retry-After") + "s"); err == nil && seconds > 0 {
-		e.retryAfter = min(seconds, time.Minute)
+		e.retryAfter = min(seconds, 10*time.Second)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {

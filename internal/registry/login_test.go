@@ -245,6 +245,23 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A credential helper that is missing is no obstacle to what everyone may have.
+func TestHelperMissing(t *testing.T) {
+	s := &tokenServer{expires: 300}
+	s.start(t)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "config.json"), `{"credsStore":"absent"}`)
+	ref := mustName(t, s.host+"/me/app:1")
+	if _, err := newClientWith(t, Config{DockerConfig: dir}).Resolve(t.Context(), ref, amd64); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v, want ErrNotFound with a token for everyone", err)
+	}
+	s.deny = true
+	_, err := newClientWith(t, Config{DockerConfig: dir}).Resolve(t.Context(), ref, amd64)
+	if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), "docker-credential-absent") {
+		t.Errorf("error %v, want ErrUnauthorized and the helper's name", err)
+	}
+}
+
 // Blobs are often served from elsewhere, by a signed URL. Our login is no business of that host, even where it
 // differs in the port only.
 func TestRedirectKeepsLogin(t *testing.T) {
