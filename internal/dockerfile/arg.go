@@ -12,7 +12,7 @@ func (in *instruction) arg(c *instructions.ArgCommand) error {
 		lintSecret("ARG", a.Key, c.Location(), in.rules)
 		apply := in.graphArg
 		if in.classic {
-			apply = in.classicARG
+			apply = in.classicArg
 		}
 		text, err := apply(a)
 		if err != nil {
@@ -50,9 +50,9 @@ func (in *instruction) graphArg(a instructions.KeyValuePairOptional) (text strin
 	return a.Key + "=" + value, nil
 }
 
-// classicARG follows Docker's dispatchArg and getBuildArg: ENV wins over ARG, the automatic arguments are unknown, and
+// classicArg follows Docker's dispatchArg and getBuildArg: ENV wins over ARG, the automatic arguments are unknown, and
 // the history shows the default, not the value.
-func (in *instruction) classicARG(a instructions.KeyValuePairOptional) (text string, err error) {
+func (in *instruction) classicArg(a instructions.KeyValuePairOptional) (text string, err error) {
 	name, err := in.expand(a.Key)
 	if err != nil {
 		return "", err
@@ -74,23 +74,23 @@ func (in *instruction) classicARG(a instructions.KeyValuePairOptional) (text str
 	}
 	in.declare(name)
 	if ok {
-		in.classicArg(name, value)
+		in.showArg(name, value)
 	} else {
-		in.classicUnset(name)
+		in.hideArg(name)
 	}
 	return text, nil
 }
 
-// classicArg makes a build argument visible unless the config has a variable of this name.
-func (w *Walk) classicArg(name, value string) {
+// showArg makes a build argument visible unless the config has a variable of this name.
+func (w *Walk) showArg(name, value string) {
 	w.scope.setArg(name, value)
 	if _, inConfig := w.envAt[name]; !inConfig {
 		w.scope.env.set(name, value)
 	}
 }
 
-// classicUnset takes back the value that an earlier ARG gave: one without a default counts, too.
-func (w *Walk) classicUnset(name string) {
+// hideArg takes back the value that an earlier ARG gave: one without a default counts, too.
+func (w *Walk) hideArg(name string) {
 	if i, ok := w.scope.argAt[name]; ok {
 		w.scope.args[i].unset = true
 	}

@@ -32,6 +32,10 @@ const (
 // maxSource is the size of the largest Dockerfile that is read, in bytes.
 const maxSource = 1 << 20
 
+// maxInstructions bounds a file's instructions. Every step has a config of its own, so the work grows faster than
+// their number: 20,000 LABELs take seconds.
+const maxInstructions = 20_000
+
 // maxLine is the length of the longest line: bufio.Scanner's limit in BuildKit's parser, which would stop there.
 const maxLine = 64<<10 - 2
 
@@ -56,6 +60,9 @@ func Parse(source []byte, name string) (*File, error) {
 	parsed, err := parser.Parse(bytes.NewReader(source))
 	if err != nil {
 		return nil, f.parseError(err)
+	}
+	if n := len(parsed.AST.Children); n > maxInstructions {
+		return nil, f.errorAt(fmt.Errorf("the Dockerfile has %d instructions, more than the %d that are allowed", n, maxInstructions), 0, 0)
 	}
 	f.escape = parsed.EscapeToken
 	if err := f.readLintRules(); err != nil {

@@ -115,6 +115,8 @@ func TestErrors(t *testing.T) {
 		{name: "signal", text: "FROM a\nSTOPSIGNAL SIGNONE\n", line: 2, want: "there is no such signal"},
 		{name: "port", text: "FROM a\nEXPOSE 70000\n", line: 2, want: `EXPOSE 70000: "70000" is neither a port`},
 		{name: "protocol", text: "FROM a\nEXPOSE 80/icmp\n", line: 2, want: "none of tcp, udp and sctp"},
+		{name: "ports", text: "FROM a\n" + strings.Repeat("EXPOSE 0-65535\n", 4), line: 5, want: "more than 196608 ports"},
+		{name: "instructions", text: "FROM a\n" + strings.Repeat("RUN x\n", 20000), want: "20001 instructions, more than the 20000"},
 		{name: "port range", text: "FROM a\nEXPOSE 80-70\n", line: 2, want: "neither a port"},
 		{name: "shell not json", text: "FROM a\nSHELL bash -c\n", line: 2, want: "SHELL requires the arguments to be in JSON form"},
 		{name: "health", text: "FROM a\nHEALTHCHECK PING x\n", line: 2, want: "Unknown type"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,23 +24,16 @@ func (in *instruction) expose(c *instructions.ExposeCommand) error {
 	}
 	var all []string
 	for _, word := range words {
-		ports, err := in.ports(word)
+		ports, err := in.readPorts(word)
 		if err != nil {
 			return fmt.Errorf("EXPOSE %s: %w", word, err)
 		}
-		if len(all)+len(ports) > maxPorts {
-			return fmt.Errorf("EXPOSE of more than %d ports", maxPorts)
+		if in.ports += len(ports); in.ports > maxPorts {
+			return fmt.Errorf("EXPOSE %s: the stage exposes more than %d ports", word, maxPorts)
 		}
 		all = append(all, ports...)
 	}
-	exposed := maps.Clone(in.config.ExposedPorts)
-	if exposed == nil {
-		exposed = map[string]struct{}{}
-	}
-	for _, p := range all {
-		exposed[p] = struct{}{}
-	}
-	in.config.ExposedPorts = exposed
+	in.addPorts(all)
 	if in.classic {
 		in.row("EXPOSE " + strings.Join(words, " "))
 	} else {
@@ -48,12 +42,28 @@ func (in *instruction) expose(c *instructions.ExposeCommand) error {
 	return nil
 }
 
-// maxPorts bounds what one EXPOSE can name: every port of the three protocols.
+// addPorts leaves the map as it is, which earlier steps share, if it has them all.
+func (w *Walk) addPorts(ports []string) {
+	known := func(p string) bool { _, ok := w.config.ExposedPorts[p]; return ok }
+	if w.config.ExposedPorts != nil && !slices.ContainsFunc(ports, func(p string) bool { return !known(p) }) {
+		return
+	}
+	exposed := maps.Clone(w.config.ExposedPorts)
+	if exposed == nil {
+		exposed = make(map[string]struct{}, len(ports))
+	}
+	for _, p := range ports {
+		exposed[p] = struct{}{}
+	}
+	w.config.ExposedPorts = exposed
+}
+
+// maxPorts bounds what the EXPOSEs of a stage can name together: every port of the three protocols.
 const maxPorts = 3 << 16
 
-// ports reads [[ip:]hostport:]port[-port][/protocol]. Address and host port mean nothing in an image, but Docker
+// readPorts reads [[ip:]hostport:]port[-port][/protocol]. Address and host port mean nothing in an image, but Docker
 // accepts them.
-func (in *instruction) ports(word string) ([]string, error) {
+func (in *instruction) readPorts(word string) ([]string, error) {
 	mapped, port := "", word
 	if i := strings.LastIndex(word, ":"); i >= 0 {
 		mapped, port = word[:i], word[i+1:]

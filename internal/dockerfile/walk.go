@@ -20,6 +20,7 @@ type Walk struct {
 	triggers, commands []instructions.Command
 	next               int // in triggers, then commands
 	number, total      int
+	ports              int // named by EXPOSE so far
 	config             Config
 	envAt              map[string]int // name → index in config.Env
 	scope              *scope
@@ -125,7 +126,7 @@ func (w *Walk) enter() error {
 		// The predefined arguments are visible without ARG (GetAllAllowed in buildargs.go).
 		for _, name := range sortedKeys(s.plan.options.Args) {
 			if isProxyArg(name) {
-				w.classicArg(name, s.plan.options.Args[name])
+				w.showArg(name, s.plan.options.Args[name])
 			}
 		}
 	}

@@ -1,0 +1,180 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+)
+
+// Stage is one FROM and the instructions after it.
+type Stage struct {
+	Index int
+	Name  string // in lower case; "" without AS
+	// DisplayName is what BuildKit shows in [build 2/5]: the name, or stage-1, or "" if the file has only one stage and
+	// copies from no other image.
+	DisplayName   string
+	Text          string // the FROM instruction as written
+	Line, EndLine int    // of the FROM instruction
+	Base          Base
+	Needs         []*Stage // what it copies from: COPY --from
+	Images        []string // images, not stages, that it copies from
+	Total         int      // how many numbers BuildKit's [n/Total] has, triggers of the base image not counted
+	Position      int      // classic: of FROM, the i of Step i/N
+
+	plan   *Plan
+	source instructions.Stage
+
+	mu  sync.Mutex
+	end *scope // what the stage's walk left, for stages that start from it
+}
+
+// Base is what a stage starts from: exactly one of an image, another stage, or nothing.
+type Base struct {
+	Image    string // as written after expansion: debian:12
+	Stage    *Stage
+	Scratch  bool
+	Platform string // --platform after expansion, "" if not said
+}
+
+// findBase expands the FROM line. byName holds the stages before this one: no other can be its base.
+func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
+	x := expander{lex: s.plan.file.lex(), env: s.plan.global}
+	name, err := x.word(s.source.BaseName)
+	if err != nil {
+		return err
+	}
+	lintUndeclared(name.unset, s.plan.global.Keys(), s.source.Location, rules)
+	if name.text == "" {
+		return fmt.Errorf("the name of the base image is empty: %s expands to nothing; give the ARG before FROM a default or pass --build-arg", s.source.BaseName)
+	}
+	platform, err := x.word(s.source.Platform)
+	if err != nil {
+		return err
+	}
+	lintUndeclared(platform.unset, s.plan.global.Keys(), s.source.Location, rules)
+	if platform.text == "" && s.source.Platform != "" {
+		return fmt.Errorf("--platform=%s expands to nothing", s.source.Platform)
+	}
+	if s.Base.Platform = platform.text; s.Base.Platform != "" {
+		s.lintPlatform(platform, rules)
+	}
+	if stage := byName[strings.ToLower(name.text)]; stage != nil {
+		s.Base.Stage = stage
+	} else if name.text == "scratch" {
+		s.Base.Scratch = true
+	} else {
+		s.Base.Image = name.text
+	}
+	return nil
+}
+
+// lintPlatform warns about a --platform that is always the same, or that says no more than leaving it out.
+func (s *Stage) lintPlatform(platform expansion, rules *linter.Linter) {
+	_, usesTarget := platform.used["TARGETPLATFORM"]
+	target, _ := s.plan.global.Get("TARGETPLATFORM")
+	if usesTarget && len(platform.used) == 1 && len(platform.unset) == 0 && platform.text == target {
+		rules.Run(&linter.RuleRedundantTargetPlatform, s.source.Location, linter.RuleRedundantTargetPlatform.Format(s.source.Platform))
+	}
+	p, err := parsePlatform(platform.text, s.plan.options.Platform)
+	if err != nil || len(platform.used)+len(platform.unset) > 0 || strings.Contains(s.Name, p.OS) || strings.Contains(s.Name, p.Architecture) {
+		return
+	}
+	rules.Run(&linter.RuleFromPlatformFlagConstDisallowed, s.source.Location, linter.RuleFromPlatformFlagConstDisallowed.Format(platform.text))
+}
+
+// title is how an error calls the stage.
+func (s *Stage) title() string {
+	if s.Name != "" {
+		return s.Name
+	}
+	return strconv.Itoa(s.Index)
+}
+
+// check looks at what can be known of a stage before its base image is: platform, references, what is not supported.
+func (s *Stage) check() error {
+	f := s.plan.file
+	if s.Base.Platform != "" {
+		want, err := parsePlatform(s.Base.Platform, s.plan.options.Platform)
+		if err != nil {
+			return f.errorIn(err, s.source.Location)
+		}
+		if here := s.plan.options.Platform; !samePlatform(want, here) {
+			return f.errorIn(fmt.Errorf("--platform=%s: building for another platform than this machine's, %s, is not supported yet",
+				platformString(want), platformString(here)), s.source.Location)
+		}
+	}
+	sources := map[string]bool{}
+	for _, c := range s.source.Commands {
+		if err := checkSupported(c); err != nil {
+			return f.errorIn(err, c.Location())
+		}
+		cmd, ok := c.(*instructions.CopyCommand)
+		if !ok || cmd.From == "" || sources[cmd.From] {
+			continue
+		}
+		sources[cmd.From] = true
+		from, err := s.copySource(cmd.From)
+		if err != nil {
+			return f.errorIn(err, c.Location())
+		}
+		if from == nil {
+			s.Images = append(s.Images, cmd.From)
+		}
+		if from != nil && !slices.Contains(s.Needs, from) {
+			s.Needs = append(s.Needs, from)
+		}
+	}
+	return nil
+}
+
+// copySource is the stage that COPY --from names, by name or index; nil if the name is an image's.
+func (s *Stage) copySource(from string) (*Stage, error) {
+	if strings.Contains(from, "$") {
+		return nil, errors.New("COPY --from does not expand variables: name a stage FROM the variable, with its ARG before the first FROM, and copy from that stage")
+	}
+	all := s.plan.all
+	if i, err := strconv.Atoi(from); err == nil {
+		switch {
+		case i >= 0 && i < s.Index:
+			return all[i], nil
+		case i >= 0 && i < len(all):
+			return nil, fmt.Errorf("COPY --from=%d: stage %d does not come before this one, %s", i, i, s.title())
+		}
+		return nil, fmt.Errorf("COPY --from=%s: there is no stage of this index; this is stage %d, and only those before it can be copied from", from, s.Index)
+	}
+	named := s.plan.named[strings.ToLower(from)]
+	for _, other := range slices.Backward(named) {
+		if other.Index < s.Index {
+			return other, nil
+		}
+	}
+	switch {
+	case len(named) == 0:
+		return nil, nil
+	case named[0] == s:
+		return nil, fmt.Errorf("COPY --from=%s: a stage cannot copy from itself", from)
+	}
+	return nil, fmt.Errorf("COPY --from=%s: the stage %q in line %d must come before this one, %s", from, named[0].Name, named[0].Line, s.title())
+}
+
+// vertices is BuildKit's total for [n/total]: a base image, and every instruction that touches files, WORKDIR / included
+// though it makes no step.
+func (s *Stage) vertices() int {
+	n := 0
+	if s.Base.Image != "" {
+		n = 1
+	}
+	for _, c := range s.source.Commands {
+		switch c.(type) {
+		case *instructions.AddCommand, *instructions.CopyCommand, *instructions.RunCommand, *instructions.WorkdirCommand:
+			n++
+		}
+	}
+	return n
+}
