@@ -1,14 +1,12 @@
 package runner
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
 
 	"github.com/opencontainers/runc/libcontainer"
-	"golang.org/x/sys/unix"
 )
 
 // streams carry a container's input and output through pipes of ours. The caller's files are never handed
@@ -16,14 +14,14 @@ import (
 // and a program could reach more than bytes through them (TIOCSTI on a terminal).
 type streams struct {
 	child  []*os.File // the container's ends, closed here once it has started
-	input  func()     // ends the copying of the input
+	input  *input
 	output sync.WaitGroup
 	tty    *terminal
 }
 
 // connect makes the streams that s asks for and gives process its ends of them.
 func connect(s Spec, process *libcontainer.Process) (_ *streams, err error) {
-	c := &streams{input: func() {}}
+	c := &streams{}
 	defer func() {
 		if err != nil {
 			c.close()
@@ -91,16 +89,10 @@ func (c *streams) stdin(r io.Reader) (*os.File, error) {
 		return nil, fmt.Errorf("make a pipe for the container's input: %w", err)
 	}
 	c.child = append(c.child, theirs)
-	feed, stop, err := interruptible(r)
-	if err != nil {
+	if c.input, err = feed(ours, r, ours.Close); err != nil {
 		ours.Close()
 		return nil, err
 	}
-	c.input = stop
-	go func() {
-		_, _ = io.Copy(ours, feed) // ends with the input, or EPIPE once nobody reads any more
-		ours.Close()
-	}()
 	return theirs, nil
 }
 
@@ -114,9 +106,8 @@ func (c *streams) started() error {
 }
 
 // finish waits until everything that the container wrote has arrived. All of its processes have ended, so
-// that is soon. An input that cannot be interrupted (any that is not an *os.File) is not waited for.
+// that is soon.
 func (c *streams) finish() {
-	c.input()
 	c.output.Wait()
 	if c.tty != nil {
 		c.tty.finish()
@@ -126,8 +117,8 @@ func (c *streams) finish() {
 // close frees what is left, whatever happened before.
 func (c *streams) close() {
 	c.closeChild()
-	c.input()
 	c.output.Wait()
+	c.input.stop()
 	if c.tty != nil {
 		c.tty.close()
 	}
@@ -138,41 +129,4 @@ func (c *streams) closeChild() {
 		f.Close()
 	}
 	c.child = nil
-}
-
-// interruptible makes reading from r end when stop is called, where r is a file: by polling it together with
-// a pipe, so that no byte is taken from a terminal or a pipe that the container did not get to see.
-func interruptible(r io.Reader) (_ io.Reader, stop func(), err error) {
-	file, ok := r.(*os.File)
-	if !ok {
-		return r, func() {}, nil
-	}
-	wakeR, wakeW, err := os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a pipe for the container's input: %w", err)
-	}
-	return &polledFile{file, wakeR}, sync.OnceFunc(func() { wakeW.Close() }), nil
-}
-
-type polledFile struct {
-	file *os.File
-	wake *os.File
-}
-
-func (p *polledFile) Read(b []byte) (int, error) {
-	fds := []unix.PollFd{{Fd: int32(p.file.Fd()), Events: unix.POLLIN}, {Fd: int32(p.wake.Fd()), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, -1)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		if fds[1].Revents != 0 {
-			p.wake.Close()
-			return 0, io.EOF
-		}
-		return p.file.Read(b)
-	}
 }

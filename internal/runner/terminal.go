@@ -22,13 +22,13 @@ type terminal struct {
 	pty          *os.File
 	saved        *unix.Termios
 	winch        chan os.Signal
-	input        func()
+	input        *input
 	output       sync.WaitGroup
 }
 
 // newTerminal has process get a pty of the size of our terminal.
 func newTerminal(s Spec, process *libcontainer.Process) (*terminal, error) {
-	t := &terminal{in: s.Stdin, out: s.Stdout, input: func() {}}
+	t := &terminal{in: s.Stdin, out: s.Stdout}
 	for _, stream := range []any{s.Stdin, s.Stdout} {
 		if file, ok := stream.(*os.File); ok && t.host == nil && isTerminal(file) {
 			t.host = file
@@ -84,13 +84,8 @@ func (t *terminal) attach() error {
 	if t.in == nil {
 		return nil
 	}
-	feed, stop, err := interruptible(t.in)
-	if err != nil {
-		return err
-	}
-	t.input = stop
-	go func() { _, _ = io.Copy(t.pty, feed) }()
-	return nil
+	t.input, err = feed(t.pty, t.in, nil) // the end of the input must not hang up
+	return err
 }
 
 // raw hands every key to the container and every byte of its to the screen, as cfmakeraw(3) says.
@@ -150,7 +145,6 @@ func ptyControl(pty *os.File, f func(fd int) error) error {
 
 // finish waits for the last of the output.
 func (t *terminal) finish() {
-	t.input()
 	t.output.Wait()
 	t.restore()
 }
@@ -169,11 +163,12 @@ func (t *terminal) restore() {
 
 // close frees what is left, whatever happened before.
 func (t *terminal) close() {
-	t.input()
 	t.restore()
 	for _, f := range []*os.File{t.ours, t.theirs, t.pty} {
 		if f != nil {
 			f.Close()
 		}
 	}
+	t.output.Wait()
+	t.input.stop()
 }
