@@ -357,15 +357,19 @@ func (s *Store) unpackBlob(ctx context.Context, diffID digest.Digest, b Blob) er
 	return s.Unpack(ctx, diffID, r)
 }
 
-// Unpack takes in a layer from r, its tar, compressed or not. The tar must have the digest diffID; ""
-// takes whatever comes, and the diffID is that of the returned layer.
+// Unpack takes in a layer from r, its tar, compressed or not. The tar must have the digest diffID.
 func (s *Store) Unpack(ctx context.Context, diffID digest.Digest, r io.Reader) error {
 	_, err := s.UnpackNew(ctx, diffID, r)
 	return err
 }
 
-// UnpackNew is Unpack that returns the layer.
+// UnpackNew is Unpack that returns the layer. Without a diffID the layer is a new one, whose tar is the one that
+// its files give: nobody else knows the tar that came, which could not be made again from them.
 func (s *Store) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Reader) (*Layer, error) {
+	what := "unpacking the tar"
+	if diffID != "" {
+		what = fmt.Sprintf("unpacking layer %s", diffID)
+	}
 	dir, err := s.Temp("unpack")
 	if err != nil {
 		return nil, err
@@ -373,11 +377,11 @@ func (s *Store) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Reader
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "fs")
 	if err := os.Mkdir(out, 0o755); err != nil {
-		return nil, fmt.Errorf("unpacking layer %s: %w", diffID, err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	z, err := layer.Decompress(r)
 	if err != nil {
-		return nil, fmt.Errorf("unpacking layer %s: %w", diffID, err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	defer z.Close()
 	hash := digest.SHA256.Digester()
@@ -388,12 +392,18 @@ func (s *Store) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Reader
 		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("unpacking layer %s: %w%s", diffID, err, hint(err))
+		return nil, fmt.Errorf("%s: %w%s", what, err, hint(err))
 	}
-	if diffID != "" && hash.Digest() != diffID {
-		return nil, fmt.Errorf("unpacking layer %s: its contents have the digest %s; whoever made or sent the image damaged it: pull it again, or ask its author", diffID, hash.Digest())
+	got := hash.Digest()
+	switch {
+	case diffID == "":
+		if got, _, err = layer.DiffID(ctx, t, layer.TreeSource(out, t).Open); err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+	case got != diffID:
+		return nil, fmt.Errorf("%s: its contents have the digest %s; whoever made or sent the image damaged it: pull it again, or ask its author", what, got)
 	}
-	return s.AddLayer(hash.Digest(), t, dir)
+	return s.AddLayer(got, t, dir)
 }
 
 // lockLayer keeps this process's other goroutines from making the same layer at the same time. Another
