@@ -6,6 +6,8 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.build(),
 		a.importTar(),
+		a.pull(),
+		a.push(),
 		a.run(),
 	}
 }

@@ -2,67 +2,101 @@ package transfer
 
 import (
 	"context"
+	"io"
+	"sync/atomic"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/strata-build/strata/internal/image"
 )
 
 // Pulled is what a pull brought.
 type Pulled struct {
 	ID     digest.Digest // the image's
 	Digest digest.Digest // of the index or manifest that the name has in its registry
-	// Fresh says that the name meant another image before, or none.
+	// Fresh says that the name meant another image before, or none, or that a layer was not here.
 	Fresh bool
 }
 
-// Pull brings the image that ref names, with all its layers.
+// Pull brings the image that ref names, with all its layers. The name means that image once all of them are here.
 func (m *Mover) Pull(ctx context.Context, ref reference.Named) (*Pulled, error) {
-	before, _ := m.Store.Resolve(ref.String())
-	img, id, err := m.resolve(ctx, ref)
+	if err := m.Store.Begin(); err != nil {
+		return nil, err
+	}
+	before, _ := m.Store.Resolve(ref.String()) // an error is as good as no image: the name is set anew
+	img, err := m.resolve(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	diffIDs, err := image.DiffIDs(img.Config.Data)
-	if err != nil {
-		return nil, err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallelLayers)
-	seen := map[digest.Digest]bool{}
 	for _, desc := range img.Layers {
 		m.report(desc.Digest, "Pulling fs layer", 0, 0)
 	}
+	var fetched atomic.Bool
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelLayers)
+	seen := map[digest.Digest]bool{}
 	for i, desc := range img.Layers {
-		if seen[diffIDs[i]] {
+		diffID := img.diffIDs[i]
+		if seen[diffID] {
 			m.report(desc.Digest, "Already exists", 0, 0)
 			continue
 		}
-		seen[diffIDs[i]] = true
+		seen[diffID] = true
 		g.Go(func() error {
-			l, err := m.Store.Layer(diffIDs[i])
-			if err != nil {
-				return err
+			fresh, err := m.pullLayer(gctx, ref, desc, diffID)
+			if fresh {
+				fetched.Store(true)
 			}
-			if l.Present() {
-				m.report(desc.Digest, "Already exists", 0, 0)
-				return nil
-			}
-			if err := m.fetch(ctx, ref, desc); err != nil {
-				return err
-			}
-			m.report(desc.Digest, "Extracting", 0, 0)
-			if _, err := l.TOC(ctx); err != nil {
-				return err
-			}
-			m.report(desc.Digest, "Pull complete", 0, 0)
-			return nil
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return &Pulled{ID: id, Digest: digestOf(img), Fresh: before != id}, nil
+	id, err := m.keep(ref, img)
+	if err != nil {
+		return nil, err
+	}
+	return &Pulled{ID: id, Digest: img.digest(), Fresh: before != id || fetched.Load()}, nil
+}
+
+// pullLayer brings a layer that is not here, and says whether it was not.
+func (m *Mover) pullLayer(ctx context.Context, ref reference.Named, desc ocispec.Descriptor, diffID digest.Digest) (fresh bool, err error) {
+	l, err := m.Store.Layer(diffID)
+	if err != nil {
+		return false, err
+	}
+	if l.Present() {
+		m.report(desc.Digest, "Already exists", 0, 0)
+		return false, nil
+	}
+	if err := m.fetch(ctx, ref, desc); err != nil {
+		return true, err
+	}
+	blob, err := m.Store.OpenBlob(desc.Digest)
+	if err != nil {
+		return true, err
+	}
+	defer blob.Close()
+	r := &meter{r: blob, report: func(n int64) { m.report(desc.Digest, "Extracting", n, desc.Size) }}
+	if err := m.Store.Unpack(ctx, diffID, r); err != nil {
+		return true, err
+	}
+	m.report(desc.Digest, "Pull complete", 0, 0)
+	return true, nil
+}
+
+// meter reports how much was read.
+type meter struct {
+	r      io.Reader
+	n      int64
+	report func(n int64)
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.n += int64(n)
+	m.report(m.n)
+	return n, err
 }

@@ -69,6 +69,8 @@ func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor,
 	return m.fetch(ctx, ref, desc)
 }
 
+// fetch brings a blob into the store and notes there whose compressed form it is, so that the layer's exact
+// tar can be had from it again.
 func (m *Mover) fetch(ctx context.Context, ref reference.Named, desc ocispec.Descriptor) error {
 	err := m.Registry.Fetch(ctx, ref, desc, sink{m.Store}, func(current, total int64) {
 		m.report(desc.Digest, "Downloading", current, total)
@@ -76,53 +78,77 @@ func (m *Mover) fetch(ctx context.Context, ref reference.Named, desc ocispec.Des
 	if err != nil {
 		return err
 	}
+	diffID, err := m.Store.DiffIDOf(desc.Digest)
+	if err != nil {
+		return err
+	}
+	if diffID != "" {
+		if err := m.Store.AddBlob(diffID, store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType}); err != nil {
+			return err
+		}
+	}
 	m.report(desc.Digest, "Download complete", 0, 0)
 	return nil
 }
 
-// resolve finds out what a name means in its registry and notes it in the store: config, manifest, and
-// where the layers can be had. No layer moves.
-func (m *Mover) resolve(ctx context.Context, ref reference.Named) (*registry.Image, digest.Digest, error) {
+// found is what a name means in its registry. The store knows where its layers can be had.
+type found struct {
+	*registry.Image
+	diffIDs []digest.Digest
+}
+
+// resolve finds out what a name means in its registry. No layer moves, and the store gets no new image.
+func (m *Mover) resolve(ctx context.Context, ref reference.Named) (*found, error) {
 	img, err := m.Registry.Resolve(ctx, ref, m.Platform)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	c, err := image.Parse(img.Config.Data)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", reference.FamiliarString(ref), err)
+		return nil, fmt.Errorf("%s: %w", reference.FamiliarString(ref), err)
 	}
 	if len(c.RootFS.DiffIDs) != len(img.Layers) {
-		return nil, "", fmt.Errorf("%s: its manifest has %d layers and its config %d; the image is damaged or no container image",
+		return nil, fmt.Errorf("%s: its manifest has %d layers and its config %d; the image is damaged or no container image",
 			reference.FamiliarString(ref), len(img.Layers), len(c.RootFS.DiffIDs))
 	}
 	for i, desc := range img.Layers {
 		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: ref.Name()}
 		if err := m.Store.AddRemote(c.RootFS.DiffIDs[i], b); err != nil {
-			return nil, "", err
+			return nil, err
 		}
 	}
-	id, err := m.Store.PutConfig(img.Config.Data, "", store.Image)
-	if err != nil {
-		return nil, "", err
+	return &found{img, c.RootFS.DiffIDs}, nil
+}
+
+// keep makes what was found an image of the store, under the name by which it was found.
+func (m *Mover) keep(ref reference.Named, img *found) (id digest.Digest, err error) {
+	if id, err = m.Store.PutConfig(img.Config.Data, "", store.Image); err != nil {
+		return "", err
 	}
 	if err := m.Store.PutManifest(store.Manifest{Digest: img.Manifest.Digest, MediaType: img.Manifest.MediaType, ID: id, Data: img.Manifest.Data}); err != nil {
-		return nil, "", err
+		return "", err
 	}
 	if img.Index != nil {
 		if err := m.Store.PutManifest(store.Manifest{Digest: img.Index.Digest, MediaType: img.Index.MediaType, Data: img.Index.Data}); err != nil {
-			return nil, "", err
+			return "", err
 		}
 	}
-	_, err = m.Store.SetName(ref, id, digestOf(img))
-	return img, id, err
+	if d, ok := ref.(reference.Digested); ok {
+		// Of name:tag@digest only the digest says what was found.
+		if ref, err = reference.WithDigest(reference.TrimNamed(ref), d.Digest()); err != nil {
+			return "", err
+		}
+	}
+	_, err = m.Store.SetName(ref, id, img.digest())
+	return id, err
 }
 
-// digestOf is the digest by which a name can be pulled again: the index's, or the manifest's.
-func digestOf(img *registry.Image) digest.Digest {
-	if img.Index != nil {
-		return img.Index.Digest
+// digest is the one by which a name can be pulled again: the index's, or the manifest's.
+func (f *found) digest() digest.Digest {
+	if f.Index != nil {
+		return f.Index.Digest
 	}
-	return img.Manifest.Digest
+	return f.Manifest.Digest
 }
 
 // Base finds the image that a FROM names: one in the store, else, or always if pull is set, what its registry
@@ -144,7 +170,12 @@ func (m *Mover) Base(ctx context.Context, name string, pull bool) (*store.Config
 	if err != nil {
 		return nil, err
 	}
-	_, id, err := m.resolve(ctx, reference.TagNameOnly(ref))
+	ref = reference.TagNameOnly(ref)
+	img, err := m.resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	id, err := m.keep(ref, img)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+func (a *app) pull() *cobra.Command {
+	var quiet, all bool
+	cmd := &cobra.Command{
+		Use:   "pull [OPTIONS] NAME[:TAG|@DIGEST]",
+		Short: "Fetch an image from its registry",
+		Args:  args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return usageError("pull --all-tags is not supported yet; pull each tag by its name")
+			}
+			return a.runPull(cmd.Context(), args[0], quiet)
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "fetch all tags of the repository")
+	return cmd
+}
+
+func (a *app) runPull(ctx context.Context, name string, quiet bool) error {
+	ref, err := registry.ParseName(name)
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	out := progress.NewLayers(a.stdout, quiet)
+	if reference.IsNameOnly(ref) {
+		ref = reference.TagNameOnly(ref)
+		out.Message("Using default tag: latest")
+	}
+	err = pullInto(ctx, m, ref, out)
+	out.Close()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, ref)
+	return nil
+}
+
+// pullInto pulls and prints what docker pull prints.
+func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, out *progress.Layers) error {
+	out.Message(fmt.Sprintf("%s: Pulling from %s", tagOrDigest(ref), reference.Path(ref)))
+	m.Progress = func(blob digest.Digest, status string, current, total int64) {
+		out.Update(blob.String(), status, current, total)
+	}
+	p, err := m.Pull(ctx, ref)
+	if err != nil {
+		return err
+	}
+	status := "Image is up to date for"
+	if p.Fresh {
+		status = "Downloaded newer image for"
+	}
+	out.Message("Digest: " + p.Digest.String())
+	out.Message(fmt.Sprintf("Status: %s %s", status, reference.FamiliarString(ref)))
+	return nil
+}
+
+// tagOrDigest is what docker pull and push begin a line with.
+func tagOrDigest(ref reference.Named) string {
+	switch r := ref.(type) {
+	case reference.Digested:
+		return r.Digest().String()
+	case reference.Tagged:
+		return r.Tag()
+	}
+	return ""
+}

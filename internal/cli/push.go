@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+func (a *app) push() *cobra.Command {
+	var quiet, all bool
+	cmd := &cobra.Command{
+		Use:   "push [OPTIONS] NAME[:TAG]",
+		Short: "Send an image to its registry",
+		Args:  args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runPush(cmd.Context(), args[0], quiet, all)
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "send all tags of the repository")
+	return cmd
+}
+
+func (a *app) runPush(ctx context.Context, name string, quiet, all bool) error {
+	ref, err := registry.ParseName(name)
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	if _, ok := ref.(reference.Digested); ok {
+		return usageError("%s: what is pushed needs a tag, since its digest follows from the image", name)
+	}
+	if all && !reference.IsNameOnly(ref) {
+		return usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
+	}
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	refs := []reference.Named{reference.TagNameOnly(ref)}
+	if all {
+		if refs, err = tagsOf(m.Store, ref); err != nil {
+			return err
+		}
+	}
+	out := progress.NewLayers(a.stdout, quiet)
+	out.Message(fmt.Sprintf("The push refers to repository [%s]", ref.Name()))
+	if reference.IsNameOnly(ref) && !all {
+		out.Message("Using default tag: latest")
+	}
+	err = pushAll(ctx, m, refs, out)
+	out.Close()
+	if err != nil {
+		return err
+	}
+	if quiet {
+		fmt.Fprintln(a.stdout, refs[0])
+	}
+	return nil
+}
+
+func pushAll(ctx context.Context, m *transfer.Mover, refs []reference.Named, out *progress.Layers) error {
+	m.Progress = func(diffID digest.Digest, status string, current, total int64) {
+		out.Update(diffID.String(), status, current, total)
+	}
+	for _, ref := range refs {
+		p, err := m.Push(ctx, ref)
+		if err != nil {
+			return err
+		}
+		out.Message(fmt.Sprintf("%s: digest: %s size: %d", tagOrDigest(ref), p.Digest, p.Size))
+	}
+	return nil
+}
+
+// tagsOf are the names with a tag that images here have in a repository.
+func tagsOf(s *store.Store, repository reference.Named) ([]reference.Named, error) {
+	names, err := s.Names("")
+	if err != nil {
+		return nil, err
+	}
+	var refs []reference.Named
+	for _, n := range names {
+		ref, err := reference.ParseNormalizedNamed(n.Name)
+		if err != nil {
+			continue // no name of ours
+		}
+		if _, tagged := ref.(reference.Tagged); tagged && ref.Name() == repository.Name() {
+			refs = append(refs, ref)
+		}
+	}
+	if len(refs) == 0 {
+		return nil, fmt.Errorf("no image here has a name in the repository %s; see strata images", reference.FamiliarName(repository))
+	}
+	return refs, nil
+}

@@ -1,0 +1,78 @@
+package transfer
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Docker's media types, of the image manifest V2 schema 2
+// (github.com/distribution/distribution/blob/main/docs/content/spec/manifest-v2-2.md).
+const (
+	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerConfig   = "application/vnd.docker.container.image.v1+json"
+	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+)
+
+// newManifest makes the manifest of an image: Docker's kind, which every registry and client reads, unless a
+// layer is compressed in a way that only OCI's has a media type for.
+func newManifest(config []byte, layers []store.Blob) (registry.Blob, error) {
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: dockerManifest,
+		Config:    ocispec.Descriptor{MediaType: dockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+		Layers:    []ocispec.Descriptor{},
+	}
+	layerType := func(string) string { return dockerLayer }
+	for _, b := range layers {
+		if !isGzip(b.MediaType) {
+			m.MediaType, m.Config.MediaType, layerType = ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ociLayer
+		}
+	}
+	for _, b := range layers {
+		desc := b.Descriptor()
+		desc.MediaType = layerType(desc.MediaType)
+		m.Layers = append(m.Layers, desc)
+	}
+	data, err := json.MarshalIndent(m, "", "   ") // as Docker writes them
+	return registry.Blob{MediaType: m.MediaType, Digest: digest.FromBytes(data), Data: data}, err
+}
+
+func isGzip(mediaType string) bool {
+	return strings.HasSuffix(mediaType, "gzip")
+}
+
+// ociLayer is OCI's media type for a layer that may have Docker's.
+func ociLayer(mediaType string) string {
+	switch {
+	case isGzip(mediaType):
+		return ocispec.MediaTypeImageLayerGzip
+	case strings.HasSuffix(mediaType, "zstd"):
+		return ocispec.MediaTypeImageLayerZstd
+	}
+	return ocispec.MediaTypeImageLayer
+}
+
+// isManifest says whether a media type is one of an image's manifest, and not an index's.
+func isManifest(mediaType string) bool {
+	return mediaType == dockerManifest || mediaType == ocispec.MediaTypeImageManifest
+}
+
+// blobsOf are the layers of a manifest; nil if it cannot be read or is not about this config.
+func blobsOf(m store.Manifest, config digest.Digest, layers int) []store.Blob {
+	var read ocispec.Manifest
+	if !isManifest(m.MediaType) || json.Unmarshal(m.Data, &read) != nil || read.Config.Digest != config || len(read.Layers) != layers {
+		return nil
+	}
+	blobs := make([]store.Blob, 0, layers)
+	for _, desc := range read.Layers {
+		blobs = append(blobs, store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType})
+	}
+	return blobs
+}

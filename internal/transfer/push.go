@@ -1,0 +1,269 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Pushed is what a push left in the registry.
+type Pushed struct {
+	Digest digest.Digest // of the manifest
+	Size   int           // of the manifest, in bytes
+}
+
+// Push sends the image that ref names in the store to ref's registry. What the registry has is not sent, and
+// of layers that are not on this machine only those that it has not are fetched, and passed on.
+//
+// Progress is told of layers by their diffID, as docker push shows them.
+func (m *Mover) Push(ctx context.Context, ref reference.Named) (*Pushed, error) {
+	if err := m.Store.Begin(); err != nil {
+		return nil, err
+	}
+	p, err := m.newPush(ref)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		manifest, blobs, err := p.plan(ctx)
+		if err != nil {
+			return nil, err
+		}
+		_, err = m.Registry.Push(ctx, ref, p.uploads(ctx, blobs), manifest, p.progress(blobs))
+		// A blob that the registry or another one had when we last heard of it may be gone.
+		if lost := (*lostError)(nil); errors.As(err, &lost) && ctx.Err() == nil && !p.lost[lost.blob] {
+			p.lost[lost.blob], p.cause = true, lost.cause
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &Pushed{manifest.Digest, len(manifest.Data)}, p.note(manifest, blobs)
+	}
+}
+
+// push is one image on its way to a registry.
+type push struct {
+	*Mover
+	ref    reference.Named
+	id     digest.Digest
+	config []byte
+	layers []*store.Layer
+	known  [][]store.Blob // of each layer, its compressed forms, here or elsewhere
+	lost   map[digest.Digest]bool
+	cause  error // why the last one was lost
+}
+
+func (m *Mover) newPush(ref reference.Named) (*push, error) {
+	id, err := m.Store.Resolve(ref.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("no image here has the name %s; build it with -t, or see strata images and strata tag", reference.FamiliarString(ref))
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := m.Store.Config(id)
+	if err != nil {
+		return nil, err
+	}
+	diffIDs, err := image.DiffIDs(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	p := &push{Mover: m, ref: ref, id: id, config: c.Data, lost: map[digest.Digest]bool{}}
+	if p.layers, err = m.Store.Layers(diffIDs); err != nil {
+		return nil, err
+	}
+	for _, d := range diffIDs {
+		blobs, err := m.Store.Blobs(d)
+		if err != nil {
+			return nil, err
+		}
+		p.known = append(p.known, blobs)
+	}
+	return p, nil
+}
+
+// plan chooses the blob of each layer and the manifest: one that the image has already, so that it keeps its
+// digest, or else a new one.
+func (p *push) plan(ctx context.Context) (registry.Blob, []store.Blob, error) {
+	manifests, err := p.Store.ManifestsOf(p.id)
+	if err != nil {
+		return registry.Blob{}, nil, err
+	}
+	for _, m := range manifests {
+		if blobs := blobsOf(m, p.id, len(p.layers)); blobs != nil && p.obtainable(blobs) {
+			return registry.Blob{MediaType: m.MediaType, Digest: m.Digest, Data: m.Data}, blobs, nil
+		}
+	}
+	blobs := make([]store.Blob, len(p.layers))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(2) // each compresses on all cores; a second one covers the reading
+	for i, l := range p.layers {
+		g.Go(func() (err error) {
+			blobs[i], err = p.choose(gctx, l, p.known[i])
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return registry.Blob{}, nil, err
+	}
+	m, err := newManifest(p.config, blobs)
+	return m, blobs, err
+}
+
+// obtainable says whether it is known where each blob is to be had.
+func (p *push) obtainable(blobs []store.Blob) bool {
+	for i, b := range blobs {
+		if p.lost[b.Digest] || !p.Store.HasBlob(b.Digest) && len(repositories(p.known[i], b.Digest)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// The places that a layer's compressed form may be in, the cheapest first.
+const (
+	inRepository = iota // that we push to
+	inRegistry          // in another of its repositories, from where it can be mounted
+	inStore
+	elsewhere
+	nowhere
+)
+
+// choose takes the form of a layer that costs least to bring to the registry. One that is not even in the store
+// is made, unless the layer itself is not here.
+func (p *push) choose(ctx context.Context, l *store.Layer, known []store.Blob) (store.Blob, error) {
+	best, where := store.Blob{}, nowhere
+	for _, b := range known {
+		if w := p.place(b); w < where && !p.lost[b.Digest] {
+			best, where = b, w
+		}
+	}
+	if where < elsewhere {
+		return best, nil
+	}
+	if l.Present() {
+		return p.compress(ctx, l)
+	}
+	if where == nowhere {
+		return best, fmt.Errorf("layer %s is neither on this machine nor where it came from%s; pull its image again", l.DiffID, because(p.cause))
+	}
+	return best, nil
+}
+
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%v)", err)
+}
+
+func (p *push) place(b store.Blob) int {
+	from, err := reference.ParseNormalizedNamed(b.Repository)
+	switch {
+	case b.Repository != "" && err == nil && from.Name() == p.ref.Name():
+		return inRepository
+	case b.Repository != "" && err == nil && reference.Domain(from) == reference.Domain(p.ref):
+		return inRegistry
+	case p.Store.HasBlob(b.Digest) && b.MediaType != ocispec.MediaTypeImageLayer:
+		return inStore
+	case b.Repository != "":
+		return elsewhere
+	}
+	return nowhere
+}
+
+// repositories are those that are known to have a blob.
+func repositories(known []store.Blob, d digest.Digest) []reference.Named {
+	var refs []reference.Named
+	for _, b := range known {
+		if b.Digest != d || b.Repository == "" {
+			continue
+		}
+		if ref, err := reference.ParseNormalizedNamed(b.Repository); err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// uploads are the blobs to push: the config, and each layer's.
+func (p *push) uploads(ctx context.Context, blobs []store.Blob) []registry.Upload {
+	uploads := []registry.Upload{{
+		Desc: ocispec.Descriptor{MediaType: dockerConfig, Digest: p.id, Size: int64(len(p.config))},
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.config)), nil },
+	}}
+	for i, b := range blobs {
+		from := repositories(p.known[i], b.Digest)
+		uploads = append(uploads, registry.Upload{
+			Desc:      b.Descriptor(),
+			Open:      func() (io.ReadCloser, error) { return p.open(ctx, b, from) },
+			MountFrom: from,
+		})
+	}
+	return uploads
+}
+
+// lostError is a blob that cannot be had any more where it was.
+type lostError struct {
+	blob  digest.Digest
+	cause error
+}
+
+func (e *lostError) Error() string { return fmt.Sprintf("blob %s: %v", e.blob, e.cause) }
+func (e *lostError) Unwrap() error { return e.cause }
+
+// open reads a blob: from the store, or straight from a registry that has it.
+func (p *push) open(ctx context.Context, b store.Blob, from []reference.Named) (io.ReadCloser, error) {
+	f, err := p.Store.OpenBlob(b.Digest)
+	if err == nil {
+		return f, nil
+	}
+	for _, ref := range from {
+		var r io.ReadCloser
+		if r, err = p.Registry.Open(ctx, ref, b.Descriptor(), 0); err == nil {
+			return r, nil
+		}
+	}
+	return nil, &lostError{b.Digest, err}
+}
+
+// progress passes on what becomes of layers, but not of the config.
+func (p *push) progress(blobs []store.Blob) registry.PushProgress {
+	layers := map[digest.Digest]digest.Digest{}
+	for i, b := range blobs {
+		layers[b.Digest] = p.layers[i].DiffID
+	}
+	return func(desc ocispec.Descriptor, status string, current, total int64) {
+		if diffID, ok := layers[desc.Digest]; ok {
+			p.report(diffID, status, current, total)
+		}
+	}
+}
+
+// note remembers what the registry has now.
+func (p *push) note(manifest registry.Blob, blobs []store.Blob) error {
+	for i, b := range blobs {
+		b.Repository = p.ref.Name()
+		if err := p.Store.AddBlob(p.layers[i].DiffID, b); err != nil {
+			return err
+		}
+	}
+	err := p.Store.PutManifest(store.Manifest{Digest: manifest.Digest, MediaType: manifest.MediaType, ID: p.id, Data: manifest.Data})
+	if err == nil {
+		_, err = p.Store.SetName(p.ref, p.id, manifest.Digest)
+	}
+	return err
+}
