@@ -119,12 +119,16 @@ func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, erro
 	return s.stage(ctx, plan.Target)
 }
 
-// stage gives the state at the end of a stage; whoever asks first makes it.
+// stage gives the state at the end of a stage; whoever asks first makes it. A stage that only an ONBUILD
+// trigger copies from is not in the plan, and made here.
 func (s *Solver) stage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
+	s.mu.Lock()
 	p := s.stages[stage]
 	if p == nil {
-		return nil, fmt.Errorf("stage %d is not part of the plan", stage.Index)
+		p = &promise{}
+		s.stages[stage] = p
 	}
+	s.mu.Unlock()
 	p.once.Do(func() { p.state, p.err = s.solveStage(ctx, stage) })
 	return p.state, p.err
 }
