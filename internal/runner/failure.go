@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -19,5 +20,8 @@ func startError(err error) (int, error) {
 			return ExitNotExecutable, err
 		}
 	}
-	return ExitSandbox, err
+	if _, cause, ok := strings.Cut(text, "error during container init: "); ok {
+		err = errors.New(cause)
+	}
+	return ExitSandbox, fmt.Errorf("start the container: %w", err)
 }
