@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/runner"
@@ -77,10 +76,12 @@ func (o Options) spec(c *image.Config) runner.Spec {
 	if len(o.Args) > 0 {
 		cmd = o.Args
 	}
-	env := slices.Concat(c.Config.Env, o.Env)
-	if o.Terminal && !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "TERM=") }) {
+	// As Docker: the container's own variables first, so that the image and the person can change them.
+	env := []string{"HOSTNAME=" + o.Hostname}
+	if o.Terminal {
 		env = append(env, "TERM=xterm")
 	}
+	env = slices.Concat(env, c.Config.Env, o.Env)
 	s := runner.Spec{
 		Args: slices.Concat(entrypoint, cmd), Env: env, Dir: c.Config.WorkingDir, User: c.Config.User,
 		Hostname: o.Hostname, Network: o.Network, ReadOnly: o.ReadOnly, Binds: o.Binds,
