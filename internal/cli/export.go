@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"context"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) export() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "export [OPTIONS] IMAGE|STEP-ID",
+		Short: "Write the files of an image, step or history row as one tar",
+		Args:  args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runExport(cmd.Context(), args[0], output)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `FILE` instead of standard output")
+	return cmd
+}
+
+func (a *app) runExport(ctx context.Context, text, output string) error {
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	c, err := a.find(text)
+	if err != nil {
+		return err
+	}
+	return a.writeTo(output, func(w io.Writer) error { return m.Export(ctx, w, c) })
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/archive"
+	"github.com/strata-build/strata/internal/progress"
+)
+
+func (a *app) load() *cobra.Command {
+	var input string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "load [OPTIONS]",
+		Short: "Take in images from an archive of docker save or an OCI layout",
+		Args:  args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.runLoad(cmd.Context(), input, quiet)
+		},
+	}
+	cmd.Flags().StringVarP(&input, "input", "i", "-", "read this `FILE`, or folder, instead of standard input")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print no progress")
+	return cmd
+}
+
+func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
+	if input == "-" && isTerminal(a.stdin) {
+		return usageError("standard input is a terminal; name a file with -i, or pipe one in")
+	}
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	r, err := a.openArchive(ctx, input)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	out := progress.NewLayers(a.stdout, quiet || !isTerminal(a.stdout))
+	m.Progress = func(diffID digest.Digest, status string, current, total int64) {
+		out.Update(diffID.String(), status, current, total)
+	}
+	images, err := m.Load(ctx, r)
+	out.Close()
+	if err != nil {
+		return fmt.Errorf("loading %s: %w", input, err)
+	}
+	for _, img := range images {
+		if len(img.Names) == 0 {
+			fmt.Fprintf(a.stdout, "Loaded image ID: %s\n", img.ID)
+		}
+		for _, ref := range img.Names {
+			fmt.Fprintf(a.stdout, "Loaded image: %s\n", reference.FamiliarString(ref))
+		}
+	}
+	return nil
+}
+
+// openArchive opens a file or standard input. What has to be kept of it for a while is on the store's disk.
+func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, error) {
+	dir, err := a.store.Temp("archive")
+	if err != nil {
+		return nil, err
+	}
+	if input != "-" {
+		return archive.Open(input, dir)
+	}
+	return archive.OpenStream(interruptible(ctx, a.stdin), dir)
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"github.com/distribution/reference"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+func (a *app) save() *cobra.Command {
+	var output, format string
+	cmd := &cobra.Command{
+		Use:   "save [OPTIONS] IMAGE [IMAGE...]",
+		Short: "Write images to an archive",
+		Args:  args(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f := transfer.Format(format)
+			if f != transfer.DockerArchive && f != transfer.OCIArchive {
+				return usageError("--format %s: it is docker or oci", format)
+			}
+			return a.runSave(cmd.Context(), args, output, f)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `FILE` instead of standard output")
+	cmd.Flags().StringVar(&format, "format", "docker", "docker (which is an OCI layout too) or oci")
+	return cmd
+}
+
+func (a *app) runSave(ctx context.Context, names []string, output string, format transfer.Format) error {
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	var images []transfer.Saved
+	for _, text := range names {
+		c, err := a.find(text)
+		if err != nil {
+			return err
+		}
+		tags, err := a.namesIn(text)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(images, func(s transfer.Saved) bool { return s.ID == c.ID })
+		if at < 0 {
+			at = len(images)
+			images = append(images, transfer.Saved{ID: c.ID})
+		}
+		for _, t := range tags {
+			if !slices.Contains(images[at].Names, t) {
+				images[at].Names = append(images[at].Names, t)
+			}
+		}
+	}
+	return a.writeTo(output, func(w io.Writer) error { return m.Save(ctx, w, format, images) })
+}
+
+// namesIn are the names that an image gets in an archive: what was typed, if it is a name with a tag.
+func (a *app) namesIn(text string) ([]string, error) {
+	ref, err := reference.ParseNormalizedNamed(text)
+	if err != nil {
+		return nil, nil
+	}
+	if _, ok := ref.(reference.Digested); ok {
+		return nil, nil
+	}
+	ref = reference.TagNameOnly(ref)
+	names, err := a.store.Names("")
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if n.Name == ref.String() {
+			return []string{reference.FamiliarString(ref)}, nil
+		}
+	}
+	return nil, nil // an ID
+}

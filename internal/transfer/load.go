@@ -1,0 +1,174 @@
+package transfer
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/archive"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Loaded is an image that an archive had.
+type Loaded struct {
+	ID    digest.Digest
+	Names []reference.Named // that it has now; often none
+}
+
+// Load takes in the images of an archive, under the IDs and names that they have in it. Progress is told of layers
+// by their diffID.
+func (m *Mover) Load(ctx context.Context, r *archive.Reader) ([]Loaded, error) {
+	if err := m.Store.Begin(); err != nil {
+		return nil, err
+	}
+	images, err := m.choose(r.Images())
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range images {
+		for _, l := range img.Layers {
+			if err := m.loadLayer(ctx, l); err != nil {
+				return nil, err
+			}
+		}
+	}
+	all := make([]Loaded, len(images))
+	for i, img := range images {
+		if all[i], err = m.loadImage(img); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// archived is an image of an archive, read.
+type archived struct {
+	archive.Image
+	config *image.Config
+	names  []reference.Named
+}
+
+// choose reads configs and names. Of images for several platforms that share a name, it is this machine's.
+func (m *Mover) choose(images []archive.Image) ([]archived, error) {
+	var all []archived
+	ours := map[string]bool{}
+	for _, img := range images {
+		c, err := image.Parse(img.Config)
+		if err != nil {
+			return nil, err
+		}
+		a := archived{Image: img, config: c}
+		for _, n := range img.Names {
+			ref, err := registry.ParseName(n)
+			if err != nil {
+				return nil, fmt.Errorf("it names an image so that it cannot be used: %w", err)
+			}
+			ref = reference.TagNameOnly(ref)
+			a.names = append(a.names, ref)
+			ours[ref.String()] = ours[ref.String()] || m.runsHere(c)
+		}
+		all = append(all, a)
+	}
+	return slices.DeleteFunc(all, func(a archived) bool {
+		return !m.runsHere(a.config) && slices.ContainsFunc(a.names, func(ref reference.Named) bool { return ours[ref.String()] })
+	}), nil
+}
+
+func (m *Mover) runsHere(c *image.Config) bool {
+	return c.OS == m.Platform.OS && c.Architecture == m.Platform.Architecture
+}
+
+func (m *Mover) loadImage(a archived) (Loaded, error) {
+	id, err := m.Store.PutConfig(a.Config, "", store.Image)
+	if err != nil {
+		return Loaded{}, err
+	}
+	if a.Manifest != nil {
+		if err := m.Store.PutManifest(store.Manifest{Digest: a.Manifest.Digest, MediaType: a.Manifest.MediaType, ID: id, Data: a.Manifest.Data}); err != nil {
+			return Loaded{}, err
+		}
+	}
+	for _, ref := range a.names {
+		if _, err := m.Store.SetName(ref, id, ""); err != nil {
+			return Loaded{}, err
+		}
+	}
+	return Loaded{id, a.names}, nil
+}
+
+// loadLayer keeps the bytes that the archive has, compressed or not: the layer's exact tar can be had from them
+// only.
+func (m *Mover) loadLayer(ctx context.Context, l archive.Layer) error {
+	known, err := m.Store.Layer(l.DiffID)
+	if err == nil && known.Present() {
+		return nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	f, err := l.Open()
+	if err != nil {
+		return fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(&meter{r: f, report: func(n int64) { m.report(l.DiffID, "Loading layer", n, l.Desc.Size) }}, 1<<18)
+	head, err := r.Peek(layer.DetectLen)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+	}
+	switch layer.Detect(head) {
+	case layer.None:
+		_, err = m.Store.AddTar(ctx, l.DiffID, r)
+	case layer.Gzip:
+		err = m.loadBlob(ctx, l.DiffID, ocispec.MediaTypeImageLayerGzip, r)
+	case layer.Zstd:
+		err = m.loadBlob(ctx, l.DiffID, ocispec.MediaTypeImageLayerZstd, r)
+	default: // no manifest can say how it is compressed
+		var z io.ReadCloser
+		if z, err = layer.Decompress(r); err == nil {
+			_, err = m.Store.AddTar(ctx, l.DiffID, z)
+			z.Close()
+		}
+	}
+	return err
+}
+
+// loadBlob takes in a compressed layer.
+func (m *Mover) loadBlob(ctx context.Context, diffID digest.Digest, mediaType string, r io.Reader) error {
+	dir, err := m.Store.Temp("load")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "blob")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("storing layer %s: %w", diffID, err)
+	}
+	defer f.Close()
+	hash := sha256.New()
+	size, err := io.CopyBuffer(io.MultiWriter(f, hash), struct{ io.Reader }{r}, make([]byte, 1<<20))
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return fmt.Errorf("storing layer %s: %w", diffID, err)
+	}
+	if err := m.Store.Unpack(ctx, diffID, f); err != nil {
+		return err
+	}
+	return m.Store.PlaceBlob(path, diffID, store.Blob{Digest: digest.NewDigest(digest.SHA256, hash), Size: size, MediaType: mediaType})
+}

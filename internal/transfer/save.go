@@ -1,0 +1,175 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/archive"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Format is the kind of archive that Save writes.
+type Format string
+
+// Docker's archives are OCI layouts too, as Docker has written them since 25.
+const (
+	DockerArchive Format = "docker"
+	OCIArchive    Format = "oci"
+)
+
+// Saved is an image to save.
+type Saved struct {
+	ID    digest.Digest
+	Names []string // that it gets in the archive
+}
+
+// Save writes images as one archive.
+func (m *Mover) Save(ctx context.Context, w io.Writer, format Format, images []Saved) error {
+	if err := m.Store.Begin(); err != nil {
+		return err
+	}
+	var sources []archive.Source
+	for _, img := range images {
+		src, err := m.source(ctx, img, format)
+		if err != nil {
+			return err
+		}
+		sources = append(sources, src)
+	}
+	if format == OCIArchive {
+		return archive.WriteOCI(w, sources)
+	}
+	return archive.WriteDocker(w, sources)
+}
+
+// source is an image as it is saved: with the manifest that it has and the blobs of that, or with what there is.
+func (m *Mover) source(ctx context.Context, img Saved, format Format) (archive.Source, error) {
+	c, err := m.Store.Config(img.ID)
+	if err != nil {
+		return archive.Source{}, err
+	}
+	diffIDs, err := image.DiffIDs(c.Data)
+	if err != nil {
+		return archive.Source{}, err
+	}
+	layers, err := m.Store.Layers(diffIDs)
+	if err != nil {
+		return archive.Source{}, err
+	}
+	src := archive.Source{Names: img.Names, Config: c.Data}
+	for _, l := range layers {
+		s, err := m.layerSource(ctx, l)
+		if err != nil {
+			return archive.Source{}, err
+		}
+		src.Layers = append(src.Layers, s)
+	}
+	return src, m.keepManifest(&src, img.ID, format)
+}
+
+// keepManifest makes the archive have the image's own manifest, and so its digest, if all that it names is here.
+func (m *Mover) keepManifest(src *archive.Source, id digest.Digest, format Format) error {
+	manifests, err := m.Store.ManifestsOf(id)
+	if err != nil {
+		return err
+	}
+	for _, own := range manifests {
+		blobs := blobsOf(own, id, len(src.Layers))
+		if blobs == nil || format == OCIArchive && own.MediaType != ocispec.MediaTypeImageManifest {
+			continue
+		}
+		layers, all := make([]archive.LayerSource, len(blobs)), true
+		for i, b := range blobs {
+			all = all && m.Store.HasBlob(b.Digest)
+			layers[i] = m.blobSource(src.Layers[i].DiffID, b.Descriptor())
+		}
+		if all {
+			src.Layers, src.Manifest = layers, &registry.Blob{MediaType: own.MediaType, Digest: own.Digest, Data: own.Data}
+			return nil
+		}
+	}
+	return nil
+}
+
+// layerSource is a layer's compressed form if there is one here or, for a layer that is not here, elsewhere;
+// else its tar.
+func (m *Mover) layerSource(ctx context.Context, l *store.Layer) (archive.LayerSource, error) {
+	known, err := m.Store.Blobs(l.DiffID)
+	if err != nil {
+		return archive.LayerSource{}, err
+	}
+	for _, b := range known {
+		if m.Store.HasBlob(b.Digest) {
+			return m.blobSource(l.DiffID, ociDescriptor(b)), nil
+		}
+	}
+	if !l.Present() {
+		b, err := m.fetchAny(ctx, l, known)
+		return m.blobSource(l.DiffID, ociDescriptor(b)), err
+	}
+	size, err := l.TarSize(ctx)
+	if err != nil {
+		return archive.LayerSource{}, err
+	}
+	open := func() (io.ReadCloser, error) {
+		r, w := io.Pipe()
+		go func() { w.CloseWithError(l.WriteTar(ctx, w)) }()
+		return r, nil
+	}
+	return archive.LayerSource{DiffID: l.DiffID, Size: size, Open: open}, nil
+}
+
+func (m *Mover) blobSource(diffID digest.Digest, desc ocispec.Descriptor) archive.LayerSource {
+	return archive.LayerSource{DiffID: diffID, Desc: desc, Open: func() (io.ReadCloser, error) { return m.Store.OpenBlob(desc.Digest) }}
+}
+
+// ociDescriptor is a blob as OCI's manifests name it, which are what archives get.
+func ociDescriptor(b store.Blob) ocispec.Descriptor {
+	desc := b.Descriptor()
+	desc.MediaType = ociLayer(desc.MediaType)
+	return desc
+}
+
+// fetchAny brings a form of a layer that is not here from wherever it is.
+func (m *Mover) fetchAny(ctx context.Context, l *store.Layer, known []store.Blob) (store.Blob, error) {
+	failure := errors.New("nothing says where to get it; pull its image again")
+	for _, b := range known {
+		ref, err := reference.ParseNormalizedNamed(b.Repository)
+		if b.Repository == "" || err != nil {
+			continue
+		}
+		if failure = m.fetch(ctx, ref, b.Descriptor()); failure == nil {
+			return b, nil
+		}
+	}
+	return store.Blob{}, fmt.Errorf("layer %s is not on this machine: %w", l.DiffID, failure)
+}
+
+// Export writes the merged tree of an image's, or step's, layers as one tar.
+func (m *Mover) Export(ctx context.Context, w io.Writer, c *store.Config) error {
+	if err := m.Store.Begin(); err != nil {
+		return err
+	}
+	diffIDs, err := image.DiffIDs(c.Data)
+	if err != nil {
+		return err
+	}
+	stack, err := m.Store.Stack(ctx, diffIDs)
+	if err != nil {
+		return err
+	}
+	t, err := stack.Flatten()
+	if err != nil {
+		return err
+	}
+	return layer.WriteTar(ctx, w, t, stack.Open)
+}
