@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -157,15 +158,13 @@ func decodeEntries(d *decoder) ([]*Entry, error) {
 	n = min(n, uint64(len(d.data))/7+1) // the smallest entry takes 7 bytes
 	entries := make([]*Entry, 0, n)
 	slab := make([]Entry, n)
-	var prev string
 	var pathBytes int
 	for len(d.data) > 0 && !d.bad {
 		if len(entries) == len(slab) {
 			return nil, fmt.Errorf("%w: it has more entries than it says", errTOC)
 		}
 		e := &slab[len(entries)]
-		d.entry(e, prev)
-		prev = e.Path
+		d.entry(e)
 		if pathBytes += len(e.Path); pathBytes > maxPathBytes {
 			return nil, fmt.Errorf("%w: its paths are too long", errTOC)
 		}
@@ -181,13 +180,27 @@ func decodeEntries(d *decoder) ([]*Entry, error) {
 type decoder struct {
 	data []byte
 	bad  bool
+	path []byte          // of the entry before
+	text strings.Builder // see keep
 }
 
-func (d *decoder) entry(e *Entry, prev string) {
+// keep makes a string of path or digest. Many share one allocation, which makes decoding twice as fast; a TOC is dropped as a whole.
+func (d *decoder) keep(b []byte) string {
+	if d.text.Cap()-d.text.Len() < len(b) {
+		d.text = strings.Builder{}
+		d.text.Grow(max(len(b), min(64<<10, 4*len(d.data))))
+	}
+	n := d.text.Len()
+	d.text.Write(b)
+	return d.text.String()[n:]
+}
+
+func (d *decoder) entry(e *Entry) {
 	e.Type = Type(d.byte())
-	shared := d.uint(uint64(len(prev)))
+	shared := d.uint(uint64(len(d.path)))
 	suffix := d.bytes(MaxPath)
-	e.Path = prev[:shared] + string(suffix)
+	d.path = append(d.path[:shared], suffix...)
+	e.Path = d.keep(d.path)
 	mode := d.uint(1<<13 - 1)
 	e.Mode, e.Opaque = uint32(mode&0o7777), mode>>12 != 0
 	e.UID, e.GID = int(d.uint(1<<32-2)), int(d.uint(1<<32-2))
@@ -263,7 +276,7 @@ func (d *decoder) digest() digest.Digest {
 			copy(text[:], digestPrefix)
 			hex.Encode(text[len(digestPrefix):], d.data[:32])
 			d.data = d.data[32:]
-			return digest.Digest(text[:])
+			return digest.Digest(d.keep(text[:]))
 		}
 	}
 	d.bad = true

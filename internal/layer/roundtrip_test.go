@@ -3,7 +3,9 @@ package layer_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -394,4 +396,10 @@ func TestContextEnds(t *testing.T) {
 	if _, err := layer.Unpack(ctx, bytes.NewReader(tar), mkdir(t, "out"), layer.UnpackOptions{}); err == nil {
 		t.Error("Unpack goes on")
 	}
+}
+
+// withSum ends an encoded TOC as Encode does.
+func withSum(body []byte) []byte {
+	sum := crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))
+	return binary.LittleEndian.AppendUint32(bytes.Clone(body), sum)
 }

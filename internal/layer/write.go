@@ -200,7 +200,6 @@ type reader struct {
 
 func readRuns(ctx context.Context, work <-chan *run, open OpenFunc) error {
 	r := &reader{ctx: ctx, home: make(chan *chunk, chunksEach), sum: sha256.New()}
-	defer r.putBack()
 	for run := range work {
 		r.out = run.out
 		for _, e := range run.entries {
@@ -213,14 +212,12 @@ func readRuns(ctx context.Context, work <-chan *run, open OpenFunc) error {
 		}
 		close(run.out)
 	}
+	r.putBack()
 	return nil
 }
 
-// putBack returns the chunks that have come home to the pool.
+// putBack waits for the chunks to come home and returns them to the pool. After an error they go with the reader.
 func (r *reader) putBack() {
-	if r.ctx.Err() != nil {
-		return
-	}
 	for r.made > 0 {
 		select {
 		case c := <-r.home:
