@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/enter"
+	"github.com/strata-build/strata/internal/history"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/store"
@@ -241,9 +242,5 @@ func (a *app) find(text string) (*store.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.Resolve(text)
-	if err != nil {
-		return nil, err
-	}
-	return s.Config(id)
+	return history.Find(s, text)
 }
