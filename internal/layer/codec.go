@@ -138,6 +138,9 @@ func (t *TOC) Decode(r io.Reader) error {
 		return fmt.Errorf("%w: %w", errTOC, err)
 	}
 	for _, e := range entries {
+		if e.Type == Whiteout && (!sameOwner(e, &Entry{}) || e.Xattrs != nil) {
+			return fmt.Errorf("%w: whiteout %q has more than a path", errTOC, clip(e.Path))
+		}
 		if e.Type != Hardlink {
 			continue
 		}
@@ -145,12 +148,17 @@ func (t *TOC) Decode(r io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errTOC, err)
 		}
-		if target.Path != e.Link || Compare(target.Path, e.Path) > 0 {
-			return fmt.Errorf("%w: hard link %q does not lead to the first path of its file", errTOC, clip(e.Path))
+		if target.Path != e.Link || Compare(target.Path, e.Path) > 0 || !sameOwner(e, target) || e.Xattrs != nil {
+			return fmt.Errorf("%w: hard link %q is not to the first path of its file, or not like it", errTOC, clip(e.Path))
 		}
 	}
 	t.Entries = entries
 	return nil
+}
+
+// sameOwner compares what a hard link has in common with its target, and a whiteout with nothing.
+func sameOwner(a, b *Entry) bool {
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.ModTime == b.ModTime
 }
 
 func decodeEntries(d *decoder) ([]*Entry, error) {

@@ -28,12 +28,17 @@ type TOC struct {
 	Entries []*Entry
 }
 
-// NewTOC brings entries into canonical form. It takes the slice over, and may change the entries of hard links. Two
+// NewTOC brings entries into canonical form. It takes the slice over, and may change the entries of hard links and whiteouts. Two
 // entries of one path, a path or link that no layer can hold, and a hard link without target are errors.
 func NewTOC(entries []*Entry) (*TOC, error) {
 	byPath := func(a, b *Entry) int { return Compare(a.Path, b.Path) }
 	if !slices.IsSortedFunc(entries, byPath) {
 		slices.SortFunc(entries, byPath)
+	}
+	for _, e := range entries {
+		if e.Type == Whiteout {
+			*e = Entry{Path: e.Path, Type: Whiteout}
+		}
 	}
 	t := &TOC{Entries: entries}
 	if err := t.check(); err != nil {
