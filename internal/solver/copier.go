@@ -165,9 +165,10 @@ func (c *copier) open(e *layer.Entry) (io.ReadCloser, error) {
 	return s.tree.Open(s.entry)
 }
 
-// commit writes the layer, as one uncompressed tar, and returns its diffID; "" if nothing was made.
-func (c *copier) commit(ctx context.Context, s *store.Store) (digest.Digest, error) {
-	if len(c.entries) == 0 {
+// commit writes the layer, as one uncompressed tar, and returns its diffID; "" if nothing was made and
+// an empty layer is not to be kept.
+func (c *copier) commit(ctx context.Context, s *store.Store, keepEmpty bool) (digest.Digest, error) {
+	if len(c.entries) == 0 && !keepEmpty {
 		return "", nil
 	}
 	// The parents that exist below are part of the layer, unchanged: overlayfs shows the attributes of the

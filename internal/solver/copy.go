@@ -63,7 +63,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 				return "", err
 			}
 		}
-		return w.commit(ctx, s.Store)
+		return w.commit(ctx, s.Store, s.keepEmpty())
 	}}, nil
 }
 

@@ -119,6 +119,8 @@ type work struct {
 	root    string // where it is mounted
 	below   *layer.Stack
 	mounted bool
+
+	keepEmpty bool // see Solver.keepEmpty
 }
 
 func (s *Solver) mount(ctx context.Context, parent *State) (*work, error) {
@@ -134,7 +136,7 @@ func (s *Solver) mount(ctx context.Context, parent *State) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &work{store: s.Store, dir: dir, root: filepath.Join(dir, "root"), below: below}
+	w := &work{store: s.Store, dir: dir, root: filepath.Join(dir, "root"), below: below, keepEmpty: s.keepEmpty()}
 	upper, scratch := filepath.Join(dir, "layer", "fs"), filepath.Join(dir, "work")
 	for _, d := range []string{w.root, filepath.Dir(upper), upper, scratch} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -183,14 +185,18 @@ func (w *work) remove() {
 	os.RemoveAll(w.dir)
 }
 
-// commit makes a layer of what changed; "" if nothing did.
+// keepEmpty tells whether a step that changed nothing has a layer all the same: an empty one in BuildKit's
+// images, none in those of the classic builder.
+func (s *Solver) keepEmpty() bool { return s.Engine != dockerfile.Classic }
+
+// commit makes a layer of what changed; "" if nothing did and such a step has none.
 func (w *work) commit(ctx context.Context) (digest.Digest, error) {
 	dir := filepath.Join(w.dir, "layer")
 	t, diffID, _, err := layer.DiffTree(ctx, filepath.Join(dir, "fs"), w.below)
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)
 	}
-	if len(t.Entries) == 0 {
+	if len(t.Entries) == 0 && !w.keepEmpty {
 		return "", nil
 	}
 	if _, err := w.store.AddLayer(diffID, t, dir); err != nil {
@@ -227,7 +233,7 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 		if err := c.makeDirs(target, 0o755); err != nil {
 			return "", err
 		}
-		return c.commit(ctx, s.Store)
+		return c.commit(ctx, s.Store, s.keepEmpty())
 	}}, nil
 }
 
