@@ -41,10 +41,21 @@ type config struct {
 		OnBuild []string
 	} `json:"config"`
 	History []struct {
-		CreatedBy  string `json:"created_by"`
-		Comment    string `json:"comment"`
-		EmptyLayer bool   `json:"empty_layer"`
+		CreatedBy  instruction `json:"created_by"`
+		Comment    string      `json:"comment"`
+		EmptyLayer bool        `json:"empty_layer"`
 	} `json:"history"`
+}
+
+// instruction is the first word of a history row. How the rest is written changes from one BuildKit to the
+// next: of "EXPOSE 80" Docker 20.10 makes "EXPOSE map[80/tcp:{}]", later ones make "EXPOSE [80/tcp]".
+type instruction string
+
+// UnmarshalText takes the first word.
+func (i *instruction) UnmarshalText(text []byte) error {
+	word, _, _ := strings.Cut(string(text), " ")
+	*i = instruction(word)
+	return nil
 }
 
 // tree is a file system: cleaned path to what is there.
