@@ -34,7 +34,7 @@ func (m *Mover) Load(ctx context.Context, r *archive.Reader) ([]Loaded, error) {
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
-	images, err := m.choose(r.Images())
+	images, err := m.readImages(r.Images())
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +61,9 @@ type archived struct {
 	names  []reference.Named
 }
 
-// choose reads configs and names. Of images for several platforms that share a name, it is this machine's.
-func (m *Mover) choose(images []archive.Image) ([]archived, error) {
+// readImages reads configs and names. A name that images for several platforms share is this machine's; the others,
+// if they have no name of their own, are left out.
+func (m *Mover) readImages(images []archive.Image) ([]archived, error) {
 	var all []archived
 	ours := map[string]bool{}
 	for _, img := range images {
@@ -82,8 +83,13 @@ func (m *Mover) choose(images []archive.Image) ([]archived, error) {
 		}
 		all = append(all, a)
 	}
+	for i, a := range all {
+		if !m.runsHere(a.config) {
+			all[i].names = slices.DeleteFunc(a.names, func(ref reference.Named) bool { return ours[ref.String()] })
+		}
+	}
 	return slices.DeleteFunc(all, func(a archived) bool {
-		return !m.runsHere(a.config) && slices.ContainsFunc(a.names, func(ref reference.Named) bool { return ours[ref.String()] })
+		return len(a.Names) > 0 && len(a.names) == 0
 	}), nil
 }
 

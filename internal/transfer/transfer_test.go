@@ -1,0 +1,440 @@
+package transfer
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/registry/registrytest"
+	"github.com/strata-build/strata/internal/store"
+)
+
+var platform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
+
+func newMover(t *testing.T) *Mover {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("layers keep owners and devices, which only root can make")
+	}
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	m := &Mover{Store: s, Registry: registry.New(registry.Config{}), Platform: platform}
+	s.Fetcher = m
+	return m
+}
+
+func named(t *testing.T, text string) reference.Named {
+	t.Helper()
+	ref, err := registry.ParseName(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reference.TagNameOnly(ref)
+}
+
+// member is one entry of a tar made for a test.
+type member struct {
+	name, body, link string
+	kind             byte
+	major, minor     int64
+}
+
+// tarOf writes a tar that is not the one that strata would write: its owners have names.
+func tarOf(t *testing.T, members ...member) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, m := range members {
+		h := &tar.Header{
+			Name: m.name, Typeflag: m.kind, Linkname: m.link, Size: int64(len(m.body)), Mode: 0o755, Uname: "somebody",
+			Devmajor: m.major, Devminor: m.minor, ModTime: time.Unix(1e9, 0),
+		}
+		if h.Typeflag == 0 {
+			h.Typeflag = tar.TypeReg
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, m.body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// built gives the store an image of two layers that were made here: of neither there is a compressed form.
+func built(t *testing.T, m *Mover, name string) digest.Digest {
+	t.Helper()
+	ctx := context.Background()
+	base := tarOf(t, member{name: "etc", kind: tar.TypeDir}, member{name: "etc/os", body: "debian"}, member{name: "etc/gone", body: "x"})
+	top := tarOf(t, member{name: "app", kind: tar.TypeDir}, member{name: "app/main.py", body: strings.Repeat("print()\n", 9000)},
+		member{name: "etc", kind: tar.TypeDir}, member{name: "etc/.wh.gone"})
+	c := image.Scratch(m.Platform)
+	for _, data := range [][]byte{base, top} {
+		l, err := m.Store.UnpackNew(ctx, "", bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Unix(1e9, 0)
+		c = image.Add(c, c.Config, image.History{Created: &at, CreatedBy: "test"}, l.DiffID)
+	}
+	data, err := image.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := m.Store.PutConfig(data, "", store.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Store.SetName(named(t, name), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func layersOf(t *testing.T, m *Mover, id digest.Digest) []*store.Layer {
+	t.Helper()
+	c, err := m.Store.Config(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diffIDs, err := image.DiffIDs(c.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := m.Store.Layers(diffIDs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layers
+}
+
+// present says of each layer whether it is on this machine.
+func present(t *testing.T, m *Mover, id digest.Digest) []bool {
+	t.Helper()
+	var here []bool
+	for _, l := range layersOf(t, m, id) {
+		here = append(here, l.Present())
+	}
+	return here
+}
+
+// tree is the merged tree of an image: the names of a tar, with the contents of files.
+func tree(t *testing.T, m *Mover, id digest.Digest) map[string]string {
+	t.Helper()
+	c, err := m.Store.Config(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := m.Export(context.Background(), &b, c); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for r := tar.NewReader(&b); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[h.Name] = h.Linkname + string(body)
+	}
+}
+
+var builtTree = map[string]string{
+	"./": "", "app/": "", "app/main.py": strings.Repeat("print()\n", 9000), "etc/": "", "etc/os": "debian",
+}
+
+// statuses notes what becomes of layers.
+func statuses(m *Mover) func() []string {
+	seen := make(chan string, 1000)
+	m.Progress = func(_ digest.Digest, status string, _, _ int64) {
+		if status != registry.StatusPushing && status != "Downloading" && status != "Extracting" {
+			seen <- status
+		}
+	}
+	return func() []string {
+		m.Progress = nil
+		close(seen)
+		var all []string
+		for s := range seen {
+			all = append(all, s)
+		}
+		slices.Sort(all)
+		return all
+	}
+}
+
+func TestPushPull(t *testing.T) {
+	ctx := context.Background()
+	addr := registrytest.Start(t)
+	ours := newMover(t)
+	name := addr + "/me/app:1"
+	id := built(t, ours, name)
+	pushed, err := ours.Push(ctx, named(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := statuses(ours)
+	again, err := ours.Push(ctx, named(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"Layer already exists", "Layer already exists", "Waiting", "Waiting"}; !slices.Equal(told(), want) {
+		t.Errorf("the second push did more than %q", want)
+	}
+	if again.Digest != pushed.Digest {
+		t.Errorf("pushed twice: %s and %s", pushed.Digest, again.Digest)
+	}
+
+	theirs := newMover(t)
+	for _, fresh := range []bool{true, false} {
+		pulled, err := theirs.Pull(ctx, named(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := (Pulled{id, pushed.Digest, fresh}); *pulled != want {
+			t.Errorf("pulled %+v, want %+v", *pulled, want)
+		}
+	}
+	if diff := cmp.Diff(builtTree, tree(t, theirs, id)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	// The tar of a layer that came compressed is the one that was compressed.
+	for _, l := range layersOf(t, theirs, id) {
+		if err := l.WriteTar(ctx, io.Discard); err != nil {
+			t.Error(err)
+		}
+	}
+	byDigest, err := theirs.Store.Resolve(addr + "/me/app@" + pushed.Digest.String())
+	if err != nil || byDigest != id {
+		t.Errorf("its digest means %s, %v", byDigest, err)
+	}
+}
+
+// A base of which nothing is here goes with what is built on it: mounted within its registry, passed on to another
+// one, and never unpacked.
+func TestPushOfLayersElsewhere(t *testing.T) {
+	ctx := context.Background()
+	addr, other := registrytest.Start(t), registrytest.Start(t)
+	ours := newMover(t)
+	built(t, ours, addr+"/base:1")
+	if _, err := ours.Push(ctx, named(t, addr+"/base:1")); err != nil {
+		t.Fatal(err)
+	}
+
+	m := newMover(t)
+	base, err := m.Base(ctx, addr+"/base:1", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := image.Parse(base.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := m.Store.UnpackNew(ctx, "", bytes.NewReader(tarOf(t, member{name: "new", body: "new"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(2e9, 0)
+	data, err := image.Encode(image.Add(c, c.Config, image.History{Created: &at}, l.DiffID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := m.Store.PutConfig(data, base.ID, store.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		want []string
+	}{
+		{addr + "/me/app:1", []string{"Mounted from base", "Mounted from base", "Preparing", "Pushed", "Waiting", "Waiting", "Waiting"}},
+		{other + "/me/app:1", []string{"Pushed", "Pushed", "Pushed", "Waiting", "Waiting", "Waiting"}},
+	} {
+		if _, err := m.Store.SetName(named(t, test.name), id, ""); err != nil {
+			t.Fatal(err)
+		}
+		told := statuses(m)
+		if _, err := m.Push(ctx, named(t, test.name)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.want, told()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+		if got := present(t, m, id); !slices.Equal(got, []bool{false, false, true}) {
+			t.Errorf("after the push to %s these layers are here: %v", test.name, got)
+		}
+		fresh := newMover(t)
+		if _, err := fresh.Pull(ctx, named(t, test.name)); err != nil {
+			t.Fatal(err)
+		}
+		if got := tree(t, fresh, id)["new"]; got != "new" {
+			t.Errorf("%s: the file has %q", test.name, got)
+		}
+	}
+}
+
+// What a registry had once it may have lost, and the store its compressed form with it.
+func TestPushOfLostBlobs(t *testing.T) {
+	ctx := context.Background()
+	addr := registrytest.Start(t)
+	m := newMover(t)
+	name := named(t, addr+"/me/app:1")
+	id := built(t, m, name.String())
+	before, err := m.Push(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layersOf(t, m, id) {
+		blobs, err := m.Store.Blobs(l.DiffID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := http.NewRequest(http.MethodDelete, "http://"+addr+"/v2/me/app/blobs/"+blobs[0].Digest.String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil || resp.StatusCode != http.StatusAccepted {
+			t.Fatalf("deleting a blob: %v, %v", resp, err)
+		}
+		resp.Body.Close()
+		if err := os.Remove(filepath.Join(m.Store.Root(), "blobs", "sha256", blobs[0].Digest.Encoded())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := m.Push(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *after != *before { // compressing gives the same bytes every time
+		t.Errorf("pushed %+v, and before that %+v", after, before)
+	}
+	fresh := newMover(t)
+	if _, err := fresh.Pull(ctx, name); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPushOfNothing(t *testing.T) {
+	m := newMover(t)
+	_, err := m.Push(context.Background(), named(t, "127.0.0.1:1/me/app:1"))
+	if err == nil || !strings.Contains(err.Error(), "no image here has the name 127.0.0.1:1/me/app:1") {
+		t.Error(err)
+	}
+}
+
+// altered serves what another registry has, with the first byte of every layer changed.
+func altered(t *testing.T, addr string, config digest.Digest) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		req, err := http.NewRequest(r.Method, "http://"+addr+r.URL.Path, nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		req.Header["Accept"] = r.Header["Accept"]
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		data, _ := io.ReadAll(resp.Body)
+		if strings.Contains(r.URL.Path, "/blobs/") && !strings.Contains(r.URL.Path, config.Encoded()) {
+			data[0] ^= 1
+		}
+		w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+		w.WriteHeader(resp.StatusCode)
+		w.Write(data)
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// A pull that fails leaves no image and no name, and the next one succeeds.
+func TestPullOfDamagedLayers(t *testing.T) {
+	ctx := context.Background()
+	addr := registrytest.Start(t)
+	ours := newMover(t)
+	id := built(t, ours, addr+"/me/app:1")
+	if _, err := ours.Push(ctx, named(t, addr+"/me/app:1")); err != nil {
+		t.Fatal(err)
+	}
+	m := newMover(t)
+	bad := altered(t, addr, id)
+	_, err := m.Pull(ctx, named(t, bad+"/me/app:1"))
+	if err == nil || !strings.Contains(err.Error(), "digest") {
+		t.Errorf("the error is %v", err)
+	}
+	images, err := m.Store.Configs(store.Image)
+	if err != nil || len(images) != 0 {
+		t.Errorf("%d images, %v", len(images), err)
+	}
+	names, err := m.Store.Names("")
+	if err != nil || len(names) != 0 {
+		t.Errorf("names %v, %v", names, err)
+	}
+	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1")); err != nil {
+		t.Error(err)
+	}
+	if got := present(t, m, id); !slices.Equal(got, []bool{true, true}) {
+		t.Errorf("layers here: %v", got)
+	}
+}
+
+func TestPullIsInterrupted(t *testing.T) {
+	addr := registrytest.Start(t)
+	ours := newMover(t)
+	built(t, ours, addr+"/me/app:1")
+	if _, err := ours.Push(context.Background(), named(t, addr+"/me/app:1")); err != nil {
+		t.Fatal(err)
+	}
+	m := newMover(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	m.Progress = func(_ digest.Digest, status string, _, _ int64) {
+		if status == "Downloading" || status == "Download complete" {
+			cancel()
+		}
+	}
+	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1")); err == nil || ctx.Err() == nil {
+		t.Errorf("the pull went on: %v", err)
+	}
+	if names, err := m.Store.Names(""); err != nil || len(names) != 0 {
+		t.Errorf("names %v, %v", names, err)
+	}
+}
