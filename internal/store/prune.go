@@ -2,11 +2,9 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -21,7 +19,9 @@ type PruneOptions struct {
 	All bool
 	// Images limits the prune to images: the records of the cache, and the layers they lead to, stay.
 	Images bool
-	// Until spares what was added after that time; the zero time spares nothing.
+	// Records limits the prune to the cache: images stay.
+	Records bool
+	// Until spares what was added, or in the cache used, after that time; the zero time spares nothing.
 	Until time.Time
 	// Keep spares images: it gets their config and says whether to keep them. Nil keeps none.
 	Keep func(*Config) bool
@@ -31,9 +31,32 @@ type PruneOptions struct {
 type Pruned struct {
 	Untagged []string        // names
 	Images   []digest.Digest // images, not the steps on the way
+	Steps    []digest.Digest // steps that were on the way to nothing else
 	Layers   []digest.Digest
 	Records  int
 	Freed    int64 // bytes on this disk
+}
+
+// cutoffs are the times, as meta.db has them, from which on things stay.
+type cutoffs struct {
+	used  int64 // when the longest-running other process began: it may use what was used since
+	added int64 // PruneOptions.Until
+}
+
+// cutoffs finds out what other processes may be using.
+func (s *Store) cutoffs(until time.Time) (cutoffs, error) {
+	used, err := s.oldestSession()
+	if err != nil {
+		return cutoffs{}, fmt.Errorf("looking for builds that run: %w", err)
+	}
+	if used == 0 {
+		used = now() + 1
+	}
+	c := cutoffs{used: used, added: now() + 1}
+	if !until.IsZero() {
+		c.added = until.UnixMilli()
+	}
+	return c, nil
 }
 
 // Prune removes what options allow, but nothing that a process that runs now may have looked up.
@@ -43,113 +66,173 @@ func (s *Store) Prune(o PruneOptions) (*Pruned, error) {
 		return nil, err
 	}
 	defer release()
-	cutoff, err := s.oldestSession()
+	cut, err := s.cutoffs(o.Until)
 	if err != nil {
-		return nil, fmt.Errorf("looking for builds that run: %w", err)
-	}
-	if cutoff == 0 {
-		cutoff = now() + 1
-	}
-	if !o.Until.IsZero() {
-		cutoff = min(cutoff, o.Until.UnixMilli())
+		return nil, err
 	}
 	p := &Pruned{}
-	if err := s.pruneConfigs(o, cutoff, p); err != nil {
+	if err := s.pruneConfigs(o, cut, p); err != nil {
 		return p, fmt.Errorf("removing images: %w", err)
 	}
 	if !o.Images {
-		if err := s.pruneRecords(o, cutoff, p); err != nil {
+		if err := s.pruneRecords(o, min(cut.used, cut.added), p); err != nil {
 			return p, fmt.Errorf("removing cache records: %w", err)
 		}
+		if o.All {
+			if err := s.pruneContexts(min(cut.used, cut.added), p); err != nil {
+				return p, fmt.Errorf("removing what is known of build contexts: %w", err)
+			}
+		}
 	}
-	if err := s.collect(cutoff, p); err != nil {
+	if err := s.collect(min(cut.used, cut.added), p); err != nil {
 		return p, fmt.Errorf("removing layers: %w", err)
+	}
+	if o.All {
+		return p, s.shrink(p)
 	}
 	return p, nil
 }
 
-// Remove takes an image out of the store with what only it needed, the steps on the way included. Records
-// of the cache, and the layers they lead to, stay.
+// Remove takes an image or a step out of the store with what only it needed, the steps on the way included.
+// Where something else was made from it, it stays as a step on the way to that; where another process may be
+// using it, it stays until the next prune. Records of the cache, and the layers they lead to, stay.
 func (s *Store) Remove(id digest.Digest) (*Pruned, error) {
 	release, err := s.Lock(context.Background(), "prune")
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	p := &Pruned{}
-	if err := s.removeConfigs([]digest.Digest{id}, p); err != nil {
-		return p, fmt.Errorf("removing image %s: %w", id, err)
-	}
-	if err := s.dropSteps(now() + 1); err != nil {
-		return p, fmt.Errorf("removing image %s: %w", id, err)
-	}
-	cutoff, err := s.oldestSession()
+	cut, err := s.cutoffs(time.Time{})
 	if err != nil {
-		return p, err
+		return nil, err
 	}
-	if cutoff == 0 {
-		cutoff = now() + 1
+	p := &Pruned{}
+	err = s.inTx(func(tx *sql.Tx) error {
+		return removeConfigs(tx, []digest.Digest{id}, cut.used, p)
+	})
+	if err != nil {
+		return p, fmt.Errorf("removing image %s: %w", id, err)
 	}
-	if err := s.collect(cutoff, p); err != nil {
+	if err := s.collect(cut.used, p); err != nil {
 		return p, fmt.Errorf("removing the layers of image %s: %w", id, err)
 	}
 	return p, nil
 }
 
-func (s *Store) pruneConfigs(o PruneOptions, cutoff int64, p *Pruned) error {
-	images, err := s.Configs(Image)
+// inTx runs f in a transaction that no other process can write beside.
+func (s *Store) inTx(f func(*sql.Tx) error) error {
+	tx, err := s.db.Begin()
 	if err != nil {
 		return err
 	}
-	var gone []digest.Digest
-	for _, c := range images {
-		var used, named int64
-		if err := s.db.QueryRow("SELECT used, (SELECT count(*) FROM names WHERE names.id = configs.id) FROM configs WHERE id = ?", c.ID).Scan(&used, &named); err != nil {
-			return err
-		}
-		if max(used, c.Added.UnixMilli()) >= cutoff && o.Until.IsZero() || c.Added.UnixMilli() >= cutoff {
-			continue
-		}
-		if named > 0 && !o.All || o.Keep != nil && o.Keep(c) {
-			continue
-		}
-		gone = append(gone, c.ID)
-	}
-	if err := s.removeConfigs(gone, p); err != nil {
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
 		return err
 	}
-	if _, err := s.db.Exec("DELETE FROM configs WHERE kind = 'failed' AND used < ?", cutoff); err != nil {
-		return err
-	}
-	return s.dropSteps(cutoff)
+	return tx.Commit()
 }
 
-func (s *Store) removeConfigs(ids []digest.Digest, p *Pruned) error {
-	for _, id := range ids {
-		names, err := s.Names(id)
-		if err != nil {
-			return err
-		}
-		for _, n := range names {
-			p.Untagged = append(p.Untagged, n.Name)
-		}
-		for _, q := range []string{"DELETE FROM names WHERE id = ?", "DELETE FROM manifests WHERE id = ?", "DELETE FROM configs WHERE id = ?"} {
-			if _, err := s.db.Exec(q, id); err != nil {
+func (s *Store) pruneConfigs(o PruneOptions, cut cutoffs, p *Pruned) error {
+	return s.inTx(func(tx *sql.Tx) error {
+		var gone []digest.Digest
+		if !o.Records {
+			var err error
+			if gone, err = prunable(tx, o, cut); err != nil {
 				return err
 			}
 		}
-		p.Images = append(p.Images, id)
-	}
-	return nil
+		if _, err := tx.Exec("DELETE FROM configs WHERE kind = 'failed' AND used < ?", min(cut.used, cut.added)); err != nil {
+			return err
+		}
+		return removeConfigs(tx, gone, min(cut.used, cut.added), p)
+	})
 }
 
-// dropSteps removes the steps that are not on the way to an image any more.
-func (s *Store) dropSteps(cutoff int64) error {
-	_, err := s.db.Exec(`WITH RECURSIVE kept (id) AS (
+// prunable returns the images that options allow to take.
+func prunable(tx *sql.Tx, o PruneOptions, cut cutoffs) ([]digest.Digest, error) {
+	rows, err := tx.Query(`SELECT id, parent, data, added FROM configs WHERE kind = 'image' AND used < ? AND added < ?
+		AND (? OR NOT EXISTS (SELECT 1 FROM names WHERE names.id = configs.id)) ORDER BY added DESC`, cut.used, cut.added, o.All)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var ids []digest.Digest
+	for rows.Next() {
+		c := &Config{Kind: Image}
+		var added int64
+		if err := rows.Scan(&c.ID, &c.Parent, &c.Data, &added); err != nil {
+			return nil, err
+		}
+		c.Added = time.UnixMilli(added)
+		if o.Keep == nil || !o.Keep(c) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids, rows.Err()
+}
+
+// removeConfigs takes images away, with their names and the steps that were on the way to them alone. An image
+// that is itself on the way to another becomes a step, since the history of that other leads through it.
+func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) error {
+	removed := map[digest.Digest]bool{}
+	for _, id := range ids {
+		names, err := tx.Query("DELETE FROM names WHERE id = ? RETURNING name", id)
+		if err != nil {
+			return err
+		}
+		for names.Next() {
+			var name string
+			if err := names.Scan(&name); err != nil {
+				names.Close()
+				return err
+			}
+			p.Untagged = append(p.Untagged, name)
+		}
+		if err := errors.Join(names.Err(), names.Close()); err != nil {
+			return err
+		}
+		if _, err := tx.Exec("UPDATE configs SET kind = 'step' WHERE id = ?", id); err != nil {
+			return err
+		}
+		removed[id] = true
+	}
+	steps, err := dropSteps(tx, cutoff)
+	if err != nil {
+		return err
+	}
+	for _, id := range steps {
+		if _, err := tx.Exec("DELETE FROM manifests WHERE id = ?", id); err != nil {
+			return err
+		}
+		if removed[id] {
+			p.Images = append(p.Images, id)
+		} else {
+			p.Steps = append(p.Steps, id)
+		}
+	}
+	_, err = tx.Exec("DELETE FROM manifests WHERE id = '' AND digest NOT IN (SELECT manifest FROM names)")
+	return err
+}
+
+// dropSteps removes the steps that are not on the way to an image any more, and returns their IDs.
+func dropSteps(tx *sql.Tx, cutoff int64) ([]digest.Digest, error) {
+	rows, err := tx.Query(`WITH RECURSIVE kept (id) AS (
 			SELECT id FROM configs WHERE kind != 'step' OR used >= ?1
 			UNION SELECT parent FROM configs JOIN kept USING (id) WHERE parent != '')
-		DELETE FROM configs WHERE kind = 'step' AND id NOT IN (SELECT id FROM kept)`, cutoff)
-	return err
+		DELETE FROM configs WHERE kind = 'step' AND id NOT IN (SELECT id FROM kept) RETURNING id`, cutoff)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var ids []digest.Digest
+	for rows.Next() {
+		var id digest.Digest
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 // pruneRecords drops records: all of them, or those whose layer no image has.
@@ -157,7 +240,7 @@ func (s *Store) pruneRecords(o PruneOptions, cutoff int64, p *Pruned) error {
 	kept := map[digest.Digest]bool{}
 	if !o.All {
 		var err error
-		if kept, err = s.layersOfConfigs(); err != nil {
+		if kept, err = s.layersOfConfigs(""); err != nil {
 			return err
 		}
 	}
@@ -180,20 +263,22 @@ func (s *Store) pruneRecords(o PruneOptions, cutoff int64, p *Pruned) error {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
-	for _, key := range gone {
-		r, err := s.db.Exec("DELETE FROM records WHERE key = ? AND used < ?", key, cutoff)
-		if err != nil {
-			return err
+	return s.inTx(func(tx *sql.Tx) error {
+		for _, key := range gone {
+			r, err := tx.Exec("DELETE FROM records WHERE key = ? AND used < ?", key, cutoff)
+			if err != nil {
+				return err
+			}
+			n, _ := r.RowsAffected()
+			p.Records += int(n)
 		}
-		n, _ := r.RowsAffected()
-		p.Records += int(n)
-	}
-	return nil
+		return nil
+	})
 }
 
-// layersOfConfigs returns the diffIDs that the images, steps and failed steps in the store are made of.
-func (s *Store) layersOfConfigs() (map[digest.Digest]bool, error) {
-	rows, err := s.db.Query("SELECT id, data FROM configs")
+// layersOfConfigs returns the diffIDs that the configs of a kind are made of, or all configs if kind is "".
+func (s *Store) layersOfConfigs(kind Kind) (map[digest.Digest]bool, error) {
+	rows, err := s.db.Query("SELECT id, data FROM configs WHERE ?1 = '' OR kind = ?1", kind)
 	if err != nil {
 		return nil, err
 	}
@@ -214,129 +299,4 @@ func (s *Store) layersOfConfigs() (map[digest.Digest]bool, error) {
 		}
 	}
 	return kept, rows.Err()
-}
-
-// collect removes the layers to which neither a config nor a record leads, and the blobs of layers that
-// are no more.
-func (s *Store) collect(cutoff int64, p *Pruned) error {
-	kept, err := s.layersOfConfigs()
-	if err != nil {
-		return err
-	}
-	rows, err := s.db.Query("SELECT diff_id, disk FROM layers WHERE used < ? AND NOT EXISTS (SELECT 1 FROM records WHERE layer = diff_id AND layer != '')", cutoff)
-	if err != nil {
-		return err
-	}
-	gone := map[digest.Digest]int64{}
-	for rows.Next() {
-		var d digest.Digest
-		var disk int64
-		if err := rows.Scan(&d, &disk); err != nil {
-			rows.Close()
-			return err
-		}
-		if !kept[d] {
-			gone[d] = disk
-		}
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	for d, disk := range gone {
-		if err := s.removeLayer(d, cutoff, disk, p); err != nil {
-			return err
-		}
-	}
-	return s.collectFiles(cutoff, p)
-}
-
-func (s *Store) removeLayer(d digest.Digest, cutoff, disk int64, p *Pruned) error {
-	blobs, err := s.Blobs(d)
-	if err != nil {
-		return err
-	}
-	// The row goes first, and only if nobody used it since: whoever looks for the layer from here on makes
-	// it anew, under the same name, which must not be removed then. So the folder is renamed at once.
-	r, err := s.db.Exec("DELETE FROM layers WHERE diff_id = ? AND used < ?", d, cutoff)
-	if err != nil {
-		return err
-	}
-	if n, _ := r.RowsAffected(); n == 0 {
-		return nil
-	}
-	if _, err := s.db.Exec("DELETE FROM blobs WHERE diff_id = ?", d); err != nil {
-		return err
-	}
-	tmp, err := s.Temp("gone")
-	if err != nil {
-		return err
-	}
-	switch err := os.Rename(s.layerPath(d), tmp+"/layer"); {
-	case err == nil:
-		p.Freed += disk
-		p.Layers = append(p.Layers, d)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	for _, b := range blobs {
-		if err := s.removeFile(s.blobPath(b.Digest), p); err != nil {
-			return err
-		}
-	}
-	return os.RemoveAll(tmp)
-}
-
-// collectFiles removes what no row of meta.db names: blobs and layers of processes that were killed, and
-// partial downloads.
-func (s *Store) collectFiles(cutoff int64, p *Pruned) error {
-	for _, kind := range []struct{ dir, query string }{
-		{s.path("blobs", "sha256"), "SELECT count(*) FROM blobs WHERE repository = '' AND digest = ?"},
-		{s.path("layers"), "SELECT count(*) FROM layers WHERE diff_id = ?"},
-	} {
-		entries, err := os.ReadDir(kind.dir)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			var n int
-			if err := s.db.QueryRow(kind.query, "sha256:"+e.Name()).Scan(&n); err != nil {
-				return err
-			}
-			info, err := e.Info()
-			if n > 0 || err != nil || info.ModTime().UnixMilli() >= cutoff {
-				continue
-			}
-			path := kind.dir + "/" + e.Name()
-			if strings.HasSuffix(kind.dir, "layers") {
-				err = os.RemoveAll(path)
-			} else {
-				err = s.removeFile(path, p)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (s *Store) removeFile(path string, p *Pruned) error {
-	st, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil {
-		return err
-	}
-	p.Freed += st.Size()
-	return nil
-}
-
-// Usage is what one part of the store takes.
-type Usage struct {
-	Count, Active     int
-	Size, Reclaimable int64 // bytes on this disk
 }

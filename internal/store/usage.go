@@ -1,0 +1,177 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/image"
+)
+
+// Usage is what one part of the store takes.
+type Usage struct {
+	// Count is how many things there are, Active how many of them something else needs: images with a name,
+	// cache records whose layer an image has.
+	Count, Active int
+	// Size is what they take on this disk in bytes, Reclaimable what of it a prune of this part would free.
+	Size, Reclaimable int64
+}
+
+// LayerUse is a layer on this disk.
+type LayerUse struct {
+	DiffID digest.Digest
+	Disk   int64 // bytes on this disk, compressed blobs included
+	// Images is how many images have it; 0 for one that only the cache keeps.
+	Images int
+	Added  time.Time
+	Used   time.Time
+}
+
+// Disk is what the store takes.
+type Disk struct {
+	Images, Cache Usage
+	Layers        []LayerUse
+	Other         int64 // bytes of meta.db and of work under way
+}
+
+// Disk measures the store by looking at every file, about 0.1 s for 20,000 of them.
+func (s *Store) Disk() (*Disk, error) {
+	d := &Disk{}
+	sharers, named, err := s.sharers(d)
+	if err != nil {
+		return nil, fmt.Errorf("measuring the images: %w", err)
+	}
+	if err := s.measureLayers(d, sharers, named); err != nil {
+		return nil, fmt.Errorf("measuring the layers: %w", err)
+	}
+	records, err := s.db.Query("SELECT layer FROM records")
+	if err != nil {
+		return nil, fmt.Errorf("measuring the cache: %w", err)
+	}
+	defer records.Close()
+	for records.Next() {
+		var l digest.Digest
+		if err := records.Scan(&l); err != nil {
+			return nil, fmt.Errorf("measuring the cache: %w", err)
+		}
+		d.Cache.Count++
+		if sharers[l] > 0 {
+			d.Cache.Active++
+		}
+	}
+	contexts, err := diskUse(s.path("contexts"))
+	if err != nil {
+		return nil, fmt.Errorf("measuring the cache: %w", err)
+	}
+	d.Cache.Size += contexts
+	d.Cache.Reclaimable = d.Cache.Size
+	tmp, err := diskUse(s.path("tmp"))
+	d.Other = s.metaSize() + tmp
+	return d, errors.Join(err, records.Err())
+}
+
+// sharers counts for each layer how many images have it, and tells which layers named images have.
+func (s *Store) sharers(d *Disk) (count map[digest.Digest]int, named map[digest.Digest]bool, err error) {
+	images, err := s.Configs(Image)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := s.Names("")
+	if err != nil {
+		return nil, nil, err
+	}
+	hasName := map[digest.Digest]bool{}
+	for _, n := range names {
+		hasName[n.ID] = true
+	}
+	count, named = map[digest.Digest]int{}, map[digest.Digest]bool{}
+	for _, c := range images {
+		d.Images.Count++
+		if hasName[c.ID] {
+			d.Images.Active++
+		}
+		chain, err := image.DiffIDs(c.Data)
+		if err != nil {
+			return nil, nil, err
+		}
+		slices.Sort(chain)
+		for _, l := range slices.Compact(chain) {
+			count[l]++
+			named[l] = named[l] || hasName[c.ID]
+		}
+	}
+	return count, named, nil
+}
+
+func (s *Store) measureLayers(d *Disk, sharers map[digest.Digest]int, named map[digest.Digest]bool) error {
+	rows, err := s.db.Query("SELECT diff_id, added, used FROM layers ORDER BY added")
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var l LayerUse
+		var added, used int64
+		if err := rows.Scan(&l.DiffID, &added, &used); err != nil {
+			rows.Close()
+			return err
+		}
+		l.Added, l.Used, l.Images = time.UnixMilli(added), time.UnixMilli(used), sharers[l.DiffID]
+		d.Layers = append(d.Layers, l)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	claimed := int64(0)
+	for i := range d.Layers {
+		l := &d.Layers[i]
+		if l.Disk, err = s.layerDisk(l.DiffID); err != nil {
+			return err
+		}
+		claimed += l.Disk
+		switch {
+		case l.Images == 0:
+			d.Cache.Size += l.Disk
+		case named[l.DiffID]:
+			d.Images.Size += l.Disk
+		default:
+			d.Images.Size += l.Disk
+			d.Images.Reclaimable += l.Disk
+		}
+	}
+	// What no row leads to: layers of killed processes and partial downloads.
+	layers, err := diskUse(s.path("layers"))
+	if err != nil {
+		return err
+	}
+	blobs, err := diskUse(s.path("blobs"))
+	d.Cache.Size += max(layers+blobs-claimed, 0)
+	return err
+}
+
+// layerDisk is what a layer's forms take: tree, tar, compressed blobs.
+func (s *Store) layerDisk(diffID digest.Digest) (int64, error) {
+	total, err := diskUse(s.layerPath(diffID))
+	if err != nil {
+		return 0, err
+	}
+	blobs, err := s.Blobs(diffID)
+	if err != nil {
+		return 0, err
+	}
+	counted := map[digest.Digest]bool{}
+	for _, b := range blobs {
+		if counted[b.Digest] {
+			continue
+		}
+		counted[b.Digest] = true
+		size, err := diskUse(s.blobPath(b.Digest))
+		if err != nil {
+			return 0, err
+		}
+		total += size
+	}
+	return total, nil
+}
