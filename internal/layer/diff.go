@@ -20,8 +20,8 @@ import (
 //
 // What overlayfs wrote for its own sake is taken out, so that equal changes give equal content IDs: a whiteout
 // that hides nothing of below, an opaque mark where below has no directory with anything in it, attributes other than user.* and
-// security.capability, and the root where only its time differs. A directory that was copied up unchanged stays:
-// it is the parent of something. Sockets are left out, as a tar has no place for them. below may be nil: then all
+// security.capability, and the root where only its time differs. A directory that was copied up unchanged stays
+// if it is the parent of something. Sockets are left out, as a tar has no place for them. below may be nil: then all
 // of upper is new, the root too.
 func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
 	t, root, err := walkUpper(ctx, upper, below)
@@ -273,7 +273,14 @@ func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
 	}
 	e.Opaque = e.Opaque && merged
 	w.entries = append(w.entries, e)
-	return w.dir(at, name, e.Path, merged && !e.Opaque)
+	before := len(w.entries)
+	if err := w.dir(at, name, e.Path, merged && !e.Opaque); err != nil {
+		return err
+	}
+	if len(w.entries) == before && merged && !e.Opaque && e.ModTime == below.ModTime && sameMetadata(e, below) {
+		w.entries = w.entries[:before-1] // copied up, and then nothing came of it
+	}
+	return nil
 }
 
 // lookup returns the entry of a path below, nil if there is none.

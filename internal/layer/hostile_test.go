@@ -240,7 +240,7 @@ func TestHostileContained(t *testing.T) {
 type everything struct{ layer.Tree }
 
 func (everything) Lookup(path string) (*layer.Entry, error) {
-	return &layer.Entry{Path: path, Type: layer.Dir, Mode: 0o755}, nil
+	return &layer.Entry{Path: path, Type: layer.Dir, Mode: 0o755, ModTime: -1}, nil
 }
 
 func (everything) ReadDir(path string) ([]*layer.Entry, error) {
