@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/snapshot"
@@ -116,6 +119,10 @@ func mount(ctx context.Context, s *store.Store, c *image.Config) (dir string, do
 			return "", nil, fmt.Errorf("preparing a container: %w", err)
 		}
 	}
+	if err := setRoot(ctx, s, c.RootFS.DiffIDs, filepath.Join(dir, "upper")); err != nil {
+		done()
+		return "", nil, fmt.Errorf("preparing a container: %w", err)
+	}
 	err = snapshot.Mount(filepath.Join(dir, "root"), lowers, snapshot.Options{
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
 	})
@@ -124,4 +131,23 @@ func mount(ctx context.Context, s *store.Store, c *image.Config) (dir string, do
 		return "", nil, err
 	}
 	return dir, done, nil
+}
+
+// setRoot gives the upper directory what the topmost layer that says something of the root says, since
+// overlayfs shows the upper's.
+func setRoot(ctx context.Context, s *store.Store, chain []digest.Digest, upper string) error {
+	layers, err := s.Layers(chain)
+	if err != nil {
+		return err
+	}
+	for _, l := range slices.Backward(layers) {
+		t, err := l.TOC(ctx)
+		if err != nil {
+			return err
+		}
+		if root := t.Lookup(""); root != nil {
+			return errors.Join(unix.Chown(upper, root.UID, root.GID), unix.Chmod(upper, root.Mode))
+		}
+	}
+	return nil
 }
