@@ -31,7 +31,7 @@ type Options struct {
 	// Context is a directory, or "-" for Stdin: a tar, compressed or not, or a Dockerfile without a context.
 	Context string
 	Stdin   io.Reader
-	// Dockerfile is its path, "" for Dockerfile in the context.
+	// Dockerfile is its path, "" for Dockerfile in the context, "-" for Stdin.
 	Dockerfile string
 	Tags       []reference.Named
 	Args       map[string]string // --build-arg
@@ -88,6 +88,7 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 		Engine:   o.Engine,
 		Platform: o.Platform,
 		Context:  in.context,
+		Reopen:   in.reopen,
 		NoCache:  o.NoCache,
 		Network:  o.Network,
 		Report:   o.Display,
@@ -159,7 +160,8 @@ type input struct {
 	name    string // of the Dockerfile, for messages
 	source  []byte
 	context *buildcontext.Context
-	remove  string // temporary directory
+	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
+	remove  string                                // temporary directory
 }
 
 func (in *input) close() {
@@ -183,6 +185,9 @@ func (in *input) plan(o Options) (*dockerfile.Plan, error) {
 }
 
 func readInput(ctx context.Context, s *store.Store, o Options) (*input, error) {
+	if o.Context == "-" && o.Dockerfile == "-" {
+		return nil, errors.New("standard input cannot be the context and the Dockerfile: put the Dockerfile into the tar, or name a directory as context")
+	}
 	if o.Context == "-" {
 		return readStream(ctx, s, o)
 	}
@@ -193,34 +198,57 @@ func readInput(ctx context.Context, s *store.Store, o Options) (*input, error) {
 	if !st.IsDir() {
 		return nil, fmt.Errorf("opening the build context: %s is not a directory; give the directory, and the Dockerfile with -f", o.Context)
 	}
-	path := o.Dockerfile
-	if path == "" {
-		path = filepath.Join(o.Context, "Dockerfile")
-	}
+	path := findDockerfile(o)
 	in := &input{name: filepath.Base(path)}
+	if path == "-" {
+		in.name = "standard input"
+	}
 	done := o.Display.Phase("load build definition from " + in.name)
 	in.source, err = readDockerfile(path, o)
 	done(err)
 	if err != nil {
 		return nil, err
 	}
+	in.reopen = func() (*buildcontext.Context, error) { return openContext(s, o.Context, path) }
 	done = o.Display.Phase("load .dockerignore")
-	in.context, err = openContext(s, o.Context, path)
+	in.context, err = in.reopen()
 	done(err)
 	return in, err
+}
+
+// findDockerfile gives the path of the Dockerfile, "-" for standard input. -f is relative to where one is, as
+// in Docker; where nothing is there, relative to the context. Without -f it is Dockerfile or dockerfile.
+func findDockerfile(o Options) string {
+	path, other := o.Dockerfile, filepath.Join(o.Context, o.Dockerfile)
+	switch {
+	case path == "-" || filepath.IsAbs(path):
+		return path
+	case path == "":
+		path, other = filepath.Join(o.Context, "Dockerfile"), filepath.Join(o.Context, "dockerfile")
+	}
+	if !exists(path) && exists(other) {
+		return other
+	}
+	return path
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // maxDockerfile is more than package dockerfile takes, so that it can say that there is too much.
 const maxDockerfile = 2 << 20
 
 func readDockerfile(path string, o Options) ([]byte, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) && o.Dockerfile != "" && !filepath.IsAbs(path) {
-		// Docker takes -f relative to where one is, and then relative to the context.
-		if g, err2 := os.Open(filepath.Join(o.Context, path)); err2 == nil {
-			f, err = g, nil
+	if path == "-" {
+		data, err := io.ReadAll(io.LimitReader(o.Stdin, maxDockerfile))
+		if err != nil {
+			return nil, fmt.Errorf("reading the Dockerfile from standard input: %w", err)
 		}
+		return data, nil
 	}
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no Dockerfile: %s does not exist; write one there, or name another with -f", path)
 	}

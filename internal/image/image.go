@@ -145,9 +145,6 @@ func Add(parent *Config, rt dockerspec.DockerOCIImageConfig, row History, diffID
 	}
 	c.Created = row.Created
 	c.RootFS.Type = "layers"
-	if row.Author != "" {
-		c.Author = row.Author
-	}
 	return &c
 }
 

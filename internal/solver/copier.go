@@ -28,7 +28,12 @@ type copier struct {
 	// entries are the layer's, by path; sources are where the contents of files come from.
 	entries map[string]*layer.Entry
 	sources map[string]source
+	links   map[string][]string // names that became hard links to a path
 	now     int64
+	// replace lets anything take the place of anything, as in an archive that is unpacked.
+	replace bool
+	// noXattrs leaves extended attributes behind: those of a context are the host's affair.
+	noXattrs bool
 	// archives are read until the layer is written.
 	archives []*archive
 }
@@ -43,7 +48,7 @@ type source struct {
 func newCopier(below *layer.Stack, o *owner) *copier {
 	return &copier{
 		below: below, owner: o,
-		entries: map[string]*layer.Entry{}, sources: map[string]source{},
+		entries: map[string]*layer.Entry{}, sources: map[string]source{}, links: map[string][]string{},
 		now: time.Now().Unix(),
 	}
 }
@@ -55,12 +60,16 @@ func (c *copier) close() {
 	}
 }
 
+// maxDangling is how many links to nowhere are followed for one path, as many as the kernel follows of any
+// kind (path_resolution(7)).
+const maxDangling = 40
+
 // resolve follows the symbolic links of a path in the state below, inside its root, as far as the path
 // exists. The result names no link, so what is made at or below it stays where the person sees it.
 func (c *copier) resolve(name string) (string, error) {
 	resolved := ""
 	rest := strings.Trim(path.Clean("/"+name), "/")
-	for rest != "" {
+	for dangling := 0; rest != ""; {
 		var first string
 		first, rest, _ = strings.Cut(rest, "/")
 		target, e, err := c.below.Resolve(path.Join(resolved, first))
@@ -68,11 +77,15 @@ func (c *copier) resolve(name string) (string, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			// A dangling link's target counts, as for the kernel: it is made where the link points.
 			if link, lerr := c.below.Lookup(path.Join(resolved, first)); lerr == nil && link.Type == layer.Symlink {
+				if dangling++; dangling > maxDangling {
+					return "", fmt.Errorf("/%s: too many levels of symbolic links in the image", name)
+				}
 				next := link.Link
 				if !path.IsAbs(next) {
 					next = path.Join("/", resolved, next)
 				}
-				return strings.Trim(path.Join(path.Clean("/"+next), rest), "/"), nil
+				resolved, rest = "", strings.Trim(path.Join(path.Clean("/"+next), rest), "/")
+				continue
 			}
 			return path.Join(resolved, first, rest), nil
 		case err != nil:
@@ -135,14 +148,21 @@ func (c *copier) put(t layer.Tree, e *layer.Entry, target string) error {
 		return err
 	}
 	switch {
-	case there == nil:
+	case there == nil || c.replace:
 	case e.Type == layer.Dir && there.Type != layer.Dir:
 		return fmt.Errorf("cannot copy to non-directory: /%s", target)
 	case e.Type != layer.Dir && there.Type == layer.Dir:
 		return fmt.Errorf("cannot replace to directory /%s with file", target)
 	}
+	c.release(target)
+	if c.replace && e.Type != layer.Dir && there != nil && there.Type == layer.Dir {
+		c.dropBelow(target)
+	}
 	d := *e
 	d.Path, d.Opaque, d.Offset = target, false, 0
+	if c.noXattrs {
+		d.Xattrs = nil
+	}
 	if c.owner != nil {
 		d.UID, d.GID = c.owner.uid, c.owner.gid
 	}
@@ -150,10 +170,51 @@ func (c *copier) put(t layer.Tree, e *layer.Entry, target string) error {
 		d.Mode = *c.mode
 	}
 	c.entries[target] = &d
+	delete(c.sources, target)
 	if e.Type == layer.File {
 		c.sources[target] = source{t, e}
 	}
 	return nil
+}
+
+// link makes what put left at name a hard link to target, which is in the layer.
+func (c *copier) link(name, target string) {
+	c.entries[name] = &layer.Entry{Path: name, Type: layer.Hardlink, Link: target}
+	c.links[target] = append(c.links[target], name)
+	delete(c.sources, name)
+}
+
+// release gives the names that are hard links to a path a life of their own, before something else takes its
+// place: the first becomes the file, the others links to that.
+func (c *copier) release(target string) {
+	names := c.links[target]
+	delete(c.links, target)
+	first := ""
+	for _, name := range names {
+		e := c.entries[name]
+		switch {
+		case e == nil || e.Type != layer.Hardlink || e.Link != target:
+			// Something else has taken its place before.
+		case first == "":
+			first = name
+			file := *c.entries[target]
+			file.Path = name
+			c.entries[name], c.sources[name] = &file, c.sources[target]
+		default:
+			c.link(name, first)
+		}
+	}
+}
+
+// dropBelow forgets what this layer has below a directory that is replaced by something else.
+func (c *copier) dropBelow(dir string) {
+	for name := range c.entries {
+		if strings.HasPrefix(name, dir+"/") {
+			c.release(name)
+			delete(c.entries, name)
+			delete(c.sources, name)
+		}
+	}
 }
 
 // open gives the contents of an entry that put took.

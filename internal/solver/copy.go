@@ -1,15 +1,11 @@
 package solver
 
 import (
-	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -24,13 +20,14 @@ type selection struct {
 	tree    layer.Tree
 	matches []buildcontext.Match
 	sum     digest.Digest
+	context bool // tree is the build's context
 }
 
 // copyOperation is a COPY or ADD. Its key holds what is written, but for the sources, and what the sources
 // select: relative path, type, mode, size and contents; no times, and no owner of the host.
-func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerfile.Step) (*operation, error) {
+func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerfile.Step, files layer.Tree) (*operation, error) {
 	c := step.Copy
-	sel, err := s.selectSources(ctx, step)
+	sel, err := s.selectSources(ctx, step, files)
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +54,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 		}
 		w := newCopier(below, o)
 		w.mode = mode
+		w.noXattrs = sel.context
 		defer w.close()
 		for _, m := range sel.matches {
 			if err := s.copyMatch(ctx, w, sel.tree, m, c); err != nil {
@@ -80,9 +78,9 @@ func parseMode(text string) (*uint32, error) {
 	return &mode, nil
 }
 
-func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step) (*selection, error) {
+func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*selection, error) {
 	c := step.Copy
-	sel := &selection{tree: s.Context}
+	sel := &selection{tree: files, context: c.FromStage == nil && c.FromImage == ""}
 	var from *State
 	var err error
 	switch {
@@ -99,8 +97,11 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step) (*sel
 			return nil, err
 		}
 	}
-	classic := s.Engine == dockerfile.Classic
-	options := buildcontext.SelectOptions{Strict: classic, AllowEmpty: !classic}
+	name := "COPY"
+	if c.Add {
+		name = "ADD"
+	}
+	options := buildcontext.SelectOptions{Instruction: name, Strict: s.Engine == dockerfile.Classic, AllowEmpty: true}
 	var items []buildcontext.Item
 	for _, source := range c.Sources {
 		matches, err := buildcontext.Select(ctx, sel.tree, source, options)
@@ -112,8 +113,42 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step) (*sel
 			items = append(items, m.Items...)
 		}
 	}
-	sel.sum, err = buildcontext.Sum(ctx, sel.tree, items)
-	return sel, err
+	if err := s.checkMatches(name, c, len(sel.matches)); err != nil {
+		return nil, err
+	}
+	if sel.sum, err = buildcontext.Sum(ctx, sel.tree, items); err != nil {
+		return nil, err
+	}
+	sel.sum = digest.FromString(string(sel.sum) + sel.shape())
+	return sel, nil
+}
+
+// checkMatches refuses what Docker's classic builder does (moby, getCopyInstruction); to BuildKit nothing is
+// nothing, and the last of several files on one name stays.
+func (s *Solver) checkMatches(name string, c *dockerfile.Copy, n int) error {
+	switch {
+	case s.Engine != dockerfile.Classic:
+		return nil
+	case n == 0:
+		return fmt.Errorf("%s failed: no source files were specified: nothing matches %s", name, strings.Join(c.Sources, " "))
+	case n > 1 && !c.DestDir:
+		return fmt.Errorf("%s failed: when using %[1]s with more than one source file, the destination must be a directory and end with a /", name)
+	}
+	return nil
+}
+
+// shape tells where one match ends and the next begins: an empty directory makes the destination, and no match
+// at all makes nothing, though neither has items.
+func (sel *selection) shape() string {
+	var b strings.Builder
+	for _, m := range sel.matches {
+		if m.Dir {
+			fmt.Fprintf(&b, "d%d", len(m.Items))
+		} else {
+			b.WriteByte('f')
+		}
+	}
+	return b.String()
 }
 
 // classicName names the contents as the classic engine's history rows do.
@@ -172,113 +207,7 @@ func (c *copier) putItems(t layer.Tree, items []buildcontext.Item, dest string) 
 		if it.Link == "" {
 			continue
 		}
-		e := c.entries[target]
-		e.Type, e.Link, e.Size, e.Digest, e.Xattrs = layer.Hardlink, path.Join(dest, it.Link), 0, "", nil
-		delete(c.sources, target)
-	}
-	return nil
-}
-
-// archive is a local archive that ADD unpacks: its decompressed tar, as a tree.
-type archive struct {
-	tree *layer.Stack
-	dir  string
-}
-
-// openArchive opens a file that is an archive: a tar, plain or compressed, whose first header is sound
-// (Dockerfile reference, "Adding local tar archives"). nil if it is none.
-func (s *Solver) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) (_ *archive, err error) {
-	if e.Type != layer.File || e.Size == 0 {
-		return nil, nil
-	}
-	if ok, err := isArchive(t, e); err != nil || !ok {
-		return nil, err
-	}
-	failed := func(err error) (*archive, error) {
-		return nil, fmt.Errorf("unpacking %s: %w; if it should be copied as it is, use COPY", e.Path, err)
-	}
-	dir, err := s.Store.Temp("add")
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(dir)
-		}
-	}()
-	name := filepath.Join(dir, "tar")
-	if err := decompressTo(t, e, name); err != nil {
-		return failed(err)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return failed(err)
-	}
-	defer f.Close()
-	toc, err := layer.Scan(ctx, f)
-	if err != nil {
-		return failed(err)
-	}
-	return &archive{layer.NewStack(layer.TarSource(name, toc)), dir}, nil
-}
-
-func isArchive(t layer.Tree, e *layer.Entry) (bool, error) {
-	f, err := t.Open(e)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	z, err := layer.Decompress(f)
-	if err != nil {
-		return false, nil
-	}
-	defer z.Close()
-	_, err = tar.NewReader(z).Next()
-	return err == nil, nil
-}
-
-func decompressTo(t layer.Tree, e *layer.Entry, name string) error {
-	f, err := t.Open(e)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := layer.Decompress(f)
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, z)
-	return errors.Join(err, out.Close())
-}
-
-// unpack copies what an archive holds below dest.
-func (c *copier) unpack(a *archive, dest string) error {
-	if err := c.makeDirs(dest, 0o755); err != nil {
-		return err
-	}
-	return c.putBelow(a.tree, "", dest)
-}
-
-func (c *copier) putBelow(t layer.Tree, dir, dest string) error {
-	entries, err := t.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		target := path.Join(dest, path.Base(e.Path))
-		if err := c.put(t, e, target); err != nil {
-			return err
-		}
-		if e.Type == layer.Dir {
-			if err := c.putBelow(t, e.Path, target); err != nil {
-				return err
-			}
-		}
+		c.link(target, path.Join(dest, it.Link))
 	}
 	return nil
 }

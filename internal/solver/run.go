@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
@@ -76,6 +77,11 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
+	if s.Engine == dockerfile.Classic {
+		if err := w.discardVolumes(parent.Config.Config.Volumes); err != nil {
+			return "", err
+		}
+	}
 	if runErr != nil || code != 0 {
 		failure := &StepError{Args: step.Run.Args, ExitCode: code, Cause: runErr}
 		failure.State = s.keepFailed(ctx, w, parent, step)
@@ -105,7 +111,7 @@ func (s *Solver) keepFailed(ctx context.Context, w *work, parent *State, step *d
 	}
 	now := time.Now().UTC()
 	row := image.History{Created: &now, CreatedBy: step.CreatedBy(""), Comment: "failed"}
-	state, err := s.put(parent, image.Add(parent.Config, step.Config, row, diffID), store.Failed)
+	state, err := s.put(parent, s.after(parent, step, row, diffID), store.Failed)
 	if err != nil {
 		return ""
 	}
@@ -137,39 +143,64 @@ func (s *Solver) mount(ctx context.Context, parent *State) (*work, error) {
 		return nil, err
 	}
 	w := &work{store: s.Store, dir: dir, root: filepath.Join(dir, "root"), below: below, keepEmpty: s.keepEmpty()}
-	upper, scratch := filepath.Join(dir, "layer", "fs"), filepath.Join(dir, "work")
-	for _, d := range []string{w.root, filepath.Dir(upper), upper, scratch} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return nil, fmt.Errorf("preparing a layer: %w", err)
-		}
-	}
-	if err := copyRootAttributes(lowers, upper); err != nil {
-		return nil, fmt.Errorf("preparing a layer: %w", err)
-	}
-	if err := snapshot.Mount(w.root, lowers, snapshot.Options{Upper: upper, Work: scratch}); err != nil {
+	if err := w.prepare(lowers); err != nil {
 		w.remove()
 		return nil, err
 	}
-	w.mounted = true
 	return w, nil
 }
 
-// copyRootAttributes gives the upper directory owner and mode of the root below it: overlayfs shows those of
-// the topmost layer.
-func copyRootAttributes(lowers []string, upper string) error {
-	if len(lowers) == 0 {
-		return nil
+func (w *work) prepare(lowers []string) error {
+	upper, scratch := w.upper(), filepath.Join(w.dir, "work")
+	for _, d := range []string{w.root, filepath.Dir(upper), upper, scratch} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return fmt.Errorf("preparing a layer: %w", err)
+		}
 	}
-	st, err := os.Stat(lowers[0])
+	if err := setRoot(w.below, upper); err != nil {
+		return fmt.Errorf("preparing a layer: %w", err)
+	}
+	if err := snapshot.Mount(w.root, lowers, snapshot.Options{Upper: upper, Work: scratch}); err != nil {
+		return err
+	}
+	w.mounted = true
+	return nil
+}
+
+// upper is the overlay's upper directory, and the layer's tree afterwards.
+func (w *work) upper() string { return filepath.Join(w.dir, "layer", "fs") }
+
+// setRoot gives the upper directory owner and mode of the root below it: overlayfs shows those of the topmost
+// layer.
+func setRoot(below *layer.Stack, upper string) error {
+	root, err := below.Lookup("")
 	if err != nil {
 		return err
 	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		if err := os.Chown(upper, int(sys.Uid), int(sys.Gid)); err != nil {
-			return err
+	if err := unix.Chown(upper, root.UID, root.GID); err != nil {
+		return err
+	}
+	return unix.Chmod(upper, root.Mode)
+}
+
+// discardVolumes takes back what was changed in the directories of VOLUMEs: with the classic engine a RUN
+// works on an anonymous volume there, which goes with its container.
+func (w *work) discardVolumes(volumes map[string]struct{}) error {
+	upper, err := os.OpenRoot(w.upper())
+	if err != nil {
+		return err
+	}
+	defer upper.Close()
+	for name := range volumes {
+		dir, e, err := w.below.Resolve(strings.Trim(path.Clean("/"+name), "/"))
+		if err != nil || e.Type != layer.Dir || dir == "" {
+			continue // the step itself made it
+		}
+		if err := upper.RemoveAll(dir); err != nil {
+			return fmt.Errorf("taking back what the step changed in the volume /%s: %w", dir, err)
 		}
 	}
-	return os.Chmod(upper, st.Mode().Perm()|st.Mode()&(os.ModeSticky|os.ModeSetgid|os.ModeSetuid))
+	return nil
 }
 
 func (w *work) unmount() error {
@@ -191,15 +222,14 @@ func (s *Solver) keepEmpty() bool { return s.Engine != dockerfile.Classic }
 
 // commit makes a layer of what changed; "" if nothing did and such a step has none.
 func (w *work) commit(ctx context.Context) (digest.Digest, error) {
-	dir := filepath.Join(w.dir, "layer")
-	t, diffID, _, err := layer.DiffTree(ctx, filepath.Join(dir, "fs"), w.below)
+	t, diffID, _, err := layer.DiffTree(ctx, w.upper(), w.below)
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)
 	}
 	if len(t.Entries) == 0 && !w.keepEmpty {
 		return "", nil
 	}
-	if _, err := w.store.AddLayer(diffID, t, dir); err != nil {
+	if _, err := w.store.AddLayer(diffID, t, filepath.Dir(w.upper())); err != nil {
 		return "", err
 	}
 	return diffID, nil
@@ -209,8 +239,8 @@ func (w *work) commit(ctx context.Context) (digest.Digest, error) {
 // owns in BuildKit and root in the classic builder.
 func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operation, error) {
 	key := &cache.Key{Kind: "WORKDIR"}
-	path := strings.Trim(step.Workdir.Path, "/")
-	key.Add("path", path)
+	dir := strings.Trim(step.Workdir.Path, "/")
+	key.Add("path", dir)
 	user := ""
 	if s.Engine != dockerfile.Classic {
 		user = step.Workdir.User
@@ -226,7 +256,7 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 			return "", err
 		}
 		c := newCopier(below, owner)
-		target, err := c.resolve(path)
+		target, err := c.resolve(dir)
 		if err != nil {
 			return "", err
 		}

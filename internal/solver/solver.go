@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/image"
@@ -50,6 +51,9 @@ type Solver struct {
 	Platform ocispec.Platform
 	// Context is what COPY and ADD see.
 	Context layer.Tree
+	// Reopen gives the context anew for a step that failed because a file of it changed under its hands; nil
+	// if that cannot be.
+	Reopen func() (*buildcontext.Context, error)
 	// Image finds the image of a FROM or a COPY --from by its reference. It is called once for each.
 	Image func(ctx context.Context, ref string) (*State, error)
 	// NoCache runs every step.
@@ -61,6 +65,7 @@ type Solver struct {
 	mu     sync.Mutex
 	stages map[*dockerfile.Stage]*promise
 	images map[string]*promise
+	fresh  map[digest.Digest]bool // keys that this build ran itself
 }
 
 // promise is a state that somebody may be making.
@@ -95,6 +100,7 @@ func (e *StepError) Unwrap() error { return e.Cause }
 func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
 	s.stages = map[*dockerfile.Stage]*promise{}
 	s.images = map[string]*promise{}
+	s.fresh = map[digest.Digest]bool{}
 	for _, st := range plan.Stages {
 		s.stages[st] = &promise{}
 	}
@@ -159,9 +165,11 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	s.Report.StartStage(stage)
 	state, err := s.base(ctx, stage.Base)
 	if err == nil && stage.Base.Scratch {
-		state, err = s.beginScratch(state)
+		state, err = s.beginScratch(ctx, state)
 	}
-	if err != nil && stage.Base.Image != "" && ctx.Err() == nil {
+	if err != nil && ctx.Err() != nil {
+		err = context.Canceled
+	} else if err != nil && stage.Base.Image != "" {
 		err = stage.Err(err)
 	}
 	s.Report.DoneStage(stage, state, err)
@@ -187,9 +195,16 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 			}
 		}
 		s.Report.Start(step)
-		next, record, ran, err := s.solveStep(ctx, state, step)
+		next, record, ran, err := s.solveStep(ctx, state, step, s.Context)
+		if errors.Is(err, buildcontext.ErrChanged) && s.Reopen != nil {
+			next, record, ran, err = s.solveAgain(ctx, state, step)
+		}
 		if err != nil {
-			if ctx.Err() == nil {
+			// Whatever a step says that was stopped, because the person or another stage's failure stopped
+			// the build: that is not its own error.
+			if ctx.Err() != nil {
+				err = context.Canceled
+			} else {
 				err = step.Err(err)
 			}
 			s.Report.Failed(step, err)
@@ -198,6 +213,16 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 		s.Report.Done(step, next, record, ran)
 		state = next
 	}
+}
+
+// solveAgain solves a step with a new look at the context, since somebody wrote to it while it was read.
+func (s *Solver) solveAgain(ctx context.Context, state *State, step *dockerfile.Step) (*State, *cache.Record, bool, error) {
+	fresh, err := s.Reopen()
+	if err != nil {
+		return nil, nil, false, err
+	}
+	defer fresh.Close()
+	return s.solveStep(ctx, state, step, fresh)
 }
 
 // finish gives the state at the end of a stage, whose config may have --labels that no step set.
@@ -217,8 +242,13 @@ func (s *Solver) finish(state *State, walk *dockerfile.Walk) (*State, error) {
 
 // beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
 // configuration have the same time, and hence the same step ID, in every build.
-func (s *Solver) beginScratch(state *State) (*State, error) {
+func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error) {
 	key := &cache.Key{Kind: "FROM scratch"}
+	release, err := s.Store.Lock(ctx, key.Digest().Encoded())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	r, err := cache.Lookup(s.Store, key)
 	if err != nil {
 		return nil, err
@@ -243,8 +273,9 @@ type operation struct {
 	run func(ctx context.Context) (digest.Digest, error)
 }
 
-// solveStep gives the state after step, which record tells of, nil for a step that needs none.
-func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.Step) (next *State, record *cache.Record, ran bool, err error) {
+// solveStep gives the state after step, which record tells of, nil for a step that needs none. files are
+// what a COPY or ADD sees of the context.
+func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.Step, files layer.Tree) (next *State, record *cache.Record, ran bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, false, context.Cause(ctx)
 	}
@@ -253,7 +284,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	case step.Run != nil:
 		op, err = s.runOperation(parent, step)
 	case step.Copy != nil:
-		op, err = s.copyOperation(ctx, parent, step)
+		op, err = s.copyOperation(ctx, parent, step, files)
 	case step.Workdir != nil:
 		op, err = s.workdirOperation(parent, step)
 	case s.Engine == dockerfile.Classic:
@@ -302,7 +333,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, step *dockerfile.Step, op *ope
 	}
 	defer release()
 	before, err := cache.Lookup(s.Store, op.key)
-	if err != nil || before != nil && !s.NoCache {
+	if err != nil || before != nil && (!s.NoCache || s.isFresh(op.key)) {
 		return before, false, err
 	}
 	s.Report.Running(step)
@@ -317,7 +348,21 @@ func (s *Solver) lookupOrRun(ctx context.Context, step *dockerfile.Step, op *ope
 			return nil, true, err
 		}
 	}
-	return r, true, cache.Save(s.Store, op.key, r)
+	if err := cache.Save(s.Store, op.key, r); err != nil {
+		return nil, true, err
+	}
+	s.mu.Lock()
+	s.fresh[op.key.Digest()] = true
+	s.mu.Unlock()
+	return r, true, nil
+}
+
+// isFresh says that this build ran the step with this key itself: two stages that begin alike run what they
+// share once, with --no-cache too.
+func (s *Solver) isFresh(key *cache.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fresh[key.Digest()]
 }
 
 // keepEqual returns the recorded layer if it holds the same files as the one that was just made, times
@@ -347,11 +392,22 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, content string, di
 		c.Config = step.Config
 		return s.put(parent, c, store.Step)
 	}
-	row := image.History{Created: created, CreatedBy: text, Author: step.Author}
-	if s.Engine != dockerfile.Classic {
+	return s.put(parent, s.after(parent, step, image.History{Created: created, CreatedBy: text}, diffID), store.Step)
+}
+
+// after is the config of the state after a step. The author is in every row of the classic engine, and no
+// longer that of the base image (moby, image.NewChildImage); BuildKit has it in the config only, and keeps it.
+func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, diffID digest.Digest) *image.Config {
+	if s.Engine == dockerfile.Classic {
+		row.Author = step.Author
+	} else if row.Comment == "" {
 		row.Comment = image.BuildKitComment
 	}
-	return s.put(parent, image.Add(parent.Config, step.Config, row, diffID), store.Step)
+	c := image.Add(parent.Config, step.Config, row, diffID)
+	if s.Engine == dockerfile.Classic || step.Author != "" {
+		c.Author = step.Author
+	}
+	return c
 }
 
 func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, error) {

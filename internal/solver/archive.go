@@ -1,0 +1,183 @@
+package solver
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// archive is a local archive that ADD unpacks: its decompressed tar, as a tree.
+type archive struct {
+	toc  *layer.TOC
+	tree *layer.Stack
+	dir  string
+	// named are the directories that the archive itself names; the others are only on the way of something.
+	named map[string]bool
+}
+
+// openArchive opens a file that is an archive: a tar, plain or compressed, whose first header is sound
+// (Dockerfile reference, "Adding local tar archives"). nil if it is none.
+func (s *Solver) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) (_ *archive, err error) {
+	if e.Type != layer.File || e.Size == 0 {
+		return nil, nil
+	}
+	if ok, err := isArchive(t, e); err != nil || !ok {
+		return nil, err
+	}
+	failed := func(err error) (*archive, error) {
+		return nil, fmt.Errorf("unpacking %s: %w; if it should be copied as it is, use COPY", e.Path, err)
+	}
+	dir, err := s.Store.Temp("add")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	name := filepath.Join(dir, "tar")
+	if err := decompressTo(t, e, name); err != nil {
+		return failed(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return failed(err)
+	}
+	defer f.Close()
+	toc, err := layer.Scan(ctx, f)
+	if err != nil {
+		return failed(err)
+	}
+	named, err := namedDirs(f)
+	if err != nil {
+		return failed(err)
+	}
+	return &archive{toc, layer.NewStack(layer.TarSource(name, toc)), dir, named}, nil
+}
+
+func isArchive(t layer.Tree, e *layer.Entry) (bool, error) {
+	f, err := t.Open(e)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	z, err := layer.Decompress(f)
+	if err != nil {
+		return false, nil
+	}
+	defer z.Close()
+	_, err = tar.NewReader(z).Next()
+	return err == nil, nil
+}
+
+func decompressTo(t layer.Tree, e *layer.Entry, name string) error {
+	f, err := t.Open(e)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	z, err := layer.Decompress(f)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, z)
+	return errors.Join(err, out.Close())
+}
+
+// namedDirs are the directories that a tar has headers for.
+func namedDirs(f *os.File) (map[string]bool, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	named := map[string]bool{}
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return named, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if h.Typeflag == tar.TypeDir {
+			named[strings.Trim(path.Clean("/"+h.Name), "/")] = true
+		}
+	}
+}
+
+// unpack copies what an archive holds below dest, as Docker's archive.Untar does: a directory merges with one
+// that is there, and everything else takes the place of what is there, whatever that is. Directories that the
+// archive does not name are gone through as they are, symbolic links to directories too. --chmod does not
+// concern what is unpacked.
+func (c *copier) unpack(a *archive, dest string) error {
+	mode := c.mode
+	c.mode, c.replace = nil, true
+	defer func() { c.mode, c.replace = mode, false }()
+	if err := c.makeDirs(dest, 0o755); err != nil {
+		return err
+	}
+	targets := map[string]string{"": dest} // of the archive's directories
+	for _, e := range a.toc.Entries {
+		if e.Path == "" || e.Type == layer.Whiteout {
+			continue
+		}
+		target := path.Join(targets[layer.Parent(e.Path)], path.Base(e.Path))
+		if e.Type == layer.Dir && !a.named[e.Path] {
+			there, err := c.throughDir(target)
+			if err != nil {
+				return err
+			}
+			if there != "" {
+				targets[e.Path] = there
+				continue
+			}
+		}
+		if e.Type == layer.Dir {
+			targets[e.Path] = target
+		}
+		link := ""
+		if e.Type == layer.Hardlink {
+			link = path.Join(targets[layer.Parent(e.Link)], path.Base(e.Link))
+			e = a.toc.Lookup(e.Link)
+		}
+		if err := c.put(a.tree, e, target); err != nil {
+			return err
+		}
+		if link != "" {
+			c.link(target, link)
+		}
+	}
+	return nil
+}
+
+// throughDir is the directory that a path leads to at this point; "" if it leads to none.
+func (c *copier) throughDir(name string) (string, error) {
+	if e := c.entries[name]; e != nil {
+		if e.Type == layer.Dir {
+			return name, nil
+		}
+		return "", nil
+	}
+	at, err := c.resolve(name)
+	if err != nil {
+		return "", nil // it leads through something that is no directory, and will be replaced
+	}
+	e, err := c.lookup(at)
+	if err != nil || e == nil || e.Type != layer.Dir {
+		return "", err
+	}
+	return at, nil
+}
