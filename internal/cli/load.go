@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/store"
 )
 
 func (a *app) load() *cobra.Command {
@@ -67,8 +69,19 @@ func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, e
 	if err != nil {
 		return nil, err
 	}
-	if input != "-" {
-		return archive.Open(input, dir)
+	if input == "-" {
+		r, err := archive.OpenStream(interruptible(ctx, a.stdin), dir)
+		if err != nil {
+			return nil, fmt.Errorf("%w%s", err, store.Advice(err))
+		}
+		return r, nil
 	}
-	return archive.OpenStream(interruptible(ctx, a.stdin), dir)
+	r, err := archive.Open(input, dir)
+	if err != nil && !strings.Contains(err.Error(), input) { // as of one that is unpacked first
+		err = fmt.Errorf("%s: %w", input, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, store.Advice(err))
+	}
+	return r, nil
 }

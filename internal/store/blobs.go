@@ -153,6 +153,10 @@ func (in *Ingest) Write(p []byte) (int, error) {
 	n, err := in.f.Write(p)
 	in.hash.Write(p[:n])
 	in.offset += int64(n)
+	if errors.Is(err, syscall.ENOSPC) {
+		// What is there of the blob would keep the disk full, and others from working.
+		os.Remove(in.f.Name())
+	}
 	if err != nil {
 		return n, fmt.Errorf("storing blob %s: %w%s", in.digest, err, hint(err))
 	}

@@ -110,6 +110,10 @@ func hint(err error) string {
 	return ""
 }
 
+// Advice is what a person can do about an error of the disk that the store is on, to be put behind the message;
+// "" if there is nothing to say.
+func Advice(err error) string { return hint(err) }
+
 func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.root}, elem...)...)
 }

@@ -25,7 +25,7 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer) (store.Blob, error
 	path := filepath.Join(dir, "blob")
 	b := store.Blob{MediaType: dockerLayer}
 	if b.Digest, b.Size, err = writeGzip(ctx, path, l); err != nil {
-		return store.Blob{}, fmt.Errorf("compressing layer %s: %w", l.DiffID, err)
+		return store.Blob{}, fmt.Errorf("compressing layer %s: %w%s", l.DiffID, err, store.Advice(err))
 	}
 	return b, m.Store.PlaceBlob(path, l.DiffID, b)
 }

@@ -162,7 +162,7 @@ func (m *Mover) loadBlob(ctx context.Context, diffID digest.Digest, mediaType st
 	path := filepath.Join(dir, "blob")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("storing layer %s: %w", diffID, err)
+		return fmt.Errorf("storing layer %s: %w%s", diffID, err, store.Advice(err))
 	}
 	defer f.Close()
 	hash := sha256.New()
@@ -171,7 +171,7 @@ func (m *Mover) loadBlob(ctx context.Context, diffID digest.Digest, mediaType st
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return fmt.Errorf("storing layer %s: %w", diffID, err)
+		return fmt.Errorf("storing layer %s: %w%s", diffID, err, store.Advice(err))
 	}
 	if err := m.Store.Unpack(ctx, diffID, f); err != nil {
 		return err
