@@ -236,9 +236,11 @@ func (in *instruction) cmd(c *instructions.CmdCommand) {
 func (in *instruction) argsEscaped(c instructions.ShellDependantCmdLine, isCmd bool) {
 	switch {
 	case in.classic && len(c.CmdLine) > 0:
-		in.config.ArgsEscaped = false //nolint:staticcheck // deprecated, but part of the image ID
+		//lint:ignore SA1019 deprecated, but part of the image ID
+		in.config.ArgsEscaped = false
 	case !in.classic && isCmd:
-		in.config.ArgsEscaped = true //nolint:staticcheck // deprecated, but part of the image ID
+		//lint:ignore SA1019 deprecated, but part of the image ID
+		in.config.ArgsEscaped = true
 	}
 }
 

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 ArgsEscaped is deprecated, but part of the image ID
+
 package dockerfile
 
 import (

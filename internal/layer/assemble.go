@@ -105,7 +105,8 @@ func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
 		return e, false, e.check()
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old tars have TypeRegA
+	//lint:ignore SA1019 old tars have TypeRegA
+	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont:
 		e.Type, e.Size = File, h.Size
 	case tar.TypeDir:
 		e.Type = Dir

@@ -253,7 +253,8 @@ func (u *unpacker) contents(w io.Writer, job *fileJob) (n int64, err error) {
 			return n, pathError("write", job.e.Path, err)
 		}
 		n += int64(len(block))
-		u.blocks.Put(block[:blockSize]) //nolint:staticcheck // the slice header's allocation is nothing beside the block
+		//lint:ignore SA6002 the slice header's allocation is nothing beside the block
+		u.blocks.Put(block[:blockSize])
 		if job.rest == nil {
 			break
 		}

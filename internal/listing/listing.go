@@ -151,7 +151,8 @@ func functions() template.FuncMap {
 		"json":  encode,
 		"split": strings.Split,
 		"join":  strings.Join,
-		"title": strings.Title, //nolint:staticcheck // the texts are ASCII
+		//lint:ignore SA1019 the texts are ASCII
+		"title": strings.Title,
 		"lower": strings.ToLower,
 		"upper": strings.ToUpper,
 		"pad": func(s string, before, after int) string {

@@ -327,7 +327,7 @@ func TestPrune(t *testing.T) {
 		t.Error("nothing was freed")
 	}
 
-	if p, err = s.Prune(PruneOptions{All: true}); err != nil {
+	if _, err = s.Prune(PruneOptions{All: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Record(record.Key); err != nil {
