@@ -14,5 +14,15 @@ func (a *app) commands() []*cobra.Command {
 		a.login(),
 		a.logout(),
 		a.run(),
+		a.history(),
+		a.inspect(),
+		a.images(),
+		a.tag(),
+		a.remove(),
+		a.printVersion(),
+		a.info(),
+		a.imageGroup(),
+		a.systemGroup(),
+		a.builderGroup(),
 	}
 }

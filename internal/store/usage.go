@@ -175,3 +175,13 @@ func (s *Store) layerDisk(diffID digest.Digest) (int64, error) {
 	}
 	return total, nil
 }
+
+// Counts returns how many images, steps, layers and cache records the store has.
+func (s *Store) Counts() (images, steps, layers, records int, err error) {
+	err = s.db.QueryRow(`SELECT (SELECT count(*) FROM configs WHERE kind = 'image'), (SELECT count(*) FROM configs WHERE kind = 'step'),
+		(SELECT count(*) FROM layers), (SELECT count(*) FROM records)`).Scan(&images, &steps, &layers, &records)
+	if err != nil {
+		return 0, 0, 0, 0, fmt.Errorf("counting what the store has: %w", err)
+	}
+	return images, steps, layers, records, nil
+}

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/inventory"
+	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/store"
+)
+
+func (a *app) diskUse() *cobra.Command {
+	var verbose bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "df [OPTIONS]",
+		Short: "Show what images and the build cache take on the disk",
+		Args:  args(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			if verbose && format != "" {
+				return usageError("system df takes either --verbose or --format")
+			}
+			return a.runDiskUse(verbose, format)
+		},
+	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "list images and layers one by one")
+	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Type .TotalCount .Active .Size .Reclaimable")
+	return cmd
+}
+
+func (a *app) runDiskUse(verbose bool, format string) error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	d, err := s.Disk()
+	if err != nil {
+		return err
+	}
+	if verbose {
+		return a.printUseInFull(s, d)
+	}
+	l := listing.Listing{
+		Headers: map[string]string{"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
+		Default: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"},
+	}
+	return a.list(l, format, []listing.Row{useRow("Images", d.Images), useRow("Build Cache", d.Cache)})
+}
+
+func useRow(kind string, u store.Usage) listing.Row {
+	reclaimable := listing.FullSize(u.Reclaimable)
+	if u.Size > 0 {
+		reclaimable += fmt.Sprintf(" (%d%%)", u.Reclaimable*100/u.Size)
+	}
+	return listing.Row{
+		"Type": kind, "TotalCount": strconv.Itoa(u.Count), "Active": strconv.Itoa(u.Active),
+		"Size": listing.FullSize(u.Size), "Reclaimable": reclaimable,
+	}
+}
+
+func (a *app) printUseInFull(s *store.Store, d *store.Disk) error {
+	images, err := inventory.List(s, false, nil)
+	if err != nil {
+		return err
+	}
+	sharers := map[digest.Digest]int{}
+	for _, l := range d.Layers {
+		sharers[l.DiffID] = l.Images
+	}
+	f := &imagesFlags{}
+	var rows []listing.Row
+	for _, img := range images {
+		unique, err := inventory.UniqueSize(s, img, sharers)
+		if err != nil {
+			return err
+		}
+		row := f.rows(img)[0]
+		row["UniqueSize"], row["SharedSize"] = listing.FullSize(unique), "?"
+		if unique >= 0 && img.Size >= 0 {
+			row["SharedSize"] = listing.FullSize(img.Size - unique)
+		}
+		rows = append(rows, row)
+	}
+	fmt.Fprint(a.stdout, "Images space usage:\n\n")
+	if err := a.list(imageListing("Repository", "Tag", "ID", "CreatedSince", "VirtualSize", "SharedSize", "UniqueSize"), "", rows); err != nil {
+		return err
+	}
+	fmt.Fprint(a.stdout, "\nLayers on this disk:\n\n")
+	if err := a.list(layerListing(), "", layerRows(d.Layers)); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s in %d records, %d of them with a layer of an image\n", listing.FullSize(d.Cache.Size), d.Cache.Count, d.Cache.Active)
+	fmt.Fprintf(a.stdout, "Database and work under way: %s\n", listing.FullSize(d.Other))
+	return nil
+}
+
+func layerListing() listing.Listing {
+	return listing.Listing{
+		Headers: map[string]string{"ID": "LAYER", "Size": "SIZE", "Created": "CREATED", "Images": "IMAGES"},
+		Default: []string{"ID", "Size", "Created", "Images"},
+	}
+}
+
+func layerRows(layers []store.LayerUse) []listing.Row {
+	var rows []listing.Row
+	for _, l := range layers {
+		if l.Disk == 0 {
+			continue
+		}
+		rows = append(rows, listing.Row{
+			"ID": image.ShortID(l.DiffID), "Size": listing.FullSize(l.Disk), "Created": listing.Since(l.Added), "Images": strconv.Itoa(l.Images),
+		})
+	}
+	return rows
+}

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/history"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/listing"
+)
+
+type historyFlags struct {
+	noTrunc, human, quiet, docker, dockerfile bool
+	format                                    string
+}
+
+func (a *app) history() *cobra.Command {
+	f := &historyFlags{}
+	cmd := &cobra.Command{
+		Use:   "history [OPTIONS] IMAGE|STEP-ID",
+		Short: "Show the rows of an image's history, each with the ID by which it can be entered",
+		Args:  args(1, 1),
+		RunE:  func(_ *cobra.Command, args []string) error { return a.runHistory(args[0], f) },
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs and texts")
+	fl.BoolVarP(&f.human, "human", "H", true, "print sizes and times for people")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
+	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .CreatedAt .CreatedSince .CreatedBy .Size .Comment .Layer")
+	fl.BoolVar(&f.docker, "docker", false, "print what docker prints, <missing> for the IDs that it does not know")
+	fl.BoolVar(&f.dockerfile, "dockerfile", false, "give the instructions back as a Dockerfile")
+	cmd.MarkFlagsMutuallyExclusive("dockerfile", "format")
+	return cmd
+}
+
+func (a *app) runHistory(name string, f *historyFlags) error {
+	c, err := a.find(name)
+	if err != nil {
+		return err
+	}
+	rows, err := history.Rows(a.store, c.ID)
+	if err != nil {
+		return err
+	}
+	if f.dockerfile {
+		_, err := fmt.Fprint(a.stdout, history.Dockerfile(rows))
+		return err
+	}
+	cells := make([]listing.Row, 0, len(rows))
+	layers := 0
+	for i := len(rows) - 1; i >= 0; i-- {
+		if rows[i].DiffID != "" {
+			layers++
+		}
+		cells = append(cells, f.cells(&rows[i]))
+	}
+	if f.quiet {
+		return a.printColumn("ID", cells)
+	}
+	l := listing.Listing{
+		Headers: map[string]string{
+			"ID": "IMAGE", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY",
+			"Size": "SIZE", "Comment": "COMMENT", "Layer": "LAYER",
+		},
+		Default: []string{"ID", "CreatedSince", "CreatedBy", "Size", "Comment", "Layer"},
+	}
+	if !f.human {
+		l.Default[1] = "CreatedAt"
+	}
+	if f.docker {
+		l.Default = l.Default[:5]
+	}
+	if err := a.list(l, f.format, cells); err != nil {
+		return err
+	}
+	if !f.docker && f.format == "" && isTerminal(a.stdout) {
+		fmt.Fprintf(a.stderr, "%d rows, %d of them with a layer; the others only change the configuration.\n", len(rows), layers)
+	}
+	return nil
+}
+
+func (f *historyFlags) cells(row *history.Row) listing.Row {
+	created := time.Time{}
+	if row.History.Created != nil {
+		created = *row.History.Created
+	}
+	r := listing.Row{
+		"ID":           string(row.ID),
+		"CreatedAt":    created.UTC().Format(time.RFC3339),
+		"CreatedSince": listing.Since(created),
+		"CreatedBy":    listing.Clean(row.History.CreatedBy),
+		"Size":         listing.Size(row.Size),
+		"Comment":      listing.Clean(row.History.Comment),
+		"Layer":        "-",
+	}
+	if row.DiffID != "" {
+		r["Layer"] = string(row.DiffID)
+	}
+	if !f.human {
+		r["Size"] = strconv.FormatInt(row.Size, 10)
+		r["CreatedSince"] = r["CreatedAt"]
+	}
+	if !f.noTrunc {
+		r["ID"] = image.ShortID(row.ID)
+		r["CreatedBy"] = listing.Shorten(r["CreatedBy"], 45)
+		if row.DiffID != "" {
+			r["Layer"] = image.ShortID(row.DiffID)
+		}
+	}
+	if f.docker && !row.Docker {
+		r["ID"] = "<missing>"
+	}
+	return r
+}
+
+// list prints rows, in the columns of a listing or as a template says.
+func (a *app) list(l listing.Listing, format string, rows []listing.Row) error {
+	if err := l.Write(a.stdout, format, rows); err != nil {
+		return &exit{exitError, err}
+	}
+	return nil
+}
+
+// printColumn prints one column without its header, as -q does.
+func (a *app) printColumn(name string, rows []listing.Row) error {
+	var b strings.Builder
+	for _, r := range rows {
+		b.WriteString(r[name])
+		b.WriteByte('\n')
+	}
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}

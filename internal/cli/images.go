@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/inventory"
+	"github.com/strata-build/strata/internal/listing"
+)
+
+type imagesFlags struct {
+	all, quiet, noTrunc, digests bool
+	format                       string
+	filters                      []string
+}
+
+func (a *app) images() *cobra.Command {
+	f := &imagesFlags{}
+	cmd := &cobra.Command{
+		Use:   "images [OPTIONS] [REPOSITORY[:TAG]]",
+		Short: "List images",
+		Args:  args(0, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				f.filters = append(f.filters, "reference="+args[0])
+			}
+			return a.runImages(f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&f.all, "all", "a", false, "list the steps on the way to images too")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
+	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs")
+	fl.BoolVar(&f.digests, "digests", false, "show the digests that images have in their registries")
+	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size")
+	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list some only: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
+	return cmd
+}
+
+func (a *app) runImages(f *imagesFlags) error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	filter, err := inventory.ParseFilter(s, f.filters, "dangling", "label", "before", "since", "reference", "until")
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	images, err := inventory.List(s, f.all, filter)
+	if err != nil {
+		return err
+	}
+	var rows []listing.Row
+	for _, img := range images {
+		rows = append(rows, f.rows(img)...)
+	}
+	if f.quiet {
+		return a.printColumn("ID", rows)
+	}
+	l := imageListing("Repository", "Tag", "ID", "CreatedSince", "Size")
+	if f.digests {
+		l.Default = []string{"Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"}
+	}
+	return a.list(l, f.format, rows)
+}
+
+func imageListing(columns ...string) listing.Listing {
+	return listing.Listing{
+		Headers: map[string]string{
+			"ID": "IMAGE ID", "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "CreatedSince": "CREATED",
+			"CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS", "VirtualSize": "SIZE",
+			"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE",
+		},
+		Default: columns,
+	}
+}
+
+// rows makes a row for each name of an image. Names by digest alone have the tag <none>, and are shown only
+// where digests are, or where there is no other.
+func (f *imagesFlags) rows(img *inventory.Image) []listing.Row {
+	base := func() listing.Row {
+		created := image.Created(img.Config)
+		r := listing.Row{
+			"ID": string(img.ID), "Repository": "<none>", "Tag": "<none>", "Digest": "<none>",
+			"CreatedSince": listing.Since(created), "CreatedAt": created.UTC().Format("2006-01-02 15:04:05 -0700 MST"),
+			"Size": listing.Size(img.Size), "VirtualSize": listing.FullSize(img.Size),
+			"Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
+		}
+		if !f.noTrunc {
+			r["ID"] = image.ShortID(img.ID)
+		}
+		return r
+	}
+	var rows []listing.Row
+	seen := map[string]bool{}
+	for _, tagged := range []bool{true, false} {
+		for _, n := range img.Names {
+			if (n.Tag != "") != tagged || !tagged && len(rows) > 0 && (!f.digests || seen[n.ByDigest()]) {
+				continue
+			}
+			r := base()
+			r["Repository"] = n.Repository
+			if tagged {
+				r["Tag"] = n.Tag
+			}
+			if n.Digest != "" {
+				r["Digest"] = n.Digest.String()
+			}
+			seen[n.ByDigest()] = true
+			rows = append(rows, r)
+			if f.quiet {
+				return rows
+			}
+		}
+	}
+	if len(rows) == 0 {
+		rows = append(rows, base())
+	}
+	return rows
+}
+
+// imageGroup is `strata image …`.
+func (a *app) imageGroup() *cobra.Command {
+	cmd := group("image", "Manage images")
+	ls, remove, imp := a.images(), a.remove(), a.importTar()
+	ls.Use, ls.Aliases = "ls [OPTIONS] [REPOSITORY[:TAG]]", []string{"list"}
+	remove.Use, remove.Aliases = "rm [OPTIONS] IMAGE...", []string{"remove"}
+	cmd.AddCommand(ls, remove, imp, a.history(), a.inspect(), a.tag(), a.imagePrune(),
+		a.build(), a.pull(), a.push(), a.load(), a.save())
+	return cmd
+}
+
+// group is a command that only holds others.
+func group(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   name,
+		Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("unknown command %q; see %s --help", args[0], cmd.CommandPath())
+			}
+			return cmd.Help()
+		},
+	}
+}

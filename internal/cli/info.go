@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// machineInfo is what `info` shows.
+type machineInfo struct {
+	Images, Steps, Layers, Records int
+	ServerVersion                  string // strata's; the name is docker's
+	StoreRoot                      string
+	BackingFilesystem              string
+	Driver                         string
+	CgroupVersion                  string
+	KernelVersion                  string
+	OperatingSystem                string
+	OSType, Architecture           string
+	NCPU                           int
+	MemTotal                       int64 // bytes
+	DefaultEngine                  string
+	ConfigFile                     string
+	Warnings                       []string
+}
+
+func (a *app) info() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "info [OPTIONS]",
+		Short: "Show the store and what this machine can do",
+		Args:  args(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			i, err := a.machineInfo()
+			if err != nil {
+				return err
+			}
+			if format != "" {
+				return listing.Template(a.stdout, format, i)
+			}
+			a.printInfo(i)
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", "`TEMPLATE` in Go's language, such as '{{.StoreRoot}}', or json")
+	return cmd
+}
+
+func (a *app) machineInfo() (*machineInfo, error) {
+	s, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	i := &machineInfo{
+		ServerVersion: a.version, StoreRoot: s.Root(), Driver: "overlayfs",
+		OSType: runtime.GOOS, Architecture: runtime.GOARCH, NCPU: runtime.NumCPU(), ConfigFile: usedConfig(),
+		Warnings: []string{},
+	}
+	if i.Images, i.Steps, i.Layers, i.Records, err = s.Counts(); err != nil {
+		return nil, err
+	}
+	e, err := engine("")
+	if err != nil {
+		return nil, err
+	}
+	i.DefaultEngine = string(e)
+	i.measure(s)
+	return i, nil
+}
+
+// measure asks the kernel. What it does not tell stays empty.
+func (i *machineInfo) measure(s *store.Store) {
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		i.KernelVersion = unix.ByteSliceToString(name.Release[:])
+	}
+	var memory unix.Sysinfo_t
+	if unix.Sysinfo(&memory) == nil {
+		i.MemTotal = int64(memory.Totalram) * int64(memory.Unit)
+	}
+	var disk unix.Statfs_t
+	if unix.Statfs(s.Root(), &disk) == nil {
+		i.BackingFilesystem = filesystem(int64(disk.Type))
+		if free := int64(disk.Bavail) * disk.Bsize; free < 1<<30 {
+			i.warn("only %s are free on the disk of %s", listing.Size(free), s.Root())
+		}
+	}
+	if i.BackingFilesystem == "overlayfs" {
+		i.warn("%s lies on overlayfs, over which no other overlay can be mounted; set STRATA_ROOT to a folder on a real disk", s.Root())
+	}
+	i.OperatingSystem = operatingSystem()
+	if known, err := os.ReadFile("/proc/filesystems"); err == nil && !strings.Contains(string(known), "\toverlay\n") {
+		i.Driver = "none"
+		i.warn("the kernel does not know overlayfs; try: modprobe overlay. Without it no step can run")
+	}
+	if i.CgroupVersion = cgroups(); i.CgroupVersion == "none" {
+		i.warn("no cgroups are mounted at /sys/fs/cgroup; steps run without them")
+	}
+	if actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(actions), "errno") {
+		i.warn("the kernel has no seccomp filters; steps run without")
+	}
+	if !capable(unix.CAP_SYS_ADMIN) {
+		i.warn("CAP_SYS_ADMIN is missing: nothing can be mounted, and no step can run")
+	}
+	if !capable(unix.CAP_SYS_RESOURCE) {
+		i.warn("CAP_SYS_RESOURCE is missing: limits of processes stay as they are")
+	}
+}
+
+func (i *machineInfo) warn(format string, args ...any) {
+	i.Warnings = append(i.Warnings, fmt.Sprintf(format, args...))
+}
+
+// capable says whether this process has a capability.
+func capable(capability int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return true
+	}
+	return data[capability/32].Effective&(1<<(capability%32)) != 0
+}
+
+// cgroups is the version of the hierarchy: 1, 2, both (hybrid), or none.
+func cgroups() string {
+	var st unix.Statfs_t
+	switch {
+	case unix.Statfs("/sys/fs/cgroup", &st) != nil:
+		return "none"
+	case st.Type == unix.CGROUP2_SUPER_MAGIC:
+		return "2"
+	case unix.Statfs("/sys/fs/cgroup/unified", &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC:
+		return "1 and 2 (hybrid)"
+	case st.Type == unix.TMPFS_MAGIC:
+		return "1"
+	}
+	return "none"
+}
+
+// filesystem names the types that a store is likely to lie on (statfs(2)).
+func filesystem(magic int64) string {
+	switch magic {
+	case unix.EXT4_SUPER_MAGIC:
+		return "ext4"
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs"
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs"
+	case unix.TMPFS_MAGIC:
+		return "tmpfs"
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlayfs"
+	case unix.F2FS_SUPER_MAGIC:
+		return "f2fs"
+	case unix.NFS_SUPER_MAGIC:
+		return "nfs"
+	case 0x2fc12fc1:
+		return "zfs"
+	}
+	return fmt.Sprintf("%#x", magic)
+}
+
+func operatingSystem() string {
+	data, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
+			return strings.Trim(name, `"'`)
+		}
+	}
+	return ""
+}
+
+// usedConfig is the configuration file that counts, "" if there is none.
+func usedConfig() string {
+	for _, path := range configPaths() {
+		if st, err := os.Stat(path); err == nil && st.Mode().Type() != fs.ModeDir {
+			return path
+		}
+	}
+	return ""
+}
+
+func (a *app) printInfo(i *machineInfo) {
+	config := i.ConfigFile
+	if config == "" {
+		config = "none (" + strings.Join(configPaths(), " or ") + ")"
+	}
+	for _, line := range [][2]string{
+		{"Version", i.ServerVersion},
+		{"Store", i.StoreRoot},
+		{" Images", fmt.Sprint(i.Images)},
+		{" Steps", fmt.Sprint(i.Steps)},
+		{" Layers", fmt.Sprint(i.Layers)},
+		{" Cache records", fmt.Sprint(i.Records)},
+		{" Backing filesystem", i.BackingFilesystem},
+		{"Storage driver", i.Driver},
+		{"Engines", "graph classic (" + i.DefaultEngine + " is taken)"},
+		{"Configuration", config},
+		{"Cgroup version", i.CgroupVersion},
+		{"Kernel version", i.KernelVersion},
+		{"Operating system", i.OperatingSystem},
+		{"OS type", i.OSType},
+		{"Architecture", i.Architecture},
+		{"CPUs", fmt.Sprint(i.NCPU)},
+		{"Total memory", listing.Size(i.MemTotal)},
+	} {
+		fmt.Fprintf(a.stdout, "%s: %s\n", line[0], line[1])
+	}
+	for _, w := range i.Warnings {
+		fmt.Fprintln(a.stderr, "WARNING:", w)
+	}
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/inventory"
+	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/store"
+)
+
+func (a *app) inspect() *cobra.Command {
+	var format, kind string
+	cmd := &cobra.Command{
+		Use:   "inspect [OPTIONS] IMAGE|STEP-ID...",
+		Short: "Show all that is known of images or steps, as JSON",
+		Args:  args(1, -1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if kind != "" && kind != "image" {
+				return usageError("--type %s: there are images only", kind)
+			}
+			return a.runInspect(args, format)
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", "`TEMPLATE` in Go's language, such as '{{json .Config.Env}}'")
+	cmd.Flags().StringVar(&kind, "type", "", "image, the only kind there is")
+	return cmd
+}
+
+// runInspect prints what it finds though other names may not be here, and fails then, as docker does.
+func (a *app) runInspect(names []string, format string) error {
+	found := []any{}
+	missing := false
+	for _, name := range names {
+		c, err := a.find(name)
+		if errors.Is(err, store.ErrNotFound) {
+			fmt.Fprintf(a.stderr, "strata: %v\n", err)
+			missing = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		img, err := inventory.Load(a.store, c.ID)
+		if err != nil {
+			return err
+		}
+		i, err := inventory.Inspect(img)
+		if err != nil {
+			return err
+		}
+		found = append(found, i)
+	}
+	if err := a.printInspected(found, format); err != nil {
+		return err
+	}
+	if missing {
+		return &exit{code: exitError}
+	}
+	return nil
+}
+
+func (a *app) printInspected(found []any, format string) error {
+	if format != "" {
+		return listing.Template(a.stdout, format, found...)
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "    ")
+	if err := e.Encode(found); err != nil {
+		return err
+	}
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}

@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/inventory"
+	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// pruneCommand is a prune of some part of the store.
+type pruneCommand struct {
+	options store.PruneOptions
+	// warning tells what goes.
+	warning func(all bool) string
+	filters []string // names that --filter takes
+	lists   bool     // print what went, one by one
+
+	force bool
+	given []string // values of --filter
+}
+
+func (a *app) systemPrune() *cobra.Command {
+	p := &pruneCommand{filters: []string{"until", "label"}, lists: true, warning: func(all bool) string {
+		if all {
+			return "WARNING! This will remove:\n  - all images, those with names too\n  - all build cache\n\n"
+		}
+		return "WARNING! This will remove:\n  - all images without a name\n  - all build cache that no image has\n\n"
+	}}
+	cmd := a.prune(p, "Remove unused data: images without a name and the cache that no image has")
+	cmd.Flags().Bool("volumes", false, "accepted and ignored: there are no volumes")
+	return cmd
+}
+
+func (a *app) imagePrune() *cobra.Command {
+	p := &pruneCommand{filters: []string{"until", "label", "dangling"}, lists: true, warning: func(all bool) string {
+		if all {
+			return "WARNING! This will remove all images, those with names too.\n"
+		}
+		return "WARNING! This will remove all images without a name.\n"
+	}}
+	p.options.Images = true
+	return a.prune(p, "Remove images without a name")
+}
+
+func (a *app) builderPrune() *cobra.Command {
+	p := &pruneCommand{filters: []string{"until"}, warning: func(all bool) string {
+		if all {
+			return "WARNING! This will remove all build cache. "
+		}
+		return "WARNING! This will remove all build cache that no image has. "
+	}}
+	p.options.Records = true
+	return a.prune(p, "Remove the build cache that no image has")
+}
+
+func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: short,
+		Args:  args(0, 0),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runPrune(cmd.Context(), p) },
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&p.options.All, "all", "a", false, "remove everything, not only what is unused")
+	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
+	fl.StringArrayVar(&p.given, "filter", nil, "spare some: until=TIME or DURATION spares what is younger, label=KEY[=VALUE] and label!=… choose by label")
+	return cmd
+}
+
+func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	filter, err := inventory.ParseFilter(s, p.given, p.filters...)
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	if !p.force {
+		yes, err := a.confirm(ctx, p.warning(p.options.All)+"Are you sure you want to continue? [y/N] ")
+		if err != nil || !yes {
+			return err
+		}
+	}
+	p.options.Until = filter.Until
+	if len(p.given) > 0 {
+		p.options.Keep = filter.Keeps
+	}
+	gone, err := s.Prune(p.options)
+	if err != nil {
+		return err
+	}
+	a.printPruned(gone, p.lists)
+	return nil
+}
+
+func (a *app) printPruned(gone *store.Pruned, lists bool) {
+	if lists && len(gone.Images)+len(gone.Untagged) > 0 {
+		fmt.Fprintln(a.stdout, "Deleted Images:")
+		for _, name := range gone.Untagged {
+			if ref, err := reference.ParseNormalizedNamed(name); err == nil {
+				name = reference.FamiliarString(ref)
+			}
+			fmt.Fprintln(a.stdout, "untagged:", name)
+		}
+		for _, id := range gone.Images {
+			fmt.Fprintln(a.stdout, "deleted:", id)
+		}
+		fmt.Fprintln(a.stdout)
+	}
+	if gone.Records > 0 {
+		fmt.Fprintf(a.stdout, "Deleted build cache records: %d\n\n", gone.Records)
+	}
+	fmt.Fprintf(a.stdout, "Total reclaimed space: %s\n", listing.FullSize(gone.Freed))
+}
+
+// confirm asks. Anything but "y" and "yes" is a no, the end of the input too.
+func (a *app) confirm(ctx context.Context, question string) (bool, error) {
+	fmt.Fprint(a.stdout, question)
+	in := interruptible(ctx, a.stdin)
+	defer in.Close()
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if ctx.Err() != nil {
+		fmt.Fprintln(a.stdout)
+		return false, context.Cause(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(a.stdout)
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return true, nil
+	}
+	return false, nil
+}
+
+// builderGroup is `strata builder …`.
+func (a *app) builderGroup() *cobra.Command {
+	cmd := group("builder", "Manage builds and their cache")
+	cmd.AddCommand(a.build(), a.builderPrune())
+	return cmd
+}
+
+// systemGroup is `strata system …`.
+func (a *app) systemGroup() *cobra.Command {
+	cmd := group("system", "Manage strata")
+	cmd.AddCommand(a.diskUse(), a.systemPrune(), a.info())
+	return cmd
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/distribution/reference"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/inventory"
+	"github.com/strata-build/strata/internal/store"
+)
+
+func (a *app) tag() *cobra.Command {
+	return &cobra.Command{
+		Use:   "tag IMAGE|STEP-ID NAME[:TAG]",
+		Short: "Give an image or a step a name",
+		Args:  args(2, 2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			name, err := newName(args[1])
+			if err != nil {
+				return err
+			}
+			c, err := a.find(args[0])
+			if err != nil {
+				return err
+			}
+			return nameImage(a.store, c, name)
+		},
+	}
+}
+
+// nameImage makes a step with a name an image: it is listed, and stays when the cache goes.
+func nameImage(s *store.Store, c *store.Config, name reference.Named) error {
+	if _, err := s.PutConfig(c.Data, c.Parent, store.Image); err != nil {
+		return err
+	}
+	_, err := s.SetName(name, c.ID, "")
+	return err
+}
+
+func (a *app) remove() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rmi [OPTIONS] IMAGE...",
+		Short: "Take names from images, and remove those without a name",
+		Args:  args(1, -1),
+		RunE:  func(_ *cobra.Command, args []string) error { return a.runRemove(args, force) },
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove an image though it has several names, and do not mind names that are not here")
+	cmd.Flags().Bool("no-prune", false, "accepted and ignored: steps that lead to nothing always go")
+	return cmd
+}
+
+// runRemove goes on after an error, as docker does.
+func (a *app) runRemove(names []string, force bool) error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	failed := false
+	for _, name := range names {
+		r, err := inventory.Remove(s, name, force)
+		if err != nil {
+			fmt.Fprintf(a.stderr, "strata: %v\n", err)
+			failed = true
+			continue
+		}
+		for _, n := range r.Untagged {
+			fmt.Fprintln(a.stdout, "Untagged:", n)
+		}
+		for _, d := range r.Deleted {
+			fmt.Fprintln(a.stdout, "Deleted:", d)
+		}
+		if r.InUse {
+			fmt.Fprintf(a.stderr, "%s may be in use by a build or a run; the next prune removes it\n", name)
+		}
+	}
+	if failed {
+		return &exit{code: exitError}
+	}
+	return nil
+}

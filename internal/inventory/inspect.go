@@ -1,0 +1,112 @@
+package inventory
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/image"
+)
+
+// Inspection is what `inspect` shows of an image: Docker's fields, in Docker's order.
+type Inspection struct {
+	Id            digest.Digest //nolint:revive,staticcheck // templates name the fields as the JSON does
+	RepoTags      []string
+	RepoDigests   []string
+	Parent        digest.Digest
+	Comment       string
+	Created       string
+	DockerVersion string
+	Author        string
+	Config        *Runtime
+	Architecture  string
+	Variant       string `json:",omitempty"`
+	Os            string
+	OsVersion     string `json:",omitempty"`
+	Size          int64  // bytes, -1 if a layer was never here
+	VirtualSize   int64
+	RootFS        RootFS
+	Metadata      Metadata
+}
+
+// RootFS are the layers.
+type RootFS struct {
+	Type   string
+	Layers []digest.Digest
+}
+
+// Metadata is what is known of the image on this machine only.
+type Metadata struct{ LastTagTime time.Time }
+
+// Runtime is the configuration for containers, with the fields that Docker shows though they mean nothing in
+// an image (Docker 20.10, container.Config).
+type Runtime struct {
+	Hostname, Domainname, User              string
+	AttachStdin, AttachStdout, AttachStderr bool
+	ExposedPorts                            map[string]struct{} `json:",omitempty"`
+	Tty, OpenStdin, StdinOnce               bool
+	Env, Cmd                                []string
+	Healthcheck                             *Healthcheck `json:",omitempty"`
+	ArgsEscaped                             bool         `json:",omitempty"`
+	Image                                   string
+	Volumes                                 map[string]struct{}
+	WorkingDir                              string
+	Entrypoint                              []string
+	NetworkDisabled                         bool   `json:",omitempty"`
+	MacAddress                              string `json:",omitempty"`
+	OnBuild                                 []string
+	Labels                                  map[string]string
+	StopSignal                              string   `json:",omitempty"`
+	StopTimeout                             *int     `json:",omitempty"`
+	Shell                                   []string `json:",omitempty"`
+}
+
+// Healthcheck tells whether a container is well. Times are nanoseconds.
+type Healthcheck struct {
+	Test          []string      `json:",omitempty"`
+	Interval      time.Duration `json:",omitempty"`
+	Timeout       time.Duration `json:",omitempty"`
+	StartPeriod   time.Duration `json:",omitempty"`
+	StartInterval time.Duration `json:",omitempty"`
+	Retries       int           `json:",omitempty"`
+}
+
+// Inspect describes an image.
+func Inspect(img *Image) (*Inspection, error) {
+	var stored struct {
+		Comment       string   `json:"comment"`
+		DockerVersion string   `json:"docker_version"`
+		Config        *Runtime `json:"config"`
+	}
+	if err := json.Unmarshal(img.Data, &stored); err != nil {
+		return nil, err
+	}
+	i := &Inspection{
+		Id: img.ID, RepoTags: []string{}, RepoDigests: []string{}, Parent: img.Parent,
+		Comment: stored.Comment, Created: image.Created(img.Config).Format(time.RFC3339Nano), DockerVersion: stored.DockerVersion,
+		Author: img.Config.Author, Config: stored.Config, Architecture: img.Config.Architecture, Variant: img.Config.Variant,
+		Os: img.Config.OS, OsVersion: img.Config.OSVersion, Size: img.Size, VirtualSize: img.Size,
+		RootFS: RootFS{Type: "layers", Layers: img.Config.RootFS.DiffIDs},
+	}
+	if i.Config == nil {
+		i.Config = &Runtime{}
+	}
+	if n := len(img.Config.History); i.Comment == "" && n > 0 {
+		i.Comment = img.Config.History[n-1].Comment
+	}
+	seen := map[string]bool{}
+	for _, n := range img.Names {
+		if n.Tag != "" {
+			i.RepoTags = append(i.RepoTags, n.String())
+		}
+		if d := n.ByDigest(); d != "" && !seen[d] {
+			seen[d] = true
+			i.RepoDigests = append(i.RepoDigests, d)
+		}
+		if n.Set.After(i.Metadata.LastTagTime) {
+			i.Metadata.LastTagTime = n.Set
+		}
+	}
+	return i, nil
+}

@@ -1,0 +1,176 @@
+// Package inventory answers what images are here: listing them with Docker's filters, describing one as docker
+// inspect does, and taking names and images away by Docker's rules.
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Image is an image, or a step, in the store.
+type Image struct {
+	ID     digest.Digest
+	Parent digest.Digest
+	Kind   store.Kind
+	Config *image.Config
+	Data   []byte // the config as it is stored
+	Names  []Name
+	Size   int64 // of all layers' files in bytes, -1 if a layer was never here
+	Added  time.Time
+}
+
+// Name is one of an image's names.
+type Name struct {
+	Full       string // "docker.io/library/debian:12", or "docker.io/library/debian@sha256:…"
+	Repository string // "debian"
+	Tag        string // "12", "" for a name by digest
+	Digest     digest.Digest
+	Set        time.Time
+}
+
+// String is the name as people type it.
+func (n Name) String() string {
+	if n.Tag == "" {
+		return n.Repository + "@" + n.Digest.String()
+	}
+	return n.Repository + ":" + n.Tag
+}
+
+// ByDigest is the name with the digest that the image has in its registry, "" where it has none.
+func (n Name) ByDigest() string {
+	if n.Digest == "" {
+		return ""
+	}
+	return n.Repository + "@" + n.Digest.String()
+}
+
+// Load reads a config from the store with all that belongs to it.
+func Load(s *store.Store, id digest.Digest) (*Image, error) {
+	c, err := s.Config(id)
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.Names(id)
+	if err != nil {
+		return nil, err
+	}
+	return newImage(s, c, names)
+}
+
+func newImage(s *store.Store, c *store.Config, names []store.Name) (*Image, error) {
+	config, err := image.Parse(c.Data)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", image.ShortID(c.ID), err)
+	}
+	img := &Image{ID: c.ID, Parent: c.Parent, Kind: c.Kind, Config: config, Data: c.Data, Added: c.Added}
+	for _, n := range names {
+		if name, ok := newName(n); ok {
+			img.Names = append(img.Names, name)
+		}
+	}
+	for _, d := range config.RootFS.DiffIDs {
+		l, err := s.Layer(d)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		if err != nil || l.Size < 0 {
+			img.Size = -1
+			break
+		}
+		img.Size += l.Size
+	}
+	return img, nil
+}
+
+func newName(n store.Name) (Name, bool) {
+	ref, err := reference.ParseNormalizedNamed(n.Name)
+	if err != nil {
+		return Name{}, false
+	}
+	name := Name{Full: n.Name, Repository: reference.FamiliarName(ref), Digest: n.Manifest, Set: n.Set}
+	if t, ok := ref.(reference.Tagged); ok {
+		name.Tag = t.Tag()
+	}
+	if d, ok := ref.(reference.Digested); ok {
+		name.Digest = d.Digest()
+	}
+	return name, true
+}
+
+// List returns the images that the filter lets through, the youngest first. Images without a name on which others
+// were built are left out, as are steps, unless all is set.
+func List(s *store.Store, all bool, filter *Filter) ([]*Image, error) {
+	configs, err := s.Configs(store.Image)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := s.Configs(store.Step)
+	if err != nil {
+		return nil, err
+	}
+	parents := map[digest.Digest]bool{}
+	for _, c := range slices.Concat(configs, steps) {
+		parents[c.Parent] = true
+	}
+	if all {
+		configs = append(configs, steps...)
+	}
+	names, err := s.Names("")
+	if err != nil {
+		return nil, err
+	}
+	byID := map[digest.Digest][]store.Name{}
+	for _, n := range names {
+		byID[n.ID] = append(byID[n.ID], n)
+	}
+	var images []*Image
+	for _, c := range configs {
+		if !all && len(byID[c.ID]) == 0 && parents[c.ID] {
+			continue
+		}
+		img, err := newImage(s, c, byID[c.ID])
+		if err != nil {
+			return nil, err
+		}
+		if filter.matches(img, parents[c.ID]) {
+			images = append(images, img)
+		}
+	}
+	slices.SortStableFunc(images, func(a, b *Image) int {
+		return image.Created(b.Config).Compare(image.Created(a.Config))
+	})
+	return images, nil
+}
+
+// children are the images and steps that were made from id.
+func children(s *store.Store, id digest.Digest) ([]*store.Config, error) {
+	var all []*store.Config
+	for _, kind := range []store.Kind{store.Image, store.Step} {
+		configs, err := s.Configs(kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range configs {
+			if c.Parent == id {
+				all = append(all, c)
+			}
+		}
+	}
+	return all, nil
+}
+
+// label is a label's test: "key" or "key=value".
+func hasLabel(c *image.Config, test string) bool {
+	key, value, valued := strings.Cut(test, "=")
+	got, ok := c.Config.Labels[key]
+	return ok && (!valued || got == value)
+}
