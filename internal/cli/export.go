@@ -30,5 +30,5 @@ func (a *app) runExport(ctx context.Context, text, output string) error {
 	if err != nil {
 		return err
 	}
-	return a.writeTo(output, func(w io.Writer) error { return m.Export(ctx, w, c) })
+	return a.writeTo(ctx, output, func(w io.Writer) error { return m.Export(ctx, w, c) })
 }

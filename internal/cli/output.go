@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,32 +13,32 @@ import (
 
 // writeTo calls write with the file that -o names, or standard output, which must not be a terminal. A file
 // appears when it is complete.
-func (a *app) writeTo(path string, write func(io.Writer) error) error {
+func (a *app) writeTo(ctx context.Context, path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
 		if isTerminal(a.stdout) {
 			return usageError("standard output is a terminal; name a file with -o, or redirect it")
 		}
-		return buffered(a.stdout, write)
+		return buffered(stoppable{ctx, a.stdout}, write)
 	}
 	st, err := os.Stat(path)
 	switch {
 	case err == nil && st.IsDir():
 		return usageError("-o %s: it is a directory", path)
 	case err == nil && !st.Mode().IsRegular(): // a device or pipe, which a file must not replace
-		return writeDirect(path, write)
+		return writeDirect(ctx, path, write)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	return writeNew(path, write)
 }
 
-func writeDirect(path string, write func(io.Writer) error) error {
+func writeDirect(ctx context.Context, path string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return buffered(f, write)
+	return buffered(stoppable{ctx, f}, write)
 }
 
 func writeNew(path string, write func(io.Writer) error) error {
@@ -56,10 +57,35 @@ func writeNew(path string, write func(io.Writer) error) error {
 	return os.Rename(f.Name(), path)
 }
 
-func buffered(f *os.File, write func(io.Writer) error) error {
+func buffered(f io.Writer, write func(io.Writer) error) error {
 	b := bufio.NewWriterSize(f, 1<<20)
 	if err := write(b); err != nil {
 		return err
 	}
 	return b.Flush()
+}
+
+// stoppable writes to a pipe or device until ctx is done, also where nobody reads from it. What is being written
+// then is lost.
+type stoppable struct {
+	ctx context.Context
+	f   *os.File
+}
+
+func (s stoppable) Write(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := s.f.Write(p)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-s.ctx.Done():
+		return 0, context.Cause(s.ctx)
+	}
 }

@@ -56,7 +56,7 @@ func (a *app) runSave(ctx context.Context, names []string, output string, format
 			}
 		}
 	}
-	return a.writeTo(output, func(w io.Writer) error { return m.Save(ctx, w, format, images) })
+	return a.writeTo(ctx, output, func(w io.Writer) error { return m.Save(ctx, w, format, images) })
 }
 
 // namesIn are the names that an image gets in an archive: what was typed, if it is a name with a tag.
