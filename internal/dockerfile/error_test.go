@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 		{name: "no FROM", text: "ARG A\n", want: "no FROM"},
 		{name: "before FROM", text: "# x\nRUN a\nFROM b\n", line: 2, want: "no FROM before this instruction"},
 		{name: "unknown instruction", text: "FROM a\n\nCOPPY a b\n", line: 3, want: "unknown instruction: COPPY (did you mean COPY?)"},
-		{name: "unknown flag", text: "FROM a\nCOPY --chownn=1 a b\n", line: 2, want: "unknown flag: --chwon (did you mean chown?)"},
+		{name: "unknown flag", text: "FROM a\nCOPY --chownn=1 a b\n", line: 2, want: "unknown flag: --chownn (did you mean chown?)"},
 		{name: "bad variable", text: "FROM a\nUSER ${X:?who}\n", line: 2, want: "X: who"},
 		{name: "bad substitution", text: "FROM a\nUSER ${X\n", line: 2, want: "missing '}'"},
 		{name: "unclosed quote", text: "FROM a\nUSER \"x\n", line: 2, want: "double-quote"},
