@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/strata-build/strata/internal/image"
 )
@@ -259,14 +260,23 @@ func (w *dockerfileWriter) command(in instruction) {
 	switch {
 	case !ok:
 		w.line(in.name + " " + in.args)
-	case len(list) == 3 && strings.Join(list[:2], " ") == w.shell && list[2] != "" && !strings.HasPrefix(list[2], "[") && !strings.ContainsAny(list[2], "\n\\"):
-		w.line(in.name + " " + list[2])
+	case isShellForm(list, w.shell):
+		w.line(in.name + " " + list[len(list)-1])
 	default:
 		if list == nil {
 			list = []string{}
 		}
 		w.line(in.name + " " + jsonList(list))
 	}
+}
+
+// isShellForm says whether argv came of a shell form that can be written as one.
+func isShellForm(argv []string, shell string) bool {
+	if len(argv) < 2 {
+		return false
+	}
+	last := argv[len(argv)-1]
+	return strings.Join(argv[:len(argv)-1], " ") == shell && strings.TrimSpace(last) != "" && !strings.HasPrefix(last, "[") && !strings.ContainsAny(last, "\n\r\\")
 }
 
 // exposed lists ports without the "/tcp" that goes without saying.
@@ -278,8 +288,8 @@ func exposed(args string) []string {
 	return list
 }
 
-// healthcheck writes the test of a HEALTHCHECK; the times are in the row in forms that differ from builder to
-// builder, and are left as a comment.
+// healthcheck writes a HEALTHCHECK. The times are in the row in forms that differ from builder to builder: the one
+// that the image ended up with is written from its config, with the others they are a comment.
 func (w *dockerfileWriter) healthcheck(args string) {
 	_, rest, _ := strings.Cut(args, "[")
 	list, tail, ok := strings.Cut(rest, "]")
@@ -288,29 +298,46 @@ func (w *dockerfileWriter) healthcheck(args string) {
 		w.line("# HEALTHCHECK " + args)
 		return
 	}
-	if tail = strings.Trim(tail, " }"); tail != "" {
+	text := "HEALTHCHECK "
+	if h := w.replay.final.Config.Healthcheck; h != nil && strings.Join(h.Test, " ") == strings.Join(test, " ") {
+		test = h.Test
+		for _, f := range []struct {
+			name  string
+			value time.Duration
+		}{{"interval", h.Interval}, {"timeout", h.Timeout}, {"start-period", h.StartPeriod}, {"start-interval", h.StartInterval}} {
+			if f.value != 0 {
+				text += "--" + f.name + "=" + f.value.String() + " "
+			}
+		}
+		if h.Retries != 0 {
+			text += fmt.Sprintf("--retries=%d ", h.Retries)
+		}
+	} else if tail = strings.Trim(tail, " }"); tail != "" {
 		w.line("# HEALTHCHECK with " + tail)
 	}
 	switch {
 	case test[0] == "NONE":
 		w.line("HEALTHCHECK NONE")
 	case test[0] == "CMD-SHELL" && len(test) > 1:
-		w.line("HEALTHCHECK CMD " + strings.Join(test[1:], " "))
+		w.line(text + "CMD " + strings.Join(test[1:], " "))
 	case test[0] == "CMD" && len(test) > 1:
-		w.line("HEALTHCHECK CMD " + jsonList(test[1:]))
+		w.line(text + "CMD " + jsonList(test[1:]))
 	default:
 		w.line("# HEALTHCHECK " + args)
 	}
 }
 
+// checksum matches what the classic engine says that it copied.
+var checksum = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(file|dir|multi):([0-9a-f]+)$`) })
+
 // copy writes a COPY or ADD. The classic engine's "COPY file:<checksum> in /dest " becomes one of a file of that name.
 func (w *dockerfileWriter) copy(in instruction) {
 	args := in.args
 	if before, dest, ok := strings.Cut(args, " in "); ok && !strings.Contains(dest, " ") {
-		kind, sum, isSum := strings.Cut(before[strings.LastIndex(before, " ")+1:], ":")
-		if isSum && (kind == "file" || kind == "dir" || kind == "multi") {
-			flags := before[:strings.LastIndex(before, " ")+1]
-			args = fmt.Sprintf("%s%s:%s %s", flags, kind, sum[:min(12, len(sum))], dest)
+		// There is no blank between a flag and the checksum (performCopy in Docker's builder/dockerfile).
+		if at := checksum().FindStringSubmatchIndex(before); at != nil {
+			flags, kind, sum := before[:at[0]], before[at[2]:at[3]], before[at[4]:at[5]]
+			args = strings.TrimSpace(fmt.Sprintf("%s %s:%s %s", flags, kind, sum[:min(12, len(sum))], dest))
 		}
 	}
 	if len(strings.Fields(args)) < 2 {
