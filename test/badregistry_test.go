@@ -1,10 +1,12 @@
 package test
 
 import (
+	"bytes"
+	"maps"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -57,32 +59,41 @@ func answer(status int) func(http.Handler) http.Handler {
 	}
 }
 
-// onBlobs changes the answer to every GET of a blob.
-func onBlobs(change func(http.ResponseWriter, []byte)) func(http.Handler) http.Handler {
+// onBlobs changes the answer to every GET of a layer's blob, and leaves configs, which are JSON, as they are.
+func onBlobs(change func(http.ResponseWriter, *http.Request, []byte)) func(http.Handler) http.Handler {
 	return func(good http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/sha256:") {
 				good.ServeHTTP(w, r)
 				return
 			}
+			whole := r.Clone(r.Context())
+			whole.Header.Del("Range")
 			recorder := httptest.NewRecorder()
-			good.ServeHTTP(recorder, r)
-			change(w, recorder.Body.Bytes())
+			good.ServeHTTP(recorder, whole)
+			if blob := recorder.Body.Bytes(); bytes.HasPrefix(blob, []byte("{")) {
+				w.Write(blob)
+			} else {
+				change(w, r, blob)
+			}
 		})
 	}
 }
 
-// cut promises the whole blob and closes the connection in the middle, each time: a client that resumes
+// cut promises all that was asked for and closes the connection in the middle, each time: a client that resumes
 // gets half of the rest.
-func cut(w http.ResponseWriter, blob []byte) {
-	w.Header().Set("Content-Length", strconv.Itoa(len(blob)))
-	w.Write(blob[:len(blob)/2])
+func cut(w http.ResponseWriter, r *http.Request, blob []byte) {
+	recorder := httptest.NewRecorder()
+	http.ServeContent(recorder, r, "", time.Time{}, bytes.NewReader(blob))
+	maps.Copy(w.Header(), recorder.Header())
+	w.WriteHeader(recorder.Code)
+	w.Write(recorder.Body.Bytes()[:recorder.Body.Len()/2])
 	panic(http.ErrAbortHandler)
 }
 
 // altered changes one byte of the blob.
-func altered(w http.ResponseWriter, blob []byte) {
-	blob = append([]byte(nil), blob...)
+func altered(w http.ResponseWriter, _ *http.Request, blob []byte) {
+	blob = bytes.Clone(blob)
 	blob[len(blob)/2] ^= 1
 	w.Write(blob)
 }
