@@ -15,8 +15,21 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Config is a whole image config: platform, runtime configuration, chain of layers, history.
-type Config = dockerspec.DockerOCIImage
+// Config is a whole image config: platform, runtime configuration, chain of layers, history, and the inline
+// cache, a field of ours that other tools pass over.
+type Config struct {
+	dockerspec.DockerOCIImage
+	// Cached are the history rows that a build can take from this image by their keys, in the order of the rows.
+	Cached []CachedRow `json:"strata.cache.v1,omitempty"`
+}
+
+// CachedRow is the cache key of the step that a history row tells of. With the row, which has the time, and the
+// row's layer it makes up a whole record, in about 110 bytes.
+type CachedRow struct {
+	Row int           `json:"row"` // index in History
+	Key digest.Digest `json:"key"` // as the graph engine makes it, whichever engine built the image
+	MS  int64         `json:"ms"`  // how long the step ran, in milliseconds
+}
 
 // History is one row of an image's history.
 type History = ocispec.History
@@ -43,6 +56,12 @@ func Parse(data []byte) (*Config, error) {
 	for _, d := range c.RootFS.DiffIDs {
 		if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
 			return nil, fmt.Errorf("reading an image config: %q is not the sha256 digest of a layer", d)
+		}
+	}
+	for _, r := range c.Cached {
+		if r.Row < 0 || r.Row >= len(c.History) || r.Key.Validate() != nil {
+			c.Cached = nil // a cache that makes no sense is none
+			break
 		}
 	}
 	if n := layerRows(c.History); n > len(c.RootFS.DiffIDs) {
@@ -102,6 +121,7 @@ func Clone(c *Config) *Config {
 	d := *c
 	d.RootFS.DiffIDs = slices.Clone(c.RootFS.DiffIDs)
 	d.History = slices.Clone(c.History)
+	d.Cached = slices.Clone(c.Cached)
 	d.Config = CloneRuntime(c.Config)
 	return &d
 }
@@ -146,6 +166,19 @@ func Add(parent *Config, rt dockerspec.DockerOCIImageConfig, row History, diffID
 	c.Created = row.Created
 	c.RootFS.Type = "layers"
 	return &c
+}
+
+// LayerOf returns the diffID of the layer that the history row at index i tells of; "" if the row has none.
+func LayerOf(c *Config, i int) digest.Digest {
+	if c.History[i].EmptyLayer {
+		return ""
+	}
+	// Layers without a row are the oldest.
+	n := len(c.RootFS.DiffIDs) - layerRows(c.History[i:])
+	if n < 0 {
+		return ""
+	}
+	return c.RootFS.DiffIDs[n]
 }
 
 // Created returns when an image was made, the zero time if it does not say.
