@@ -167,6 +167,23 @@ func diskUse(path string) (int64, error) {
 	return total, err
 }
 
+// contentsUse is what lies in a folder, the folder itself not counted.
+func contentsUse(dir string) (int64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	total := int64(0)
+	for _, e := range entries {
+		size, err := diskUse(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return 0, err
+		}
+		total += size
+	}
+	return total, nil
+}
+
 // shrink gives the space of deleted rows back to the disk. Another process that is using meta.db right now
 // is a reason to leave it for the next time.
 func (s *Store) shrink(p *Pruned) error {

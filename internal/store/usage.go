@@ -62,13 +62,13 @@ func (s *Store) Disk() (*Disk, error) {
 			d.Cache.Active++
 		}
 	}
-	contexts, err := diskUse(s.path("contexts"))
+	contexts, err := contentsUse(s.path("contexts"))
 	if err != nil {
 		return nil, fmt.Errorf("measuring the cache: %w", err)
 	}
 	d.Cache.Size += contexts
 	d.Cache.Reclaimable = d.Cache.Size
-	tmp, err := diskUse(s.path("tmp"))
+	tmp, err := contentsUse(s.path("tmp"))
 	d.Other = s.metaSize() + tmp
 	return d, errors.Join(err, records.Err())
 }
@@ -142,11 +142,11 @@ func (s *Store) measureLayers(d *Disk, sharers map[digest.Digest]int, named map[
 		}
 	}
 	// What no row leads to: layers of killed processes and partial downloads.
-	layers, err := diskUse(s.path("layers"))
+	layers, err := contentsUse(s.path("layers"))
 	if err != nil {
 		return err
 	}
-	blobs, err := diskUse(s.path("blobs"))
+	blobs, err := contentsUse(s.path("blobs", "sha256"))
 	d.Cache.Size += max(layers+blobs-claimed, 0)
 	return err
 }
