@@ -151,7 +151,7 @@ func TestBadChanges(t *testing.T) {
 		"COPY a b":     "COPY is not",
 		"FROM debian":  "FROM is not",
 		"ARG A":        "ARG is not",
-		"CMMD sh":       "did you mean CMD",
+		"CMMD sh":      "did you mean CMD",
 		"EXPOSE 80/ab": "80/ab",
 		"ENV":          "ENV",
 	} {
