@@ -196,7 +196,7 @@ func (w *world) instruction(stage int) string {
 		return fmt.Sprintf("LABEL l=%d", w.IntN(3))
 	}
 	return "RUN " + w.pick(
-		`echo "$V $A" >>log; true`, `find . ! -path "./proc*" ! -path "./sys*" ! -path "./dev*" -type f | sort | xargs sha256sum >/tmp/sums; true`,
+		`echo "$V $A" >>log; true`, `cd / && find . ! -path "./proc*" ! -path "./sys*" ! -path "./dev*" ! -path "./tmp*" -type f | sort | xargs sha256sum >/tmp/sums; true`,
 		`rm -rf /x; true`, `rm -rf /data && mkdir /data; true`, `chmod 0750 /x /data; true`, `chmod 0711 /`, `ln -sf x /link; true`, `ln -s /x/there /dangling; true`,
 		`ln /data/a /data/hard; true`, `rm -rf /x; echo file >/x; true`, `mv /data /moved; true`, `echo more >>/data/b; true`, `id -u >/tmp/who; true`,
 		`mkdir -p /x/z && echo z >/x/z/z; true`, `touch /data/a; true`, `cat /etc/version >>/tmp/version; true`, `true`, `test "$V" != 2`,

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -207,7 +208,8 @@ type recorder struct {
 	steps    []string // "hit COPY a b" and "run RUN c", in the order in which they ended
 	output   string
 	failed   map[string]error
-	started  chan string // what begins to run, for those who listen
+	started  chan string       // what begins to run, for those who listen
+	gate     func(step string) // called before a step runs
 	warnings []string
 }
 
@@ -222,8 +224,15 @@ func (r *recorder) Built(digest.Digest, []string)                     {}
 func (r *recorder) StartStage(*dockerfile.Stage)                      {}
 func (r *recorder) DoneStage(*dockerfile.Stage, *solver.State, error) {}
 func (r *recorder) Start(*dockerfile.Step)                            {}
-func (r *recorder) Running(s *dockerfile.Step)                        { r.started <- s.Text }
 func (r *recorder) Warning(line string)                               { r.warnings = append(r.warnings, line) }
+
+func (r *recorder) Running(s *dockerfile.Step) {
+	r.started <- s.Text
+	if r.gate != nil {
+		r.gate(s.Text)
+	}
+}
+
 func (r *recorder) Output(_ *dockerfile.Step, _ int, data []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -258,4 +267,22 @@ func (r *recorder) ran() (n int) {
 		}
 	}
 	return n
+}
+
+// lastLayer is what the topmost layer of an image holds: type and mode by path.
+func (b *bed) lastLayer(id digest.Digest) map[string]string {
+	b.t.Helper()
+	chain := b.config(id).RootFS.DiffIDs
+	l, err := b.store.Layer(chain[len(chain)-1])
+	check(b.t, err)
+	toc, err := l.Source(context.Background()).TOC()
+	check(b.t, err)
+	out := map[string]string{}
+	for _, e := range toc.Entries {
+		out[e.Path] = fmt.Sprintf("%c%o", e.Type, e.Mode)
+		if e.Opaque {
+			out[e.Path] += " opaque"
+		}
+	}
+	return out
 }
