@@ -43,7 +43,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	key.Add("chown", c.Chown)
 	key.Add("chmod", c.Chmod)
 	key.Add("content", string(sel.sum))
-	return &operation{key: key, content: sel.classicName(), run: func(ctx context.Context) (digest.Digest, error) {
+	return &operation{key: key, content: sel.classicName(), matches: sel.matches, run: func(ctx context.Context) (digest.Digest, error) {
 		below, err := parent.stack(ctx)
 		if err != nil {
 			return "", err

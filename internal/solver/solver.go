@@ -61,6 +61,9 @@ type Solver struct {
 	// Network is what a RUN sees, unless it says something else itself.
 	Network runner.Network
 	Report  Reporter
+	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
+	// where a file of the context changed meanwhile.
+	Inputs func(*dockerfile.Step, *Inputs)
 
 	mu     sync.Mutex
 	stages map[*dockerfile.Stage]*promise
@@ -269,6 +272,7 @@ type operation struct {
 	key *cache.Key
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
+	matches []buildcontext.Match // what a COPY or ADD selected
 	// run makes the layer; "" says that no file changed.
 	run func(ctx context.Context) (digest.Digest, error)
 }
@@ -297,6 +301,9 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 		return nil, nil, false, err
 	}
 	s.addParent(op.key, parent, step)
+	if s.Inputs != nil {
+		s.Inputs(step, s.inputs(op, parent))
+	}
 	record, ran, err = s.lookupOrRun(ctx, step, op)
 	if err != nil {
 		return nil, nil, ran, err
