@@ -39,6 +39,8 @@ type Options struct {
 	Labels     map[string]string
 	NoCache    bool // run every step
 	Pull       bool // ask the registry for base images though they are here
+	CacheFrom  []CacheSpec
+	NoInline   bool // leave the inline cache out of the image
 	Network    runner.Network
 	Engine     dockerfile.Engine
 	Platform   ocispec.Platform
@@ -90,6 +92,8 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 		Context:  in.context,
 		Reopen:   in.reopen,
 		NoCache:  o.NoCache,
+		Sources:  sources(ctx, m, o),
+		NoInline: o.NoInline,
 		Network:  o.Network,
 		Report:   o.Display,
 		Image: func(ctx context.Context, ref string) (*solver.State, error) {

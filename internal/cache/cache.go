@@ -62,6 +62,8 @@ type Record struct {
 	Took time.Duration `json:"took"`
 	// Instruction is its text, as written.
 	Instruction string `json:"instruction"`
+	// Origin is the image or cache from elsewhere that the record came from, "" for this machine.
+	Origin string `json:"origin,omitempty"`
 }
 
 // Lookup returns the record of a key; nil if there is none that can be used.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -22,7 +23,7 @@ import (
 )
 
 type buildFlags struct {
-	tags, args, labels                               []string
+	tags, args, labels, cacheFrom                    []string
 	file, target, network, progress, iidfile, engine string
 	noCache, pull, quiet                             bool
 }
@@ -44,6 +45,7 @@ func (a *app) build() *cobra.Command {
 	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`, or NAME for the environment's")
 	fl.StringVar(&f.target, "target", "", "stage to build (default the last)")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step")
+	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: an image's `NAME`, or type=registry,ref=NAME")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the result, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
@@ -126,6 +128,22 @@ func (f *buildFlags) options() (build.Options, error) {
 			}
 		}
 		o.Args[name] = value
+	}
+	if inline, ok := o.Args["BUILDKIT_INLINE_CACHE"]; ok {
+		// BuildKit wants 1 for an image to carry its cache; here it always does, unless this is off.
+		on, err := strconv.ParseBool(inline)
+		o.NoInline = err == nil && !on
+		delete(o.Args, "BUILDKIT_INLINE_CACHE")
+	}
+	for _, text := range f.cacheFrom {
+		spec, err := build.ParseCacheSpec(text)
+		if err == nil {
+			err = spec.CheckFrom()
+		}
+		if err != nil {
+			return o, usageError("--cache-from %w", err)
+		}
+		o.CacheFrom = append(o.CacheFrom, spec)
 	}
 	for _, kv := range f.labels {
 		name, value, _ := strings.Cut(kv, "=")

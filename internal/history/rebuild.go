@@ -230,6 +230,10 @@ func (r *replay) state(rows []Row, layers int) *image.Config {
 		}
 	}
 	c.RootFS.DiffIDs = slices.Clone(r.final.RootFS.DiffIDs[:layers])
+	c.Cached = slices.DeleteFunc(c.Cached, func(row image.CachedRow) bool { return row.Row >= len(c.History) })
+	if len(c.Cached) == 0 {
+		c.Cached = nil
+	}
 	return c
 }
 

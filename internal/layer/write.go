@@ -341,3 +341,7 @@ func (r *reader) flush() error {
 		return r.ctx.Err()
 	}
 }
+
+// EmptyDiffID is the diffID of a layer with no entries: a tar of nothing but its end mark, two blocks of zeros.
+// Docker knows it as DigestSHA256EmptyTar.
+const EmptyDiffID digest.Digest = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"

@@ -244,8 +244,8 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 	user := ""
 	if s.Engine != dockerfile.Classic {
 		user = step.Workdir.User
-		key.Add("user", user)
 	}
+	key.Add("user", user)
 	return &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
 		below, err := parent.stack(ctx)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,6 +59,10 @@ type Solver struct {
 	Image func(ctx context.Context, ref string) (*State, error)
 	// NoCache runs every step.
 	NoCache bool
+	// Sources are caches from elsewhere, asked in their order when this machine has no record.
+	Sources []*cache.Source
+	// NoInline leaves the cache out of the images' configs.
+	NoInline bool
 	// Network is what a RUN sees, unless it says something else itself.
 	Network runner.Network
 	Report  Reporter
@@ -270,6 +275,9 @@ func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error)
 // operation is a step that touches files, ready to be looked up.
 type operation struct {
 	key *cache.Key
+	// shared is the key by which caches from elsewhere know the step: the graph engine's, in both engines. nil for
+	// a step of the classic engine that only changes the configuration.
+	shared *cache.Key
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
 	matches []buildcontext.Match // what a COPY or ADD selected
@@ -294,21 +302,21 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	case s.Engine == dockerfile.Classic:
 		op = &operation{key: &cache.Key{Kind: "configuration"}, run: noChange}
 	default:
-		next, err = s.commit(parent, step, "", "", parent.created())
+		next, err = s.commit(parent, step, nil, nil)
 		return next, nil, false, err
 	}
 	if err != nil {
 		return nil, nil, false, err
 	}
-	s.addParent(op.key, parent, step)
+	s.addParent(op, parent, step)
 	if s.Inputs != nil {
 		s.Inputs(step, s.inputs(op, parent))
 	}
-	record, ran, err = s.lookupOrRun(ctx, step, op)
+	record, ran, err = s.lookupOrRun(ctx, parent, step, op)
 	if err != nil {
 		return nil, nil, ran, err
 	}
-	next, err = s.commit(parent, step, op.content, record.Layer, &record.Created)
+	next, err = s.commit(parent, step, op, record)
 	return next, record, ran, err
 }
 
@@ -317,19 +325,30 @@ func noChange(context.Context) (digest.Digest, error) { return "", nil }
 // addParent makes the state that the step starts from a part of the key. The graph engine takes its
 // files only; what matters of the configuration is among the parts already. For the classic engine the
 // position counts, that is all that came before (lesson 2.5), and the step ID stands for it.
-func (s *Solver) addParent(key *cache.Key, parent *State, step *dockerfile.Step) {
-	key.Add("platform", s.Platform.OS+"/"+s.Platform.Architecture)
-	if s.Engine == dockerfile.Classic {
-		key.Add("instruction", step.CreatedBy(""))
-		key.Add("after", string(parent.ID))
+func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) {
+	op.key.Add("platform", s.Platform.OS+"/"+s.Platform.Architecture)
+	if s.Engine != dockerfile.Classic {
+		op.key.Add("chain", chainPart(parent))
+		op.shared = op.key
 		return
 	}
-	key.Add("chain", string(image.ChainID(parent.Chain())))
+	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
+		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
+		op.shared.Add("chain", chainPart(parent))
+	}
+	op.key.Add("instruction", step.CreatedBy(""))
+	op.key.Add("after", string(parent.ID))
+}
+
+// chainPart is the chainID of a state without its empty layers, which the classic engine does not make.
+func chainPart(st *State) string {
+	chain := slices.DeleteFunc(slices.Clone(st.Chain()), func(d digest.Digest) bool { return d == layer.EmptyDiffID })
+	return string(image.ChainID(chain))
 }
 
 // lookupOrRun takes the record of the operation or makes it. Of builds that run at the same time only one
 // runs it.
-func (s *Solver) lookupOrRun(ctx context.Context, step *dockerfile.Step, op *operation) (r *cache.Record, ran bool, err error) {
+func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (r *cache.Record, ran bool, err error) {
 	r, err = cache.Lookup(s.Store, op.key)
 	if err != nil || r != nil && !s.NoCache {
 		return r, false, err
@@ -342,6 +361,11 @@ func (s *Solver) lookupOrRun(ctx context.Context, step *dockerfile.Step, op *ope
 	before, err := cache.Lookup(s.Store, op.key)
 	if err != nil || before != nil && (!s.NoCache || s.isFresh(op.key)) {
 		return before, false, err
+	}
+	if before == nil && !s.NoCache {
+		if r, err := s.fromElsewhere(ctx, parent, step, op); err != nil || r != nil {
+			return r, false, err
+		}
 	}
 	s.Report.Running(step)
 	began := time.Now()
@@ -391,15 +415,29 @@ func (s *Solver) keepEqual(recorded, made digest.Digest) (digest.Digest, error) 
 	return made, nil
 }
 
-// commit gives the state after a step its config and step ID, and keeps it in the store.
-func (s *Solver) commit(parent *State, step *dockerfile.Step, content string, diffID digest.Digest, created *time.Time) (*State, error) {
-	text := step.CreatedBy(content)
-	if text == "" && diffID == "" {
+// commit gives the state after a step its config and step ID, and keeps it in the store. record is what the
+// step gave, nil for a step that only changes the configuration; the time of its row is then the parent's.
+func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, record *cache.Record) (*State, error) {
+	row := image.History{Created: parent.created()}
+	diffID := digest.Digest("")
+	if record != nil {
+		row.Created, diffID = &record.Created, record.Layer
+		row.CreatedBy = step.CreatedBy(op.content)
+	} else {
+		row.CreatedBy = step.CreatedBy("")
+	}
+	if row.CreatedBy == "" && diffID == "" {
 		c := image.Clone(parent.Config)
 		c.Config = step.Config
 		return s.put(parent, c, store.Step)
 	}
-	return s.put(parent, s.after(parent, step, image.History{Created: created, CreatedBy: text}, diffID), store.Step)
+	c := s.after(parent, step, row, diffID)
+	if record != nil && op.shared != nil && !s.NoInline {
+		c.Cached = append(slices.Clip(parent.Config.Cached), image.CachedRow{
+			Row: len(c.History) - 1, Key: op.shared.Digest(), MS: record.Took.Milliseconds(),
+		})
+	}
+	return s.put(parent, c, store.Step)
 }
 
 // after is the config of the state after a step. The author is in every row of the classic engine, and no
