@@ -113,15 +113,15 @@ func List(s *store.Store, all bool, filter *Filter) ([]*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps, err := s.Configs(store.Step)
+	parents, err := s.Parents()
 	if err != nil {
 		return nil, err
 	}
-	parents := map[digest.Digest]bool{}
-	for _, c := range slices.Concat(configs, steps) {
-		parents[c.Parent] = true
-	}
 	if all {
+		steps, err := s.Configs(store.Step)
+		if err != nil {
+			return nil, err
+		}
 		configs = append(configs, steps...)
 	}
 	names, err := s.Names("")
@@ -151,24 +151,7 @@ func List(s *store.Store, all bool, filter *Filter) ([]*Image, error) {
 	return images, nil
 }
 
-// children are the images and steps that were made from id.
-func children(s *store.Store, id digest.Digest) ([]*store.Config, error) {
-	var all []*store.Config
-	for _, kind := range []store.Kind{store.Image, store.Step} {
-		configs, err := s.Configs(kind)
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range configs {
-			if c.Parent == id {
-				all = append(all, c)
-			}
-		}
-	}
-	return all, nil
-}
-
-// label is a label's test: "key" or "key=value".
+// hasLabel tests for "key" or "key=value".
 func hasLabel(c *image.Config, test string) bool {
 	key, value, valued := strings.Cut(test, "=")
 	got, ok := c.Config.Labels[key]

@@ -36,7 +36,7 @@ func Remove(s *store.Store, text string, force bool) (*Removed, error) {
 	if name, ok := img.namedBy(text); ok {
 		return removeName(s, img, name)
 	}
-	made, err := children(s, img.ID)
+	made, err := s.Children(img.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func removeName(s *store.Store, img *Image, name Name) (*Removed, error) {
 			others++
 		}
 	}
-	made, err := children(s, img.ID)
+	made, err := s.Children(img.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -86,16 +86,16 @@ func removeName(s *store.Store, img *Image, name Name) (*Removed, error) {
 }
 
 // mayGo says why an image cannot be removed by its ID.
-func (img *Image) mayGo(text string, made []*store.Config, force bool) error {
+func (img *Image) mayGo(text string, made []digest.Digest, force bool) error {
 	repositories := map[string]bool{}
 	for _, n := range img.Names {
 		repositories[n.Repository] = true
 	}
 	switch {
 	case len(made) > 0 && img.Kind == store.Step:
-		return fmt.Errorf("step %s is on the way to %s; remove that, and the step goes with it", text, image.ShortID(made[0].ID))
+		return fmt.Errorf("step %s is on the way to %s; remove that, and the step goes with it", text, image.ShortID(made[0]))
 	case len(made) > 0 && len(img.Names) == 0:
-		return fmt.Errorf("image %s has images or steps that were built on it, such as %s; remove those, and it goes with them", text, image.ShortID(made[0].ID))
+		return fmt.Errorf("image %s has images or steps that were built on it, such as %s; remove those, and it goes with them", text, image.ShortID(made[0]))
 	case len(repositories) > 1 && !force:
 		var names []string
 		for _, n := range img.Names {
