@@ -17,7 +17,6 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/registry"
-	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/transfer"
 )
@@ -152,15 +151,10 @@ func (f *buildFlags) options() (build.Options, error) {
 		}
 		o.Labels[name] = value
 	}
-	switch f.network {
-	case "", "default", "host":
-		o.Network = runner.NetworkHost
-	case "none":
-		o.Network = runner.NetworkNone
-	default:
-		return o, usageError("--network %s: it is one of default, host and none", f.network)
-	}
 	var err error
+	if o.Network, err = network(f.network); err != nil {
+		return o, err
+	}
 	o.Engine, err = engine(f.engine)
 	return o, err
 }

@@ -104,13 +104,9 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 	if f.dir != "" && !filepath.IsAbs(f.dir) {
 		return o, usageError("--workdir %s: it takes an absolute path", f.dir)
 	}
-	switch f.network {
-	case "", "default", "host":
-		o.Network = runner.NetworkHost
-	case "none":
-		o.Network = runner.NetworkNone
-	default:
-		return o, usageError("--network %s: it is host or none", f.network)
+	var err error
+	if o.Network, err = network(f.network); err != nil {
+		return o, err
 	}
 	for _, file := range f.envFiles {
 		lines, err := readEnvFile(file)
@@ -132,6 +128,17 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 		o.Binds = append(o.Binds, b)
 	}
 	return o, nil
+}
+
+// network reads a --network.
+func network(flag string) (runner.Network, error) {
+	switch flag {
+	case "", "default", "host":
+		return runner.NetworkHost, nil
+	case "none":
+		return runner.NetworkNone, nil
+	}
+	return "", usageError("--network %s: it is one of default, host and none", flag)
 }
 
 // envVariable is NAME=VALUE as it stands, or NAME with this environment's value, if it has one.
