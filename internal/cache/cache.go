@@ -89,5 +89,5 @@ func Save(s *store.Store, k *Key, r *Record) error {
 	if err != nil {
 		return fmt.Errorf("writing the record of a step: %w", err)
 	}
-	return s.PutRecord(store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created})
+	return s.PutRecord(store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created, Text: textOf(k, r.Instruction)})
 }

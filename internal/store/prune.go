@@ -270,9 +270,14 @@ func (s *Store) pruneRecords(o PruneOptions, cutoff int64, p *Pruned) error {
 				return err
 			}
 			n, _ := r.RowsAffected()
+			if n > 0 {
+				if _, err := tx.Exec("UPDATE seen SET pruned = ? WHERE key = ?", now(), key); err != nil {
+					return err
+				}
+			}
 			p.Records += int(n)
 		}
-		return nil
+		return forgetPruned(tx)
 	})
 }
 

@@ -15,12 +15,21 @@ type Record struct {
 	Layer digest.Digest // the diffID that the step made, "" if it made none
 	Data  []byte
 	Made  time.Time
+	// Text is the same for all records whose instructions say the same; "" is like no other.
+	Text string
 }
 
 // PutRecord keeps a record, replacing the one under the same key.
 func (s *Store) PutRecord(r Record) error {
-	_, err := s.db.Exec("INSERT OR REPLACE INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?)",
-		r.Key, r.Layer, r.Data, r.Made.UnixMilli(), now())
+	err := s.inTx(func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT OR REPLACE INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?)",
+			r.Key, r.Layer, r.Data, r.Made.UnixMilli(), now())
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec("INSERT OR REPLACE INTO seen (key, text, made) VALUES (?, ?, ?)", r.Key, r.Text, r.Made.UnixMilli())
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("storing the record of a step: %w%s", err, hint(err))
 	}
@@ -44,4 +53,63 @@ func (s *Store) Record(key digest.Digest) (*Record, error) {
 	}
 	r.Made = time.UnixMilli(made)
 	return r, nil
+}
+
+// PeekRecord returns the record of a key for somebody who only looks at it: it counts as no use, and its layer
+// need not be there. ErrNotFound if there is none.
+func (s *Store) PeekRecord(key digest.Digest) (*Record, error) {
+	r := &Record{Key: key}
+	var made int64
+	err := s.db.QueryRow("SELECT layer, data, made FROM records WHERE key = ?", key).Scan(&r.Layer, &r.Data, &made)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("record %s: %w", key, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a record of the cache: %w", err)
+	}
+	r.Made = time.UnixMilli(made)
+	return r, nil
+}
+
+// RecordsLike returns up to limit of the records with a text, those made last first.
+func (s *Store) RecordsLike(text string, limit int) ([]Record, error) {
+	rows, err := s.db.Query(`SELECT key, layer, data, records.made FROM seen JOIN records USING (key)
+		WHERE text = ? AND text != '' ORDER BY seen.made DESC LIMIT ?`, text, limit)
+	if err != nil {
+		return nil, fmt.Errorf("looking for records of the cache: %w", err)
+	}
+	defer rows.Close()
+	var like []Record
+	for rows.Next() {
+		r := Record{Text: text}
+		var made int64
+		if err := rows.Scan(&r.Key, &r.Layer, &r.Data, &made); err != nil {
+			return nil, fmt.Errorf("looking for records of the cache: %w", err)
+		}
+		r.Made = time.UnixMilli(made)
+		like = append(like, r)
+	}
+	return like, rows.Err()
+}
+
+// maxPruned is how many of the records that were pruned are remembered, in about 200 bytes each.
+const maxPruned = 10_000
+
+// PrunedAt returns when the record of a key was pruned; the zero time if it is here, or was never seen.
+func (s *Store) PrunedAt(key digest.Digest) (time.Time, error) {
+	var at int64
+	err := s.db.QueryRow("SELECT pruned FROM seen WHERE key = ? AND pruned > 0", key).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("looking for a pruned record: %w", err)
+	}
+	return time.UnixMilli(at), nil
+}
+
+// forgetPruned keeps the number of remembered records within bounds.
+func forgetPruned(tx *sql.Tx) error {
+	_, err := tx.Exec("DELETE FROM seen WHERE pruned > 0 AND pruned < (SELECT pruned FROM seen WHERE pruned > 0 ORDER BY pruned DESC LIMIT 1 OFFSET ?)", maxPruned)
+	return err
 }

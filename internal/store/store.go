@@ -144,14 +144,16 @@ func (s *Store) openDB() error {
 	}
 	s.db = db
 	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+	var complete bool // with the tables that came after the first stores were made
+	if err := db.QueryRow("SELECT user_version, EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'seen') FROM pragma_user_version").
+		Scan(&version, &complete); err != nil {
 		db.Close()
 		return fmt.Errorf("reading meta.db: %w; if it is damaged, move %s away and build again", err, s.root)
 	}
 	switch {
-	case version == formatVersion:
+	case version == formatVersion && complete:
 		return nil
-	case version != 0:
+	case version != 0 && version != formatVersion:
 		db.Close()
 		return fmt.Errorf("the store has format %d and this strata reads format %d; use the strata that wrote it, or set STRATA_ROOT to another folder", version, formatVersion)
 	}
@@ -169,6 +171,10 @@ func (s *Store) openDB() error {
 //   - layers: what is known of each diffID. Whether it is here as a tree or a tar, the folder tells.
 //   - blobs: compressed forms of layers, here (then there is a file) or in a repository.
 //   - records: the cache; data is the record's JSON, owned by package cache.
+//   - builds: what became of past builds; data is the JSON of their steps, owned by package explain.
+//   - seen: every record that there is or was; text is a digest of what the instruction says, pruned the time at
+//     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
+//     to them.
 const schema = `
 CREATE TABLE IF NOT EXISTS configs (
 	id TEXT PRIMARY KEY, parent TEXT NOT NULL DEFAULT '', kind TEXT NOT NULL, data BLOB NOT NULL,
@@ -191,6 +197,17 @@ CREATE TABLE IF NOT EXISTS records (
 	key TEXT PRIMARY KEY, layer TEXT NOT NULL DEFAULT '', data BLOB NOT NULL,
 	made INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS records_by_layer ON records (layer);
+CREATE TABLE IF NOT EXISTS builds (
+	seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started INTEGER NOT NULL, took INTEGER NOT NULL,
+	context TEXT NOT NULL, dockerfile TEXT NOT NULL, target TEXT NOT NULL, engine TEXT NOT NULL,
+	image TEXT NOT NULL, error TEXT NOT NULL, saved INTEGER NOT NULL, hits INTEGER NOT NULL, total INTEGER NOT NULL,
+	data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS builds_by_context ON builds (context);
+CREATE INDEX IF NOT EXISTS builds_by_image ON builds (image);
+CREATE TABLE IF NOT EXISTS seen (
+	key TEXT PRIMARY KEY, text TEXT NOT NULL, made INTEGER NOT NULL, pruned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS seen_by_text ON seen (text, made);
+CREATE INDEX IF NOT EXISTS seen_pruned ON seen (pruned) WHERE pruned > 0;
 `
 
 // Close closes the store and removes this process's folder below tmp/.
