@@ -92,7 +92,7 @@ func contents(r *result, b *bed) imageContents {
 	for _, l := range layers {
 		out.Layers = append(out.Layers, l.ContentID)
 	}
-	c.RootFS.DiffIDs, c.Created = nil, nil
+	c.RootFS.DiffIDs, c.Created, c.Cached = nil, nil, nil
 	for i := range c.History {
 		c.History[i].Created = nil
 	}

@@ -39,6 +39,9 @@ func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *S
 		return nil, nil
 	}
 	r.Instruction = step.Text
+	if r.Layer == "" && s.keepEmpty() {
+		return nil, nil // from an image of the classic engine, which lacks the empty layer
+	}
 	if r.Layer == layer.EmptyDiffID && s.Engine == dockerfile.Classic {
 		r.Layer = ""
 	}

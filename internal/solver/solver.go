@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -335,6 +336,10 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
 		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
 		op.shared.Add("chain", chainPart(parent))
+	}
+	if step.Run != nil {
+		// What the step does in them is not in its layer: another result than the graph engine's.
+		op.shared.Add("volume", slices.Sorted(maps.Keys(parent.Config.Config.Volumes))...)
 	}
 	op.key.Add("instruction", step.CreatedBy(""))
 	op.key.Add("after", string(parent.ID))
