@@ -2,6 +2,8 @@ package test
 
 import (
 	"bytes"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -28,7 +30,7 @@ func badRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || faults[args[0]] == nil {
 		ts.Fatalf("usage: badregistry unauthorized|broken|cut|altered")
 	}
-	good := ggcr.New()
+	good := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	var faulty http.Handler
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if faulty != nil {
