@@ -187,6 +187,9 @@ func contentsUse(dir string) (int64, error) {
 // shrink gives the space of deleted rows back to the disk. Another process that is using meta.db right now
 // is a reason to leave it for the next time.
 func (s *Store) shrink(p *Pruned) error {
+	if p.Freed == 0 && len(p.Images)+len(p.Steps)+p.Records == 0 {
+		return nil
+	}
 	before := s.metaSize()
 	for _, q := range []string{"VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
 		if _, err := s.db.Exec(q); err != nil {
