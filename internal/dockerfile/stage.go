@@ -171,8 +171,7 @@ func (s *Stage) vertices() int {
 		n = 1
 	}
 	for _, c := range s.source.Commands {
-		switch c.(type) {
-		case *instructions.AddCommand, *instructions.CopyCommand, *instructions.RunCommand, *instructions.WorkdirCommand:
+		if changesFiles(c) {
 			n++
 		}
 	}
