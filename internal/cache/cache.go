@@ -7,6 +7,7 @@
 package cache
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,12 +43,17 @@ func (k *Key) Add(name string, values ...string) {
 
 // Digest is the key itself.
 func (k *Key) Digest() digest.Digest {
-	h := digest.SHA256.Digester()
-	// JSON delimits the strings, so that no two lists of parts give the same bytes.
-	if err := json.NewEncoder(h.Hash()).Encode([]any{keyVersion, k.Kind, k.Parts}); err != nil {
-		panic(err) // strings only
+	// Each string follows its length, so that no two lists of parts give the same bytes. JSON would not do:
+	// bytes that are not UTF-8, which an argument may hold, all look alike in it.
+	var b []byte
+	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	add(keyVersion)
+	add(k.Kind)
+	for _, p := range k.Parts {
+		add(p.Name)
+		add(p.Value)
 	}
-	return h.Digest()
+	return digest.FromBytes(b)
 }
 
 // Record is what a step gave when it ran.
