@@ -5,7 +5,7 @@ VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unkno
 LDFLAGS = -s -w -X main.version=$(VERSION)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test equal bench lint clean
+.PHONY: build static demo test equal bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -41,5 +41,8 @@ lint: ## go vet, gofmt, staticcheck, shellcheck
 	$(GO) run $(STATICCHECK) -tags seccomp ./...
 	shellcheck $$(git grep -l -E '^#!/bin/(ba)?sh' -- examples test bench .ci)
 
-clean:
+clean: ## remove what was built; the caches in ~/.cache/strata-* stay
 	rm -rf bin
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  \1: /p' Makefile
