@@ -109,6 +109,8 @@ type Ingest struct {
 	f      *os.File
 	hash   hash.Hash
 	offset int64
+
+	progress *progress // for those who Follow
 }
 
 // Ingest starts, or goes on with, writing the blob d of size bytes (-1 if that is not known).
@@ -139,6 +141,7 @@ func (s *Store) Ingest(ctx context.Context, d digest.Digest, size int64) (*Inges
 			return nil, err
 		}
 	}
+	in.progress = newProgress(in.offset)
 	return in, nil
 }
 
@@ -153,6 +156,7 @@ func (in *Ingest) Write(p []byte) (int, error) {
 	n, err := in.f.Write(p)
 	in.hash.Write(p[:n])
 	in.offset += int64(n)
+	in.progress.set(in.offset, writing)
 	if errors.Is(err, syscall.ENOSPC) {
 		// What is there of the blob would keep the disk full, and others from working.
 		os.Remove(in.f.Name())
@@ -165,6 +169,10 @@ func (in *Ingest) Write(p []byte) (int, error) {
 
 // Reset drops what was written.
 func (in *Ingest) Reset() error {
+	if in.progress != nil {
+		in.progress.set(0, dropped)
+		in.progress = newProgress(0)
+	}
 	in.hash.Reset()
 	in.offset = 0
 	if err := in.f.Truncate(0); err != nil {
@@ -187,11 +195,15 @@ func (in *Ingest) Commit() error {
 	if err := os.Rename(in.f.Name(), in.store.blobPath(in.digest)); err != nil {
 		return fmt.Errorf("storing blob %s: %w", in.digest, err)
 	}
+	in.progress.set(in.offset, committed)
 	return nil
 }
 
 // Close ends the writing.
-func (in *Ingest) Close() error { return in.f.Close() }
+func (in *Ingest) Close() error {
+	in.progress.set(in.offset, dropped)
+	return in.f.Close()
+}
 
 // MismatchError says that bytes which came from elsewhere are not those that were asked for.
 type MismatchError struct {

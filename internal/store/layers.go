@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -216,9 +217,18 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 type source struct {
 	ctx context.Context
 	l   *Layer
+	// all, if not nil, brings the whole chain's tables of contents at once: who reads one reads them all.
+	all func() error
 }
 
-func (s source) TOC() (*layer.TOC, error) { return s.l.TOC(s.ctx) }
+func (s source) TOC() (*layer.TOC, error) {
+	if s.all != nil {
+		if err := s.all(); err != nil {
+			return nil, err
+		}
+	}
+	return s.l.TOC(s.ctx)
+}
 
 func (s source) Open(e *layer.Entry) (io.ReadCloser, error) {
 	t, err := s.l.TOC(s.ctx)
@@ -238,9 +248,19 @@ func (s *Store) Stack(ctx context.Context, chain []digest.Digest) (*layer.Stack,
 	if err != nil {
 		return nil, err
 	}
+	all := sync.OnceValue(func() error {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, l := range layers {
+			g.Go(func() error {
+				_, err := l.TOC(ctx)
+				return err
+			})
+		}
+		return g.Wait()
+	})
 	sources := make([]layer.Source, len(layers))
 	for i, l := range layers {
-		sources[i] = source{ctx, l}
+		sources[i] = source{ctx, l, all}
 	}
 	return layer.NewStack(sources...), nil
 }
@@ -259,7 +279,7 @@ func (s *Store) Layers(chain []digest.Digest) ([]*Layer, error) {
 }
 
 // Source gives the layer to those who read its table of contents and its files.
-func (l *Layer) Source(ctx context.Context) layer.Source { return source{ctx, l} }
+func (l *Layer) Source(ctx context.Context) layer.Source { return source{ctx, l, nil} }
 
 // WriteTar writes the layer's uncompressed tar, whose sha256 is the diffID, which it checks while it writes.
 // A layer that came compressed is decompressed again, since its tar need not be the canonical one.
@@ -328,24 +348,47 @@ func (l *Layer) ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	failure := fmt.Errorf("layer %s is not on this machine and nothing says where to get it; pull its image again, or build with --no-cache", l.DiffID)
+	failure := errors.New("nothing says where to get it; pull its image again, or build with --no-cache")
 	for _, b := range blobs {
-		if !exists(s.blobPath(b.Digest)) {
-			if b.Repository == "" || s.Fetcher == nil {
-				continue
-			}
-			if err := s.Fetcher.Fetch(ctx, b.Repository, b.Descriptor(), s); err != nil {
-				failure = fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
-				continue
-			}
-		}
-		if err := s.unpackBlob(ctx, l.DiffID, b); err != nil {
+		if err := l.ensureFrom(ctx, b); err == nil {
+			return nil
+		} else if ctx.Err() != nil || isLocal(err) {
+			return fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
+		} else if !errors.Is(err, errNowhere) {
 			failure = err
-			continue
 		}
-		return nil
 	}
-	return failure
+	return &UnavailableError{l.DiffID, failure}
+}
+
+// errNowhere is a form of a layer that is no more where it was, with nothing else to say about it.
+var errNowhere = errors.New("not here")
+
+// ensureFrom makes the layer out of one of its compressed forms.
+func (l *Layer) ensureFrom(ctx context.Context, b Blob) error {
+	s := l.store
+	if !exists(s.blobPath(b.Digest)) {
+		if b.Repository == "" || s.Fetcher == nil {
+			return errNowhere
+		}
+		if err := s.Fetcher.Fetch(ctx, b.Repository, b.Descriptor(), l.DiffID); err != nil {
+			return err
+		}
+		if l.Present() {
+			return nil
+		}
+	}
+	return s.unpackBlob(ctx, l.DiffID, b)
+}
+
+// isLocal says that an error is this machine's: another source would not help.
+func isLocal(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EMFILE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Store) unpackBlob(ctx context.Context, diffID digest.Digest, b Blob) error {

@@ -32,9 +32,10 @@ const formatVersion = 1
 // ErrNotFound says that the store holds no such thing.
 var ErrNotFound = errors.New("not in the store")
 
-// Fetcher brings the compressed layer that desc describes into sink, from the repository repo.
+// Fetcher brings the compressed layer that desc describes into the store, from the repository repo, and may unpack it as the
+// layer diffID while it comes.
 type Fetcher interface {
-	Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, s *Store) error
+	Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, diffID digest.Digest) error
 }
 
 // Store is an open store. Its methods may be called from several goroutines.

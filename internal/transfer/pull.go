@@ -71,16 +71,7 @@ func (m *Mover) pullLayer(ctx context.Context, ref reference.Named, desc ocispec
 		m.report(desc.Digest, "Already exists", 0, 0)
 		return false, nil
 	}
-	if err := m.fetch(ctx, ref, desc); err != nil {
-		return true, err
-	}
-	blob, err := m.Store.OpenBlob(desc.Digest)
-	if err != nil {
-		return true, err
-	}
-	defer blob.Close()
-	r := &meter{r: blob, report: func(n int64) { m.report(desc.Digest, "Extracting", n, desc.Size) }}
-	if err := m.Store.Unpack(ctx, diffID, r); err != nil {
+	if err := m.fetchLayer(ctx, ref, desc, diffID); err != nil {
 		return true, err
 	}
 	m.report(desc.Digest, "Pull complete", 0, 0)

@@ -37,58 +37,17 @@ func (m *Mover) report(blob digest.Digest, status string, current, total int64) 
 	}
 }
 
-// sink lets package registry write into the store.
-type sink struct{ store *store.Store }
-
-func (s sink) Has(d digest.Digest) (bool, error) { return s.store.HasBlob(d), nil }
-
-func (s sink) Ingest(ctx context.Context, d digest.Digest, size int64) (registry.Ingest, error) {
-	in, err := s.store.Ingest(ctx, d, size)
-	if err != nil {
-		return nil, err
+// Fetch brings the compressed layer desc from the repository repo into the store, and unpacks it while it comes. repo may be
+// a directory with an OCI layout, as a local cache names itself.
+func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, diffID digest.Digest) error {
+	if dir, ok := layoutDir(repo); ok {
+		return m.fetchLocal(ctx, dir, desc)
 	}
-	return ingest{in}, nil
-}
-
-type ingest struct{ *store.Ingest }
-
-func (in ingest) Commit() error {
-	err := in.Ingest.Commit()
-	if m := (*store.MismatchError)(nil); errors.As(err, &m) {
-		return &registry.DigestError{Want: m.Want, Got: m.Got}
-	}
-	return err
-}
-
-// Fetch brings the compressed layer desc from the repository repo into the store.
-func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, s *store.Store) error {
 	ref, err := reference.ParseNormalizedNamed(repo)
 	if err != nil {
 		return fmt.Errorf("the store names the repository %q: %w", repo, err)
 	}
-	return m.fetch(ctx, ref, desc)
-}
-
-// fetch brings a blob into the store and notes there whose compressed form it is, so that the layer's exact
-// tar can be had from it again.
-func (m *Mover) fetch(ctx context.Context, ref reference.Named, desc ocispec.Descriptor) error {
-	err := m.Registry.Fetch(ctx, ref, desc, sink{m.Store}, func(current, total int64) {
-		m.report(desc.Digest, "Downloading", current, total)
-	})
-	if err != nil {
-		return err
-	}
-	diffID, err := m.Store.DiffIDOf(desc.Digest)
-	if err != nil {
-		return err
-	}
-	if diffID != "" {
-		if err := m.Store.AddBlob(diffID, store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType}); err != nil {
-			return err
-		}
-	}
-	m.report(desc.Digest, "Download complete", 0, 0)
-	return nil
+	return m.fetchLayer(ctx, ref, desc, diffID)
 }
 
 // found is what a name means in its registry. The store knows where its layers can be had.
