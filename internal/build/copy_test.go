@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -103,6 +104,24 @@ func TestCopyLayers(t *testing.T) {
 				t.Errorf("/h/b holds %q", r.output)
 			}
 		})
+	}
+}
+
+// ADD unpacks files with holes, which are not in one piece in a tar.
+func TestAddSparse(t *testing.T) {
+	b := newBed(t)
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "holes"))
+	check(t, err)
+	_, err = f.WriteAt([]byte("end"), 1<<20)
+	check(t, err)
+	check(t, f.Close())
+	check(t, exec.Command("tar", "-S", "-C", dir, "-cf", filepath.Join(b.dir, "s.tar"), "holes").Run())
+	b.write("Dockerfile", "FROM base\nADD s.tar /\nRUN stat -c %s /holes\n")
+	r := b.build()
+	check(t, r.err)
+	if r.output != "1048579\n" {
+		t.Errorf("size %q", r.output)
 	}
 }
 

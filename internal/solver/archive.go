@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
@@ -61,7 +62,14 @@ func (s *Solver) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	if err != nil {
 		return failed(err)
 	}
-	return &archive{toc, layer.NewStack(layer.TarSource(name, toc)), dir, named}, nil
+	source := layer.TarSource(name, toc)
+	if slices.ContainsFunc(toc.Entries, func(e *layer.Entry) bool { return e.Offset < 0 }) {
+		// A sparse file is not in one piece in the tar.
+		if source, err = layOut(ctx, f, filepath.Join(dir, "fs")); err != nil {
+			return failed(err)
+		}
+	}
+	return &archive{toc, layer.NewStack(source), dir, named}, nil
 }
 
 func isArchive(t layer.Tree, e *layer.Entry) (bool, error) {
@@ -96,6 +104,21 @@ func decompressTo(t layer.Tree, e *layer.Entry, name string) error {
 	}
 	_, err = io.Copy(out, z)
 	return errors.Join(err, out.Close())
+}
+
+// layOut unpacks a tar into a new directory.
+func layOut(ctx context.Context, f *os.File, dir string) (layer.Source, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	toc, err := layer.Unpack(ctx, f, dir, layer.UnpackOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return layer.TreeSource(dir, toc), nil
 }
 
 // namedDirs are the directories that a tar has headers for.
