@@ -70,6 +70,31 @@ type Record struct {
 	Instruction string `json:"instruction"`
 	// Origin is the image or cache from elsewhere that the record came from, "" for this machine.
 	Origin string `json:"origin,omitempty"`
+	// Checked is when the step last ran again and gave the same files; zero if it did not since Created.
+	Checked time.Time `json:"checked,omitzero"`
+	// Fetches says that the step fetches from the network, and how that is known: Inferred; "" if it does not, as
+	// far as is known.
+	Fetches string `json:"fetches,omitempty"`
+
+	// Again is what came of running the step again in this build, nil if it did not.
+	Again *Again `json:"-"`
+}
+
+// Inferred says that a step fetches to judge by the programs that its instruction calls.
+const Inferred = "inferred"
+
+// Again is how the result of a step that ran again compares with the recorded one.
+type Again struct {
+	Same    bool   // it holds the same files, and the recorded layer stays
+	Changes string // what differs, in short; "" if that cannot be told
+}
+
+// Age is how long ago it was known that the step gives what is recorded.
+func (r *Record) Age() time.Duration {
+	if r.Checked.After(r.Created) {
+		return time.Since(r.Checked)
+	}
+	return time.Since(r.Created)
 }
 
 // Lookup returns the record of a key; nil if there is none that can be used.

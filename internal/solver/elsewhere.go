@@ -22,6 +22,7 @@ func (s *Solver) fromElsewhere(ctx context.Context, parent *State, step *dockerf
 		if r == nil {
 			continue
 		}
+		r.Fetches = s.fetches(step)
 		if err := cache.Save(s.Store, op.key, r); err != nil {
 			return nil, err
 		}

@@ -58,8 +58,11 @@ type Solver struct {
 	Reopen func() (*buildcontext.Context, error)
 	// Image finds the image of a FROM or a COPY --from by its reference. It is called once for each.
 	Image func(ctx context.Context, ref string) (*State, error)
-	// NoCache runs every step.
-	NoCache bool
+	// NoCache runs every step, NoCacheFilter those that it has.
+	NoCache       bool
+	NoCacheFilter *dockerfile.Selection
+	// Refresh runs steps again whose records are too old; nil runs none.
+	Refresh *Refresh
 	// Sources are caches from elsewhere, asked in their order when this machine has no record.
 	Sources []*cache.Source
 	// NoInline leaves the cache out of the images' configs.
@@ -354,8 +357,9 @@ func chainPart(st *State) string {
 // lookupOrRun takes the record of the operation or makes it. Of builds that run at the same time only one
 // runs it.
 func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (r *cache.Record, ran bool, err error) {
-	r, err = cache.Lookup(s.Store, op.key)
-	if err != nil || r != nil && !s.NoCache {
+	uncached := s.uncached(step)
+	r, err = s.lookup(step, op.key)
+	if err != nil || r != nil && !uncached && !s.stale(step, r) {
 		return r, false, err
 	}
 	release, err := s.Store.Lock(ctx, op.key.Digest().Encoded())
@@ -363,14 +367,17 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		return nil, false, err
 	}
 	defer release()
-	before, err := cache.Lookup(s.Store, op.key)
-	if err != nil || before != nil && (!s.NoCache || s.isFresh(op.key)) {
+	before, err := s.lookup(step, op.key)
+	if err != nil || before != nil && s.isFresh(op.key) {
 		return before, false, err
 	}
-	if before == nil && !s.NoCache {
-		if r, err := s.fromElsewhere(ctx, parent, step, op); err != nil || r != nil {
-			return r, false, err
+	if before == nil && !uncached {
+		if before, err = s.fromElsewhere(ctx, parent, step, op); err != nil {
+			return nil, false, err
 		}
+	}
+	if before != nil && !uncached && !s.stale(step, before) {
+		return before, false, nil
 	}
 	s.Report.Running(step)
 	began := time.Now()
@@ -378,9 +385,11 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 	if err != nil {
 		return nil, true, err
 	}
-	r = &cache.Record{Layer: made, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text}
+	r = &cache.Record{
+		Layer: made, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Fetches: s.fetches(step),
+	}
 	if before != nil {
-		if r.Layer, err = s.keepEqual(before.Layer, made); err != nil {
+		if err := s.settle(ctx, before, r); err != nil {
 			return nil, true, err
 		}
 	}
@@ -399,25 +408,6 @@ func (s *Solver) isFresh(key *cache.Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fresh[key.Digest()]
-}
-
-// keepEqual returns the recorded layer if it holds the same files as the one that was just made, times
-// aside: then the chainID does not change, and what comes after is still a hit.
-func (s *Solver) keepEqual(recorded, made digest.Digest) (digest.Digest, error) {
-	if recorded == "" || made == "" || recorded == made {
-		return made, nil
-	}
-	layers, err := s.Store.Layers([]digest.Digest{recorded, made})
-	if errors.Is(err, store.ErrNotFound) {
-		return made, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if layers[0].ContentID != "" && layers[0].ContentID == layers[1].ContentID {
-		return recorded, nil
-	}
-	return made, nil
 }
 
 // commit gives the state after a step its config and step ID, and keeps it in the store. record is what the

@@ -1,0 +1,158 @@
+// Package changes tells in short what differs between two layers that the same step made at different times: the
+// packages whose versions changed, and the files.
+package changes
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// Changes is what differs between two layers.
+type Changes struct {
+	Packages []Package // by name
+	// Added, Removed and Changed are paths with a slash in front, in canonical order. A directory counts where
+	// its own owner or mode changed, not for what is in it.
+	Added, Removed, Changed []string
+}
+
+// Package is one whose version changed.
+type Package struct {
+	Name string
+	// Before and After are versions, "" where the package was not there.
+	Before, After string
+}
+
+// String is as people write it: "pip 23.0.1 → 24.2", "+ six 1.16.0", "- six 1.16.0".
+func (p Package) String() string {
+	switch {
+	case p.Before == "":
+		return "+ " + p.Name + " " + p.After
+	case p.After == "":
+		return "- " + p.Name + " " + p.Before
+	}
+	return p.Name + " " + p.Before + " → " + p.After
+}
+
+// Between compares two layers. Times do not count, nor how hard links are arranged.
+func Between(before, after layer.Source) (*Changes, error) {
+	old, err := before.TOC()
+	if err != nil {
+		return nil, err
+	}
+	made, err := after.TOC()
+	if err != nil {
+		return nil, err
+	}
+	c := &Changes{}
+	c.compare(old, made)
+	a, err := packages(before, old)
+	if err != nil {
+		return nil, err
+	}
+	b, err := packages(after, made)
+	if err != nil {
+		return nil, err
+	}
+	for name, version := range a {
+		if b[name] != version {
+			c.Packages = append(c.Packages, Package{name, version, b[name]})
+		}
+	}
+	for name, version := range b {
+		if _, ok := a[name]; !ok {
+			c.Packages = append(c.Packages, Package{name, "", version})
+		}
+	}
+	slices.SortFunc(c.Packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	return c, nil
+}
+
+// compare fills in the paths. Both tables are in canonical order.
+func (c *Changes) compare(old, made *layer.TOC) {
+	a, b := old.Entries, made.Entries
+	for len(a) > 0 || len(b) > 0 {
+		order := 0
+		switch {
+		case len(a) == 0:
+			order = 1
+		case len(b) == 0:
+			order = -1
+		default:
+			order = layer.Compare(a[0].Path, b[0].Path)
+		}
+		switch {
+		case order < 0:
+			c.Removed = append(c.Removed, "/"+a[0].Path)
+			a = a[1:]
+		case order > 0:
+			c.Added = append(c.Added, "/"+b[0].Path)
+			b = b[1:]
+		default:
+			if differs(resolve(old, a[0]), resolve(made, b[0])) {
+				c.Changed = append(c.Changed, "/"+a[0].Path)
+			}
+			a, b = a[1:], b[1:]
+		}
+	}
+}
+
+// resolve gives the file that a hard link is another name of.
+func resolve(t *layer.TOC, e *layer.Entry) *layer.Entry {
+	if e.Type == layer.Hardlink {
+		if target := t.Lookup(e.Link); target != nil {
+			return target
+		}
+	}
+	return e
+}
+
+func differs(a, b *layer.Entry) bool {
+	return a.Type != b.Type || a.Opaque != b.Opaque || a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || a.Size != b.Size ||
+		a.Digest != b.Digest || a.Link != b.Link || a.Major != b.Major || a.Minor != b.Minor || !slices.Equal(a.Xattrs, b.Xattrs)
+}
+
+// What String shows of each kind.
+const (
+	shownPackages = 5
+	shownFiles    = 3
+)
+
+// String is one line: "pip 24.1 → 24.2; 3 files changed: /a, /b, /c". It is "" for two layers that hold the same.
+func (c *Changes) String() string {
+	var parts []string
+	if len(c.Packages) > 0 {
+		var names []string
+		for _, p := range c.Packages[:min(len(c.Packages), shownPackages)] {
+			names = append(names, p.String())
+		}
+		if more := len(c.Packages) - shownPackages; more > 0 {
+			names = append(names, fmt.Sprintf("%d more packages", more))
+		}
+		parts = append(parts, strings.Join(names, ", "))
+	}
+	for _, k := range []struct {
+		what  string
+		paths []string
+	}{{"changed", c.Changed}, {"added", c.Added}, {"removed", c.Removed}} {
+		if len(k.paths) == 0 {
+			continue
+		}
+		noun := "files"
+		if len(k.paths) == 1 {
+			noun = "file"
+		}
+		text := fmt.Sprintf("%d %s %s", len(k.paths), noun, k.what)
+		// With packages named, the paths are theirs mostly, and say nothing more.
+		if len(c.Packages) == 0 {
+			text += ": " + strings.Join(k.paths[:min(len(k.paths), shownFiles)], ", ")
+			if len(k.paths) > shownFiles {
+				text += ", …"
+			}
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
