@@ -3,6 +3,7 @@ package solver
 import (
 	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/dockerfile"
 )
 
 // Inputs are what a step's result depends on, as they were looked up in the cache.
@@ -12,15 +13,25 @@ type Inputs struct {
 	Parent *State
 	// Matches are what the sources of a COPY or ADD selected, nil for other steps.
 	Matches []buildcontext.Match
-	// Forced says why the step runs even if it is recorded: "--no-cache". "" where records are taken.
+	// Forced is the flag for which the step runs even if it is recorded: "--no-cache", "--no-cache-filter" or, which is
+	// known only once the record was looked at, "--refresh". "" where records are taken.
 	Forced string
 }
 
-// inputs tells whoever asked what a step depends on, before it is looked up.
-func (s *Solver) inputs(op *operation, parent *State) *Inputs {
-	in := &Inputs{Key: op.key, Parent: parent, Matches: op.matches}
-	if s.NoCache {
-		in.Forced = "--no-cache"
+// tell tells whoever asked what a step depends on.
+func (s *Solver) tell(step *dockerfile.Step, op *operation, parent *State, forced string) {
+	if s.Inputs != nil {
+		s.Inputs(step, &Inputs{Key: op.key, Parent: parent, Matches: op.matches, Forced: forced})
 	}
-	return in
+}
+
+// forced is the flag for which a step runs whatever is recorded, "" if there is none.
+func (s *Solver) forced(step *dockerfile.Step) string {
+	switch {
+	case s.NoCache:
+		return "--no-cache"
+	case s.NoCacheFilter.Has(step):
+		return "--no-cache-filter"
+	}
+	return ""
 }

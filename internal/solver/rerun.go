@@ -22,9 +22,6 @@ type Refresh struct {
 	Age time.Duration
 }
 
-// uncached says whether a step has to run whatever is recorded.
-func (s *Solver) uncached(step *dockerfile.Step) bool { return s.NoCache || s.NoCacheFilter.Has(step) }
-
 // stale says whether a recorded step has to run again.
 func (s *Solver) stale(step *dockerfile.Step, r *cache.Record) bool {
 	if s.Refresh == nil || r.Age() < s.Refresh.Age {

@@ -313,9 +313,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 		return nil, nil, false, err
 	}
 	s.addParent(op, parent, step)
-	if s.Inputs != nil {
-		s.Inputs(step, s.inputs(op, parent))
-	}
+	s.tell(step, op, parent, s.forced(step))
 	record, ran, err = s.lookupOrRun(ctx, parent, step, op)
 	if err != nil {
 		return nil, nil, ran, err
@@ -357,7 +355,7 @@ func chainPart(st *State) string {
 // lookupOrRun takes the record of the operation or makes it. Of builds that run at the same time only one
 // runs it.
 func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (r *cache.Record, ran bool, err error) {
-	uncached := s.uncached(step)
+	uncached := s.forced(step) != ""
 	r, err = s.lookup(step, op.key)
 	if err != nil || r != nil && !uncached && !s.stale(step, r) {
 		return r, false, err
@@ -376,8 +374,11 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 			return nil, false, err
 		}
 	}
-	if before != nil && !uncached && !s.stale(step, before) {
-		return before, false, nil
+	if before != nil && !uncached {
+		if !s.stale(step, before) {
+			return before, false, nil
+		}
+		s.tell(step, op, parent, "--refresh")
 	}
 	s.Report.Running(step)
 	began := time.Now()
