@@ -20,6 +20,7 @@ import (
 
 	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/store"
@@ -46,6 +47,8 @@ type Options struct {
 	Platform   ocispec.Platform
 	// Display is told of what happens.
 	Display Display
+	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
+	Explained func(*explain.Build)
 }
 
 // Display shows a build: as BuildKit does for the graph engine, as Docker's first builder did for the classic
@@ -60,6 +63,8 @@ type Display interface {
 	Transfer(blob digest.Digest, status string, current, total int64)
 	// Built gives the result.
 	Built(id digest.Digest, tags []string)
+	// Note puts a line beside a step that runs: why it does.
+	Note(s *dockerfile.Step, text string)
 	// Warning prints a line that is not an error.
 	Warning(line string)
 }
@@ -80,13 +85,25 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if err != nil {
 		return "", err
 	}
+	j := newJournal(ctx, s, plan, o)
+	o.Display = j
+	id, err := solve(ctx, m, in, plan, j, o)
+	b := j.close(id, err)
+	if o.Explained != nil {
+		o.Explained(b)
+	}
+	return id, err
+}
+
+// solve makes the image of a plan.
+func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.Plan, j *journal, o Options) (digest.Digest, error) {
 	o.Display.Plan(plan)
 	for _, w := range plan.Warnings {
 		o.Display.Warning(w.String())
 	}
 	m.Progress = o.Display.Transfer
 	sv := &solver.Solver{
-		Store:    s,
+		Store:    m.Store,
 		Engine:   o.Engine,
 		Platform: o.Platform,
 		Context:  in.context,
@@ -95,7 +112,8 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 		Sources:  sources(ctx, m, o),
 		NoInline: o.NoInline,
 		Network:  o.Network,
-		Report:   o.Display,
+		Report:   j,
+		Inputs:   j.inputs,
 		Image: func(ctx context.Context, ref string) (*solver.State, error) {
 			return baseImage(ctx, m, ref, o)
 		},
@@ -107,7 +125,7 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 		}
 		return "", err
 	}
-	return export(s, state, o)
+	return export(m.Store, state, o)
 }
 
 // baseImage finds the image of a FROM or COPY --from.

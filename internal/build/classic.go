@@ -108,6 +108,9 @@ func (c *Classic) Built(id digest.Digest, tags []string) {
 	}
 }
 
+// Note implements Display: it says nothing, since Docker's output has no place for it.
+func (c *Classic) Note(*dockerfile.Step, string) {}
+
 // Warning implements Display.
 func (c *Classic) Warning(line string) { fmt.Fprintln(os.Stderr, line) }
 

@@ -169,6 +169,13 @@ func (g *Graph) Built(id digest.Digest, tags []string) {
 	g.out.Finish(g.exporting, progress.Done, nil)
 }
 
+// Note implements Display.
+func (g *Graph) Note(s *dockerfile.Step, text string) {
+	if id := g.step(s); id != 0 {
+		g.out.Note(id, "why: "+text)
+	}
+}
+
 // Warning implements Display.
 func (g *Graph) Warning(line string) {
 	id := g.id()

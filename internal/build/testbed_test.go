@@ -224,6 +224,7 @@ func (r *recorder) Built(digest.Digest, []string)                     {}
 func (r *recorder) StartStage(*dockerfile.Stage)                      {}
 func (r *recorder) DoneStage(*dockerfile.Stage, *solver.State, error) {}
 func (r *recorder) Start(*dockerfile.Step)                            {}
+func (r *recorder) Note(*dockerfile.Step, string)                     {}
 func (r *recorder) Warning(line string)                               { r.warnings = append(r.warnings, line) }
 
 func (r *recorder) Running(s *dockerfile.Step) {

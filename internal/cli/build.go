@@ -14,6 +14,7 @@ import (
 
 	"github.com/strata-build/strata/internal/build"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/registry"
@@ -24,7 +25,7 @@ import (
 type buildFlags struct {
 	tags, args, labels, cacheFrom                    []string
 	file, target, network, progress, iidfile, engine string
-	noCache, pull, quiet                             bool
+	noCache, pull, quiet, explain                    bool
 }
 
 func (a *app) build() *cobra.Command {
@@ -45,6 +46,7 @@ func (a *app) build() *cobra.Command {
 	fl.StringVar(&f.target, "target", "", "stage to build (default the last)")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step")
 	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: an image's `NAME`, or type=registry,ref=NAME")
+	fl.BoolVar(&f.explain, "explain", false, "say after the build which steps were cached, and why the others ran")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the result, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
@@ -65,7 +67,15 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
+	var built *explain.Build
+	o.Explained = func(b *explain.Build) { built = b }
 	id, err := a.displayBuild(ctx, m, o, f)
+	if f.explain && built != nil {
+		fmt.Fprintln(a.stderr)
+		if err := explain.Print(a.stderr, built, ""); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return a.buildFailed(o, err)
 	}

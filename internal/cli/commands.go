@@ -15,6 +15,8 @@ func (a *app) commands() []*cobra.Command {
 		a.logout(),
 		a.run(),
 		a.history(),
+		a.explain(),
+		a.builds(),
 		a.inspect(),
 		a.images(),
 		a.tag(),

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/explain"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/store"
+)
+
+type explainFlags struct {
+	step string
+	json bool
+}
+
+func (a *app) explain() *cobra.Command {
+	f := &explainFlags{}
+	cmd := &cobra.Command{
+		Use:   "explain [OPTIONS] [BUILD|IMAGE]",
+		Short: "Say which steps of a build came from the cache, and why the others ran",
+		Long: "Say which steps of a build came from the cache, from where and what that saved, and why the others ran.\n" +
+			"Without an argument it is the last build on this machine; `strata builds` lists them.",
+		Args: args(0, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
+			}
+			return a.runExplain(name, f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.step, "step", "", "only the step of this number, as `N` or STAGE:N")
+	fl.BoolVar(&f.json, "json", false, "print all that is known, as JSON")
+	cmd.MarkFlagsMutuallyExclusive("step", "json")
+	return cmd
+}
+
+func (a *app) runExplain(name string, f *explainFlags) error {
+	b, err := a.findBuild(name)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return a.printBuild(b)
+	}
+	return explain.Print(a.stdout, b, f.step)
+}
+
+func (a *app) printBuild(b *explain.Build) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(b)
+}
+
+// findBuild finds the build that a person means: by its ID, by the image that it gave, or "" for the last.
+func (a *app) findBuild(name string) (*explain.Build, error) {
+	s, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	var row *store.Build
+	if name == "" {
+		last, err := s.Builds(1)
+		if err != nil {
+			return nil, err
+		}
+		if len(last) == 0 {
+			return nil, errors.New("nothing was built here yet; `strata build` builds")
+		}
+		row = last[0]
+	} else if row, err = s.BuildByID(name); errors.Is(err, store.ErrNotFound) {
+		row, err = a.findBuildOf(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return explain.Read(row)
+}
+
+func (a *app) findBuildOf(name string) (*store.Build, error) {
+	c, err := a.find(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("no build and no image %s here; `strata builds` lists the builds", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	row, err := a.store.BuildByImage(c.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("no build that is remembered gave image %s; `strata builds` lists the builds", image.ShortID(c.ID))
+	}
+	return row, err
+}

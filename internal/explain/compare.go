@@ -1,0 +1,200 @@
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/strata-build/strata/internal/cache"
+)
+
+// setting is a part of keys that a person sets, one value at a time.
+type setting struct {
+	part, name string
+	empty      string // what "" means
+}
+
+// settings are the parts that are compared by value, in the order in which they are told.
+func settings() []setting {
+	return []setting{
+		{"user", "user", "root"},
+		{"dir", "working directory", "/"},
+		{"network", "network", "default"},
+		{"path", "directory", "/"},
+		{"chown", "--chown", "none"},
+		{"chmod", "--chmod", "none"},
+		{"platform", "platform", "none"},
+	}
+}
+
+// compare tells the differences between a step and the record of an earlier one, those of its own before those of
+// what it starts from. past is the stage in the build that the record is from, nil if it is not known.
+func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reason {
+	var reasons []Reason
+	rewritten := m.Instruction != near.Instruction
+	if rewritten {
+		reasons = append(reasons, changed(Instruction, "the instruction was", mask(near.Instruction), mask(m.Instruction)))
+	}
+	reasons = append(reasons, compareVariables(m, near)...)
+	for _, s := range settings() {
+		if rewritten && slices.Contains([]string{"path", "chown", "chmod"}, s.part) {
+			continue // the instruction says it
+		}
+		before, after := first(near.Part(s.part)), first(m.Key.Part(s.part))
+		if before != after {
+			reasons = append(reasons, moved(Setting, s.name, orElse(before, s.empty), orElse(after, s.empty)))
+		}
+	}
+	if !rewritten {
+		reasons = append(reasons, compareExpanded(m, near, len(reasons) > 0)...)
+	}
+	if !slices.Equal(near.Part("content"), m.Key.Part("content")) && !(rewritten && otherSources(m.Instruction, near.Instruction)) {
+		reasons = append(reasons, Reason{Kind: Files, Text: "the files that it copies changed"})
+	}
+	for _, part := range []string{"chain", "after"} {
+		if !slices.Equal(near.Part(part), m.Key.Part(part)) {
+			reasons = append(reasons, e.cause(m, past))
+		}
+	}
+	if len(reasons) == 0 {
+		return e.compareRest(m, near)
+	}
+	return reasons
+}
+
+// compareExpanded compares what an unchanged text was expanded to.
+func compareExpanded(m *Miss, near *cache.Record, explained bool) []Reason {
+	var reasons []Reason
+	if before, after := near.Part("dest"), m.Key.Part("dest"); !slices.Equal(before, after) {
+		reasons = append(reasons, moved(Setting, "destination", first(before), first(after)))
+	}
+	if before, after := near.Part("arg"), m.Key.Part("arg"); !slices.Equal(before, after) {
+		reasons = append(reasons, moved(Setting, "shell", mask(join(before)), mask(join(after))))
+	}
+	// The classic engine's text holds the variables, which were told already if they differ.
+	before, after := near.Part("instruction"), m.Key.Part("instruction")
+	if !slices.Equal(before, after) && !explained && len(reasons) == 0 {
+		reasons = append(reasons, moved(Instruction, "expanded", mask(join(before)), mask(join(after))))
+	}
+	return reasons
+}
+
+// compareRest names parts that nothing else compares.
+func (e *Explainer) compareRest(m *Miss, near *cache.Record) []Reason {
+	for _, p := range slices.Concat(m.Key.Parts, near.Parts) {
+		if p.Name != "env" && !slices.Equal(near.Part(p.Name), m.Key.Part(p.Name)) {
+			return []Reason{moved(Setting, p.Name, mask(join(near.Part(p.Name))), mask(join(m.Key.Part(p.Name))))}
+		}
+	}
+	return nil
+}
+
+// compareVariables names the variables of a RUN that differ. Proxies are in no key; the values of what looks like a
+// secret are not shown.
+func compareVariables(m *Miss, near *cache.Record) []Reason {
+	before, after := variables(near.Part("env")), variables(m.Key.Part("env"))
+	args := variables(m.BuildArgs)
+	var names []string
+	for name := range before {
+		names = append(names, name)
+	}
+	for name := range after {
+		if _, ok := before[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	var reasons []Reason
+	for _, name := range names {
+		old, had := before[name]
+		now, has := after[name]
+		if had && has && old == now {
+			continue
+		}
+		kind, what := Variable, "environment variable "+name
+		if _, ok := args[name]; ok {
+			kind, what = BuildArg, "build argument "+name
+		}
+		if isSecret(name) {
+			old, now = hidden, hidden
+		}
+		r := Reason{Kind: kind, Before: clipValue(old), After: clipValue(now)}
+		switch {
+		case !had:
+			r.Text = fmt.Sprintf("%s is new: %s", what, quote(now))
+		case !has:
+			r.Text = fmt.Sprintf("%s is gone, it was %s", what, quote(old))
+		default:
+			r.Text = fmt.Sprintf("%s: %s → %s", what, quote(old), quote(now))
+		}
+		reasons = append(reasons, r)
+	}
+	return reasons
+}
+
+func variables(list []string) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, kv := range list {
+		name, value, _ := strings.Cut(kv, "=")
+		m[name] = value
+	}
+	return m
+}
+
+// changed is a reason that tells what was before; what is now stands beside it.
+func changed(kind Kind, what, before, after string) Reason {
+	return Reason{Kind: kind, Text: what + ": " + clipValue(before), Before: clipValue(before), After: clipValue(after)}
+}
+
+// moved is a reason that tells both values.
+func moved(kind Kind, what, before, after string) Reason {
+	before, after = clipValue(before), clipValue(after)
+	return Reason{Kind: kind, Text: fmt.Sprintf("%s: %s → %s", what, before, after), Before: before, After: after}
+}
+
+// otherSources says that two versions of a COPY name other sources, so that it is no wonder that they copy other
+// files. All words but the last are sources or flags.
+func otherSources(a, b string) bool {
+	sources := func(text string) []string {
+		words := strings.Fields(text)
+		words = slices.DeleteFunc(words[:max(0, len(words)-1)], func(w string) bool {
+			return strings.HasPrefix(w, "--") && !strings.HasPrefix(w, "--from=")
+		})
+		return words
+	}
+	return !slices.Equal(sources(a), sources(b))
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+func join(values []string) string { return strings.Join(values, " ") }
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// quote shows a value so that an empty one can be seen.
+func quote(s string) string {
+	if s == hidden {
+		return s
+	}
+	return strconv.Quote(clipValue(s))
+}
+
+// clipValue shortens a value that is told.
+func clipValue(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

@@ -1,0 +1,233 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// maxFiles is how many files are named that changed; the others are counted.
+const maxFiles = 5
+
+// Copied names the files that made a COPY or ADD run again, once its new layer is there: both layers' tables of
+// contents say what was copied, with the destination's paths. It reports whether there was something to name.
+func (e *Explainer) Copied(ctx context.Context, m *Miss, made digest.Digest) bool {
+	i := slices.IndexFunc(m.Step.Reasons, func(r Reason) bool { return r.Kind == Files })
+	if i < 0 || m.near == nil {
+		return false
+	}
+	r := &m.Step.Reasons[i]
+	old, oldTOC := e.open(ctx, m.near.Layer)
+	now, nowTOC := e.open(ctx, made)
+	if oldTOC == nil || nowTOC == nil {
+		r.Text += "; what it copied before is not on this machine any more"
+		return true
+	}
+	names := sourceNames(m)
+	differences := diffTOC(oldTOC, nowTOC, strings.Trim(m.Copy.Dest, "/"))
+	for _, d := range differences {
+		if len(r.Files) == maxFiles {
+			r.More = len(differences) - maxFiles
+			break
+		}
+		f := File{Path: names.of(d.path()), Change: d.change(), Detail: d.detail()}
+		if d.old != nil && d.now != nil && !isSecretFile(f.Path) {
+			f.Line, f.Lines = diffLines(old, now, d.old, d.now)
+		}
+		r.Files = append(r.Files, f)
+	}
+	r.Text = summary(r)
+	return true
+}
+
+// open gives a layer that is on this machine; nil if it is not: no explanation fetches a layer.
+func (e *Explainer) open(ctx context.Context, diffID digest.Digest) (layer.Source, *layer.TOC) {
+	if diffID == "" || diffID == layer.EmptyDiffID {
+		return nil, &layer.TOC{}
+	}
+	l, err := e.store.Layer(diffID)
+	if err != nil || !l.Present() {
+		return nil, nil
+	}
+	t, err := l.TOC(ctx)
+	if err != nil {
+		return nil, nil
+	}
+	return l.Source(ctx), t
+}
+
+// difference is a path that two layers differ in; old or now is nil where the layer lacks it.
+type difference struct{ old, now *layer.Entry }
+
+func (d difference) path() string {
+	if d.now != nil {
+		return d.now.Path
+	}
+	return d.old.Path
+}
+
+// diffTOC compares two layers of a COPY to dest. The directories that lead there are part of both but not of what was
+// copied.
+func diffTOC(old, now *layer.TOC, dest string) []difference {
+	var all []difference
+	add := func(a, b *layer.Entry) {
+		d := difference{a, b}
+		if p := d.path(); p == dest || p == "" || strings.HasPrefix(dest, p+"/") {
+			if (a == nil || a.Type == layer.Dir) && (b == nil || b.Type == layer.Dir) {
+				return
+			}
+		}
+		all = append(all, d)
+	}
+	i, j := 0, 0
+	for i < len(old.Entries) || j < len(now.Entries) {
+		switch c := order(old.Entries, i, now.Entries, j); {
+		case c < 0:
+			add(old.Entries[i], nil)
+			i++
+		case c > 0:
+			add(nil, now.Entries[j])
+			j++
+		default:
+			if !equal(old.Entries[i], now.Entries[j]) {
+				add(old.Entries[i], now.Entries[j])
+			}
+			i, j = i+1, j+1
+		}
+	}
+	return all
+}
+
+func order(a []*layer.Entry, i int, b []*layer.Entry, j int) int {
+	switch {
+	case i == len(a):
+		return 1
+	case j == len(b):
+		return -1
+	}
+	return layer.Compare(a[i].Path, b[j].Path)
+}
+
+// equal compares all but times.
+func equal(a, b *layer.Entry) bool {
+	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Size == b.Size &&
+		a.Digest == b.Digest && a.Link == b.Link && a.Major == b.Major && a.Minor == b.Minor && slices.Equal(a.Xattrs, b.Xattrs)
+}
+
+func (d difference) change() string {
+	switch {
+	case d.old == nil:
+		return "added"
+	case d.now == nil:
+		return "removed"
+	}
+	return "changed"
+}
+
+// detail says what of an entry changed, if that is not just its contents.
+func (d difference) detail() string {
+	a, b := d.old, d.now
+	if a == nil || b == nil {
+		return ""
+	}
+	var all []string
+	if a.Type != b.Type {
+		return typeName(a.Type) + " → " + typeName(b.Type)
+	}
+	if a.Mode != b.Mode {
+		all = append(all, fmt.Sprintf("mode %04o → %04o", a.Mode, b.Mode))
+	}
+	if a.UID != b.UID || a.GID != b.GID {
+		all = append(all, fmt.Sprintf("owner %d:%d → %d:%d", a.UID, a.GID, b.UID, b.GID))
+	}
+	if a.Link != b.Link {
+		all = append(all, fmt.Sprintf("link to %s → %s", a.Link, b.Link))
+	}
+	if !slices.Equal(a.Xattrs, b.Xattrs) {
+		all = append(all, "extended attributes")
+	}
+	if len(all) > 0 && (a.Digest != b.Digest || a.Size != b.Size) {
+		all = append(all, "contents")
+	}
+	return strings.Join(all, ", ")
+}
+
+func typeName(t layer.Type) string {
+	switch t {
+	case layer.Dir:
+		return "directory"
+	case layer.File:
+		return "file"
+	case layer.Symlink:
+		return "symbolic link"
+	case layer.Hardlink:
+		return "hard link"
+	case layer.Fifo:
+		return "named pipe"
+	}
+	return "device"
+}
+
+// summary is a Files reason on one line.
+func summary(r *Reason) string {
+	if len(r.Files) == 0 {
+		return "its sources select the same files in another way"
+	}
+	text := r.Files[0].Path + " " + r.Files[0].Change
+	if d := r.Files[0].Detail; d != "" {
+		text += " (" + d + ")"
+	}
+	switch n := len(r.Files) - 1 + r.More; {
+	case n == 1:
+		text += ", and 1 other file"
+	case n > 1:
+		text += fmt.Sprintf(", and %d other files", n)
+	}
+	return text
+}
+
+// nameMap leads from the paths in the image to those in the context.
+type nameMap struct {
+	files map[string]string
+	// dirs are the directories whose contents were copied to dest; what was removed below it came from one of them.
+	dirs []string
+	dest string
+}
+
+func sourceNames(m *Miss) nameMap {
+	n := nameMap{files: map[string]string{}, dest: strings.Trim(path.Clean("/"+m.Copy.Dest), "/")}
+	for _, match := range m.Matches {
+		if !match.Dir {
+			n.files[path.Join(n.dest, match.Name)] = match.Path
+			if !m.Copy.DestDir && len(m.Matches) == 1 {
+				n.files[n.dest] = match.Path
+			}
+			continue
+		}
+		n.dirs = append(n.dirs, match.Path)
+		for _, item := range match.Items {
+			n.files[path.Join(n.dest, item.Target)] = path.Join(match.Path, item.Target)
+		}
+	}
+	return n
+}
+
+func (n nameMap) of(image string) string {
+	if name, ok := n.files[image]; ok {
+		return name
+	}
+	rest, below := strings.CutPrefix(image, n.dest+"/")
+	if n.dest == "" {
+		rest, below = image, true
+	}
+	if below && len(n.dirs) == 1 {
+		return path.Join(n.dirs[0], rest)
+	}
+	return "/" + image
+}

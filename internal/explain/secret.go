@@ -1,0 +1,64 @@
+package explain
+
+import (
+	"path"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+// hidden stands for a value that is not shown.
+const hidden = "(hidden)"
+
+// secretNames are words that a name has which stands for a secret.
+func secretNames() []string {
+	return []string{"PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "AUTH", "PRIVATE", "COOKIE", "SESSION", "DSN"}
+}
+
+// isSecret says whether the name of a variable looks like that of a secret.
+func isSecret(name string) bool {
+	upper := strings.ToUpper(name)
+	for _, word := range secretNames() {
+		if strings.Contains(upper, word) {
+			return true
+		}
+	}
+	return false
+}
+
+var secretPatterns = sync.OnceValue(func() []*regexp.Regexp {
+	name := `[\w.-]*(?:` + strings.Join(secretNames(), "|") + `)[\w.-]*`
+	return []*regexp.Regexp{
+		// NAME=value, NAME: value, "name": "value", --name value
+		regexp.MustCompile(`(?i)(` + name + `["']?\s*[=:]\s*)("[^"]*"|'[^']*'|\S+)`),
+		regexp.MustCompile(`(?i)(--?` + name + `\s+)("[^"]*"|'[^']*'|\S+)`),
+		// user:password in an address
+		regexp.MustCompile(`(://[^/\s:@]*:)([^/\s@]+)`),
+		regexp.MustCompile(`(?i)(\b(?:bearer|basic)\s+)(\S+)`),
+	}
+})
+
+// mask hides in a text what looks like the value of a secret.
+func mask(text string) string {
+	for _, p := range secretPatterns() {
+		text = p.ReplaceAllString(text, "${1}"+hidden)
+	}
+	return text
+}
+
+// isSecretFile says whether the lines of a file should not be shown, by its name.
+func isSecretFile(name string) bool {
+	base := strings.ToLower(path.Base(name))
+	if strings.HasPrefix(base, ".env") || strings.HasPrefix(base, "id_") || isSecret(base) {
+		return true
+	}
+	switch base {
+	case ".npmrc", ".pypirc", ".netrc", ".htpasswd", ".pgpass", ".git-credentials":
+		return true
+	}
+	switch path.Ext(base) {
+	case ".pem", ".key", ".p12", ".pfx", ".jks", ".kdbx", ".asc", ".gpg":
+		return true
+	}
+	return false
+}
