@@ -193,7 +193,7 @@ func (a *app) buildFailed(o build.Options, err error) error {
 		return err
 	}
 	if excerpt := located.Excerpt(); excerpt != "" {
-		fmt.Fprint(a.stderr, strings.TrimRight(excerpt, "\n")+"\n")
+		fmt.Fprintln(a.stderr, printable(strings.TrimRight(excerpt, "\n")))
 	}
 	var failed *solver.StepError
 	if !errors.As(err, &failed) {
@@ -203,7 +203,7 @@ func (a *app) buildFailed(o build.Options, err error) error {
 	if o.Engine == dockerfile.Classic && failed.Cause == nil {
 		message = fmt.Sprintf("The command '%s' returned a non-zero code: %d", strings.Join(failed.Args, " "), failed.ExitCode)
 	}
-	fmt.Fprintf(a.stderr, "ERROR: %s\n", message)
+	fmt.Fprintf(a.stderr, "ERROR: %s\n", printable(message))
 	if failed.State != "" {
 		fmt.Fprintf(a.stderr, "To look around in what the step left: strata run -it %s /bin/sh\n", image.ShortID(failed.State))
 	}

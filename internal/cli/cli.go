@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
+	"unicode"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -78,15 +80,25 @@ func (a *app) report(ctx context.Context, err error) int {
 		return 0
 	case errors.As(err, &e):
 		if e.err != nil {
-			fmt.Fprintf(a.stderr, "strata: %v\n", e.err)
+			fmt.Fprintf(a.stderr, "strata: %s\n", printable(e.err.Error()))
 		}
 		return e.code
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(a.stderr, "strata: interrupted")
 		return exitInterrupt
 	}
-	fmt.Fprintf(a.stderr, "strata: %v\n", err)
+	fmt.Fprintf(a.stderr, "strata: %s\n", printable(err.Error()))
 	return exitError
+}
+
+// printable replaces what could do something to a terminal: messages quote Dockerfiles, archives and registries.
+func printable(message string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, message)
 }
 
 func (a *app) root() *cobra.Command {
