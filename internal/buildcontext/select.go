@@ -276,9 +276,13 @@ func (s *selector) readDir(p string) ([]*layer.Entry, func(i int, e *layer.Entry
 		}, err
 	}
 	entries, err := s.tree.ReadDir(p)
+	linked, ok := s.tree.(interface{ Inode(path string) any })
 	return entries, func(_ int, e *layer.Entry) any {
-		if e.Type != layer.File {
+		switch {
+		case e.Type != layer.File:
 			return nil
+		case ok:
+			return linked.Inode(e.Path)
 		}
 		return e.Path
 	}, err

@@ -174,6 +174,19 @@ func (s *Stack) Lookup(path string) (*Entry, error) {
 	return s.index[i].e, nil
 }
 
+// Inode returns what the names of one file have in common: two paths with equal values are hard links of each
+// other. nil for what is no regular file. Files are shared within a layer only, as in an overlay.
+func (s *Stack) Inode(path string) any {
+	i, err := s.find(path)
+	switch {
+	case err != nil || s.index[i].e.Type != File:
+		return nil
+	case s.index[i].in != nil:
+		return s.index[i].in
+	}
+	return s.index[i].e
+}
+
 // ReadDir returns the entries of a directory, sorted by Compare.
 func (s *Stack) ReadDir(path string) ([]*Entry, error) {
 	i, err := s.find(path)
