@@ -85,5 +85,5 @@ func sources(ctx context.Context, m *transfer.Mover, o Options) []*cache.Source 
 }
 
 func source(ctx context.Context, m *transfer.Mover, spec CacheSpec) (*cache.Source, error) {
-	return m.ImageCache(ctx, spec.Ref, spec.Type == "registry")
+	return m.Cache(ctx, spec.Ref, spec.Type == "registry")
 }

@@ -41,6 +41,19 @@ func isIndex(mediaType string) bool {
 // Resolve fetches the manifest and config that ref names, for the platform where it names an index. Errors
 // wrap ErrNotFound, ErrUnauthorized, ErrUnreachable or ErrPlatform where they are one of these.
 func (c *Client) Resolve(ctx context.Context, ref reference.Named, platform ocispec.Platform) (*Image, error) {
+	img, err := c.Describe(ctx, ref, platform)
+	if err != nil {
+		return nil, err
+	}
+	if err := img.check(); err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+// Describe is Resolve for a name that may mean something else than a container image, an artifact with the form of
+// one: the config may be anything (image-spec, "Guidelines for Artifact Usage").
+func (c *Client) Describe(ctx context.Context, ref reference.Named, platform ocispec.Platform) (*Image, error) {
 	ref = reference.TagNameOnly(ref)
 	blob, err := c.manifest(ctx, ref, identifier(ref))
 	if err != nil {
@@ -101,13 +114,18 @@ func (c *Client) fillImage(ctx context.Context, img *Image) error {
 	if err != nil {
 		return err
 	}
-	var config ocispec.Image
-	if err := json.Unmarshal(data, &config); err != nil || len(config.RootFS.DiffIDs) != len(m.Layers) {
-		return fmt.Errorf("%s: not a container image: its config has the type %q and describes %d layers, where the manifest has %d",
-			who, m.Config.MediaType, len(config.RootFS.DiffIDs), len(m.Layers))
-	}
 	img.Config = Blob{MediaType: m.Config.MediaType, Digest: m.Config.Digest, Data: data}
 	img.Layers = m.Layers
+	return nil
+}
+
+// check says whether what was found is a container image.
+func (img *Image) check() error {
+	var config ocispec.Image
+	if err := json.Unmarshal(img.Config.Data, &config); err != nil || len(config.RootFS.DiffIDs) != len(img.Layers) {
+		return fmt.Errorf("%s: not a container image: its config has the type %q and describes %d layers, where the manifest has %d",
+			reference.FamiliarString(img.Ref), img.Config.MediaType, len(config.RootFS.DiffIDs), len(img.Layers))
+	}
 	return nil
 }
 

@@ -31,41 +31,74 @@ func (m *Mover) Push(ctx context.Context, ref reference.Named) (*Pushed, error) 
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
-	p, err := m.newPush(ref)
+	p, err := m.newImagePush(ref)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		manifest, blobs, err := p.plan(ctx)
-		if err != nil {
-			return nil, err
-		}
-		_, err = m.Registry.Push(ctx, ref, p.uploads(ctx, blobs), manifest, p.progress(blobs))
-		// A blob that the registry or another one had when we last heard of it may be gone.
-		if lost := (*lostError)(nil); errors.As(err, &lost) && ctx.Err() == nil && !p.lost[lost.blob] {
-			p.lost[lost.blob], p.cause = true, lost.cause
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return &Pushed{manifest.Digest, len(manifest.Data)}, p.note(manifest, blobs)
+	manifest, blobs, err := p.send(ctx, p.plan)
+	if err != nil {
+		return nil, err
 	}
+	return &Pushed{manifest.Digest, len(manifest.Data)}, p.note(manifest, blobs)
 }
 
-// push is one image on its way to a registry.
+// push is layers on their way to a registry, with a config and a manifest about them.
 type push struct {
 	*Mover
 	ref    reference.Named
-	id     digest.Digest
-	config []byte
 	layers []*store.Layer
 	known  [][]store.Blob // of each layer, its compressed forms, here or elsewhere
 	lost   map[digest.Digest]bool
 	cause  error // why the last one was lost
 }
 
-func (m *Mover) newPush(ref reference.Named) (*push, error) {
+// imagePush is a push of an image.
+type imagePush struct {
+	*push
+	id     digest.Digest
+	config []byte
+}
+
+// parcel is what a push sends: a blob of each layer, the config, and the manifest.
+type parcel struct {
+	blobs            []store.Blob
+	config, manifest registry.Blob
+}
+
+func (m *Mover) newPush(ref reference.Named, diffIDs []digest.Digest) (*push, error) {
+	p := &push{Mover: m, ref: ref, lost: map[digest.Digest]bool{}}
+	var err error
+	if p.layers, err = m.Store.Layers(diffIDs); err != nil {
+		return nil, err
+	}
+	for _, d := range diffIDs {
+		blobs, err := m.Store.Blobs(d)
+		if err != nil {
+			return nil, err
+		}
+		p.known = append(p.known, blobs)
+	}
+	return p, nil
+}
+
+// send sends what plan says.
+func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, error)) (registry.Blob, []store.Blob, error) {
+	for {
+		parcel, err := plan(ctx)
+		if err != nil {
+			return registry.Blob{}, nil, err
+		}
+		_, err = p.Registry.Push(ctx, p.ref, p.uploads(ctx, parcel), parcel.manifest, p.progress(parcel.blobs))
+		// A blob that the registry or another one had when we last heard of it may be gone.
+		if lost := (*lostError)(nil); errors.As(err, &lost) && ctx.Err() == nil && !p.lost[lost.blob] {
+			p.lost[lost.blob], p.cause = true, lost.cause
+			continue
+		}
+		return parcel.manifest, parcel.blobs, err
+	}
+}
+
+func (m *Mover) newImagePush(ref reference.Named) (*imagePush, error) {
 	id, err := m.Store.Resolve(ref.String())
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("no image here has the name %s; build it with -t, or see strata images and strata tag", reference.FamiliarString(ref))
@@ -81,32 +114,36 @@ func (m *Mover) newPush(ref reference.Named) (*push, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &push{Mover: m, ref: ref, id: id, config: c.Data, lost: map[digest.Digest]bool{}}
-	if p.layers, err = m.Store.Layers(diffIDs); err != nil {
+	p, err := m.newPush(ref, diffIDs)
+	if err != nil {
 		return nil, err
 	}
-	for _, d := range diffIDs {
-		blobs, err := m.Store.Blobs(d)
-		if err != nil {
-			return nil, err
-		}
-		p.known = append(p.known, blobs)
-	}
-	return p, nil
+	return &imagePush{p, id, c.Data}, nil
 }
 
 // plan chooses the blob of each layer and the manifest: one that the image has already, so that it keeps its
 // digest, or else a new one.
-func (p *push) plan(ctx context.Context) (registry.Blob, []store.Blob, error) {
+func (p *imagePush) plan(ctx context.Context) (*parcel, error) {
 	manifests, err := p.Store.ManifestsOf(p.id)
 	if err != nil {
-		return registry.Blob{}, nil, err
+		return nil, err
 	}
+	config := registry.Blob{MediaType: dockerConfig, Digest: p.id, Data: p.config}
 	for _, m := range manifests {
 		if blobs := blobsOf(m, p.id, len(p.layers)); blobs != nil && p.obtainable(blobs) {
-			return registry.Blob{MediaType: m.MediaType, Digest: m.Digest, Data: m.Data}, blobs, nil
+			return &parcel{blobs, config, registry.Blob{MediaType: m.MediaType, Digest: m.Digest, Data: m.Data}}, nil
 		}
 	}
+	blobs, err := p.chooseAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newManifest(p.config, blobs)
+	return &parcel{blobs, config, m}, err
+}
+
+// chooseAll chooses the blob of each layer.
+func (p *push) chooseAll(ctx context.Context) ([]store.Blob, error) {
 	blobs := make([]store.Blob, len(p.layers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2) // each compresses on all cores; a second one covers the reading
@@ -116,11 +153,7 @@ func (p *push) plan(ctx context.Context) (registry.Blob, []store.Blob, error) {
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return registry.Blob{}, nil, err
-	}
-	m, err := newManifest(p.config, blobs)
-	return m, blobs, err
+	return blobs, g.Wait()
 }
 
 // obtainable says whether it is known where each blob is to be had.
@@ -200,17 +233,17 @@ func repositories(known []store.Blob, d digest.Digest) []reference.Named {
 }
 
 // uploads are the blobs to push: the config, and each layer's.
-func (p *push) uploads(ctx context.Context, blobs []store.Blob) []registry.Upload {
+func (p *push) uploads(ctx context.Context, parcel *parcel) []registry.Upload {
+	config := parcel.config
 	uploads := []registry.Upload{{
-		Desc: ocispec.Descriptor{MediaType: dockerConfig, Digest: p.id, Size: int64(len(p.config))},
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(p.config)), nil },
+		Desc: config.Descriptor(),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config.Data)), nil },
 	}}
-	for i, b := range blobs {
-		from := repositories(p.known[i], b.Digest)
+	for i, b := range parcel.blobs {
 		uploads = append(uploads, registry.Upload{
 			Desc:      b.Descriptor(),
-			Open:      func() (io.ReadCloser, error) { return p.open(ctx, b, from) },
-			MountFrom: from,
+			Open:      func() (io.ReadCloser, error) { return p.open(ctx, b, p.known[i]) },
+			MountFrom: repositories(p.known[i], b.Digest),
 		})
 	}
 	return uploads
@@ -225,19 +258,34 @@ type lostError struct {
 func (e *lostError) Error() string { return fmt.Sprintf("blob %s: %v", e.blob, e.cause) }
 func (e *lostError) Unwrap() error { return e.cause }
 
-// open reads a blob: from the store, or straight from a registry that has it.
-func (p *push) open(ctx context.Context, b store.Blob, from []reference.Named) (io.ReadCloser, error) {
-	f, err := p.Store.OpenBlob(b.Digest)
+// open reads a blob: from the store, or straight from where it is known to be.
+func (m *Mover) open(ctx context.Context, b store.Blob, known []store.Blob) (io.ReadCloser, error) {
+	f, err := m.Store.OpenBlob(b.Digest)
 	if err == nil {
 		return f, nil
 	}
-	for _, ref := range from {
+	for _, k := range known {
+		if k.Digest != b.Digest || k.Repository == "" {
+			continue
+		}
 		var r io.ReadCloser
-		if r, err = p.Registry.Open(ctx, ref, b.Descriptor(), 0); err == nil {
+		if r, err = m.openAt(ctx, k); err == nil {
 			return r, nil
 		}
 	}
 	return nil, &lostError{b.Digest, err}
+}
+
+// openAt reads a blob where it is: in a registry or in a directory.
+func (m *Mover) openAt(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
+	if dir, ok := layoutDir(b.Repository); ok {
+		return openLayout(dir, b.Descriptor())
+	}
+	ref, err := reference.ParseNormalizedNamed(b.Repository)
+	if err != nil {
+		return nil, err
+	}
+	return m.Registry.Open(ctx, ref, b.Descriptor(), 0)
 }
 
 // progress passes on what becomes of layers, but not of the config.
@@ -254,16 +302,23 @@ func (p *push) progress(blobs []store.Blob) registry.PushProgress {
 }
 
 // note remembers what the registry has now.
-func (p *push) note(manifest registry.Blob, blobs []store.Blob) error {
-	for i, b := range blobs {
-		b.Repository = p.ref.Name()
-		if err := p.Store.AddBlob(p.layers[i].DiffID, b); err != nil {
-			return err
-		}
+func (p *imagePush) note(manifest registry.Blob, blobs []store.Blob) error {
+	if err := p.noteBlobs(blobs); err != nil {
+		return err
 	}
 	err := p.Store.PutManifest(store.Manifest{Digest: manifest.Digest, MediaType: manifest.MediaType, ID: p.id, Data: manifest.Data})
 	if err == nil {
 		_, err = p.Store.SetName(p.ref, p.id, manifest.Digest)
 	}
 	return err
+}
+
+func (p *push) noteBlobs(blobs []store.Blob) error {
+	for i, b := range blobs {
+		b.Repository = p.ref.Name()
+		if err := p.Store.AddBlob(p.layers[i].DiffID, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -143,6 +143,12 @@ func ociDescriptor(b store.Blob) ocispec.Descriptor {
 func (m *Mover) fetchAny(ctx context.Context, l *store.Layer, known []store.Blob) (store.Blob, error) {
 	failure := errors.New("nothing says where to get it; pull its image again")
 	for _, b := range known {
+		if dir, ok := layoutDir(b.Repository); ok {
+			if failure = m.fetchLocal(ctx, dir, b.Descriptor()); failure == nil {
+				return b, nil
+			}
+			continue
+		}
 		ref, err := reference.ParseNormalizedNamed(b.Repository)
 		if b.Repository == "" || err != nil {
 			continue

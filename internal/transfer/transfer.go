@@ -62,6 +62,11 @@ func (m *Mover) resolve(ctx context.Context, ref reference.Named) (*found, error
 	if err != nil {
 		return nil, err
 	}
+	return m.locate(ref, img)
+}
+
+// locate notes where the layers of an image can be had.
+func (m *Mover) locate(ref reference.Named, img *registry.Image) (*found, error) {
 	c, err := image.Parse(img.Config.Data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", reference.FamiliarString(ref), err)
