@@ -39,16 +39,23 @@ type Options struct {
 	Target     string
 	Labels     map[string]string
 	NoCache    bool // run every step
-	Pull       bool // ask the registry for base images though they are here
-	CacheFrom  []CacheSpec
-	NoInline   bool // leave the inline cache out of the image
-	Network    runner.Network
-	Engine     dockerfile.Engine
-	Platform   ocispec.Platform
+	// NoCacheFilter are steps that run whatever is recorded, as dockerfile.Plan.Select reads them.
+	NoCacheFilter []string
+	// Refresh runs recorded steps again: RefreshAll those that fetch from the network, an age such as "24h" those of
+	// them that are older, anything else those that it names, as NoCacheFilter does. nil runs none.
+	Refresh   []string
+	Pull      bool // ask the registry for base images though they are here
+	CacheFrom []CacheSpec
+	NoInline  bool // leave the inline cache out of the image
+	Network   runner.Network
+	Engine    dockerfile.Engine
+	Platform  ocispec.Platform
 	// Display is told of what happens.
 	Display Display
 	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
 	Explained func(*explain.Build)
+	// Summary, if not nil, is given what remains to be said, line by line.
+	Summary func([]string)
 }
 
 // Display shows a build: as BuildKit does for the graph engine, as Docker's first builder did for the classic
@@ -85,12 +92,18 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if err != nil {
 		return "", err
 	}
+	if err := in.chooseSteps(plan, o); err != nil {
+		return "", err
+	}
 	j := newJournal(ctx, s, plan, o)
 	o.Display = j
 	id, err := solve(ctx, m, in, plan, j, o)
 	b := j.close(id, err)
 	if o.Explained != nil {
 		o.Explained(b)
+	}
+	if o.Summary != nil {
+		o.Summary(j.summary)
 	}
 	return id, err
 }
@@ -109,11 +122,14 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		Context:  in.context,
 		Reopen:   in.reopen,
 		NoCache:  o.NoCache,
+		Refresh:  in.refresh,
 		Sources:  sources(ctx, m, o),
 		NoInline: o.NoInline,
 		Network:  o.Network,
 		Report:   j,
 		Inputs:   j.inputs,
+
+		NoCacheFilter: in.filter,
 		Image: func(ctx context.Context, ref string) (*solver.State, error) {
 			return baseImage(ctx, m, ref, o)
 		},
@@ -177,13 +193,15 @@ func export(s *store.Store, state *solver.State, o Options) (digest.Digest, erro
 	return state.ID, nil
 }
 
-// input is what a build reads: the Dockerfile and the context.
+// input is what a build reads: the Dockerfile and the context, and which steps of it run again.
 type input struct {
 	name    string // of the Dockerfile, for messages
 	source  []byte
 	context *buildcontext.Context
 	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
 	remove  string                                // temporary directory
+	filter  *dockerfile.Selection
+	refresh *solver.Refresh
 }
 
 func (in *input) close() {

@@ -110,15 +110,17 @@ func (g *Graph) Output(s *dockerfile.Step, stream int, data []byte) {
 }
 
 // Done implements solver.Reporter.
-func (g *Graph) Done(s *dockerfile.Step, _ *solver.State, _ *cache.Record, ran bool) {
+func (g *Graph) Done(s *dockerfile.Step, _ *solver.State, record *cache.Record, ran bool) {
 	id := g.step(s)
-	if id == 0 {
-		return
-	}
-	if ran {
+	switch {
+	case id == 0:
+	case !ran:
+		g.out.Cached(id, remark(record))
+	default:
+		if note := again(record); note != "" {
+			g.out.Note(id, note)
+		}
 		g.out.Finish(id, progress.Done, nil)
-	} else {
-		g.out.Finish(id, progress.Cached, nil)
 	}
 }
 

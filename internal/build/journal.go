@@ -31,6 +31,8 @@ type journal struct {
 	mu     sync.Mutex // of all that the build consists of
 	stages map[*dockerfile.Stage]*explain.Stage
 	steps  map[*dockerfile.Step]*entry
+
+	summary []string // lines for the end
 }
 
 // entry is a step under way.
@@ -181,6 +183,7 @@ func (j *journal) Done(s *dockerfile.Step, state *solver.State, record *cache.Re
 	if ran && j.explain.Copied(j.ctx, &e.Miss, record.Layer) {
 		j.Display.Note(s, explain.Line(step.Reasons))
 	}
+	j.summarize(s, record, ran)
 	j.Display.Done(s, state, record, ran)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/listing"
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/solver"
@@ -24,6 +25,7 @@ import (
 
 type buildFlags struct {
 	tags, args, labels, cacheFrom                    []string
+	noCacheFilter, refresh                           []string
 	file, target, network, progress, iidfile, engine string
 	noCache, pull, quiet, explain                    bool
 }
@@ -45,6 +47,9 @@ func (a *app) build() *cobra.Command {
 	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`, or NAME for the environment's")
 	fl.StringVar(&f.target, "target", "", "stage to build (default the last)")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step")
+	fl.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "run these steps: a `STAGE`, the number of a step as the output shows it (4, app:4), or a part of an instruction")
+	fl.StringArrayVar(&f.refresh, "refresh", nil, "run recorded steps again: those that fetch from the network, those older than an `AGE` (24h, 7d), or those named as for --no-cache-filter")
+	fl.Lookup("refresh").NoOptDefVal = build.RefreshAll
 	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: an image's `NAME`, or type=registry,ref=NAME")
 	fl.BoolVar(&f.explain, "explain", false, "say after the build which steps were cached, and why the others ran")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
@@ -69,6 +74,8 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	}
 	var built *explain.Build
 	o.Explained = func(b *explain.Build) { built = b }
+	var summary []string
+	o.Summary = func(lines []string) { summary = lines }
 	id, err := a.displayBuild(ctx, m, o, f)
 	if f.explain && built != nil {
 		fmt.Fprintln(a.stderr)
@@ -78,6 +85,11 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	}
 	if err != nil {
 		return a.buildFailed(o, err)
+	}
+	if !f.quiet {
+		for _, line := range summary {
+			fmt.Fprintln(a.stderr, listing.Clean(line))
+		}
 	}
 	if f.quiet {
 		fmt.Fprintln(a.stdout, id)
@@ -113,7 +125,7 @@ func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o build.Optio
 // options checks what can be checked without the store.
 func (f *buildFlags) options() (build.Options, error) {
 	o := build.Options{
-		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, Pull: f.pull, Platform: platform(),
+		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull, Platform: platform(),
 		Args: map[string]string{}, Labels: map[string]string{},
 	}
 	for _, t := range f.tags {

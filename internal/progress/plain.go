@@ -44,6 +44,7 @@ type plainStep struct {
 	waiting   time.Time // since when it has had something to say
 	headed    bool      // its name was printed at least once since it started
 	open      bool      // the last line that it printed has no end yet
+	remark    string    // beside CACHED
 }
 
 // plainEntry is a whole line to print, or output of the step.
@@ -135,6 +136,13 @@ func (p *plain) Transfer(id int, item string, current, total int64, status strin
 
 func (p *plain) Finish(id int, status Status, err error) {
 	p.with(id, func(s *plainStep) { p.finish(s, status, err) })
+}
+
+func (p *plain) Cached(id int, remark string) {
+	p.with(id, func(s *plainStep) {
+		s.remark = oneLine(remark)
+		p.finish(s, Cached, nil)
+	})
 }
 
 func (p *plain) Close(err error) {
@@ -280,7 +288,11 @@ func (p *plain) finish(s *plainStep, status Status, err error) {
 	p.endLine(s)
 	switch s.status {
 	case Cached:
-		fmt.Fprintf(p.out, "#%d CACHED\n", s.index)
+		fmt.Fprintf(p.out, "#%d CACHED", s.index)
+		if s.remark != "" {
+			fmt.Fprintf(p.out, " (%s)", s.remark)
+		}
+		fmt.Fprintln(p.out)
 	case Failed:
 		fmt.Fprintf(p.out, "#%d ERROR: %s\n", s.index, errorText(err))
 	case Canceled:

@@ -47,6 +47,8 @@ type Printer interface {
 	Transfer(id int, item string, current, total int64, status string)
 	// Finish ends a step. err is shown for Failed only.
 	Finish(id int, s Status, err error)
+	// Cached ends a step whose layer came from a record, with a remark about that record, or "".
+	Cached(id int, remark string)
 	// Close ends the display once everything is written: steps still open count as canceled if err is not nil,
 	// else as done, and the last lines of each failed step are shown. err itself is the caller's to report.
 	Close(err error)

@@ -49,6 +49,8 @@ func (q *quiet) Finish(id int, status Status, err error) {
 	delete(q.steps, id)
 }
 
+func (q *quiet) Cached(id int, remark string) { q.Finish(id, Cached, nil) }
+
 func (q *quiet) Close(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -129,6 +129,15 @@ func (r *rawJSON) Finish(id int, status Status, err error) {
 	r.with(id, func(s *rawStep) { r.finish(s, status, err) })
 }
 
+func (r *rawJSON) Cached(id int, remark string) {
+	r.with(id, func(s *rawStep) {
+		if remark != "" {
+			r.enc.Encode(event{Notes: []noteJSON{{s.vertex.Digest, remark, r.now()}}})
+		}
+		r.finish(s, Cached, nil)
+	})
+}
+
 func (r *rawJSON) finish(s *rawStep, status Status, err error) {
 	now := r.now()
 	s.vertex.Completed = &now

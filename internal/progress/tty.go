@@ -110,6 +110,13 @@ func (t *tty) Finish(id int, status Status, err error) {
 	t.with(id, func(s *ttyStep) { t.finish(s, status, err) })
 }
 
+func (t *tty) Cached(id int, remark string) {
+	t.with(id, func(s *ttyStep) {
+		s.note = oneLine(remark)
+		t.finish(s, Cached, nil)
+	})
+}
+
 func (t *tty) Close(err error) {
 	t.mu.Lock()
 	if t.closed {
