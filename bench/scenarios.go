@@ -33,7 +33,11 @@ func makeScenarios(ctx context.Context, cache, work, only string) ([]*scenario, 
 		return nil, err
 	}
 	echoes := filepath.Join(work, "echoes")
-	if err := writeDockerfile(echoes, "FROM busybox\n"+strings.Repeat("RUN echo\n", 20)); err != nil {
+	dockerfile := "FROM busybox\n"
+	for i := range 20 { // no two alike, or a builder may run one for all
+		dockerfile += fmt.Sprintf("RUN echo %d\n", i)
+	}
+	if err := writeDockerfile(echoes, dockerfile); err != nil {
 		return nil, err
 	}
 	files := filepath.Join(cache, fmt.Sprintf("files-%d-%d", manyFiles, manyBytes))
