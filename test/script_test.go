@@ -80,6 +80,7 @@ func TestScript(t *testing.T) {
 			"badregistry": badRegistry,
 			"capture":     capture,
 			"tars":        tars,
+			"serve":       serve,
 		},
 	})
 }

@@ -8,9 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/history"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/store"
 )
 
 type historyFlags struct {
@@ -30,7 +32,7 @@ func (a *app) history() *cobra.Command {
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs and texts")
 	fl.BoolVarP(&f.human, "human", "H", true, "print sizes and times for people")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
-	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .CreatedAt .CreatedSince .CreatedBy .Size .Comment .Layer")
+	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .CreatedAt .CreatedSince .CreatedBy .Size .Comment .Layer .Fetched")
 	fl.BoolVar(&f.docker, "docker", false, "print what docker prints, <missing> for the IDs that it does not know")
 	fl.BoolVar(&f.dockerfile, "dockerfile", false, "give the instructions back as a Dockerfile")
 	cmd.MarkFlagsMutuallyExclusive("dockerfile", "format")
@@ -51,12 +53,19 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 		return err
 	}
 	cells := make([]listing.Row, 0, len(rows))
-	layers := 0
+	layers, fetching := 0, 0
 	for i := len(rows) - 1; i >= 0; i-- {
 		if rows[i].DiffID != "" {
 			layers++
 		}
-		cells = append(cells, f.cells(&rows[i]))
+		c := f.cells(&rows[i])
+		if c["Fetched"], err = fetched(a.store, &rows[i]); err != nil {
+			return err
+		}
+		if c["Fetched"] != "-" {
+			fetching++
+		}
+		cells = append(cells, c)
 	}
 	if f.quiet {
 		return a.printColumn("ID", cells)
@@ -64,15 +73,18 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 	l := listing.Listing{
 		Headers: map[string]string{
 			"ID": "IMAGE", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY",
-			"Size": "SIZE", "Comment": "COMMENT", "Layer": "LAYER",
+			"Size": "SIZE", "Comment": "COMMENT", "Layer": "LAYER", "Fetched": "FETCHED",
 		},
 		Default: []string{"ID", "CreatedSince", "CreatedBy", "Size", "Comment", "Layer"},
 	}
 	if !f.human {
 		l.Default[1] = "CreatedAt"
 	}
-	if f.docker {
+	switch {
+	case f.docker:
 		l.Default = l.Default[:5]
+	case fetching > 0:
+		l.Default = append(l.Default, "Fetched")
 	}
 	if err := a.list(l, f.format, cells); err != nil {
 		return err
@@ -115,6 +127,22 @@ func (f *historyFlags) cells(row *history.Row) listing.Row {
 		r["ID"] = "<missing>"
 	}
 	return r
+}
+
+// fetched says of a row that a step made here, and that fetches from the network, when it last did and how that is
+// known; "-" of others.
+func fetched(s *store.Store, row *history.Row) (string, error) {
+	if row.DiffID == "" || row.History.Created == nil {
+		return "-", nil
+	}
+	r, err := cache.Made(s, row.DiffID, *row.History.Created)
+	if err != nil {
+		return "", err
+	}
+	if r == nil || r.Fetches == "" {
+		return "-", nil
+	}
+	return fmt.Sprintf("%s (%s)", listing.Since(time.Now().Add(-r.Age())), r.Fetches), nil
 }
 
 // list prints rows, in the columns of a listing or as a template says.
