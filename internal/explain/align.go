@@ -32,7 +32,7 @@ func align(old, now []string) []int {
 	if len(old) > maxAlign || len(now) > maxAlign {
 		return pairs
 	}
-	common := commonLengths(old, now)
+	longest := commonLengths(old, now)
 	i, j := 0, 0       // in now and old
 	gapI, gapJ := 0, 0 // where the gap began
 	for i < len(now) && j < len(old) {
@@ -42,7 +42,7 @@ func align(old, now []string) []int {
 			pairs[i] = j
 			i, j = i+1, j+1
 			gapI, gapJ = i, j
-		case common[i+1][j] >= common[i][j+1]:
+		case longest[i+1][j] >= longest[i][j+1]:
 			i++
 		default:
 			j++
@@ -71,6 +71,10 @@ func commonLengths(old, now []string) [][]int {
 
 // pairGap pairs changed instructions between two matches.
 func pairGap(pairs []int, old, now []string, fromOld, toOld, fromNow, toNow int) {
+	if toOld-fromOld == 1 && toNow-fromNow == 1 && kindOf(old[fromOld]) == kindOf(now[fromNow]) {
+		pairs[fromNow] = fromOld // one took the other's place
+		return
+	}
 	for i := fromNow; i < toNow; i++ {
 		for j := fromOld; j < toOld; j++ {
 			if similar(old[j], now[i]) {
@@ -82,28 +86,43 @@ func pairGap(pairs []int, old, now []string, fromOld, toOld, fromNow, toNow int)
 	}
 }
 
+// kindOf is the first word of an instruction.
+func kindOf(text string) string {
+	kind, _, _ := strings.Cut(text, " ")
+	return strings.ToUpper(kind)
+}
+
 // similar says whether one instruction looks like a changed version of the other: of one kind, with at least a third of
 // their words in common, or with one word each.
 func similar(a, b string) bool {
-	wordsA, wordsB := strings.Fields(a), strings.Fields(b)
-	if len(wordsA) == 0 || len(wordsB) == 0 || !strings.EqualFold(wordsA[0], wordsB[0]) {
+	if kindOf(a) != kindOf(b) {
 		return false
 	}
-	if len(wordsA) <= 2 && len(wordsB) <= 2 {
-		return true
-	}
+	wordsA, wordsB := words(a), words(b)
+	most := max(len(wordsA), len(wordsB))
+	return most <= 1 || 3*common(wordsA, wordsB) >= most
+}
+
+// words are those after the first, without what punctuates a shell's command.
+func words(text string) []string {
+	_, rest, _ := strings.Cut(text, " ")
+	return strings.FieldsFunc(rest, func(r rune) bool { return strings.ContainsRune(" \t\n;&|<>()\"'=,[]{}", r) })
+}
+
+// common is how many words two lists have in common, each as often as both have it.
+func common(a, b []string) int {
 	count := map[string]int{}
-	for _, w := range wordsA[1:] {
+	for _, w := range a {
 		count[w]++
 	}
-	common := 0
-	for _, w := range wordsB[1:] {
+	n := 0
+	for _, w := range b {
 		if count[w] > 0 {
 			count[w]--
-			common++
+			n++
 		}
 	}
-	return 3*common >= max(len(wordsA), len(wordsB))-1
+	return n
 }
 
 // likeness is how much two builds have in common, from 0 to 1: the share of the instructions that both have.
@@ -111,16 +130,5 @@ func likeness(a, b []string) float64 {
 	if len(a) == 0 || len(b) == 0 {
 		return 0
 	}
-	count := map[string]int{}
-	for _, t := range a {
-		count[t]++
-	}
-	common := 0
-	for _, t := range b {
-		if count[t] > 0 {
-			count[t]--
-			common++
-		}
-	}
-	return float64(common) / float64(max(len(a), len(b)))
+	return float64(common(a, b)) / float64(max(len(a), len(b)))
 }

@@ -116,6 +116,7 @@ const (
 	BaseImage   Kind = "base"         // the base image is another
 	EarlierStep Kind = "earlier-step" // a step before it gave something else
 	OtherLayers Kind = "other-layers" // it ran on other layers, which no build that is remembered made
+	Refused     Kind = "refused"      // a cache from elsewhere had something like it that could not be taken
 )
 
 // File is a file that a COPY or ADD found changed.
@@ -131,7 +132,7 @@ type File struct {
 // NewStep is a step that has just begun.
 func NewStep(s *dockerfile.Step) *Step {
 	return &Step{
-		Number: s.Number, Total: s.Total, Position: s.Position, Line: s.Line, Index: s.Index(), Text: clipText(s.Text),
+		Number: s.Number, Total: s.Total, Position: s.Position, Line: s.Line, Index: s.Index(), Text: clipText(mask(s.Text)),
 		Status: Canceled,
 	}
 }

@@ -116,6 +116,7 @@ func compareVariables(m *Miss, near *cache.Record) []Reason {
 		if _, ok := args[name]; ok {
 			kind, what = BuildArg, "build argument "+name
 		}
+		old, now = mask(old), mask(now)
 		if isSecret(name) {
 			old, now = hidden, hidden
 		}

@@ -52,7 +52,7 @@ func (e *Explainer) Stage(s *dockerfile.Stage) *Stage {
 	}
 	var texts []string
 	for _, t := range s.Instructions() {
-		texts = append(texts, clipText(t))
+		texts = append(texts, clipText(mask(t)))
 	}
 	e.texts[st] = texts
 	e.build.Stages = append(e.build.Stages, st)
@@ -73,12 +73,22 @@ type Miss struct {
 	// Copy and Matches are what a COPY or ADD says and selected.
 	Copy    *dockerfile.Copy
 	Matches []buildcontext.Match
+	// Refused says what caches from elsewhere had that could not be taken: "me/app:1: its row 3 has another text".
+	Refused []string
 
 	near *cache.Record // what the step was compared with
 }
 
 // Reasons says why a step runs. What a COPY or ADD found changed is not among them before Copied is asked.
 func (e *Explainer) Reasons(m *Miss) []Reason {
+	reasons := e.reasons(m)
+	for _, r := range m.Refused {
+		reasons = append(reasons, Reason{Kind: Refused, Text: "not from " + r})
+	}
+	return reasons
+}
+
+func (e *Explainer) reasons(m *Miss) []Reason {
 	if m.Forced != "" {
 		return []Reason{{Kind: Forced, Text: m.Forced}}
 	}
@@ -86,7 +96,7 @@ func (e *Explainer) Reasons(m *Miss) []Reason {
 		return []Reason{{Kind: Pruned, Text: "its record was pruned", At: at}}
 	}
 	e.once.Do(e.findPast)
-	var lastKey digest.Digest // of the step in the last build that came to it
+	var last *pastStage // of the last build that came to the step
 	for _, b := range e.past {
 		past := b[m.Stage]
 		if past == nil {
@@ -96,14 +106,14 @@ func (e *Explainer) Reasons(m *Miss) []Reason {
 		if step == nil || step.Key == "" {
 			continue
 		}
-		if lastKey == "" {
-			lastKey = step.Key
-		}
 		if step.Key == m.Step.Key {
 			if step.Status == Failed || step.Status == Canceled {
 				return []Reason{{Kind: FailedLast, Text: "it did not come to its end when it last ran"}}
 			}
 			return []Reason{{Kind: Lost, Text: "its record is gone"}}
+		}
+		if last == nil {
+			last = past
 		}
 		near := e.peek(step.Key)
 		if near == nil {
@@ -117,10 +127,29 @@ func (e *Explainer) Reasons(m *Miss) []Reason {
 	if reasons := e.compareLike(m); len(reasons) > 0 {
 		return reasons
 	}
-	if at, err := e.store.PrunedAt(lastKey); err == nil && !at.IsZero() {
-		return []Reason{{Kind: Pruned, Text: "what it could be compared with was pruned", At: at}}
+	if last != nil {
+		return e.compareRemembered(m, last)
 	}
 	return []Reason{{Kind: New, Text: "nothing like it was built here before"}}
+}
+
+// compareRemembered tells what differs from an earlier build of which the step's record is gone.
+func (e *Explainer) compareRemembered(m *Miss, past *pastStage) []Reason {
+	step := past.step(m.Step)
+	var reasons []Reason
+	if step.Text != m.Step.Text {
+		reasons = append(reasons, changed(Instruction, "the instruction was", step.Text, m.Step.Text))
+	}
+	if r, ok := e.stageCause(m.Stage, m.Step, past); ok {
+		reasons = append(reasons, r)
+	}
+	if len(reasons) > 0 {
+		return reasons
+	}
+	if at, err := e.store.PrunedAt(step.Key); err == nil && !at.IsZero() {
+		return []Reason{{Kind: Pruned, Text: "what it could be compared with was pruned", At: at}}
+	}
+	return []Reason{{Kind: Lost, Text: "what it could be compared with is gone"}}
 }
 
 func (e *Explainer) peek(key digest.Digest) *cache.Record {

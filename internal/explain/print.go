@@ -105,7 +105,7 @@ func (p *printer) step(st *Stage, s *Step) {
 	switch s.Status {
 	case Hit:
 		p.detail("%s; saved %s", s.Recorded(), Seconds(s.Took))
-	case Ran:
+	case Ran, Failed:
 		p.detail("took %s", Seconds(s.Took))
 	}
 	for _, r := range s.Reasons {

@@ -29,17 +29,23 @@ func isSecret(name string) bool {
 var secretPatterns = sync.OnceValue(func() []*regexp.Regexp {
 	name := `[\w.-]*(?:` + strings.Join(secretNames(), "|") + `)[\w.-]*`
 	return []*regexp.Regexp{
-		// NAME=value, NAME: value, "name": "value", --name value
-		regexp.MustCompile(`(?i)(` + name + `["']?\s*[=:]\s*)("[^"]*"|'[^']*'|\S+)`),
-		regexp.MustCompile(`(?i)(--?` + name + `\s+)("[^"]*"|'[^']*'|\S+)`),
 		// user:password in an address
 		regexp.MustCompile(`(://[^/\s:@]*:)([^/\s@]+)`),
 		regexp.MustCompile(`(?i)(\b(?:bearer|basic)\s+)(\S+)`),
+		// ENV NAME value
+		regexp.MustCompile(`(?i)^((?:ENV|LABEL)\s+` + name + `\s+)(\S.*)$`),
+		// NAME=value, NAME: value, "name": "value", --name value
+		regexp.MustCompile(`(?i)(` + name + `["']?\s*[=:]\s*)("[^"]*"|'[^']*'|\S+)`),
+		regexp.MustCompile(`(?i)(--?` + name + `\s+)("[^"]*"|'[^']*'|\S+)`),
 	}
 })
 
 // mask hides in a text what looks like the value of a secret.
 func mask(text string) string {
+	lower := strings.ToLower(text)
+	if !isSecret(text) && !strings.Contains(text, "://") && !strings.Contains(lower, "bearer") && !strings.Contains(lower, "basic") {
+		return text // most do not, and patterns take a while to make
+	}
 	for _, p := range secretPatterns() {
 		text = p.ReplaceAllString(text, "${1}"+hidden)
 	}
