@@ -46,6 +46,7 @@ type Options struct {
 	Refresh   []string
 	Pull      bool // ask the registry for base images though they are here
 	CacheFrom []CacheSpec
+	CacheTo   []CacheSpec
 	NoInline  bool // leave the inline cache out of the image
 	Network   runner.Network
 	Engine    dockerfile.Engine
@@ -128,6 +129,7 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		Network:  o.Network,
 		Report:   j,
 		Inputs:   j.inputs,
+		Warn:     o.Display.Warning,
 
 		NoCacheFilter: in.filter,
 		Image: func(ctx context.Context, ref string) (*solver.State, error) {
@@ -141,7 +143,14 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		}
 		return "", err
 	}
-	return export(m.Store, state, o)
+	id, err := export(m.Store, state, o)
+	if err != nil {
+		return "", err
+	}
+	if err := exportCaches(ctx, m, sv, plan, o); err != nil {
+		return "", err
+	}
+	return id, nil
 }
 
 // baseImage finds the image of a FROM or COPY --from.

@@ -2,88 +2,85 @@ package build
 
 import (
 	"context"
-	"encoding/csv"
+	"errors"
 	"fmt"
-	"strings"
+	"io/fs"
 	"sync"
 
+	"github.com/distribution/reference"
+
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/transfer"
 )
-
-// CacheSpec is a --cache-from or --cache-to, in Docker's short form, an image's name, or in buildx's long one:
-// type=registry,ref=…,mode=max.
-type CacheSpec struct {
-	Type string            // "image" for the short form, else what type= says
-	Ref  string            // name, or directory
-	Attr map[string]string // what else it says
-}
-
-// ParseCacheSpec reads a --cache-from or --cache-to.
-func ParseCacheSpec(text string) (CacheSpec, error) {
-	fields, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil {
-		return CacheSpec{}, fmt.Errorf("%s: %w", text, err)
-	}
-	if len(fields) == 1 && !strings.Contains(text, "=") {
-		return CacheSpec{Type: "image", Ref: text}, nil
-	}
-	s := CacheSpec{Attr: map[string]string{}}
-	for _, field := range fields {
-		name, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return s, fmt.Errorf("%s: %q is not NAME=VALUE", text, field)
-		}
-		switch name = strings.ToLower(name); name {
-		case "type":
-			s.Type = value
-		case "ref", "src", "dest":
-			s.Ref = value
-		default:
-			s.Attr[name] = value
-		}
-	}
-	return s, nil
-}
-
-// CheckFrom says what is wrong with the spec as a --cache-from.
-func (s CacheSpec) CheckFrom() error {
-	switch s.Type {
-	case "image", "registry":
-		if s.Ref == "" {
-			return fmt.Errorf("type=%s needs ref=NAME", s.Type)
-		}
-		return nil
-	}
-	return fmt.Errorf("type=%s is not supported; take type=registry,ref=NAME, or an image's name alone", s.Type)
-}
 
 // sources opens the caches from elsewhere, at once. One that cannot be had is a warning, not a failed build.
 func sources(ctx context.Context, m *transfer.Mover, o Options) []*cache.Source {
 	found := make([]*cache.Source, len(o.CacheFrom))
+	failed := make([]error, len(o.CacheFrom))
 	var wg sync.WaitGroup
 	for i, spec := range o.CacheFrom {
 		wg.Go(func() {
 			done := o.Display.Phase("load cache from " + spec.Ref)
-			s, err := source(ctx, m, spec)
+			found[i], failed[i] = source(ctx, m, spec)
 			done(nil)
-			if err != nil && ctx.Err() == nil {
-				o.Display.Warning(fmt.Sprintf("no cache from %s: %v", spec.Ref, err))
-				return
-			}
-			found[i] = s
 		})
 	}
 	wg.Wait()
 	var all []*cache.Source
-	for _, s := range found {
-		if s != nil {
+	for i, s := range found {
+		if failed[i] == nil {
 			all = append(all, s)
+		} else if ctx.Err() == nil {
+			o.Display.Warning(fmt.Sprintf("no cache from %s: %v", o.CacheFrom[i].Ref, failed[i]))
 		}
 	}
 	return all
 }
 
 func source(ctx context.Context, m *transfer.Mover, spec CacheSpec) (*cache.Source, error) {
-	return m.Cache(ctx, spec.Ref, spec.Type == "registry")
+	if spec.Type != "local" {
+		return m.Cache(ctx, spec.Ref, spec.Type == "registry")
+	}
+	s, err := m.DirCache(spec.Ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("there is no cache in this directory yet")
+	}
+	return s, err
+}
+
+// exportCaches writes the caches that --cache-to asks for. The image is there already: it stays whatever happens here.
+func exportCaches(ctx context.Context, m *transfer.Mover, sv *solver.Solver, plan *dockerfile.Plan, o Options) error {
+	for _, spec := range o.CacheTo {
+		if spec.Type != "registry" && spec.Type != "local" {
+			continue
+		}
+		done := o.Display.Phase("export cache to " + spec.Ref)
+		err := exportCache(ctx, m, spec, sv.Steps(plan, spec.max()))
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("exporting the cache to %s: %w", spec.Ref, err)
+		}
+		if err != nil && ctx.Err() == nil && spec.ignoreError() {
+			o.Display.Warning(err.Error())
+			err = nil
+		}
+		done(err)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exportCache(ctx context.Context, m *transfer.Mover, spec CacheSpec, steps []cache.Step) error {
+	if spec.Type == "local" {
+		return m.SaveCache(ctx, spec.Ref, steps)
+	}
+	ref, err := registry.ParseName(spec.Ref)
+	if err != nil {
+		return err
+	}
+	return m.PushCache(ctx, reference.TagNameOnly(ref), steps)
 }

@@ -110,6 +110,7 @@ func (j *journal) DoneStage(s *dockerfile.Stage, state *solver.State, err error)
 	if err == nil {
 		j.mu.Lock()
 		st := j.stage(s)
+		st.Steps = nil // of a round before, whose layers turned out to be lost
 		if s.Base.Image != "" {
 			st.Base = state.ID
 		}

@@ -24,7 +24,7 @@ import (
 )
 
 type buildFlags struct {
-	tags, args, labels, cacheFrom                    []string
+	tags, args, labels, cacheFrom, cacheTo           []string
 	noCacheFilter, refresh                           []string
 	file, target, network, progress, iidfile, engine string
 	noCache, pull, quiet, explain                    bool
@@ -50,8 +50,9 @@ func (a *app) build() *cobra.Command {
 	fl.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "run these steps: a `STAGE`, the number of a step as the output shows it (4, app:4), or a part of an instruction")
 	fl.StringArrayVar(&f.refresh, "refresh", nil, "run recorded steps again: those that fetch from the network, those older than an `AGE` (24h, 7d), or those named as for --no-cache-filter")
 	fl.Lookup("refresh").NoOptDefVal = build.RefreshAll
-	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: an image's `NAME`, or type=registry,ref=NAME")
+	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
 	fl.BoolVar(&f.explain, "explain", false, "say after the build which steps were cached, and why the others ran")
+	fl.StringArrayVar(&f.cacheTo, "cache-to", nil, "keep the steps in this cache: `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY, with mode=max those of all stages; none keeps them out of the image")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the result, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
@@ -165,6 +166,19 @@ func (f *buildFlags) options() (build.Options, error) {
 			return o, usageError("--cache-from %w", err)
 		}
 		o.CacheFrom = append(o.CacheFrom, spec)
+	}
+	for _, text := range f.cacheTo {
+		spec, err := build.ParseCacheSpec(text)
+		if err == nil {
+			err = spec.CheckTo()
+		}
+		if err != nil {
+			return o, usageError("--cache-to %w", err)
+		}
+		if spec.Type == "none" || spec.Type == "inline" {
+			o.NoInline = spec.Type == "none"
+		}
+		o.CacheTo = append(o.CacheTo, spec)
 	}
 	for _, kv := range f.labels {
 		name, value, _ := strings.Cut(kv, "=")

@@ -33,6 +33,9 @@ func (s *Solver) fromElsewhere(ctx context.Context, parent *State, step *dockerf
 
 func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
 	if op.shared == nil {
+		if r := source.Lookup(op.key.Digest()); r != nil {
+			return r, nil
+		}
 		return sameRow(source, parent, step), nil
 	}
 	r := source.Lookup(op.shared.Digest())
@@ -55,7 +58,7 @@ func (s *Solver) known(r *cache.Record) (*cache.Record, error) {
 		return r, nil
 	}
 	_, err := s.Store.Layer(r.Layer)
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || s.isLost(r) {
 		return nil, nil
 	}
 	return r, err

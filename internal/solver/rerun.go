@@ -36,6 +36,9 @@ func (s *Solver) stale(step *dockerfile.Step, r *cache.Record) bool {
 // lookup is cache.Lookup that says of records from before, or from elsewhere, whether they fetch.
 func (s *Solver) lookup(step *dockerfile.Step, key *cache.Key) (*cache.Record, error) {
 	r, err := cache.Lookup(s.Store, key)
+	if s.isLost(r) {
+		return nil, err
+	}
 	if r != nil && r.Fetches == "" {
 		r.Fetches = s.fetches(step)
 	}

@@ -74,10 +74,15 @@ type Solver struct {
 	// where a file of the context changed meanwhile.
 	Inputs func(*dockerfile.Step, *Inputs)
 
+	// Warn, if not nil, is told of what went wrong without failing the build.
+	Warn func(line string)
+
 	mu     sync.Mutex
 	stages map[*dockerfile.Stage]*promise
 	images map[string]*promise
-	fresh  map[digest.Digest]bool // keys that this build ran itself
+	fresh  map[digest.Digest]bool         // keys that this build ran itself
+	taken  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
+	lost   map[digest.Digest]bool         // layers that cannot be had any more
 }
 
 // promise is a state that somebody may be making.
@@ -107,12 +112,10 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Cause }
 
-// Solve gives the state of the plan's target. The error of a step is a *dockerfile.Error around what went
-// wrong.
-func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
+// solve is one round of Solve.
+func (s *Solver) solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
 	s.stages = map[*dockerfile.Stage]*promise{}
 	s.images = map[string]*promise{}
-	s.fresh = map[digest.Digest]bool{}
 	for _, st := range plan.Stages {
 		s.stages[st] = &promise{}
 	}
@@ -127,6 +130,9 @@ func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, erro
 		for _, st := range plan.Stages {
 			g.Go(func() error {
 				_, err := s.stage(ctx, st)
+				if _, again := s.recovers(err); again {
+					return nil // other stages go on: what they do now is done in the next round
+				}
 				return err
 			})
 		}
@@ -219,7 +225,11 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 			} else {
 				err = step.Err(err)
 			}
-			s.Report.Failed(step, err)
+			if _, again := s.recovers(err); again {
+				s.Report.Failed(step, context.Canceled)
+			} else {
+				s.Report.Failed(step, err)
+			}
 			return nil, err
 		}
 		s.Report.Done(step, next, record, ran)
@@ -249,7 +259,11 @@ func (s *Solver) finish(state *State, walk *dockerfile.Walk) (*State, error) {
 	if err != nil || state.ID != "" && bytes.Equal(before, after) {
 		return state, err
 	}
-	return s.put(state, c, store.Step)
+	last, err := s.put(state, c, store.Step)
+	if err == nil {
+		s.follows(last, state, nil, nil)
+	}
+	return last, err
 }
 
 // beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
@@ -306,7 +320,9 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	case s.Engine == dockerfile.Classic:
 		op = &operation{key: &cache.Key{Kind: "configuration"}, run: noChange}
 	default:
-		next, err = s.commit(parent, step, nil, nil)
+		if next, err = s.commit(parent, step, nil, nil); err == nil {
+			s.follows(next, parent, nil, nil)
+		}
 		return next, nil, false, err
 	}
 	if err != nil {
@@ -318,7 +334,12 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	if err != nil {
 		return nil, nil, ran, err
 	}
-	next, err = s.commit(parent, step, op, record)
+	if !ran {
+		s.took(record)
+	}
+	if next, err = s.commit(parent, step, op, record); err == nil {
+		s.follows(next, parent, op, record)
+	}
 	return next, record, ran, err
 }
 

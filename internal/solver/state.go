@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
@@ -19,6 +20,9 @@ type State struct {
 	// ID is the step ID: the digest of the config. It is "" for FROM scratch, which is no image.
 	ID     digest.Digest
 	Config *image.Config
+
+	// steps are those from FROM to here that other machines can use.
+	steps []cache.Step
 
 	store *store.Store
 	stack func(context.Context) (*layer.Stack, error)
