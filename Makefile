@@ -39,7 +39,7 @@ lint: ## go vet, gofmt, staticcheck, shellcheck
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet -tags seccomp ./...
 	$(GO) run $(STATICCHECK) -tags seccomp ./...
-	shellcheck $$(git grep -l -E '^#!/bin/(ba)?sh' -- examples test bench .ci)
+	shellcheck $$(git grep -l -E '^#!/bin/(ba)?sh' -- examples test bench .ci ':!*.txtar')
 
 clean: ## remove what was built; the caches in ~/.cache/strata-* stay
 	rm -rf bin
