@@ -22,8 +22,9 @@ type Record struct {
 // PutRecord keeps a record, replacing the one under the same key.
 func (s *Store) PutRecord(r Record) error {
 	err := s.inTx(func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT OR REPLACE INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?)",
-			r.Key, r.Layer, r.Data, r.Made.UnixMilli(), now())
+		_, err := tx.Exec(`INSERT INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+			layer = excluded.layer, data = excluded.data, made = excluded.made, used = max(used, excluded.used)`,
+			r.Key, r.Layer, r.Data, r.Made.UnixMilli(), s.useTime())
 		if err != nil {
 			return err
 		}
@@ -42,8 +43,8 @@ func (s *Store) PutRecord(r Record) error {
 func (s *Store) Record(key digest.Digest) (*Record, error) {
 	r := &Record{Key: key}
 	var made int64
-	err := s.db.QueryRow(`UPDATE records SET used = ?1 WHERE key = ?2
-		AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer)) RETURNING layer, data, made`, now(), key).
+	err := s.db.QueryRow(`UPDATE records SET used = max(used, ?1) WHERE key = ?2
+		AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer)) RETURNING layer, data, made`, s.useTime(), key).
 		Scan(&r.Layer, &r.Data, &made)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("record %s: %w", key, ErrNotFound)
@@ -110,6 +111,6 @@ func (s *Store) PrunedAt(key digest.Digest) (time.Time, error) {
 
 // forgetPruned keeps the number of remembered records within bounds.
 func forgetPruned(tx *sql.Tx) error {
-	_, err := tx.Exec("DELETE FROM seen WHERE pruned > 0 AND pruned < (SELECT pruned FROM seen WHERE pruned > 0 ORDER BY pruned DESC LIMIT 1 OFFSET ?)", maxPruned)
+	_, err := tx.Exec("DELETE FROM seen WHERE pruned > 0 AND pruned < (SELECT pruned FROM seen WHERE pruned > 0 ORDER BY pruned DESC LIMIT 1 OFFSET ?)", maxPruned-1)
 	return err
 }
