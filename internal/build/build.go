@@ -129,6 +129,7 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		Network:  o.Network,
 		Report:   j,
 		Inputs:   j.inputs,
+		Refused:  j.refuse,
 		Warn:     o.Display.Warning,
 
 		NoCacheFilter: in.filter,

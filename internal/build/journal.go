@@ -144,6 +144,14 @@ func (j *journal) inputs(s *dockerfile.Step, in *solver.Inputs) {
 	e.Step.Key = in.Key.Digest()
 }
 
+// refuse is what the solver tells of images that could not give a step.
+func (j *journal) refuse(s *dockerfile.Step, r solver.Refusal) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := j.steps[s]
+	e.Refused = append(e.Refused, r.Source+": "+r.Reason)
+}
+
 // Running implements solver.Reporter.
 func (j *journal) Running(s *dockerfile.Step) {
 	j.mu.Lock()

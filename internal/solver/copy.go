@@ -20,7 +20,12 @@ type selection struct {
 	tree    layer.Tree
 	matches []buildcontext.Match
 	sum     digest.Digest
-	context bool // tree is the build's context
+	name    string // as the classic engine's history rows name the contents
+	context bool   // tree is the build's context
+	// step is the record of a selection in another state.
+	step *cache.Step
+	// read makes tree and matches, which are not there yet where only sum and name were known.
+	read func(context.Context) error
 }
 
 // copyOperation is a COPY or ADD. Its key holds what is written, but for the sources, and what the sources
@@ -43,26 +48,44 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	key.Add("chown", c.Chown)
 	key.Add("chmod", c.Chmod)
 	key.Add("content", string(sel.sum))
-	return &operation{key: key, content: sel.classicName(), matches: sel.matches, run: func(ctx context.Context) (digest.Digest, error) {
+	op := &operation{key: key, content: sel.name, matches: sel.matches, selected: sel.step}
+	op.draft = func(ctx context.Context) (*copier, error) {
 		below, err := parent.stack(ctx)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		o, err := lookupOwner(below, c.Chown)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		w := newCopier(below, o)
 		w.mode = mode
 		w.noXattrs = sel.context
-		defer w.close()
+		if err := sel.read(ctx); err != nil {
+			return nil, err
+		}
 		for _, m := range sel.matches {
 			if err := s.copyMatch(ctx, w, sel.tree, m, c); err != nil {
-				return "", err
+				w.close()
+				return nil, err
 			}
 		}
+		return w, nil
+	}
+	op.run = s.runDraft(op)
+	return op, nil
+}
+
+// runDraft makes the layer that an operation's draft tells of.
+func (s *Solver) runDraft(op *operation) func(context.Context) (digest.Digest, error) {
+	return func(ctx context.Context) (digest.Digest, error) {
+		w, err := op.draft(ctx)
+		if err != nil {
+			return "", err
+		}
+		defer w.close()
 		return w.commit(ctx, s.Store, s.keepEmpty())
-	}}, nil
+	}
 }
 
 // parseMode reads a --chmod, which is octal.
@@ -93,10 +116,16 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 		return nil, err
 	}
 	if from != nil {
-		if sel.tree, err = from.stack(ctx); err != nil {
-			return nil, err
-		}
+		sel.tree = nil
+		return sel, s.selectFrom(ctx, from, step, sel)
 	}
+	sel.read = func(context.Context) error { return nil }
+	return sel, s.selectIn(ctx, step, sel)
+}
+
+// selectIn selects in the selection's tree.
+func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *selection) error {
+	c := step.Copy
 	name := "COPY"
 	if c.Add {
 		name = "ADD"
@@ -106,7 +135,7 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 	for _, source := range c.Sources {
 		matches, err := buildcontext.Select(ctx, sel.tree, source, options)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, m := range matches {
 			sel.matches = append(sel.matches, m)
@@ -114,13 +143,15 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 		}
 	}
 	if err := s.checkMatches(name, c, len(sel.matches)); err != nil {
-		return nil, err
+		return err
 	}
+	var err error
 	if sel.sum, err = buildcontext.Sum(ctx, sel.tree, items); err != nil {
-		return nil, err
+		return err
 	}
 	sel.sum = digest.FromString(string(sel.sum) + sel.shape())
-	return sel, nil
+	sel.name = sel.classicName()
+	return nil
 }
 
 // checkMatches refuses what Docker's classic builder does (moby, getCopyInstruction); to BuildKit nothing is

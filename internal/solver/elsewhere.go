@@ -36,11 +36,14 @@ func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *S
 		if r := source.Lookup(op.key.Digest()); r != nil {
 			return r, nil
 		}
-		return sameRow(source, parent, step), nil
+		if r := sameRow(source, parent, step); r != nil {
+			return r, nil
+		}
+		return s.sameEffect(source, parent, step), nil
 	}
 	r := source.Lookup(op.shared.Digest())
 	if r == nil {
-		return nil, nil
+		return s.fromImage(ctx, source, parent, step, op)
 	}
 	r.Instruction = step.Text
 	if r.Layer == "" && s.keepEmpty() {

@@ -246,25 +246,25 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 		user = step.Workdir.User
 	}
 	key.Add("user", user)
-	return &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
+	op := &operation{key: key}
+	op.draft = func(ctx context.Context) (*copier, error) {
 		below, err := parent.stack(ctx)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		owner, err := lookupOwner(below, user)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		c := newCopier(below, owner)
 		target, err := c.resolve(dir)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		if err := c.makeDirs(target, 0o755); err != nil {
-			return "", err
-		}
-		return c.commit(ctx, s.Store, s.keepEmpty())
-	}}, nil
+		return c, c.makeDirs(target, 0o755)
+	}
+	op.run = s.runDraft(op)
+	return op, nil
 }
 
 // joinArgs shows an argv as BuildKit does in its errors: separated by spaces.

@@ -73,7 +73,9 @@ type Solver struct {
 	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
 	// where a file of the context changed meanwhile.
 	Inputs func(*dockerfile.Step, *Inputs)
-
+	// Refused, if not nil, is told of each image among the sources that has something in a step's place which could
+	// not be taken.
+	Refused func(*dockerfile.Step, Refusal)
 	// Warn, if not nil, is told of what went wrong without failing the build.
 	Warn func(line string)
 
@@ -232,6 +234,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 			}
 			return nil, err
 		}
+		next.root, next.past = state.root, append(slices.Clip(state.past), step)
 		s.Report.Done(step, next, record, ran)
 		state = next
 	}
@@ -261,6 +264,7 @@ func (s *Solver) finish(state *State, walk *dockerfile.Walk) (*State, error) {
 	}
 	last, err := s.put(state, c, store.Step)
 	if err == nil {
+		last.root, last.past = state.root, state.past
 		s.follows(last, state, nil, nil)
 	}
 	return last, err
@@ -299,6 +303,10 @@ type operation struct {
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
 	matches []buildcontext.Match // what a COPY or ADD selected
+	// selected is the record of what a COPY --from selected.
+	selected *cache.Step
+	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
+	draft func(ctx context.Context) (*copier, error)
 	// run makes the layer; "" says that no file changed.
 	run func(ctx context.Context) (digest.Digest, error)
 }

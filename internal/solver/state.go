@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
@@ -21,6 +22,10 @@ type State struct {
 	ID     digest.Digest
 	Config *image.Config
 
+	// root is the base image, or scratch, that the state was built from in this build, and past the steps since.
+	// A state that was not built is its own root.
+	root *State
+	past []*dockerfile.Step
 	// steps are those from FROM to here that other machines can use.
 	steps []cache.Step
 
@@ -30,6 +35,7 @@ type State struct {
 
 func newState(s *store.Store, id digest.Digest, c *image.Config) *State {
 	st := &State{ID: id, Config: c, store: s}
+	st.root = st
 	var mu sync.Mutex
 	var stack *layer.Stack
 	st.stack = func(ctx context.Context) (*layer.Stack, error) {
