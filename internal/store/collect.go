@@ -1,6 +1,7 @@
 package store
 
 import (
+	"database/sql"
 	"errors"
 	"io/fs"
 	"os"
@@ -49,34 +50,43 @@ func (s *Store) removeLayer(d digest.Digest, cutoff int64, p *Pruned) error {
 	if err != nil {
 		return err
 	}
-	// The row goes first, and only if nobody used it since: whoever looks for the layer from here on makes
-	// it anew, under the same name, which must not be removed then. So the folder is renamed at once.
-	r, err := s.db.Exec("DELETE FROM layers WHERE diff_id = ? AND used < ?", d, cutoff)
-	if err != nil {
-		return err
-	}
-	if n, _ := r.RowsAffected(); n == 0 {
-		return nil
-	}
-	if _, err := s.db.Exec("DELETE FROM blobs WHERE diff_id = ?", d); err != nil {
-		return err
-	}
 	tmp, err := s.Temp("gone")
 	if err != nil {
 		return err
 	}
-	switch err := os.Rename(s.layerPath(d), tmp+"/layer"); {
-	case err == nil:
-		p.Layers = append(p.Layers, d)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	for _, b := range blobs {
-		if err := s.removeAll(s.blobPath(b.Digest), p); err != nil {
+	taken := false
+	// The row and the folder's name go together, and only if nobody used the layer since: whoever makes it anew, under
+	// the same name, comes before or after (placeLayer).
+	err = s.inTx(func(tx *sql.Tx) error {
+		r, err := tx.Exec(`DELETE FROM layers WHERE diff_id = ?1 AND used < ?2
+			AND NOT EXISTS (SELECT 1 FROM records WHERE layer = ?1)`, d, cutoff)
+		if err != nil {
 			return err
 		}
+		if n, _ := r.RowsAffected(); n == 0 {
+			return nil
+		}
+		taken = true
+		if _, err := tx.Exec("DELETE FROM blobs WHERE diff_id = ?", d); err != nil {
+			return err
+		}
+		err = os.Rename(s.layerPath(d), filepath.Join(tmp, "it"))
+		switch {
+		case err == nil:
+			p.Layers = append(p.Layers, d)
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		}
+		return err
+	})
+	if err == nil && taken {
+		for _, b := range blobs {
+			if err := s.removeAll(s.blobPath(b.Digest), p); err != nil {
+				return err
+			}
+		}
 	}
-	return s.removeAll(tmp, p)
+	return errors.Join(err, s.removeAll(filepath.Join(tmp, "it"), p), os.Remove(tmp))
 }
 
 // collectFiles removes what no row of meta.db names: blobs and layers of processes that were killed, and
@@ -91,13 +101,29 @@ func (s *Store) collectFiles(cutoff int64, p *Pruned) error {
 			if err := s.db.QueryRow(kind.query, "sha256:"+filepath.Base(path)).Scan(&n); err != nil || n > 0 {
 				return err
 			}
-			return s.removeAll(path, p)
+			return s.removeUnnamed(path, kind.query, p)
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeUnnamed removes a blob or layer unless it has got a row meanwhile.
+func (s *Store) removeUnnamed(path, query string, p *Pruned) error {
+	tmp, err := s.Temp("gone")
+	if err != nil {
+		return err
+	}
+	err = s.inTx(func(tx *sql.Tx) error {
+		var n int
+		if err := tx.QueryRow(query, "sha256:"+filepath.Base(path)).Scan(&n); err != nil || n > 0 {
+			return err
+		}
+		return os.Rename(path, filepath.Join(tmp, "it"))
+	})
+	return errors.Join(err, s.removeAll(filepath.Join(tmp, "it"), p), os.Remove(tmp))
 }
 
 // pruneContexts removes the stat caches of build contexts.

@@ -75,17 +75,30 @@ func (s *Store) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Layer
 		err = os.Chmod(dir, 0o700)
 	}
 	if err == nil {
-		err = place(dir, s.layerPath(diffID))
-	}
-	if err == nil {
-		_, err = s.db.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-			ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = ?4, used = max(used, ?5)`,
-			diffID, l.ContentID, l.Size, l.Disk, now())
+		err = s.placeLayer(l, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("adding layer %s to the store: %w%s", diffID, err, hint(err))
 	}
 	return l, nil
+}
+
+// placeLayer gives dir its final name and the layer its row, both while nobody else can write to meta.db: a prune
+// that is about to remove the same layer either sees that it was used, or has moved the folder out of the way.
+func (s *Store) placeLayer(l *Layer, dir string) error {
+	err := s.inTx(func(tx *sql.Tx) error {
+		_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+			ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?5)`,
+			l.DiffID, l.ContentID, l.Size, l.Disk, now())
+		if err != nil {
+			return err
+		}
+		return rename(dir, s.layerPath(l.DiffID))
+	})
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(dir) // still there if another was first
 }
 
 // diskSize estimates what a layer takes on disk: whole blocks of 4 KiB, and one for each directory.
@@ -102,11 +115,11 @@ func diskSize(t *layer.TOC) int64 {
 	return n
 }
 
-// place renames dir to its final name unless that is there already.
-func place(dir, final string) error {
+// rename gives dir its final name unless that is there already.
+func rename(dir, final string) error {
 	err := os.Rename(dir, final)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscallNotEmpty) {
-		return os.RemoveAll(dir)
+		return nil
 	}
 	return err
 }
@@ -207,7 +220,11 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if err := layer.Extract(ctx, t, f, out, layer.ExtractOptions{}); err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w%s", l.DiffID, err, hint(err))
 	}
-	if err := place(out, dir); err != nil {
+	err = rename(out, dir)
+	if err == nil {
+		_, err = s.db.Exec("UPDATE layers SET disk = ? WHERE diff_id = ?", 2*diskSize(t), l.DiffID) // both forms
+	}
+	if err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
 	}
 	return dir, os.RemoveAll(tmp)

@@ -45,14 +45,16 @@ type cutoffs struct {
 
 // cutoffs finds out what other processes may be using.
 func (s *Store) cutoffs(until time.Time) (cutoffs, error) {
+	// What begins while it is looked around is not seen, and uses things from this moment on at the earliest.
+	started := now()
 	used, err := s.oldestSession()
 	if err != nil {
 		return cutoffs{}, fmt.Errorf("looking for builds that run: %w", err)
 	}
-	if used == 0 {
-		used = now() + 1
+	if used == 0 || used > started {
+		used = started
 	}
-	c := cutoffs{used: used, added: now() + 1}
+	c := cutoffs{used: used, added: started}
 	if !until.IsZero() {
 		c.added = until.UnixMilli()
 	}
@@ -244,7 +246,7 @@ func (s *Store) pruneRecords(o PruneOptions, cutoff int64, p *Pruned) error {
 			return err
 		}
 	}
-	rows, err := s.db.Query("SELECT key, layer FROM records WHERE used < ?", cutoff)
+	rows, err := s.db.Query("SELECT key, layer FROM records WHERE used < ?1 AND made < ?1", cutoff)
 	if err != nil {
 		return err
 	}
@@ -263,22 +265,25 @@ func (s *Store) pruneRecords(o PruneOptions, cutoff int64, p *Pruned) error {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
-	return s.inTx(func(tx *sql.Tx) error {
-		for _, key := range gone {
-			r, err := tx.Exec("DELETE FROM records WHERE key = ? AND used < ?", key, cutoff)
-			if err != nil {
-				return err
-			}
-			n, _ := r.RowsAffected()
-			if n > 0 {
-				if _, err := tx.Exec("UPDATE seen SET pruned = ? WHERE key = ?", now(), key); err != nil {
-					return err
-				}
-			}
-			p.Records += int(n)
+	return s.inTx(func(tx *sql.Tx) error { return deleteRecords(tx, gone, cutoff, p) })
+}
+
+// deleteRecords drops records that nobody used since cutoff, and remembers when.
+func deleteRecords(tx *sql.Tx, keys []string, cutoff int64, p *Pruned) error {
+	for _, key := range keys {
+		r, err := tx.Exec("DELETE FROM records WHERE key = ? AND used < ?", key, cutoff)
+		if err != nil {
+			return err
 		}
-		return forgetPruned(tx)
-	})
+		if n, _ := r.RowsAffected(); n == 0 {
+			continue
+		}
+		p.Records++
+		if _, err := tx.Exec("UPDATE seen SET pruned = ? WHERE key = ?", now(), key); err != nil {
+			return err
+		}
+	}
+	return forgetPruned(tx)
 }
 
 // layersOfConfigs returns the diffIDs that the configs of a kind are made of, or all configs if kind is "".

@@ -30,6 +30,49 @@ type LayerUse struct {
 	Used   time.Time
 }
 
+// RecordUse is a cache record, and what it keeps on the disk.
+type RecordUse struct {
+	Record
+	Used time.Time
+	Disk int64 // bytes of the layer on this disk, 0 without a layer
+	// Images and Records are how many images and other records have the layer too.
+	Images, Records int
+}
+
+// RecordUses lists the cache, those used last first. Layers are measured as d, which Disk gave, has them.
+func (s *Store) RecordUses(d *Disk) ([]RecordUse, error) {
+	layers := map[digest.Digest]*LayerUse{}
+	for i := range d.Layers {
+		layers[d.Layers[i].DiffID] = &d.Layers[i]
+	}
+	rows, err := s.db.Query("SELECT key, layer, data, made, used FROM records ORDER BY used DESC, made DESC")
+	if err != nil {
+		return nil, fmt.Errorf("listing the cache: %w", err)
+	}
+	defer rows.Close()
+	var all []RecordUse
+	sharers := map[digest.Digest]int{}
+	for rows.Next() {
+		var r RecordUse
+		var made, used int64
+		if err := rows.Scan(&r.Key, &r.Layer, &r.Data, &made, &used); err != nil {
+			return nil, fmt.Errorf("listing the cache: %w", err)
+		}
+		r.Made, r.Used = time.UnixMilli(made), time.UnixMilli(used)
+		if l := layers[r.Layer]; l != nil {
+			r.Disk, r.Images = l.Disk, l.Images
+		}
+		sharers[r.Layer]++
+		all = append(all, r)
+	}
+	for i := range all {
+		if all[i].Layer != "" {
+			all[i].Records = sharers[all[i].Layer] - 1
+		}
+	}
+	return all, rows.Err()
+}
+
 // Disk is what the store takes.
 type Disk struct {
 	Images, Cache Usage
