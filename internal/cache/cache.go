@@ -68,6 +68,8 @@ type Record struct {
 	Took time.Duration `json:"took"`
 	// Instruction is its text, as written.
 	Instruction string `json:"instruction"`
+	// Selected is what the record of a COPY --from's sources tells: what they select, as classic history rows name it.
+	Selected string `json:"selected,omitempty"`
 	// Origin is the image or cache from elsewhere that the record came from, "" for this machine.
 	Origin string `json:"origin,omitempty"`
 	// Checked is when the step last ran again and gave the same files; zero if it did not since Created.
