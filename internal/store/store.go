@@ -172,8 +172,8 @@ func (s *Store) openDB() error {
 //   - layers: what is known of each diffID. Whether it is here as a tree or a tar, the folder tells.
 //   - blobs: compressed forms of layers, here (then there is a file) or in a repository.
 //   - records: the cache; data is the record's JSON, owned by package cache.
-//   - builds: what became of past builds; data is the JSON of their steps, owned by package explain. An index costs
-//     every build 0.1 ms, so there is one only for what builds themselves look for.
+//   - builds: what became of past builds; data is the JSON of their steps, owned by package explain. An index has
+//     every build write two more pages, so there is one only for what builds themselves look for.
 //   - seen: every record that there is or was; text is a digest of what the instruction says, pruned the time at
 //     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
 //     to them.
