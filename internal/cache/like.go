@@ -45,7 +45,7 @@ func Peek(s *store.Store, key digest.Digest) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decode(row.Data)
+	return Decode(row.Data)
 }
 
 // Found is a record and the key that it is under.
@@ -62,7 +62,7 @@ func Like(s *store.Store, k *Key, instruction string, limit int) ([]Found, error
 	}
 	var like []Found
 	for _, row := range rows {
-		r, err := decode(row.Data)
+		r, err := Decode(row.Data)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +71,8 @@ func Like(s *store.Store, k *Key, instruction string, limit int) ([]Found, error
 	return like, nil
 }
 
-func decode(data []byte) (*Record, error) {
+// Decode reads a record as the store has it.
+func Decode(data []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("reading a record of the cache: %w", err)

@@ -16,7 +16,7 @@ func Made(s *store.Store, layer digest.Digest, at time.Time) (*Record, error) {
 		return nil, err
 	}
 	for _, row := range rows {
-		r, err := decode(row.Data)
+		r, err := Decode(row.Data)
 		if err == nil && r.Created.Equal(at) {
 			return r, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -20,6 +21,7 @@ import (
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/solver"
+	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -69,6 +71,10 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return err
 	}
 	o.Context, o.Stdin = dir, a.stdin
+	limit, err := cacheLimit()
+	if err != nil {
+		return err
+	}
 	m, err := a.mover()
 	if err != nil {
 		return err
@@ -83,6 +89,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		if err := explain.Print(a.stderr, built, ""); err != nil {
 			return err
 		}
+	}
+	if built != nil && built.Hits < built.Total {
+		defer func() { a.keepLimit(limit, built.Started, f.quiet) }()
 	}
 	if err != nil {
 		return a.buildFailed(o, err)
@@ -101,6 +110,26 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		}
 	}
 	return nil
+}
+
+// keepLimit removes what was used least recently if the cache has grown above the limit, in bytes, down to nine
+// tenths of it, so that not every build has to. What was used since the build began stays. It is no reason for a build
+// to fail.
+func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
+	if limit == 0 {
+		return
+	}
+	size, err := a.store.CacheSize()
+	if err != nil || size <= limit {
+		return
+	}
+	gone, err := a.store.Limit(limit-limit/10, store.PruneOptions{All: true, Until: began})
+	switch {
+	case err != nil:
+		fmt.Fprintf(a.stderr, "strata: keeping the cache below its size limit: %v\n", err)
+	case !quiet && len(gone.Layers) > 0:
+		fmt.Fprintf(a.stderr, "The cache was above cache-size-limit: removed %s that had not been used for the longest time.\n", listing.FullSize(gone.Freed))
+	}
 }
 
 func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o build.Options, f *buildFlags) (digest.Digest, error) {

@@ -16,6 +16,21 @@ type config struct {
 	InsecureRegistries []string `toml:"insecure-registries"`
 	// CertsDirs hold <host>/hosts.toml in containerd's form.
 	CertsDirs []string `toml:"certs-dirs"`
+	// CacheSizeLimit is what builds keep the cache below, such as "20GB"; "" is no limit.
+	CacheSizeLimit string `toml:"cache-size-limit"`
+}
+
+// cacheLimit is the configuration's cache-size-limit in bytes, 0 where there is none.
+func cacheLimit() (int64, error) {
+	c, err := loadConfig()
+	if err != nil || c.CacheSizeLimit == "" {
+		return 0, err
+	}
+	size, err := parseSize(c.CacheSizeLimit)
+	if err != nil {
+		return 0, fmt.Errorf("reading the configuration: cache-size-limit = %q: %w", c.CacheSizeLimit, err)
+	}
+	return size, nil
 }
 
 // configPaths are where the configuration may be; the first that exists counts.

@@ -3,10 +3,12 @@ package cli
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/inventory"
 	"github.com/strata-build/strata/internal/listing"
@@ -27,7 +29,7 @@ func (a *app) diskUse() *cobra.Command {
 			return a.runDiskUse(verbose, format)
 		},
 	}
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "list images and layers one by one")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "list images, layers and cache records one by one")
 	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Type .TotalCount .Active .Size .Reclaimable")
 	return cmd
 }
@@ -94,6 +96,13 @@ func (a *app) printUseInFull(s *store.Store, d *store.Disk) error {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s in %d records, %d of them with a layer of an image\n", listing.FullSize(d.Cache.Size), d.Cache.Count, d.Cache.Active)
+	if d.Cache.Count > 0 {
+		fmt.Fprintln(a.stdout)
+		if err := a.printRecords(s, d); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout)
+	}
 	fmt.Fprintf(a.stdout, "Database and work under way: %s\n", listing.FullSize(d.Other))
 	return nil
 }
@@ -116,4 +125,54 @@ func layerRows(layers []store.LayerUse) []listing.Row {
 		})
 	}
 	return rows
+}
+
+// printRecords lists the cache: what each record's layer takes, who else has it, and what a prune would free.
+func (a *app) printRecords(s *store.Store, d *store.Disk) error {
+	uses, err := s.RecordUses(d)
+	if err != nil {
+		return err
+	}
+	l := listing.Listing{
+		Headers: map[string]string{
+			"ID": "CACHE ID", "Size": "SIZE", "Created": "CREATED", "Used": "LAST USED", "Shared": "SHARED WITH",
+			"Reclaimable": "RECLAIMABLE", "Instruction": "INSTRUCTION",
+		},
+		Default: []string{"ID", "Size", "Created", "Used", "Shared", "Reclaimable", "Instruction"},
+	}
+	var rows []listing.Row
+	for _, u := range uses {
+		row := listing.Row{
+			"ID": image.ShortID(u.Key), "Size": listing.FullSize(u.Disk), "Created": listing.Since(u.Made), "Used": listing.Since(u.Used),
+			"Shared": sharedWith(u), "Reclaimable": listing.FullSize(u.Disk), "Instruction": "-",
+		}
+		if u.Images > 0 {
+			row["Reclaimable"] = listing.FullSize(0)
+		}
+		if r, err := cache.Decode(u.Data); err == nil {
+			row["Instruction"] = listing.Shorten(listing.Clean(r.Instruction), 45)
+		}
+		rows = append(rows, row)
+	}
+	return a.list(l, "", rows)
+}
+
+// sharedWith says who else has a record's layer: "2 images, 1 record", or "-".
+func sharedWith(u store.RecordUse) string {
+	var parts []string
+	for _, n := range []struct {
+		count int
+		noun  string
+	}{{u.Images, "image"}, {u.Records, "record"}} {
+		switch {
+		case n.count == 1:
+			parts = append(parts, "1 "+n.noun)
+		case n.count > 1:
+			parts = append(parts, fmt.Sprintf("%d %ss", n.count, n.noun))
+		}
+	}
+	if len(parts) == 0 {
+		return "-"
+	}
+	return strings.Join(parts, ", ")
 }

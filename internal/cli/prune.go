@@ -3,10 +3,12 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/inventory"
@@ -24,6 +26,7 @@ type pruneCommand struct {
 
 	force bool
 	given []string // values of --filter
+	keep  string   // value of --keep-storage
 }
 
 func (a *app) systemPrune() *cobra.Command {
@@ -57,7 +60,9 @@ func (a *app) builderPrune() *cobra.Command {
 		return "WARNING! This will remove all build cache that no image has. "
 	}}
 	p.options.Records = true
-	return a.prune(p, "Remove the build cache that no image has")
+	cmd := a.prune(p, "Remove the build cache that no image has")
+	cmd.Flags().StringVar(&p.keep, "keep-storage", "", "remove only what was used least recently, until the cache takes no more than `SIZE` (10GB)")
+	return cmd
 }
 
 func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
@@ -83,8 +88,14 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
+	keep := int64(-1)
+	if p.keep != "" {
+		if keep, err = parseSize(p.keep); err != nil {
+			return usageError("--keep-storage %s: %w", p.keep, err)
+		}
+	}
 	if !p.force {
-		yes, err := a.confirm(ctx, p.warning(p.options.All)+"Are you sure you want to continue? [y/N] ")
+		yes, err := a.confirm(ctx, p.question()+"Are you sure you want to continue? [y/N] ")
 		if err != nil || !yes {
 			return err
 		}
@@ -93,12 +104,38 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 	if len(p.given) > 0 {
 		p.options.Keep = filter.Keeps
 	}
-	gone, err := s.Prune(p.options)
+	var gone *store.Pruned
+	if keep >= 0 {
+		gone, err = s.Limit(keep, p.options)
+	} else {
+		gone, err = s.Prune(p.options)
+	}
 	if err != nil {
 		return err
 	}
 	a.printPruned(gone, p.lists)
 	return nil
+}
+
+// question tells what goes.
+func (p *pruneCommand) question() string {
+	if p.keep != "" {
+		return fmt.Sprintf("WARNING! This will remove the build cache that was used least recently, until it takes no more than %s. ", p.keep)
+	}
+	return p.warning(p.options.All)
+}
+
+// parseSize reads a size in bytes: 10GB, 500m, or 10GiB for powers of 1024.
+func parseSize(text string) (int64, error) {
+	parse := units.FromHumanSize
+	if strings.ContainsAny(text, "iI") {
+		parse = units.RAMInBytes
+	}
+	size, err := parse(text)
+	if err != nil || size < 0 {
+		return 0, errors.New("it takes a size such as 10GB, 500MB or 10GiB")
+	}
+	return size, nil
 }
 
 func (a *app) printPruned(gone *store.Pruned, lists bool) {

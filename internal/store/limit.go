@@ -57,6 +57,15 @@ func (s *Store) Limit(size int64, o PruneOptions) (*Pruned, error) {
 	return p, nil
 }
 
+// CacheSize is what Limit with All would count: the layers that no named image has, in bytes on this disk.
+func (s *Store) CacheSize() (int64, error) {
+	c, err := s.measureCache(true)
+	if err != nil {
+		return 0, err
+	}
+	return c.total, nil
+}
+
 // cacheUse is the layers that may go.
 type cacheUse struct {
 	layers map[digest.Digest]*cachedLayer
