@@ -230,3 +230,20 @@ func TestRunLayers(t *testing.T) {
 		})
 	}
 }
+
+// A step that changes nothing runs each time that it stands in a Dockerfile, and is cached each time after that.
+func TestEqualStepsEachRun(t *testing.T) {
+	b := newBed(t)
+	b.write("Dockerfile", "FROM base\nRUN echo same\nRUN echo same\n")
+	for i, want := range []int{2, 0, 2} {
+		options := []func(*build.Options){}
+		if i == 2 {
+			options = append(options, noCache)
+		}
+		r := b.build(options...)
+		check(t, r.err)
+		if got := r.ran(); got != want {
+			t.Errorf("build %d: %d steps ran, want %d: %q", i, got, want, r.steps)
+		}
+	}
+}

@@ -105,6 +105,11 @@ func (o output) Write(p []byte) (int, error) {
 // keepFailed keeps what a failed step left, so that a person can enter it. It is a courtesy: where it fails
 // itself, the step's own error is what counts.
 func (s *Solver) keepFailed(ctx context.Context, w *work, parent *State, step *dockerfile.Step) digest.Digest {
+	// What filled the disk is not worth keeping it full.
+	var fs unix.Statfs_t
+	if err := unix.Statfs(w.dir, &fs); err != nil || fs.Bavail < fs.Blocks/100 {
+		return ""
+	}
 	diffID, err := w.commit(ctx)
 	if err != nil {
 		return ""

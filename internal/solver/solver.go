@@ -358,14 +358,13 @@ func noChange(context.Context) (digest.Digest, error) { return "", nil }
 // position counts, that is all that came before (lesson 2.5), and the step ID stands for it.
 func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) {
 	op.key.Add("platform", s.Platform.OS+"/"+s.Platform.Architecture)
-	if s.Engine != dockerfile.Classic {
-		op.key.Add("chain", chainPart(parent))
-		op.shared = op.key
-		return
-	}
 	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
 		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
 		op.shared.Add("chain", chainPart(parent))
+	}
+	if s.Engine != dockerfile.Classic {
+		op.key.Add("chain", string(image.ChainID(parent.Chain())))
+		return
 	}
 	if step.Run != nil {
 		// What the step does in them is not in its layer: another result than the graph engine's.
@@ -375,7 +374,9 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	op.key.Add("after", string(parent.ID))
 }
 
-// chainPart is the chainID of a state without its empty layers, which the classic engine does not make.
+// chainPart is the chainID of a state as the shared key has it: without its empty layers, which the classic engine
+// does not make. The key of this machine counts them, so that a step that changes nothing runs each time that
+// it stands in a Dockerfile.
 func chainPart(st *State) string {
 	chain := slices.DeleteFunc(slices.Clone(st.Chain()), func(d digest.Digest) bool { return d == layer.EmptyDiffID })
 	return string(image.ChainID(chain))
