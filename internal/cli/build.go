@@ -71,6 +71,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return err
 	}
 	o.Context, o.Stdin = dir, a.stdin
+	began := time.Now()
 	limit, err := cacheLimit()
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		}
 	}
 	if built != nil && built.Hits < built.Total {
-		defer func() { a.keepLimit(limit, built.Started, f.quiet) }()
+		defer func() { a.keepLimit(limit, began, f.quiet) }()
 	}
 	if err != nil {
 		return a.buildFailed(o, err)

@@ -77,6 +77,7 @@ type cacheUse struct {
 type cachedLayer struct {
 	diffID digest.Digest
 	disk   int64
+	added  int64
 	used   int64
 	depth  int // how many layers lie below it, at most
 }
@@ -93,14 +94,14 @@ func (s *Store) measureCache(unnamed bool) (*cacheUse, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measuring the cache: %w", err)
 	}
-	rows, err := s.db.Query("SELECT diff_id, disk, used FROM layers")
+	rows, err := s.db.Query("SELECT diff_id, disk, added, used FROM layers")
 	if err != nil {
 		return nil, fmt.Errorf("measuring the cache: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		l := &cachedLayer{}
-		if err := rows.Scan(&l.diffID, &l.disk, &l.used); err != nil {
+		if err := rows.Scan(&l.diffID, &l.disk, &l.added, &l.used); err != nil {
 			return nil, fmt.Errorf("measuring the cache: %w", err)
 		}
 		l.disk += blobs[l.diffID]
@@ -179,8 +180,8 @@ func (s *Store) eachChain(query string, f func([]digest.Digest)) error {
 	return rows.Err()
 }
 
-// datesOf finds when each layer was last used: by itself, by a record, or as a part of a state. Since a layer is
-// used whenever one above it is, those on top go first.
+// datesOf finds when each layer was last used: by itself, by a record, or as a part of a state. A layer is used
+// whenever one above it is, so of those that were used at the same time the ones on top go first.
 func (s *Store) datesOf(c *cacheUse) error {
 	records, err := s.db.Query("SELECT layer, max(used) FROM records WHERE layer != '' GROUP BY layer")
 	if err != nil {
@@ -236,7 +237,7 @@ func (c *cacheUse) oldest(size, cutoff int64) map[digest.Digest]bool {
 		}
 	}
 	slices.SortFunc(all, func(a, b *cachedLayer) int {
-		return cmp.Or(cmp.Compare(a.used, b.used), cmp.Compare(b.depth, a.depth), cmp.Compare(a.diffID, b.diffID))
+		return cmp.Or(cmp.Compare(a.used, b.used), cmp.Compare(b.depth, a.depth), cmp.Compare(b.added, a.added), cmp.Compare(a.diffID, b.diffID))
 	})
 	gone := map[digest.Digest]bool{}
 	left := c.total
