@@ -74,6 +74,7 @@ func TestScript(t *testing.T) {
 			"strata":      program("strata"),
 			"docker":      program("docker"),
 			"skopeo":      program("skopeo"),
+			"buildah":     buildah,
 			"base":        bed.base,
 			"dockerd":     bed.dockerd,
 			"registry":    registry,

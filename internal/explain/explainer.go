@@ -83,7 +83,7 @@ type Miss struct {
 func (e *Explainer) Reasons(m *Miss) []Reason {
 	reasons := e.reasons(m)
 	for _, r := range m.Refused {
-		reasons = append(reasons, Reason{Kind: Refused, Text: "not from " + r})
+		reasons = append(reasons, Reason{Kind: Refused, Text: "not from " + mask(r)})
 	}
 	return reasons
 }

@@ -101,7 +101,13 @@ func (r *foreignRow) quote() string {
 	if r.implied {
 		return "a layer without a history row"
 	}
-	return fmt.Sprintf("row %d, %s", r.number, quoteText(r.CreatedBy))
+	text := r.CreatedBy
+	if strings.HasPrefix(r.args, "|") {
+		// Build arguments may be secrets, and their values may have blanks in them.
+		_, command, _ := strings.Cut(r.args, " /bin/sh -c ")
+		text = "RUN |… " + command
+	}
+	return fmt.Sprintf("row %d, %s", r.number, quoteText(text))
 }
 
 // quoteText shows an instruction in a message: short, on one line, and not if there may be a password in it, as in a
