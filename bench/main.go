@@ -48,7 +48,7 @@ func bench(ctx context.Context, runs int, only string) error {
 	defer os.RemoveAll(work)
 
 	progress("making the inputs")
-	scenarios, err := makeScenarios(ctx, cache, work, only)
+	scenarios, err := makeScenarios(cache, work)
 	if err != nil {
 		return err
 	}
@@ -67,10 +67,20 @@ func bench(ctx context.Context, runs int, only string) error {
 		return err
 	}
 
+	progress("filling a registry")
+	e, err := startElsewhere(ctx, builders[0].(*strata), work)
+	if err != nil {
+		return err
+	}
+	defer e.registry.Stop()
+	scenarios = choose(append(scenarios, e.scenarios()...), only)
 	results := results{}
 	for run := range runs {
 		for _, s := range scenarios {
-			for _, b := range builders {
+			for i, b := range builders {
+				if s.command != nil && i > 0 {
+					continue
+				}
 				progress("round %d of %d: %s: %s", run+1, runs, s.name, b.name())
 				measured, err := s.measure(ctx, b)
 				if err != nil {

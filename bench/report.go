@@ -38,10 +38,18 @@ func report(ctx context.Context, scenarios []*scenario, builders []builder, r re
 		ours := r[key(s, builders[0])]
 		fmt.Fprintf(&text, "| %s | %s |", s.name, seconds(medianTime(ours)))
 		for _, b := range builders[1:] {
+			if len(r[key(s, b)]) == 0 {
+				text.WriteString(" |")
+				continue
+			}
 			theirs := medianTime(r[key(s, b)])
 			fmt.Fprintf(&text, " %s (×%.1f) |", seconds(theirs), float64(theirs)/float64(medianTime(ours)))
 		}
-		fmt.Fprintf(&text, " %s | %.0f MB |\n", seconds(s.reach), float64(peak(ours))/1e6)
+		reach := ""
+		if s.reach > 0 {
+			reach = seconds(s.reach)
+		}
+		fmt.Fprintf(&text, " %s | %.0f MB |\n", reach, float64(peak(ours))/1e6)
 	}
 	fmt.Fprintf(&text, "| `strata --version` | %s |%s 0.010 s | |\n", seconds(medianTime(start)), strings.Repeat(" |", len(builders)-1))
 	return text.String()

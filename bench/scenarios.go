@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,8 @@ type scenario struct {
 	context string
 	noCache bool
 	before  func(context.Context, builder, *scenario) error
+	// command, if not nil, is measured in the place of a build of the context, for strata only.
+	command func(context.Context) *exec.Cmd
 }
 
 const (
@@ -27,7 +31,7 @@ const (
 
 // makeScenarios makes the inputs: large ones in cache, where the next run finds them, and small ones in
 // work. The three scenarios of the large context build on each other in their order.
-func makeScenarios(ctx context.Context, cache, work, only string) ([]*scenario, error) {
+func makeScenarios(cache, work string) ([]*scenario, error) {
 	root, err := testbed.Root()
 	if err != nil {
 		return nil, err
@@ -44,21 +48,19 @@ func makeScenarios(ctx context.Context, cache, work, only string) ([]*scenario, 
 	if err := makeFiles(files, manyFiles, manyBytes); err != nil {
 		return nil, err
 	}
-	all := []*scenario{
+	return []*scenario{
 		{name: "lesson app, nothing changed", reach: 30 * time.Millisecond,
 			context: filepath.Join(root, "examples", "lesson-app"), before: buildOnce},
 		{name: "20 × `RUN echo`", reach: 800 * time.Millisecond, context: echoes, noCache: true},
 		{name: "COPY 20,000 files, 433 MB: first", reach: 2500 * time.Millisecond, context: files, before: forget},
 		{name: "COPY 20,000 files, 433 MB: nothing changed", reach: 150 * time.Millisecond, context: files},
 		{name: "COPY 20,000 files, 433 MB: one file changed", reach: 1500 * time.Millisecond, context: files, before: changeFile},
-	}
-	var chosen []*scenario
-	for _, s := range all {
-		if strings.Contains(s.name, only) {
-			chosen = append(chosen, s)
-		}
-	}
-	return chosen, nil
+	}, nil
+}
+
+// choose gives the scenarios whose name has text in it.
+func choose(all []*scenario, text string) []*scenario {
+	return slices.DeleteFunc(all, func(s *scenario) bool { return !strings.Contains(s.name, text) })
 }
 
 func writeDockerfile(dir, text string) error {
@@ -74,6 +76,9 @@ func (s *scenario) measure(ctx context.Context, b builder) (measurement, error) 
 		if err := s.before(ctx, b, s); err != nil {
 			return measurement{}, err
 		}
+	}
+	if s.command != nil {
+		return measure(s.command(ctx))
 	}
 	return measure(b.build(ctx, s.context, tagOf(s), s.noCache))
 }
