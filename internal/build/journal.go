@@ -187,6 +187,7 @@ func (j *journal) Done(s *dockerfile.Step, state *solver.State, record *cache.Re
 	}
 	if record != nil {
 		step.Layer, step.Made, step.Took, step.Origin = record.Layer, record.Created, record.Took.Milliseconds(), record.Origin
+		step.Fetches = record.Fetches
 	}
 	j.mu.Unlock()
 	if ran && j.explain.Copied(j.ctx, &e.Miss, record.Layer) {

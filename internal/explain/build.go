@@ -76,6 +76,8 @@ type Step struct {
 	Layer digest.Digest `json:"layer,omitempty"`
 	// Origin is the image or cache that the record came from, "" for this machine.
 	Origin string `json:"origin,omitempty"`
+	// Fetches says how it is known that the step fetches from the network, "" if it does not as far as is known.
+	Fetches string `json:"fetches,omitempty"`
 	// Made is when the step ran.
 	Made time.Time `json:"made,omitzero"`
 	// Took is how long it ran, now or when it was recorded.

@@ -115,10 +115,14 @@ func (p *printer) step(st *Stage, s *Step) {
 
 // Recorded says when and where the record was made that a step came from.
 func (s *Step) Recorded() string {
-	if s.Origin == "" {
-		return "recorded " + since(s.Made) + " on this machine"
+	text := "recorded " + since(s.Made) + " on this machine"
+	if s.Origin != "" {
+		text = "recorded " + since(s.Made) + ", from " + listing.Clean(s.Origin)
 	}
-	return "recorded " + since(s.Made) + ", from " + listing.Clean(s.Origin)
+	if s.Fetches != "" {
+		text += ", fetches from the network (" + s.Fetches + ")"
+	}
+	return text
 }
 
 func (p *printer) detail(format string, args ...any) {
