@@ -82,10 +82,14 @@ type Miss struct {
 // Reasons says why a step runs. What a COPY or ADD found changed is not among them before Copied is asked.
 func (e *Explainer) Reasons(m *Miss) []Reason {
 	reasons := e.reasons(m)
+	var refused []Reason
 	for _, r := range m.Refused {
-		reasons = append(reasons, Reason{Kind: Refused, Text: "not from " + mask(r)})
+		refused = append(refused, Reason{Kind: Refused, Text: "not from " + mask(r)})
 	}
-	return reasons
+	if len(refused) > 0 && len(reasons) == 1 && reasons[0].Kind == New {
+		return refused // that there is nothing here goes without saying
+	}
+	return append(reasons, refused...)
 }
 
 func (e *Explainer) reasons(m *Miss) []Reason {
