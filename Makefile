@@ -5,7 +5,7 @@ VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unkno
 LDFLAGS = -s -w -X main.version=$(VERSION)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test equal bench lint clean help
+.PHONY: build static demo test edits equal bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -24,6 +24,10 @@ demo: build ## the lesson, from the first build to entering a layer
 test: ## unit tests, transcripts, and the comparison with Docker
 	test/require build demo test
 	$(GO) test -tags seccomp -count=1 -timeout 20m ./...
+
+edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
+	test/require build test
+	$(GO) test -tags seccomp -timeout 80m -count=1 ./internal/build -run TestCachedEqualsUncached -edits $(or $(EDITS),2000)
 
 equal: ## only the comparison with Docker: file systems and configs
 	test/require build test
