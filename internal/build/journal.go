@@ -141,6 +141,7 @@ func (j *journal) inputs(s *dockerfile.Step, in *solver.Inputs) {
 	defer j.mu.Unlock()
 	e := j.steps[s]
 	e.Key, e.Forced, e.Matches = in.Key, in.Forced, in.Matches
+	e.Refused = nil // of a look-up before, if a file of the context changed meanwhile
 	e.Step.Key = in.Key.Digest()
 }
 
