@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -221,8 +220,7 @@ func (j *journal) close(id digest.Digest, err error) *explain.Build {
 	b.Took = time.Since(b.Started).Milliseconds()
 	b.Image = id
 	if err != nil {
-		b.Tags = nil
-		b.Error, _, _ = strings.Cut(cause(err).Error(), "\n")
+		b.Fail(cause(err))
 	}
 	b.Count()
 	if err := explain.Save(j.store, b); err != nil {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -188,6 +189,13 @@ func (b *Build) Count() {
 			b.Total++
 		}
 	}
+}
+
+// Fail says why the build failed, in one line.
+func (b *Build) Fail(err error) {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	b.Error = clipText(mask(line))
+	b.Tags = nil
 }
 
 // Label names a step as progress does: "[build 2/5] RUN make", or "Step 3/8 : RUN make" with the classic engine.
