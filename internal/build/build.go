@@ -100,6 +100,7 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	o.Display = j
 	id, err := solve(ctx, m, in, plan, j, o)
 	b := j.close(id, err)
+	j.noteUse()
 	if o.Explained != nil {
 		o.Explained(b)
 	}

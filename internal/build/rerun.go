@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
@@ -109,3 +110,19 @@ func (j *journal) summarize(s *dockerfile.Step, r *cache.Record, ran bool) {
 
 // maxName is how many characters of a step's name stand in the summary.
 const maxName = 72
+
+// noteUse notes that the build used its steps' records, all at once. Losing that makes the cache forget in another
+// order, no more.
+func (j *journal) noteUse() {
+	var keys []digest.Digest
+	for _, st := range j.build.Stages {
+		for _, step := range st.Steps {
+			if step.Key != "" {
+				keys = append(keys, step.Key)
+			}
+		}
+	}
+	if err := j.store.Use(keys...); err != nil {
+		j.Display.Warning(err.Error())
+	}
+}

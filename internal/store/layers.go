@@ -87,9 +87,9 @@ func (s *Store) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Layer
 // that is about to remove the same layer either sees that it was used, or has moved the folder out of the way.
 func (s *Store) placeLayer(l *Layer, dir string) error {
 	err := s.inTx(func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-			ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?6)`,
-			l.DiffID, l.ContentID, l.Size, l.Disk, now(), s.useTime())
+		_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+			ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?5)`,
+			l.DiffID, l.ContentID, l.Size, l.Disk, now())
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -24,7 +25,7 @@ func (s *Store) PutRecord(r Record) error {
 	err := s.inTx(func(tx *sql.Tx) error {
 		_, err := tx.Exec(`INSERT INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
 			layer = excluded.layer, data = excluded.data, made = excluded.made, used = max(used, excluded.used)`,
-			r.Key, r.Layer, r.Data, r.Made.UnixMilli(), s.useTime())
+			r.Key, r.Layer, r.Data, r.Made.UnixMilli(), now())
 		if err != nil {
 			return err
 		}
@@ -44,7 +45,7 @@ func (s *Store) Record(key digest.Digest) (*Record, error) {
 	r := &Record{Key: key}
 	var made int64
 	err := s.db.QueryRow(`UPDATE records SET used = max(used, ?1) WHERE key = ?2
-		AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer)) RETURNING layer, data, made`, s.useTime(), key).
+		AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer)) RETURNING layer, data, made`, now(), key).
 		Scan(&r.Layer, &r.Data, &made)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("record %s: %w", key, ErrNotFound)
@@ -54,6 +55,22 @@ func (s *Store) Record(key digest.Digest) (*Record, error) {
 	}
 	r.Made = time.UnixMilli(made)
 	return r, nil
+}
+
+// Use notes that records are used now, all at the same time: so of those that one build used, none counts as older
+// than those that were built on it.
+func (s *Store) Use(keys ...digest.Digest) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	list, err := json.Marshal(keys)
+	if err == nil {
+		_, err = s.db.Exec("UPDATE records SET used = ? WHERE key IN (SELECT value FROM json_each(?))", now(), string(list))
+	}
+	if err != nil {
+		return fmt.Errorf("noting the use of records: %w", err)
+	}
+	return nil
 }
 
 // PeekRecord returns the record of a key for somebody who only looks at it: it counts as no use, and its layer

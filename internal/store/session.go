@@ -19,9 +19,8 @@ import (
 // which others know what is garbage; its name starts with the time at which the process began, by which
 // pruning knows what it may still use.
 type session struct {
-	dir   string
-	lock  *os.File
-	began int64
+	dir  string
+	lock *os.File
 }
 
 // Begin declares that this process uses what it finds in the store from now on, so that a prune that runs
@@ -50,25 +49,13 @@ func (s *Store) begin() error {
 		f.Close()
 		return fmt.Errorf("locking %s: %w", f.Name(), err)
 	}
-	began := now()
-	name := s.path("tmp", fmt.Sprintf("%d-%s", began, strings.TrimPrefix(filepath.Base(dir), ".new-")))
+	name := s.path("tmp", fmt.Sprintf("%d-%s", now(), strings.TrimPrefix(filepath.Base(dir), ".new-")))
 	if err := os.Rename(dir, name); err != nil {
 		f.Close()
 		return fmt.Errorf("making a folder for work under way: %w", err)
 	}
-	s.session = &session{dir: name, lock: f, began: began}
+	s.session = &session{dir: name, lock: f}
 	return nil
-}
-
-// useTime is what is noted as the time of a record's use: when this process began. So all records of a build have
-// the same, and one of its last steps does not outlive those that lead to it.
-func (s *Store) useTime() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.session == nil {
-		return now()
-	}
-	return s.session.began
 }
 
 func (se *session) close() error {
