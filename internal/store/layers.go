@@ -101,9 +101,10 @@ func (s *Store) placeLayer(l *Layer, dir string) error {
 	return os.RemoveAll(dir) // still there if another was first
 }
 
-// diskSize estimates what a layer takes on disk: whole blocks of 4 KiB, and one for each directory.
+// diskSize estimates what a layer takes on disk: whole blocks of 4 KiB, and one for each directory. Two folders and the
+// table of contents come with it.
 func diskSize(t *layer.TOC) int64 {
-	n := int64(0)
+	n := int64(3 * 4096)
 	for _, e := range t.Entries {
 		switch e.Type {
 		case layer.File:
