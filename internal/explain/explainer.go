@@ -134,7 +134,7 @@ func (e *Explainer) reasons(m *Miss) []Reason {
 	if last != nil {
 		return e.compareRemembered(m, last)
 	}
-	return []Reason{{Kind: New, Text: "nothing like it was built here before"}}
+	return []Reason{{Kind: New, Text: "nothing like it was built here"}}
 }
 
 // compareRemembered tells what differs from an earlier build of which the step's record is gone.
