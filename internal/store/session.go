@@ -37,7 +37,7 @@ func (s *Store) begin() error {
 	}
 	// A folder without a locked file would be garbage to another process: make it under a hidden name, lock
 	// the file in it, and rename.
-	dir, err := os.MkdirTemp(s.path("tmp"), ".new-")
+	dir, err := os.MkdirTemp(s.path("tmp"), hidden)
 	if err != nil {
 		return fmt.Errorf("making a folder for work under way: %w%s", err, hint(err))
 	}
@@ -49,7 +49,7 @@ func (s *Store) begin() error {
 		f.Close()
 		return fmt.Errorf("locking %s: %w", f.Name(), err)
 	}
-	name := s.path("tmp", fmt.Sprintf("%d-%s", now(), strings.TrimPrefix(filepath.Base(dir), ".new-")))
+	name := s.path("tmp", fmt.Sprintf("%d-%s", now(), strings.TrimPrefix(filepath.Base(dir), hidden)))
 	if err := os.Rename(dir, name); err != nil {
 		f.Close()
 		return fmt.Errorf("making a folder for work under way: %w", err)
@@ -96,11 +96,14 @@ func (s *Store) sweep() error {
 
 // sweepSession removes the session folder dir unless its process lives, which it reports.
 func (s *Store) sweepSession(dir string) (alive bool, err error) {
+	if strings.HasPrefix(filepath.Base(dir), hidden) && isNew(dir) {
+		return false, nil // its lock may be there and not yet taken
+	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// Either somebody is making it this very moment, or was killed between two system calls.
-		if st, err := os.Stat(dir); err != nil || time.Since(st.ModTime()) < time.Minute {
+		if isNew(dir) {
 			return false, nil
 		}
 	case err != nil:
@@ -115,6 +118,15 @@ func (s *Store) sweepSession(dir string) (alive bool, err error) {
 		return false, err
 	}
 	return false, os.RemoveAll(dir)
+}
+
+// hidden begins the name of a session's folder that somebody is making.
+const hidden = ".new-"
+
+// isNew says whether somebody may be making dir this very moment, or it is gone already.
+func isNew(dir string) bool {
+	st, err := os.Stat(dir)
+	return err != nil || time.Since(st.ModTime()) < time.Minute
 }
 
 // unmountBelow detaches all that is mounted below dir, innermost first.

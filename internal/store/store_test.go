@@ -165,6 +165,32 @@ func TestSweepAfterKill(t *testing.T) {
 	}
 }
 
+// A session's folder that is being made has a lock file that is not locked yet: whoever opens the store meanwhile
+// leaves it alone, unless it was left behind long ago.
+func TestSweepBesideBegin(t *testing.T) {
+	root := t.TempDir()
+	open(t, root)
+	dir := filepath.Join(root, "tmp", hidden+"1")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, root)
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("a folder that is being made went: %v", err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, old, old); err != nil {
+		t.Fatal(err)
+	}
+	open(t, root)
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("a folder that was left behind is still there: %v", err)
+	}
+}
+
 func TestIngest(t *testing.T) {
 	s := open(t, t.TempDir())
 	data := bytes.Repeat([]byte("0123456789"), 1000)
