@@ -72,11 +72,11 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	}
 	o.Context, o.Stdin = dir, a.stdin
 	began := time.Now()
-	limit, err := cacheLimit()
+	m, err := a.mover()
 	if err != nil {
 		return err
 	}
-	m, err := a.mover()
+	limit, err := cacheLimit()
 	if err != nil {
 		return err
 	}
