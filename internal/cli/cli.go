@@ -129,7 +129,16 @@ func (a *app) root() *cobra.Command {
 	})
 	cmd.SetVersionTemplate("strata {{.Version}}\n")
 	cmd.AddCommand(a.commands()...)
+	plainUsage(cmd)
 	return cmd
+}
+
+// plainUsage keeps cobra from adding "[flags]" to usage lines that say [OPTIONS] already, as Docker's do.
+func plainUsage(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	for _, c := range cmd.Commands() {
+		plainUsage(c)
+	}
 }
 
 // args checks the number of a command's arguments.
