@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -73,7 +74,13 @@ func bench(ctx context.Context, runs int, only string) error {
 		return err
 	}
 	defer e.registry.Stop()
-	scenarios = choose(append(scenarios, e.scenarios()...), only)
+	progress("filling a store")
+	f, err := fillStore(ctx, builders[0].(*strata), work)
+	if err != nil {
+		return err
+	}
+	progress("the filled store's database has %d MB", f.size()>>20)
+	scenarios = choose(slices.Concat(scenarios, e.scenarios(), []*scenario{f.scenario()}), only)
 	results := results{}
 	for run := range runs {
 		for _, s := range scenarios {
