@@ -25,13 +25,6 @@ const (
 	Canceled        // it was stopped because another failed or the person asked
 )
 
-// Step names a vertex of the build's graph: "[stage-1 2/5] COPY . ." or
-// "[internal] load build definition from Dockerfile". ID is the caller's own number for it.
-type Step struct {
-	ID   int
-	Name string
-}
-
 // Printer takes the events of one graph build. All methods may be called from many goroutines at once and
 // return without waiting for the terminal. Events of an id that was never started are dropped, and so is
 // everything after Close.

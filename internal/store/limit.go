@@ -255,21 +255,11 @@ func (c *cacheUse) oldest(size, cutoff int64) map[digest.Digest]bool {
 func (s *Store) evict(tx *sql.Tx, c *cacheUse, gone map[digest.Digest]bool, cutoff int64, p *Pruned) error {
 	var keys []string
 	for d := range gone {
-		rows, err := tx.Query("SELECT key FROM records WHERE layer = ?", d)
+		found, err := column[string](tx.Query("SELECT key FROM records WHERE layer = ?", d))
 		if err != nil {
 			return err
 		}
-		for rows.Next() {
-			var key string
-			if err := rows.Scan(&key); err != nil {
-				rows.Close()
-				return err
-			}
-			keys = append(keys, key)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
+		keys = append(keys, found...)
 	}
 	if err := deleteRecords(tx, keys, cutoff, p); err != nil {
 		return err

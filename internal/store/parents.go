@@ -1,6 +1,7 @@
 package store
 
 import (
+	"database/sql"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -29,18 +30,22 @@ func (s *Store) Children(id digest.Digest) ([]digest.Digest, error) {
 }
 
 func (s *Store) ids(query string, args ...any) ([]digest.Digest, error) {
-	rows, err := s.db.Query(query, args...)
+	return column[digest.Digest](s.db.Query(query, args...))
+}
+
+// column reads the only column of a query's rows, which it closes.
+func column[T any](rows *sql.Rows, err error) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var ids []digest.Digest
+	var all []T
 	for rows.Next() {
-		var id digest.Digest
-		if err := rows.Scan(&id); err != nil {
+		var v T
+		if err := rows.Scan(&v); err != nil {
 			return nil, err
 		}
-		ids = append(ids, id)
+		all = append(all, v)
 	}
-	return ids, rows.Err()
+	return all, rows.Err()
 }

@@ -178,21 +178,11 @@ func prunable(tx *sql.Tx, o PruneOptions, cut cutoffs) ([]digest.Digest, error) 
 func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) error {
 	removed := map[digest.Digest]bool{}
 	for _, id := range ids {
-		names, err := tx.Query("DELETE FROM names WHERE id = ? RETURNING name", id)
+		names, err := column[string](tx.Query("DELETE FROM names WHERE id = ? RETURNING name", id))
 		if err != nil {
 			return err
 		}
-		for names.Next() {
-			var name string
-			if err := names.Scan(&name); err != nil {
-				names.Close()
-				return err
-			}
-			p.Untagged = append(p.Untagged, name)
-		}
-		if err := errors.Join(names.Err(), names.Close()); err != nil {
-			return err
-		}
+		p.Untagged = append(p.Untagged, names...)
 		if _, err := tx.Exec("UPDATE configs SET kind = 'step' WHERE id = ?", id); err != nil {
 			return err
 		}
@@ -218,23 +208,10 @@ func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) err
 
 // dropSteps removes the steps that are not on the way to an image any more, and returns their IDs.
 func dropSteps(tx *sql.Tx, cutoff int64) ([]digest.Digest, error) {
-	rows, err := tx.Query(`WITH RECURSIVE kept (id) AS (
+	return column[digest.Digest](tx.Query(`WITH RECURSIVE kept (id) AS (
 			SELECT id FROM configs WHERE kind != 'step' OR used >= ?1
 			UNION SELECT parent FROM configs JOIN kept USING (id) WHERE parent != '')
-		DELETE FROM configs WHERE kind = 'step' AND id NOT IN (SELECT id FROM kept) RETURNING id`, cutoff)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var ids []digest.Digest
-	for rows.Next() {
-		var id digest.Digest
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+		DELETE FROM configs WHERE kind = 'step' AND id NOT IN (SELECT id FROM kept) RETURNING id`, cutoff))
 }
 
 // pruneRecords drops records: all of them, or those whose layer no image has.
