@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/spf13/pflag"
+
+	"github.com/strata-build/strata/internal/build"
+	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/registry"
+)
+
+// buildFlags are the options of build as they are written.
+type buildFlags struct {
+	tags, args, labels, cacheFrom, cacheTo           []string
+	noCacheFilter, refresh                           []string
+	file, target, network, progress, iidfile, engine string
+	noCache, pull, quiet, explain                    bool
+}
+
+func (f *buildFlags) register(fl *pflag.FlagSet) {
+	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the result, as `NAME:TAG`; may be given several times")
+	fl.StringVarP(&f.file, "file", "f", "", "path of the Dockerfile (default PATH/Dockerfile)")
+	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`, or NAME for the environment's")
+	fl.StringVar(&f.target, "target", "", "stage to build (default the last)")
+	fl.BoolVar(&f.noCache, "no-cache", false, "run every step")
+	fl.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "run these steps: a `STAGE`, the number of a step as the output shows it (4, app:4), or a part of an instruction")
+	fl.StringArrayVar(&f.refresh, "refresh", nil, "run recorded steps again: those that fetch from the network, those older than an `AGE` (24h, 7d), or those named as for --no-cache-filter")
+	fl.Lookup("refresh").NoOptDefVal = build.RefreshAll
+	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
+	fl.BoolVar(&f.explain, "explain", false, "say after the build which steps were cached, and why the others ran")
+	fl.StringArrayVar(&f.cacheTo, "cache-to", nil, "keep the steps in this cache: `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY, with mode=max those of all stages; none keeps them out of the image")
+	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
+	fl.StringArrayVar(&f.labels, "label", nil, "label of the result, as `NAME=VALUE`")
+	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
+	fl.StringVar(&f.progress, "progress", "auto", "auto, tty, plain or rawjson")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
+	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
+	fl.StringVar(&f.engine, "engine", "", "graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
+}
+
+// options checks what can be checked without the store.
+func (f *buildFlags) options() (build.Options, error) {
+	o := build.Options{
+		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull, Platform: platform(),
+		Args: map[string]string{}, Labels: map[string]string{},
+	}
+	for _, t := range f.tags {
+		ref, err := registry.ParseName(t)
+		if err != nil {
+			return o, usageError("--tag: %w", err)
+		}
+		if _, ok := ref.(reference.Digested); ok {
+			return o, usageError("--tag %s: a name that is given to an image cannot have a digest", t)
+		}
+		o.Tags = append(o.Tags, reference.TagNameOnly(ref))
+	}
+	for _, kv := range f.args {
+		name, value, ok := strings.Cut(kv, "=")
+		if name == "" {
+			return o, usageError("--build-arg %s: it takes NAME=VALUE", kv)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				continue
+			}
+		}
+		o.Args[name] = value
+	}
+	if inline, ok := o.Args["BUILDKIT_INLINE_CACHE"]; ok {
+		// BuildKit wants 1 for an image to carry its cache; here it always does, unless this is off.
+		on, err := strconv.ParseBool(inline)
+		o.NoInline = err == nil && !on
+		delete(o.Args, "BUILDKIT_INLINE_CACHE")
+	}
+	for _, text := range f.cacheFrom {
+		spec, err := build.ParseCacheSpec(text)
+		if err == nil {
+			err = spec.CheckFrom()
+		}
+		if err != nil {
+			return o, usageError("--cache-from %w", err)
+		}
+		o.CacheFrom = append(o.CacheFrom, spec)
+	}
+	for _, text := range f.cacheTo {
+		spec, err := build.ParseCacheSpec(text)
+		if err == nil {
+			err = spec.CheckTo()
+		}
+		if err != nil {
+			return o, usageError("--cache-to %w", err)
+		}
+		if spec.Type == "none" || spec.Type == "inline" {
+			o.NoInline = spec.Type == "none"
+		}
+		o.CacheTo = append(o.CacheTo, spec)
+	}
+	for _, kv := range f.labels {
+		name, value, _ := strings.Cut(kv, "=")
+		if name == "" {
+			return o, usageError("--label %s: it takes NAME=VALUE", kv)
+		}
+		o.Labels[name] = value
+	}
+	var err error
+	if o.Network, err = network(f.network); err != nil {
+		return o, err
+	}
+	o.Engine, err = engine(f.engine)
+	return o, err
+}
+
+// engine chooses the engine as Docker's command line does, by DOCKER_BUILDKIT, unless the flag says.
+func engine(flag string) (dockerfile.Engine, error) {
+	switch flag {
+	case "graph", "classic":
+		return dockerfile.Engine(flag), nil
+	case "":
+	default:
+		return "", usageError("--engine %s: it is graph or classic", flag)
+	}
+	switch os.Getenv("DOCKER_BUILDKIT") {
+	case "0", "false":
+		return dockerfile.Classic, nil
+	}
+	return dockerfile.Graph, nil
+}
