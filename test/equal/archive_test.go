@@ -2,6 +2,7 @@ package equal
 
 import (
 	"archive/tar"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,12 +11,16 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 )
 
 // An image as `docker save` writes it, with its layers laid over each other.
 type image struct {
 	config config
 	tree   tree
+
+	rawConfig json.RawMessage
+	history   []string // the rows' texts
 }
 
 // config is what the two configs have to agree on.
@@ -45,6 +50,11 @@ type config struct {
 		Comment    string      `json:"comment"`
 		EmptyLayer bool        `json:"empty_layer"`
 	} `json:"history"`
+
+	// What two builders do not have in common.
+	RootFS struct {
+		DiffIDs []string `json:"diff_ids"`
+	} `json:"rootfs"`
 }
 
 // instruction is the first word of a history row. How the rest is written changes from one BuildKit to the
@@ -61,7 +71,8 @@ func (i *instruction) UnmarshalText(text []byte) error {
 // tree is a file system: cleaned path to what is there.
 type tree map[string]node
 
-// node has everything but times, which no two builds share. A hard link is what it points at.
+// node has everything but times, which no two builds share. A hard link is what it points at. What has no capital is not
+// compared with Docker.
 type node struct {
 	Type   string
 	Mode   int64
@@ -72,7 +83,14 @@ type node struct {
 	Link   string
 	Device string
 	Xattrs map[string]string
+	Linked string // the first name of a file that has several, which are hard links of each other
+
+	modTime time.Time
+	text    string // of a file that has no more than maxText bytes
 }
+
+// maxText is how much of a file's contents an expected listing can show.
+const maxText = 200
 
 var types = map[byte]string{
 	tar.TypeReg: "file", tar.TypeDir: "directory", tar.TypeSymlink: "symlink",
@@ -92,7 +110,10 @@ func readImage(file string) (*image, error) {
 		return nil, fmt.Errorf("%s: %d images instead of one", file, len(manifest))
 	}
 	image := &image{tree: tree{}}
-	if err := readJSON(file, manifest[0].Config, &image.config); err != nil {
+	if err := readJSON(file, manifest[0].Config, &image.rawConfig); err != nil {
+		return nil, err
+	}
+	if err := image.readConfig(); err != nil {
 		return nil, err
 	}
 	for _, layer := range manifest[0].Layers {
@@ -102,6 +123,24 @@ func readImage(file string) (*image, error) {
 		}
 	}
 	return image, nil
+}
+
+func (image *image) readConfig() error {
+	if err := json.Unmarshal(image.rawConfig, &image.config); err != nil {
+		return err
+	}
+	var texts struct {
+		History []struct {
+			CreatedBy string `json:"created_by"`
+		}
+	}
+	if err := json.Unmarshal(image.rawConfig, &texts); err != nil {
+		return err
+	}
+	for _, h := range texts.History {
+		image.history = append(image.history, h.CreatedBy)
+	}
+	return nil
 }
 
 func readJSON(file, name string, value any) error {
@@ -164,13 +203,24 @@ func (t tree) apply(layer io.Reader) error {
 			if n = above[target]; n.Type == "" {
 				n = t[target]
 			}
+			if n.Linked == "" {
+				n.Linked = target
+				above[target] = n
+			}
 		}
 		if n.Type != "directory" {
 			t.remove(name, false)
 		}
 		above[name] = n
 	}
+	linked := map[string]string{}
 	for name, n := range above {
+		if id := n.Linked; id != "" && (linked[id] == "" || name < linked[id]) {
+			linked[id] = name
+		}
+	}
+	for name, n := range above {
+		n.Linked = linked[n.Linked]
 		t[name] = n
 	}
 	return nil
@@ -193,6 +243,8 @@ func newNode(header *tar.Header, content io.Reader) (node, error) {
 		GID:  header.Gid,
 		Size: header.Size,
 		Link: header.Linkname,
+
+		modTime: header.ModTime,
 	}
 	for key, value := range header.PAXRecords {
 		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok {
@@ -205,8 +257,12 @@ func newNode(header *tar.Header, content io.Reader) (node, error) {
 	switch header.Typeflag {
 	case tar.TypeReg:
 		hash := sha256.New()
-		if _, err := io.Copy(hash, content); err != nil {
+		var text bytes.Buffer
+		if _, err := io.Copy(io.MultiWriter(hash, &text), content); err != nil {
 			return n, err
+		}
+		if n.text = ""; text.Len() <= maxText {
+			n.text = text.String()
 		}
 		n.Digest = hex.EncodeToString(hash.Sum(nil))
 	case tar.TypeChar, tar.TypeBlock:

@@ -7,6 +7,17 @@
 //	base: a file of the context that is built first, as an image of that name
 //	prepare: a shell command run in the context, for what a txtar cannot hold
 //	newer: a path at which Docker 20.10 differs, since BuildKit does as we do only after it; and why
+//	reference: where the rule comes from, for a syntax that Docker 20.10 lacks
+//
+// A case with a reference is built by strata only, and compared with two sections of its own instead:
+//
+//	-- expected --
+//	what the image has and its base has not, or not like that; see listing.go for the form of its lines
+//	-- expected-config --
+//	what is to be in the image's config: "Env: [...]", "history: COPY …"; see expectedconfig.go
+//
+// The base is the image, among those that stand ready and the case's own, whose layers the image begins with. To
+// write such a case, leave the section empty: the failure shows what there is, to be checked against the reference.
 package equal
 
 import (
@@ -46,8 +57,12 @@ func TestEqual(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			c := readCase(t, file)
+			if c.reference != "" {
+				b.checkExpected(t, name, c)
+				return
+			}
 			want, got := b.byDocker(t, name, c), b.byStrata(t, name, c)
-			if diff := cmp.Diff(want.config, got.config, cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(want.config, got.config, cmpopts.EquateEmpty(), unexported); diff != "" {
 				t.Errorf("config (-docker +strata):\n%s", diff)
 			}
 			for _, name := range paths(want.tree, got.tree) {
@@ -88,6 +103,11 @@ type buildCase struct {
 	base    string
 	args    []string
 	newer   map[string]string // path to why
+	// reference says where the expected result comes from, "" for what Docker builds.
+	reference      string
+	expected       string
+	hasExpected    bool // an empty listing says that nothing was added
+	expectedConfig string
 }
 
 func readCase(t *testing.T, file string) buildCase {
@@ -97,6 +117,14 @@ func readCase(t *testing.T, file string) buildCase {
 	}
 	c := buildCase{context: t.TempDir(), newer: map[string]string{}}
 	for _, f := range archive.Files {
+		switch f.Name {
+		case "expected":
+			c.expected, c.hasExpected = string(f.Data), true
+			continue
+		case "expected-config":
+			c.expectedConfig = string(f.Data)
+			continue
+		}
 		name := filepath.Join(c.context, f.Name)
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
@@ -115,6 +143,8 @@ func readCase(t *testing.T, file string) buildCase {
 		case "newer":
 			name, why, _ := strings.Cut(value, ": ")
 			c.newer[name] = why
+		case "reference":
+			c.reference = value
 		case "prepare":
 			cmd := exec.Command("sh", "-ec", value)
 			cmd.Dir = c.context
@@ -122,6 +152,9 @@ func readCase(t *testing.T, file string) buildCase {
 				t.Fatalf("%s: %v\n%s", value, err, out)
 			}
 		}
+	}
+	if (c.reference != "") != (c.hasExpected || c.expectedConfig != "") {
+		t.Fatal("a reference and what is expected go together")
 	}
 	return c
 }
@@ -146,6 +179,47 @@ func (b *builders) byStrata(t *testing.T, name string, c buildCase) *image {
 		}
 	}
 	return build(t, name, c, "strata.tar", nil, run)
+}
+
+// checkExpected builds a case that Docker cannot and compares the image with what the case expects.
+func (b *builders) checkExpected(t *testing.T, name string, c buildCase) {
+	got := b.byStrata(t, name, c)
+	base := b.baseOf(t, got, c)
+	if c.hasExpected {
+		if diff := compareListing(c.expected, list(got.tree, base.tree)); diff != "" {
+			t.Errorf("what the image adds (-expected +strata):\n%s", diff)
+		}
+	}
+	if diff := compareConfig(c.expectedConfig, got, base); diff != "" {
+		t.Errorf("config:\n%s", diff)
+	}
+}
+
+// baseOf finds the image whose layers are the most that the image begins with; an empty one for FROM scratch.
+func (b *builders) baseOf(t *testing.T, built *image, c buildCase) *image {
+	t.Helper()
+	names := []string{testbed.BusyboxImage, testbed.DebianImage}
+	if c.base != "" {
+		names = append(names, c.base)
+	}
+	base := &image{tree: tree{}}
+	for _, name := range names {
+		archive := filepath.Join(t.TempDir(), "base.tar")
+		cmd := exec.CommandContext(t.Context(), b.strata, "save", "-o", archive, name)
+		cmd.Env = append(os.Environ(), "STRATA_ROOT="+b.store)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("strata save %s: %v\n%s", name, err, out)
+		}
+		other, err := readImage(archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have, all := other.config.RootFS.DiffIDs, built.config.RootFS.DiffIDs
+		if len(have) > len(base.config.RootFS.DiffIDs) && len(have) <= len(all) && slices.Equal(have, all[:len(have)]) {
+			base = other
+		}
+	}
+	return base
 }
 
 // build builds and saves a case by one of the two, whose commands are the same, and reads the image.
@@ -180,7 +254,7 @@ func difference(name string, docker, strata tree) string {
 	case !inStrata:
 		return fmt.Sprintf("only in docker's image: %+v", want)
 	default:
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, unexported); diff != "" {
 			return "(-docker +strata):\n" + diff
 		}
 		return ""
