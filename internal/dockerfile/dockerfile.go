@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -48,7 +49,8 @@ type File struct {
 	stages     []instructions.Stage
 	globalArgs []instructions.ArgCommand // before the first FROM
 	lint       lintRules
-	warnings   []Warning // found while parsing
+	warnings   []Warning  // found while parsing
+	mounts     sync.Mutex // see rawMounts
 }
 
 // Parse reads a Dockerfile; name stands in its error messages. Errors are *Error.

@@ -111,14 +111,22 @@ func (p *Plan) addStages(rules *linter.Linter) error {
 	return nil
 }
 
-// nameAlone takes the display name from a stage that is alone. BuildKit counts every image that a COPY names as one more.
+// nameAlone takes the display name from a stage that is alone. BuildKit counts every image that a COPY names as one
+// more, and every mount, for which it takes scratch where it names nothing (detectRunMount).
 func (p *Plan) nameAlone() {
 	if len(p.all) > 1 {
 		return
 	}
 	for _, c := range p.all[0].source.Commands {
-		if cmd, ok := c.(*instructions.CopyCommand); ok && cmd.From != "" {
-			return
+		switch c := c.(type) {
+		case *instructions.CopyCommand:
+			if c.From != "" {
+				return
+			}
+		case *instructions.RunCommand:
+			if len(p.file.mountSources(c)) > 0 {
+				return
+			}
 		}
 	}
 	p.all[0].DisplayName = ""

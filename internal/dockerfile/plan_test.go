@@ -42,7 +42,7 @@ func TestPlanStages(t *testing.T) {
 		t.Errorf("up to build: %s", names(p.Stages))
 	}
 	// The classic engine builds what nobody needs too, so what is wrong there is an error.
-	if err := build(source, Options{Engine: Classic}, Config{}); err == nil || !strings.Contains(err.Error(), "Dockerfile:5: RUN --mount") {
+	if err := build(source, Options{Engine: Classic}, Config{}); err == nil || !strings.Contains(err.Error(), "Dockerfile:5: the --mount option requires BuildKit") {
 		t.Errorf("classic: %v", err)
 	}
 	p = mustPlan(t, source, Options{Target: "1", Args: map[string]string{"V": "11"}, Engine: Classic})
@@ -84,6 +84,7 @@ func TestDisplayName(t *testing.T) {
 		"FROM a\nCOPY --from=b / /\n":             "stage-0",
 		"FROM a\nFROM b AS Last\n":                "last",
 		"FROM a\nFROM b\n":                        "stage-1",
+		"FROM a\nRUN --mount=target=/x y\n":       "stage-0",
 		"FROM a AS x\nCOPY --from=busybox / /d\n": "x",
 	} {
 		if got := mustPlan(t, source, Options{}).Target.DisplayName; got != want {

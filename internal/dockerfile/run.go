@@ -23,6 +23,10 @@ func (in *instruction) run(c *instructions.RunCommand) error {
 	if run.Dir == "" {
 		run.Dir = "/"
 	}
+	var err error
+	if run.Mounts, err = in.mounts(c); err != nil {
+		return err
+	}
 	in.step.Run = run
 	in.step.EmptyLayer = false
 	in.vertex()

@@ -22,8 +22,8 @@ type Stage struct {
 	Text          string // the FROM instruction as written
 	Line, EndLine int    // of the FROM instruction
 	Base          Base
-	Needs         []*Stage // what it copies from: COPY --from
-	Images        []string // images, not stages, that it copies from
+	Needs         []*Stage // what it copies or mounts from: COPY --from, RUN --mount=from=
+	Images        []string // images, not stages, that it copies or mounts from
 	Total         int      // how many numbers BuildKit's [n/Total] has, triggers of the base image not counted
 	Position      int      // classic: of FROM, the i of Step i/N
 
@@ -109,22 +109,37 @@ func (s *Stage) check() error {
 				platformString(want), platformString(here)), s.source.Location)
 		}
 	}
-	sources := map[string]bool{}
 	for _, c := range s.source.Commands {
-		if err := checkSupported(c); err != nil {
+		if err := checkSupported(c, s.plan.options.Engine); err != nil {
 			return f.errorIn(err, c.Location())
 		}
-		cmd, ok := c.(*instructions.CopyCommand)
-		if !ok || cmd.From == "" || sources[cmd.From] {
+		if err := s.addSources(c); err != nil {
+			return f.errorIn(err, c.Location())
+		}
+	}
+	return nil
+}
+
+// addSources notes what an instruction copies or mounts from.
+func (s *Stage) addSources(c instructions.Command) error {
+	var names []string
+	find := s.copySource
+	switch c := c.(type) {
+	case *instructions.CopyCommand:
+		names = []string{c.From}
+	case *instructions.RunCommand:
+		names, find = s.plan.file.mountSources(c), s.mountSource
+	}
+	for _, name := range names {
+		if name == "" {
 			continue
 		}
-		sources[cmd.From] = true
-		from, err := s.copySource(cmd.From)
+		from, err := find(name)
 		if err != nil {
-			return f.errorIn(err, c.Location())
+			return err
 		}
-		if from == nil {
-			s.Images = append(s.Images, cmd.From)
+		if from == nil && !slices.Contains(s.Images, name) {
+			s.Images = append(s.Images, name)
 		}
 		if from != nil && !slices.Contains(s.Needs, from) {
 			s.Needs = append(s.Needs, from)
@@ -148,6 +163,11 @@ func (s *Stage) copySource(from string) (*Stage, error) {
 		}
 		return nil, fmt.Errorf("COPY --from=%s: there is no stage of this index; this is stage %d, and only those before it can be copied from", from, s.Index)
 	}
+	return s.sourceStage("COPY --from", from)
+}
+
+// sourceStage is the stage of a name that an instruction copies or mounts from; nil if the name is an image's.
+func (s *Stage) sourceStage(option, from string) (*Stage, error) {
 	named := s.plan.named[strings.ToLower(from)]
 	for _, other := range slices.Backward(named) {
 		if other.Index < s.Index {
@@ -158,9 +178,9 @@ func (s *Stage) copySource(from string) (*Stage, error) {
 	case len(named) == 0:
 		return nil, nil
 	case named[0] == s:
-		return nil, fmt.Errorf("COPY --from=%s: a stage cannot copy from itself", from)
+		return nil, fmt.Errorf("%s=%s: a stage cannot copy or mount from itself", option, from)
 	}
-	return nil, fmt.Errorf("COPY --from=%s: the stage %q in line %d must come before this one, %s", from, named[0].Name, named[0].Line, s.title())
+	return nil, fmt.Errorf("%s=%s: the stage %q in line %d must come before this one, %s", option, from, named[0].Name, named[0].Line, s.title())
 }
 
 // vertices is BuildKit's total for [n/total]: a base image, and every instruction that touches files, WORKDIR / included

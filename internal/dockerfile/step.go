@@ -50,6 +50,7 @@ type Run struct {
 	Dir       string   // absolute, "/" if the config has none
 	User      string   // as in the config, "" is root
 	Network   string   // "" or "default", "none", "host"
+	Mounts    []Mount  // in the order in which they are written
 }
 
 // Copy is files to copy.
@@ -70,6 +71,22 @@ type Copy struct {
 type Workdir struct {
 	Path string // absolute and clean
 	User string // who owns it if it is made, as in the config; "" for root
+}
+
+// Stages are those that the step copies or mounts from.
+func (s *Step) Stages() []*Stage {
+	var stages []*Stage
+	if s.Copy != nil && s.Copy.FromStage != nil {
+		stages = append(stages, s.Copy.FromStage)
+	}
+	if s.Run != nil {
+		for i := range s.Run.Mounts {
+			if from := s.Run.Mounts[i].FromStage; from != nil {
+				stages = append(stages, from)
+			}
+		}
+	}
+	return stages
 }
 
 // Err says that running the step failed, and where the step stands.

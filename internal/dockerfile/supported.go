@@ -11,10 +11,10 @@ import (
 
 // checkSupported refuses what the syntax knows and strata does not do yet, so that no build runs for minutes before
 // it says so.
-func checkSupported(c instructions.Command) error {
+func checkSupported(c instructions.Command, engine Engine) error {
 	switch c := c.(type) {
 	case *instructions.RunCommand:
-		return checkRun(c)
+		return checkRun(c, engine)
 	case *instructions.CopyCommand:
 		flags := []string{}
 		if c.Link {
@@ -49,9 +49,12 @@ func checkSupported(c instructions.Command) error {
 	return nil
 }
 
-func checkRun(c *instructions.RunCommand) error {
+func checkRun(c *instructions.RunCommand, engine Engine) error {
 	for _, flag := range slices.Sorted(slices.Values(c.FlagsUsed)) {
-		if flag != "network" {
+		if flag == "mount" && engine == Classic {
+			return errors.New("the --mount option requires BuildKit: build without DOCKER_BUILDKIT=0")
+		}
+		if flag != "network" && flag != "mount" {
 			return fmt.Errorf("RUN --%s is not supported yet", flag)
 		}
 	}

@@ -26,6 +26,9 @@ import (
 // scope but not the proxies, the user, the working directory and the network.
 func (s *Solver) runOperation(parent *State, step *dockerfile.Step) (*operation, error) {
 	r := step.Run
+	for _, m := range r.Mounts {
+		return nil, fmt.Errorf("RUN --mount=type=%s is not supported yet", m.Type)
+	}
 	key := &cache.Key{Kind: "RUN"}
 	key.Add("arg", r.Args...)
 	key.Add("env", slices.Sorted(slices.Values(r.Env))...)

@@ -207,9 +207,9 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 		if err != nil {
 			return nil, err
 		}
-		if step.Copy != nil && step.Copy.FromStage != nil {
+		for _, from := range step.Stages() {
 			// The wait for another stage is not part of the step.
-			if _, err := s.stage(ctx, step.Copy.FromStage); err != nil {
+			if _, err := s.stage(ctx, from); err != nil {
 				return nil, err
 			}
 		}
