@@ -56,8 +56,8 @@ func Rows(s *store.Store, id digest.Digest) ([]Row, error) {
 	if len(rows) == 0 {
 		return nil, nil
 	}
-	if len(rows)*len(stored.Data)/2 > maxRebuilt {
-		return nil, fmt.Errorf("image %s: its history has %d rows and its config %d bytes, too much to rebuild the state of each row", image.ShortID(id), len(rows), len(stored.Data))
+	if err := checkRebuilt(id, len(rows), len(stored.Data)); err != nil {
+		return nil, err
 	}
 	if err := followParents(s, stored, rows); err != nil {
 		return nil, err
@@ -71,6 +71,37 @@ func Rows(s *store.Store, id digest.Digest) ([]Row, error) {
 		}
 	}
 	return rows, complete(s, rows)
+}
+
+// RowsOf is Rows of a config that is in no store: all states but the last are rebuilt, and of layers no size is known.
+func RowsOf(data []byte) ([]Row, error) {
+	c, err := image.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	rows := layOut(c)
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	id := digest.FromBytes(data)
+	if err := checkRebuilt(id, len(rows), len(data)); err != nil {
+		return nil, err
+	}
+	last := &rows[len(rows)-1]
+	last.ID, last.Config = id, data
+	for i := range rows {
+		if rows[i].DiffID != "" {
+			rows[i].Size = -1
+		}
+	}
+	return rows, rebuild(rows)
+}
+
+func checkRebuilt(id digest.Digest, rows, size int) error {
+	if rows*size/2 > maxRebuilt {
+		return fmt.Errorf("image %s: its history has %d rows and its config %d bytes, too much to rebuild the state of each row", image.ShortID(id), rows, size)
+	}
+	return nil
 }
 
 // layOut makes the rows of a config, each with its layer.

@@ -70,6 +70,9 @@ func (s *Store) removeLayer(d digest.Digest, cutoff int64, p *Pruned) error {
 		if _, err := tx.Exec("DELETE FROM blobs WHERE diff_id = ?", d); err != nil {
 			return err
 		}
+		if err := os.Remove(s.tocPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		err = os.Rename(s.layerPath(d), filepath.Join(tmp, "it"))
 		switch {
 		case err == nil:
@@ -95,6 +98,7 @@ func (s *Store) collectFiles(cutoff int64, p *Pruned) error {
 	for _, kind := range []struct{ dir, query string }{
 		{s.path("blobs", "sha256"), "SELECT count(*) FROM blobs WHERE digest = ?"},
 		{s.path("layers"), "SELECT count(*) FROM layers WHERE diff_id = ?"},
+		{s.path("tocs"), "SELECT count(*) FROM layers WHERE diff_id = ?"},
 	} {
 		err := eachEntry(kind.dir, cutoff, func(path string) error {
 			var n int

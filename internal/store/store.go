@@ -33,7 +33,7 @@ const formatVersion = 1
 var ErrNotFound = errors.New("not in the store")
 
 // Fetcher brings the compressed layer that desc describes into the store, from the repository repo, and may unpack it as the
-// layer diffID while it comes.
+// layer diffID while it comes; without a diffID only the blob is wanted.
 type Fetcher interface {
 	Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, diffID digest.Digest) error
 }

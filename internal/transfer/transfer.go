@@ -47,6 +47,9 @@ func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor,
 	if err != nil {
 		return fmt.Errorf("the store names the repository %q: %w", repo, err)
 	}
+	if diffID == "" {
+		return m.fetch(ctx, ref, desc)
+	}
 	return m.fetchLayer(ctx, ref, desc, diffID)
 }
 
@@ -113,6 +116,24 @@ func (f *found) digest() digest.Digest {
 		return f.Index.Digest
 	}
 	return f.Manifest.Digest
+}
+
+// Peek finds the image that a name has in its registry, for somebody who only looks at it: it gets no name here, no layer
+// moves, and the next prune takes what was kept of it.
+func (m *Mover) Peek(ctx context.Context, name string) (*store.Config, error) {
+	ref, err := registry.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	img, err := m.resolve(ctx, reference.TagNameOnly(ref))
+	if err != nil {
+		return nil, err
+	}
+	id, err := m.Store.PutConfig(img.Config.Data, "", store.Step)
+	if err != nil {
+		return nil, err
+	}
+	return m.Store.Config(id)
 }
 
 // Base finds the image that a FROM names: one in the store, else, or always if pull is set, what its registry
