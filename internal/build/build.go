@@ -4,7 +4,6 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -14,9 +13,9 @@ import (
 
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/explain"
+	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/solver"
-	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -44,6 +43,10 @@ type Options struct {
 	Network   runner.Network
 	Engine    dockerfile.Engine
 	Platform  ocispec.Platform
+	// Outputs are what becomes of the result; none makes it an image of the store, named by Tags.
+	Outputs []export.Spec
+	// File writes the file of an output's dest: export.Options.File.
+	File func(dest string, write func(io.Writer) error) error
 	// Display is told of what happens.
 	Display Display
 	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
@@ -56,6 +59,7 @@ type Options struct {
 // one.
 type Display interface {
 	solver.Reporter
+	export.Display
 	// Phase begins what is not a step, "load build context", and returns what ends it.
 	Phase(name string) (done func(error))
 	// Plan gives the stages that will be solved.
@@ -138,13 +142,34 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		}
 		return "", err
 	}
-	id, err := export(m.Store, state, o)
+	images := []export.Image{{Platform: o.Platform, ID: state.ID, Config: state.Config}}
+	id, err := exportImages(ctx, m, images, o)
 	if err != nil {
 		return "", err
 	}
 	if err := exportCaches(ctx, m, sv, plan, o); err != nil {
 		return "", err
 	}
+	return id, nil
+}
+
+// exportImages makes the outputs of the images that the build gave, one for each platform, and returns the ID of what
+// people mean by the result.
+func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image, o Options) (digest.Digest, error) {
+	outputs := o.Outputs
+	if len(outputs) == 0 {
+		outputs = []export.Spec{{Kind: export.ToImage}}
+	}
+	result, err := export.Run(ctx, m, images, outputs, export.Options{Tags: o.Tags, File: o.File, Display: o.Display})
+	if err != nil {
+		return "", err
+	}
+	id := images[0].ID
+	var names []string
+	for _, ref := range result.Names {
+		names = append(names, reference.FamiliarString(ref))
+	}
+	o.Display.Built(id, names)
 	return id, nil
 }
 
@@ -170,29 +195,4 @@ func baseImage(ctx context.Context, m *transfer.Mover, ref string, o Options) (*
 			ref, p.OS, p.Architecture, o.Platform.OS, o.Platform.Architecture)
 	}
 	return state, nil
-}
-
-// export makes the target's state an image and names it.
-func export(s *store.Store, state *solver.State, o Options) (digest.Digest, error) {
-	if state.ID == "" {
-		return "", errors.New("the target is an empty stage (FROM scratch and nothing else), which gives no image; add an instruction to it")
-	}
-	done := o.Display.Phase("exporting to image")
-	c, err := s.Config(state.ID)
-	if err == nil {
-		_, err = s.PutConfig(c.Data, c.Parent, store.Image)
-	}
-	var names []string
-	for _, tag := range o.Tags {
-		if err == nil {
-			_, err = s.SetName(tag, state.ID, "")
-		}
-		names = append(names, reference.FamiliarString(tag))
-	}
-	done(err)
-	if err != nil {
-		return "", fmt.Errorf("naming the image: %w", err)
-	}
-	o.Display.Built(state.ID, names)
-	return state.ID, nil
 }

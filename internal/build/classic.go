@@ -12,6 +12,7 @@ import (
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/solver"
 )
@@ -99,6 +100,14 @@ func (c *Classic) Transfer(blob digest.Digest, status string, _, _ int64) {
 		c.out.Output(1, fmt.Appendf(nil, "%s: %s\n", blob.Encoded()[:12], status))
 	}
 }
+
+// Exporting implements export.Display: the result is all that Docker shows.
+func (c *Classic) Exporting(string) export.Output { return silent{} }
+
+type silent struct{}
+
+func (silent) Item(string, int64, int64, string) {}
+func (silent) Done(error)                        {}
 
 // Built implements Display.
 func (c *Classic) Built(id digest.Digest, tags []string) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/solver"
 )
@@ -22,8 +23,6 @@ type Graph struct {
 	steps    map[*dockerfile.Step]int
 	stages   map[*dockerfile.Stage]int
 	fetching int // vertex of the layers that are fetched, 0 before the first
-	// result is what "exporting to image" shows beside its name.
-	exporting int
 }
 
 // NewGraph returns a display on out, which the caller closes.
@@ -54,16 +53,6 @@ func status(err error) progress.Status {
 // Phase implements Display.
 func (g *Graph) Phase(name string) func(error) {
 	id := g.id()
-	if name == "exporting to image" {
-		// It stays open until the result is known.
-		g.exporting = id
-		g.out.Start(id, name)
-		return func(err error) {
-			if err != nil {
-				g.out.Finish(id, progress.Failed, err)
-			}
-		}
-	}
 	g.out.Start(id, "[internal] "+name)
 	return func(err error) { g.out.Finish(id, status(err), err) }
 }
@@ -157,19 +146,30 @@ func (g *Graph) Transfer(blob digest.Digest, status string, current, total int64
 }
 
 // Built implements Display.
-func (g *Graph) Built(id digest.Digest, tags []string) {
+func (g *Graph) Built(digest.Digest, []string) {
 	if g.fetching != 0 {
 		g.out.Finish(g.fetching, progress.Done, nil)
 	}
-	g.out.Transfer(g.exporting, "writing image "+id.String(), 0, 0, "done")
-	for _, t := range tags {
-		if ref, err := reference.ParseNormalizedNamed(t); err == nil {
-			t = ref.String()
-		}
-		g.out.Transfer(g.exporting, "naming to "+t, 0, 0, "done")
-	}
-	g.out.Finish(g.exporting, progress.Done, nil)
 }
+
+// Exporting implements export.Display.
+func (g *Graph) Exporting(name string) export.Output {
+	id := g.id()
+	g.out.Start(id, name)
+	return &graphOutput{g.out, id}
+}
+
+// graphOutput is a vertex for an output.
+type graphOutput struct {
+	out progress.Printer
+	id  int
+}
+
+func (o *graphOutput) Item(text string, current, total int64, status string) {
+	o.out.Transfer(o.id, text, current, total, status)
+}
+
+func (o *graphOutput) Done(err error) { o.out.Finish(o.id, status(err), err) }
 
 // Note implements Display.
 func (g *Graph) Note(s *dockerfile.Step, text string) {

@@ -18,6 +18,7 @@ import (
 	"github.com/strata-build/strata/internal/build"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/runner"
@@ -220,6 +221,7 @@ func newRecorder() *recorder {
 func (r *recorder) Phase(string) func(error)                          { return func(error) {} }
 func (r *recorder) Plan(*dockerfile.Plan)                             {}
 func (r *recorder) Transfer(digest.Digest, string, int64, int64)      {}
+func (r *recorder) Exporting(string) export.Output                    { return noOutput{} }
 func (r *recorder) Built(digest.Digest, []string)                     {}
 func (r *recorder) StartStage(*dockerfile.Stage)                      {}
 func (r *recorder) DoneStage(*dockerfile.Stage, *solver.State, error) {}
@@ -287,3 +289,8 @@ func (b *bed) lastLayer(id digest.Digest) map[string]string {
 	}
 	return out
 }
+
+type noOutput struct{}
+
+func (noOutput) Item(string, int64, int64, string) {}
+func (noOutput) Done(error)                        {}

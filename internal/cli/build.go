@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -43,6 +44,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return err
 	}
 	o.Context, o.Stdin = dir, a.stdin
+	o.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
 	began := time.Now()
 	m, err := a.mover()
 	if err != nil {

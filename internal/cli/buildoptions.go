@@ -19,6 +19,8 @@ type buildFlags struct {
 	noCacheFilter, refresh                           []string
 	file, target, network, progress, iidfile, engine string
 	noCache, pull, quiet, explain                    bool
+
+	output outputFlags
 }
 
 func (f *buildFlags) register(fl *pflag.FlagSet) {
@@ -39,6 +41,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.progress, "progress", "auto", "auto, tty, plain or rawjson")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
+	f.output.register(fl)
 	fl.StringVar(&f.engine, "engine", "", "graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
 }
 
@@ -110,8 +113,10 @@ func (f *buildFlags) options() (build.Options, error) {
 	if o.Network, err = network(f.network); err != nil {
 		return o, err
 	}
-	o.Engine, err = engine(f.engine)
-	return o, err
+	if o.Engine, err = engine(f.engine); err != nil {
+		return o, err
+	}
+	return o, f.output.options(&o)
 }
 
 // engine chooses the engine as Docker's command line does, by DOCKER_BUILDKIT, unless the flag says.

@@ -1,0 +1,150 @@
+// Package export takes what a build gave out of it, as --output says: into the store, to registries, as archives, as
+// plain files.
+//
+//	spec.go        type=…,dest=… → Spec
+//	export.go      images × specs → outputs
+//	store.go       type=image, and type=docker without a file: names in the store, pushes
+//	archive.go     type=oci, type=docker
+//	files.go       type=local, type=tar: the merged tree of each image
+//	directory.go   a tree → a directory that people work in
+//
+// The types and their attributes are those of `docker buildx build --output`.
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// Image is what a build gave for one platform.
+type Image struct {
+	Platform ocispec.Platform
+	// ID is the digest of its config, which is in the store; "" for an empty stage, which is no image.
+	ID     digest.Digest
+	Config *image.Config
+}
+
+// Options are what all outputs of a build share.
+type Options struct {
+	Tags  []reference.Named // --tag
+	Epoch *time.Time        // SOURCE_DATE_EPOCH, nil if it is not set
+	// File calls write with the file that a dest names, or with standard output for "-". The file appears when it is
+	// complete.
+	File    func(dest string, write func(io.Writer) error) error
+	Display Display
+}
+
+// Display is told what becomes of outputs.
+type Display interface {
+	// Exporting begins an output: "exporting to image".
+	Exporting(name string) Output
+}
+
+// Output shows an output under way.
+type Output interface {
+	// Item tells of a part of it how many of how many bytes are done, 0 where there is nothing to count. status is
+	// "" while bytes move, and "done" at the end.
+	Item(text string, current, total int64, status string)
+	// Done ends it.
+	Done(err error)
+}
+
+// Result is what the outputs gave.
+type Result struct {
+	// Image says that the build's result is an image, here or elsewhere, and not only files.
+	Image bool
+	// Names are those that images have in the store now.
+	Names []reference.Named
+}
+
+// exporter is one call of Run.
+type exporter struct {
+	*transfer.Mover
+	images []Image
+	o      Options
+	result Result
+}
+
+// Run makes the outputs, one after the other. images are what the build gave, one for each platform.
+func Run(ctx context.Context, m *transfer.Mover, images []Image, specs []Spec, o Options) (*Result, error) {
+	if len(images) == 0 {
+		return nil, errors.New("there is nothing to export")
+	}
+	x := &exporter{Mover: m, images: images, o: o}
+	for i := range specs {
+		if err := x.export(ctx, &specs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return &x.result, nil
+}
+
+func (x *exporter) export(ctx context.Context, s *Spec) error {
+	var run func(context.Context, *Spec, Output) error
+	name := ""
+	switch s.Kind {
+	case CacheOnly:
+		return nil
+	case Local:
+		name, run = "exporting to client directory", x.directory
+	case Tar:
+		name, run = "exporting to client tarball", x.tarball
+	case OCI, Docker:
+		name, run = fmt.Sprintf("exporting to %s image format", s.Kind), x.archive
+		if s.Dest == "" {
+			name, run = "exporting to image", x.store
+		}
+	default:
+		name, run = "exporting to image", x.store
+	}
+	out := x.o.Display.Exporting(name)
+	err := run(ctx, s, out)
+	out.Done(err)
+	if err != nil {
+		return fmt.Errorf("--output type=%s: %w", s.Kind, err)
+	}
+	return nil
+}
+
+// checkImages says that each result is an image.
+func (x *exporter) checkImages() error {
+	for _, img := range x.images {
+		if img.ID == "" {
+			return errors.New("the target is an empty stage (FROM scratch and nothing else), which gives no image; add an instruction to it")
+		}
+	}
+	return nil
+}
+
+// several says that the result has a part for each of several platforms.
+func (x *exporter) several() bool { return len(x.images) > 1 }
+
+// tree is the merged tree of an image, and what opens its files.
+func (x *exporter) tree(ctx context.Context, img *Image) (*layer.TOC, layer.OpenFunc, error) {
+	stack, err := x.Store.Stack(ctx, img.Config.RootFS.DiffIDs)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := stack.Flatten()
+	return t, stack.Open, err
+}
+
+// formatPlatform is a platform as people write it: linux/arm/v7.
+func formatPlatform(p ocispec.Platform) string {
+	name := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		name += "/" + p.Variant
+	}
+	return name
+}
