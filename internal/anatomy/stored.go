@@ -1,0 +1,50 @@
+package anatomy
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// stored is a layer that the store knows, be its bytes here or in a registry.
+type stored struct {
+	store *store.Store
+	layer *store.Layer // nil where nothing is known of it but its diffID
+	id    digest.Digest
+}
+
+func newStored(s *store.Store, diffID digest.Digest) (part, error) {
+	l, err := s.Layer(diffID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	return &stored{s, l, diffID}, nil
+}
+
+func (p *stored) known() bool { return p.store.HasTOC(p.id) }
+
+func (p *stored) look(ctx context.Context) error {
+	if p.layer == nil {
+		return &store.UnavailableError{DiffID: p.id, Cause: errors.New("nothing says where to get it; pull its image again")}
+	}
+	return p.layer.Look(ctx)
+}
+
+func (p *stored) each(fn func(*layer.Entry) error) error { return p.store.EachEntry(p.id, fn) }
+
+func (p *stored) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+	return p.layer.OpenFile(ctx, e)
+}
+
+func (p *stored) blob() int64 {
+	blobs, err := p.store.Blobs(p.id)
+	if err != nil || len(blobs) == 0 {
+		return -1
+	}
+	return blobs[0].Size
+}
