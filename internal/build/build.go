@@ -26,6 +26,7 @@ type Options struct {
 	Stdin   io.Reader
 	// Dockerfile is its path, "" for Dockerfile in the context, "-" for Stdin.
 	Dockerfile string
+	Contexts   []*ContextSpec // --build-context
 	Tags       []reference.Named
 	Args       map[string]string // --build-arg
 	Target     string
@@ -86,6 +87,9 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 		return "", err
 	}
 	defer in.close()
+	if in.named, err = newNamedContexts(s, o); err != nil {
+		return "", err
+	}
 	plan, err := in.plan(o)
 	if err != nil {
 		return "", err
@@ -120,6 +124,7 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		Platform: o.Platform,
 		Context:  in.context,
 		Reopen:   in.reopen,
+		Named:    in.named.files,
 		NoCache:  o.NoCache,
 		Refresh:  in.refresh,
 		Sources:  sources(ctx, m, o),

@@ -53,7 +53,10 @@ func status(err error) progress.Status {
 // Phase implements Display.
 func (g *Graph) Phase(name string) func(error) {
 	id := g.id()
-	g.out.Start(id, "[internal] "+name)
+	if !strings.HasPrefix(name, "[") {
+		name = "[internal] " + name
+	}
+	g.out.Start(id, name)
 	return func(err error) { g.out.Finish(id, status(err), err) }
 }
 

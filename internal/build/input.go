@@ -25,6 +25,7 @@ type input struct {
 	context *buildcontext.Context
 	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
 	remove  string                                // temporary directory
+	named   *namedContexts
 	filter  *dockerfile.Selection
 	refresh *solver.Refresh
 }
@@ -33,6 +34,9 @@ func (in *input) close() {
 	if in.context != nil {
 		// The stat cache is for the next build's speed only: this one is not worse for losing it.
 		_ = in.context.Close()
+	}
+	if in.named != nil {
+		in.named.close()
 	}
 	if in.remove != "" {
 		os.RemoveAll(in.remove)
@@ -44,8 +48,12 @@ func (in *input) plan(o Options) (*dockerfile.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	contexts, err := in.named.meanings()
+	if err != nil {
+		return nil, err
+	}
 	return f.Plan(dockerfile.Options{
-		Target: o.Target, Args: o.Args, Platform: o.Platform, Labels: o.Labels, Engine: o.Engine,
+		Target: o.Target, Args: o.Args, Platform: o.Platform, Labels: o.Labels, Engine: o.Engine, Contexts: contexts,
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 
 // buildFlags are the options of build as they are written.
 type buildFlags struct {
-	tags, args, labels, cacheFrom, cacheTo           []string
+	tags, args, labels, contexts, cacheFrom, cacheTo []string
 	noCacheFilter, refresh                           []string
 	file, target, network, progress, iidfile, engine string
 	noCache, pull, quiet, explain                    bool
@@ -26,6 +26,7 @@ type buildFlags struct {
 func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the result, as `NAME:TAG`; may be given several times")
 	fl.StringVarP(&f.file, "file", "f", "", "path of the Dockerfile (default PATH/Dockerfile)")
+	fl.StringArrayVar(&f.contexts, "build-context", nil, "files or an image for a name in the Dockerfile, as `NAME=VALUE`: a directory, docker-image://NAME, oci-layout://DIRECTORY:TAG, target:STAGE or a URL")
 	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`, or NAME for the environment's")
 	fl.StringVar(&f.target, "target", "", "stage to build (default the last)")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step")
@@ -114,6 +115,9 @@ func (f *buildFlags) options() (build.Options, error) {
 		return o, err
 	}
 	if o.Engine, err = engine(f.engine); err != nil {
+		return o, err
+	}
+	if err := f.namedContexts(&o); err != nil {
 		return o, err
 	}
 	return o, f.output.options(&o)

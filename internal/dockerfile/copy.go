@@ -21,7 +21,7 @@ func (in *instruction) copyFiles(args copyArgs) error {
 	if args.add {
 		name = "ADD"
 	}
-	c := &Copy{Add: args.add, FromImage: args.from}
+	c := &Copy{Add: args.add}
 	var err error
 	if c.Chown, err = in.expand(args.chown); err != nil {
 		return err
@@ -47,12 +47,11 @@ func (in *instruction) copyFiles(args copyArgs) error {
 	}
 	c.Dest, c.DestDir = in.destination(c.DestText)
 	if args.from != "" {
-		if c.FromStage, err = in.stage.copySource(args.from); err != nil {
+		from, err := in.stage.copySource(args.from)
+		if err != nil {
 			return err
 		}
-		if c.FromStage != nil {
-			c.FromImage = ""
-		}
+		c.FromStage, c.FromImage, c.FromNamed, c.FromScratch = from.Stage, from.Image, from.Named, from.Scratch
 	}
 	if in.classic && len(c.Sources) > 1 && !strings.HasSuffix(c.DestText, "/") {
 		return fmt.Errorf("%s of more than one source: the destination %s must be a directory and end with a /", name, c.DestText)

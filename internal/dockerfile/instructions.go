@@ -14,10 +14,11 @@ func (s *Stage) Instructions() []string {
 	return texts
 }
 
-// Index is the step's place among the instructions of its stage, -1 for a trigger of the base image. A classic --label
+// Index is the step's place among the instructions of its stage, -1 for a trigger of the base image and for the files of a
+// named context. A classic --label
 // comes after the last.
 func (s *Step) Index() int {
-	if s.OnBuild {
+	if s.OnBuild || s.Position == 0 {
 		return -1
 	}
 	return s.Position - s.Stage.Position - 1

@@ -38,10 +38,11 @@ type Mount struct {
 	Target string
 	// Source is the absolute and clean path that a bind or cache mount shows of what it comes from, "/" for all of it.
 	Source string
-	// At most one of From's three is set. A bind mount without any comes from the context, a cache without any
+	// At most one of From's four is set. A bind mount without any comes from the context, a cache without any
 	// begins empty.
 	FromStage   *Stage
 	FromImage   string
+	FromNamed   string // a named context
 	FromScratch bool
 	ReadOnly    bool
 	// ID is that of a cache, with the namespace of the build argument BUILDKIT_CACHE_MOUNT_NS and a slash in front; of
@@ -57,7 +58,7 @@ type Mount struct {
 
 // FromContext says that the mount shows the build's context.
 func (m *Mount) FromContext() bool {
-	return m.Type == MountBind && m.FromStage == nil && m.FromImage == "" && !m.FromScratch
+	return m.Type == MountBind && m.FromStage == nil && m.FromImage == "" && m.FromNamed == "" && !m.FromScratch
 }
 
 // rawMounts are a RUN's mounts as BuildKit's parser has them: before expansion, which sets nothing but from=, or after
@@ -83,12 +84,12 @@ func (f *File) mountSources(c *instructions.RunCommand) []string {
 	return from
 }
 
-// mountSource is the stage that from= of a mount names; nil if the name is an image's.
-func (s *Stage) mountSource(from string) (*Stage, error) {
+// mountSource is what from= of a mount names: a stage, a named context or an image.
+func (s *Stage) mountSource(from string) (Source, error) {
 	if _, err := strconv.Atoi(from); err == nil {
-		return nil, fmt.Errorf("RUN --mount=from=%s: a mount knows stages by their names only; write FROM … AS name, and from=name", from)
+		return Source{}, fmt.Errorf("RUN --mount=from=%s: a mount knows stages by their names only; write FROM … AS name, and from=name", from)
 	}
-	return s.sourceStage("RUN --mount=from", from)
+	return s.sourceCalled("RUN --mount=from", from)
 }
 
 // mounts expands the mounts of a RUN.
@@ -138,14 +139,10 @@ func (in *instruction) mount(r *instructions.Mount) (*Mount, error) {
 	return m, in.mountFrom(m, r.From)
 }
 
-func (in *instruction) mountFrom(m *Mount, from string) (err error) {
-	if m.FromStage, err = in.stage.mountSource(from); err != nil || m.FromStage != nil {
-		return err
-	}
-	if m.FromScratch = from == "scratch"; !m.FromScratch {
-		m.FromImage = from
-	}
-	return nil
+func (in *instruction) mountFrom(m *Mount, name string) error {
+	from, err := in.stage.mountSource(name)
+	m.FromStage, m.FromImage, m.FromNamed, m.FromScratch = from.Stage, from.Image, from.Named, from.Scratch
+	return err
 }
 
 // mountTarget is the target= of a mount, which is relative to WORKDIR.

@@ -20,6 +20,8 @@ type Options struct {
 	Platform ocispec.Platform  // of this machine; what is empty is Go's own
 	Labels   map[string]string // --label: set on the target after its last instruction
 	Engine   Engine            // "" is Graph
+	// Contexts are the named contexts, by their names as ContextName gives them.
+	Contexts map[string]Named
 }
 
 // Plan is what a build has to do.

@@ -126,7 +126,7 @@ func (p *Plan) candidates() []candidate {
 	var all []candidate
 	for _, s := range p.Stages {
 		number := 0
-		if s.Base.Image != "" {
+		if s.Base.Image != "" || s.Base.Named != "" {
 			number = 1
 		}
 		for i, c := range s.source.Commands {

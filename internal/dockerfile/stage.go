@@ -34,11 +34,9 @@ type Stage struct {
 	end *scope // what the stage's walk left, for stages that start from it
 }
 
-// Base is what a stage starts from: exactly one of an image, another stage, or nothing.
+// Base is what a stage starts from. An image is as written after expansion: debian:12.
 type Base struct {
-	Image    string // as written after expansion: debian:12
-	Stage    *Stage
-	Scratch  bool
+	Source
 	Platform string // --platform after expansion, "" if not said
 }
 
@@ -64,14 +62,13 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 	if s.Base.Platform = platform.text; s.Base.Platform != "" {
 		s.lintPlatform(platform, rules)
 	}
-	if stage := byName[strings.ToLower(name.text)]; stage != nil {
-		s.Base.Stage = stage
-	} else if name.text == "scratch" {
-		s.Base.Scratch = true
-	} else {
-		s.Base.Image = name.text
+	if key, n := s.plan.contextCalled(s.Name, s.Base.Platform); key != "" {
+		return s.replace(key, n)
 	}
-	return nil
+	if s.Base.Stage = byName[strings.ToLower(name.text)]; s.Base.Stage == nil {
+		s.Base.Source, err = s.outside(name.text, s.Base.Platform)
+	}
+	return err
 }
 
 // lintPlatform warns about a --platform that is always the same, or that says no more than leaving it out.
@@ -138,56 +135,56 @@ func (s *Stage) addSources(c instructions.Command) error {
 		if err != nil {
 			return err
 		}
-		if from == nil && !slices.Contains(s.Images, name) {
-			s.Images = append(s.Images, name)
+		if from.Image != "" && !slices.Contains(s.Images, from.Image) {
+			s.Images = append(s.Images, from.Image)
 		}
-		if from != nil && !slices.Contains(s.Needs, from) {
-			s.Needs = append(s.Needs, from)
+		if from.Stage != nil && !slices.Contains(s.Needs, from.Stage) {
+			s.Needs = append(s.Needs, from.Stage)
 		}
 	}
 	return nil
 }
 
-// copySource is the stage that COPY --from names, by name or index; nil if the name is an image's.
-func (s *Stage) copySource(from string) (*Stage, error) {
+// copySource is what COPY --from names: a stage by name or index, a named context or an image.
+func (s *Stage) copySource(from string) (Source, error) {
 	if strings.Contains(from, "$") {
-		return nil, errors.New("COPY --from does not expand variables: name a stage FROM the variable, with its ARG before the first FROM, and copy from that stage")
+		return Source{}, errors.New("COPY --from does not expand variables: name a stage FROM the variable, with its ARG before the first FROM, and copy from that stage")
 	}
 	all := s.plan.all
 	if i, err := strconv.Atoi(from); err == nil {
 		switch {
 		case i >= 0 && i < s.Index:
-			return all[i], nil
+			return Source{Stage: all[i]}, nil
 		case i >= 0 && i < len(all):
-			return nil, fmt.Errorf("COPY --from=%d: stage %d does not come before this one, %s", i, i, s.title())
+			return Source{}, fmt.Errorf("COPY --from=%d: stage %d does not come before this one, %s", i, i, s.title())
 		}
-		return nil, fmt.Errorf("COPY --from=%s: there is no stage of this index; this is stage %d, and only those before it can be copied from", from, s.Index)
+		return Source{}, fmt.Errorf("COPY --from=%s: there is no stage of this index; this is stage %d, and only those before it can be copied from", from, s.Index)
 	}
-	return s.sourceStage("COPY --from", from)
+	return s.sourceCalled("COPY --from", from)
 }
 
-// sourceStage is the stage of a name that an instruction copies or mounts from; nil if the name is an image's.
-func (s *Stage) sourceStage(option, from string) (*Stage, error) {
+// sourceCalled is the source of a name that an instruction copies or mounts from.
+func (s *Stage) sourceCalled(option, from string) (Source, error) {
 	named := s.plan.named[strings.ToLower(from)]
 	for _, other := range slices.Backward(named) {
 		if other.Index < s.Index {
-			return other, nil
+			return Source{Stage: other}, nil
 		}
 	}
 	switch {
 	case len(named) == 0:
-		return nil, nil
+		return s.outside(from, "")
 	case named[0] == s:
-		return nil, fmt.Errorf("%s=%s: a stage cannot copy or mount from itself", option, from)
+		return Source{}, fmt.Errorf("%s=%s: a stage cannot copy or mount from itself", option, from)
 	}
-	return nil, fmt.Errorf("%s=%s: the stage %q in line %d must come before this one, %s", option, from, named[0].Name, named[0].Line, s.title())
+	return Source{}, fmt.Errorf("%s=%s: the stage %q in line %d must come before this one, %s", option, from, named[0].Name, named[0].Line, s.title())
 }
 
 // vertices is BuildKit's total for [n/total]: a base image, and every instruction that touches files, WORKDIR / included
 // though it makes no step.
 func (s *Stage) vertices() int {
 	n := 0
-	if s.Base.Image != "" {
+	if s.Base.Image != "" || s.Base.Named != "" {
 		n = 1
 	}
 	for _, c := range s.source.Commands {

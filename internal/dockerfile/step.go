@@ -60,11 +60,13 @@ type Copy struct {
 	Dest     string   // absolute and clean
 	DestDir  bool     // written so that it can only be a directory: "dir/", ".", "dir/."
 	DestText string   // expanded, as written
-	// At most one of From's two is set; without any, the sources are in the context.
-	FromStage *Stage
-	FromImage string
-	Chown     string // user[:group], names or numbers, "" for 0:0
-	Chmod     string // octal, "" to keep the mode
+	// At most one of From's four is set; without any, the sources are in the context.
+	FromStage   *Stage
+	FromImage   string
+	FromNamed   string // a named context
+	FromScratch bool
+	Chown       string // user[:group], names or numbers, "" for 0:0
+	Chmod       string // octal, "" to keep the mode
 }
 
 // Workdir is a directory that has to be there.

@@ -18,7 +18,8 @@ type Walk struct {
 	stage              *Stage
 	classic, failed    bool
 	triggers, commands []instructions.Command
-	next               int // in triggers, then commands
+	files              bool // the files of a named context are the next step
+	next               int  // in triggers, then commands
 	number, total      int
 	ports              int // named by EXPOSE so far
 	config             Config
@@ -71,10 +72,10 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 func (s *Stage) Walk(base Config) (*Walk, error) {
 	w := &Walk{
 		stage: s, classic: s.plan.options.Engine == Classic, commands: s.source.Commands, total: s.Total,
-		config: copyConfig(base), seen: map[string][]parser.Range{},
+		config: copyConfig(base), seen: map[string][]parser.Range{}, files: s.Base.Named != "",
 	}
 	w.rules = s.plan.file.lint.linter(func(found Warning) { w.warnings = append(w.warnings, found) })
-	if s.Base.Image != "" {
+	if s.Base.Image != "" || s.Base.Named != "" {
 		w.number = 1
 	}
 	if err := w.enter(); err != nil {
@@ -90,7 +91,7 @@ func (s *Stage) Walk(base Config) (*Walk, error) {
 // enter sets up the config and the environment before the first instruction.
 func (w *Walk) enter() error {
 	s := w.stage
-	if s.Base.Scratch && !w.classic && w.config.WorkingDir == "" {
+	if s.Base.Empty() && !w.classic && w.config.WorkingDir == "" {
 		w.config.WorkingDir = "/" // BuildKit's emptyImage
 	}
 	w.envAt = make(map[string]int, len(w.config.Env))
@@ -183,11 +184,15 @@ func (w *Walk) addLabelSteps() {
 
 // Next is the next step, or io.EOF after the last one. Other errors are *Error.
 func (w *Walk) Next() (*Step, error) {
-	if w.failed || w.next == len(w.triggers)+len(w.commands) {
+	if w.failed || !w.files && w.next == len(w.triggers)+len(w.commands) {
 		if !w.failed {
 			w.finish()
 		}
 		return nil, io.EOF
+	}
+	if w.files {
+		w.files = false
+		return w.contextStep(), nil
 	}
 	i := w.next
 	w.next++

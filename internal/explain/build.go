@@ -124,9 +124,11 @@ const (
 
 // File is a file that a COPY or ADD found changed.
 type File struct {
-	Path   string `json:"path"` // in the context or stage where it is known, else in the image with a "/" before it
-	Change string `json:"change"`
-	Detail string `json:"detail,omitempty"`
+	Path string `json:"path"` // in the context or stage where it is known, else in the image with a "/" before it
+	// Context is the named context that it is in, "" for the build's own and for stages.
+	Context string `json:"context,omitempty"`
+	Change  string `json:"change"`
+	Detail  string `json:"detail,omitempty"`
 	// Lines are the first that differ of a small text, with "-" before those that went and "+" before those that came.
 	Lines []string `json:"lines,omitempty"`
 	Line  int      `json:"line,omitempty"` // number of the first

@@ -47,6 +47,8 @@ func (e *Explainer) Stage(s *dockerfile.Stage) *Stage {
 	switch {
 	case s.Base.Scratch:
 		st.From = "scratch"
+	case s.Base.Named != "":
+		st.From = "context " + s.Base.Named
 	case s.Base.Stage != nil:
 		st.From = s.Base.Stage.DisplayName
 	}

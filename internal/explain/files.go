@@ -36,7 +36,7 @@ func (e *Explainer) Copied(ctx context.Context, m *Miss, made digest.Digest) boo
 			r.More = len(differences) - maxFiles
 			break
 		}
-		f := File{Path: names.of(d.path()), Change: d.change(), Detail: d.detail()}
+		f := File{Path: names.of(d.path()), Context: m.Copy.FromNamed, Change: d.change(), Detail: d.detail()}
 		if d.old != nil && d.now != nil && !isSecretFile(f.Path) {
 			f.Line, f.Lines = diffLines(old, now, d.old, d.now)
 		}
@@ -179,7 +179,7 @@ func summary(r *Reason) string {
 	if len(r.Files) == 0 {
 		return "its sources select the same files in another way"
 	}
-	text := r.Files[0].Path + " " + r.Files[0].Change
+	text := r.Files[0].place() + " " + r.Files[0].Change
 	if d := r.Files[0].Detail; d != "" {
 		text += " (" + d + ")"
 	}
@@ -190,6 +190,14 @@ func summary(r *Reason) string {
 		text += fmt.Sprintf(", and %d other files", n)
 	}
 	return text
+}
+
+// place names the file, with its context if that has a name.
+func (f *File) place() string {
+	if f.Context == "" {
+		return f.Path
+	}
+	return f.Path + " of the context " + f.Context
 }
 
 // nameMap leads from the paths in the image to those in the context.

@@ -148,7 +148,7 @@ func (p *printer) files(r Reason) {
 		if i == 0 {
 			lead = "why: "
 		}
-		text := listing.Clean(f.Path) + " " + f.Change
+		text := listing.Clean(f.place()) + " " + f.Change
 		if f.Detail != "" {
 			text += ": " + listing.Clean(f.Detail)
 		}

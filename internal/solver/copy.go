@@ -103,7 +103,7 @@ func parseMode(text string) (*uint32, error) {
 
 func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*selection, error) {
 	c := step.Copy
-	sel := &selection{tree: files, context: c.FromStage == nil && c.FromImage == ""}
+	sel := &selection{tree: files, context: c.FromStage == nil && c.FromImage == "" && !c.FromScratch}
 	var from *State
 	var err error
 	switch {
@@ -111,6 +111,8 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 		from, err = s.stage(ctx, c.FromStage)
 	case c.FromImage != "":
 		from, err = s.image(ctx, c.FromImage)
+	case c.FromScratch:
+		from = Scratch(s.Store, s.Platform)
 	}
 	if err != nil {
 		return nil, err

@@ -55,6 +55,8 @@ type Solver struct {
 	// Reopen gives the context anew for a step that failed because a file of it changed under its hands; nil
 	// if that cannot be.
 	Reopen func() (*buildcontext.Context, error)
+	// Named gives the files of a named context. It may be called often for each.
+	Named func(ctx context.Context, name string) (*Files, error)
 	// Image finds the image of a FROM or a COPY --from by its reference. It is called once for each.
 	Image func(ctx context.Context, ref string) (*State, error)
 	// NoCache runs every step, NoCacheFilter those that it has.
@@ -174,7 +176,7 @@ func (s *Solver) base(ctx context.Context, b dockerfile.Base) (*State, error) {
 	switch {
 	case b.Stage != nil:
 		return s.stage(ctx, b.Stage)
-	case b.Scratch:
+	case b.Empty():
 		return Scratch(s.Store, s.Platform), nil
 	}
 	return s.image(ctx, b.Image)
@@ -183,7 +185,7 @@ func (s *Solver) base(ctx context.Context, b dockerfile.Base) (*State, error) {
 func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
 	s.Report.StartStage(stage)
 	state, err := s.base(ctx, stage.Base)
-	if err == nil && stage.Base.Scratch {
+	if err == nil && stage.Base.Empty() {
 		state, err = s.beginScratch(ctx, state)
 	}
 	if err != nil && ctx.Err() != nil {
@@ -213,10 +215,13 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 				return nil, err
 			}
 		}
+		files, err := s.filesOf(ctx, step) // before the step, as which it is not shown
 		s.Report.Start(step)
-		next, record, ran, err := s.solveStep(ctx, state, step, s.Context)
-		if errors.Is(err, buildcontext.ErrChanged) && s.Reopen != nil {
-			next, record, ran, err = s.solveAgain(ctx, state, step)
+		var next *State
+		var record *cache.Record
+		var ran bool
+		if err == nil {
+			next, record, ran, err = s.solveOn(ctx, state, step, files)
 		}
 		if err != nil {
 			// Whatever a step says that was stopped, because the person or another stage's failure stopped
@@ -237,16 +242,6 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 		s.Report.Done(step, next, record, ran)
 		state = next
 	}
-}
-
-// solveAgain solves a step with a new look at the context, since somebody wrote to it while it was read.
-func (s *Solver) solveAgain(ctx context.Context, state *State, step *dockerfile.Step) (*State, *cache.Record, bool, error) {
-	fresh, err := s.Reopen()
-	if err != nil {
-		return nil, nil, false, err
-	}
-	defer fresh.Close()
-	return s.solveStep(ctx, state, step, fresh)
 }
 
 // finish gives the state at the end of a stage, whose config may have --labels that no step set.

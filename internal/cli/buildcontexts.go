@@ -1,0 +1,21 @@
+package cli
+
+import (
+	"github.com/strata-build/strata/internal/build"
+	"github.com/strata-build/strata/internal/dockerfile"
+)
+
+// namedContexts reads the --build-contexts.
+func (f *buildFlags) namedContexts(o *build.Options) error {
+	if len(f.contexts) > 0 && o.Engine == dockerfile.Classic {
+		return usageError("--build-context requires BuildKit: build without DOCKER_BUILDKIT=0 and --engine classic")
+	}
+	for _, text := range f.contexts {
+		spec, err := build.ParseContextSpec(text)
+		if err != nil {
+			return usageError("--build-context %w", err)
+		}
+		o.Contexts = append(o.Contexts, spec)
+	}
+	return nil
+}
