@@ -1,0 +1,319 @@
+package fetch_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/strata-build/strata/internal/fetch"
+	"github.com/strata-build/strata/internal/fetch/fetchtest"
+	"github.com/strata-build/strata/internal/remote"
+	"github.com/strata-build/strata/internal/store"
+)
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bed has a store, and a server of git repositories.
+type bed struct {
+	*testing.T
+	store *store.Store
+	git   *fetchtest.Git
+	url   string
+}
+
+func newBed(t *testing.T) *bed {
+	s, err := store.Open(t.TempDir())
+	check(t, err)
+	t.Cleanup(func() { check(t, s.Close()) })
+	b := &bed{T: t, store: s, git: &fetchtest.Git{Dir: t.TempDir()}}
+	server := httptest.NewServer(b.git)
+	t.Cleanup(server.Close)
+	b.url = server.URL
+	return b
+}
+
+func (b *bed) repository(name, script string) string {
+	dir := filepath.Join(b.git.Dir, name)
+	check(b.T, os.Mkdir(dir, 0o755))
+	check(b.T, fetchtest.Make(dir, strings.ReplaceAll(script, "$URL", b.url)))
+	return dir
+}
+
+func (b *bed) source(text string) *remote.Source {
+	s, err := remote.Parse(b.url + "/" + text)
+	check(b.T, err)
+	return s
+}
+
+// checkout gives the files of a checkout with their contents.
+func (b *bed) checkout(f *fetch.Fetcher, text string, tree fetch.Tree) (string, map[string]string, error) {
+	c, err := f.Commit(context.Background(), b.source(text).Git)
+	if err != nil {
+		return "", nil, err
+	}
+	dir := filepath.Join(b.TempDir(), "checkout")
+	check(b.T, os.Mkdir(dir, 0o755))
+	if err := f.Checkout(context.Background(), c, tree, dir); err != nil {
+		return "", nil, err
+	}
+	files := map[string]string{}
+	check(b.T, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(dir, p)
+		if strings.HasPrefix(name, ".git/") {
+			return nil
+		}
+		if d.Type() == fs.ModeSymlink {
+			link, err := os.Readlink(p)
+			files[name] = "→ " + link
+			return err
+		}
+		data, err := os.ReadFile(p)
+		files[name] = string(data)
+		return err
+	}))
+	return dir, files, nil
+}
+
+const twoCommits = `
+mkdir -p sub/dir
+echo one >file; echo sub >sub/dir/f; ln -s file link; printf '#!/bin/sh\n' >run; chmod 755 run
+git add -A; git commit -qm 1; git tag v1; git tag -a -m annotated v1a
+git checkout -q -b side; echo side >file; git commit -qam side; git checkout -q main
+echo two >file; git commit -qam 2
+`
+
+func TestRefs(t *testing.T) {
+	b := newBed(t)
+	dir := b.repository("r.git", twoCommits)
+	first, err := os.ReadFile(filepath.Join(dir, ".git/refs/tags/v1"))
+	check(t, err)
+	commit := strings.TrimSpace(string(first))
+	f := fetch.New(b.store)
+	for ref, want := range map[string]string{
+		"": "two", "#main": "two", "#v1": "one", "#v1a": "one", "#side": "side", "#refs/heads/side": "side", "#heads/side": "side",
+		"?tag=v1a": "one", "?branch=side": "side", "?ref=side": "side", "#" + commit: "one", "?tag=v1&commit=" + commit[:7]: "one",
+		"?fetch-by-commit&commit=" + commit: "one",
+	} {
+		_, files, err := b.checkout(f, "r.git"+ref, fetch.Tree{})
+		if err != nil {
+			t.Errorf("%q: %v", ref, err)
+			continue
+		}
+		if got := strings.TrimSpace(files["file"]); got != want {
+			t.Errorf("%q: file is %q, want %q", ref, got, want)
+		}
+		if files["link"] != "→ file" || files["sub/dir/f"] != "sub\n" {
+			t.Errorf("%q: %v", ref, files)
+		}
+	}
+	_, files, err := b.checkout(f, "r.git#v1:sub/dir", fetch.Tree{})
+	if err != nil || len(files) != 1 || files["f"] != "sub\n" {
+		t.Errorf("subdirectory: %v, %v", files, err)
+	}
+	for ref, want := range map[string]string{
+		"#none": "does not contain ref none", "#v1:nowhere": "no directory nowhere", "#v1:link": "not a directory",
+		"?tag=v1&commit=abc": "expected checksum to match abc", "#" + strings.Repeat("0", 40): "no commit",
+	} {
+		if _, _, err := b.checkout(f, "r.git"+ref, fetch.Tree{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", ref, err, want)
+		}
+	}
+	if _, _, err := b.checkout(f, "none.git", fetch.Tree{}); err == nil || !strings.Contains(err.Error(), "see whether the address is right") {
+		t.Errorf("no repository: %v", err)
+	}
+}
+
+// What did not change moves nothing, and what changed moves little.
+func TestUnchangedRepositoryMovesNothing(t *testing.T) {
+	b := newBed(t)
+	dir := b.repository("r.git", twoCommits)
+	_, _, err := b.checkout(fetch.New(b.store), "r.git", fetch.Tree{})
+	check(t, err)
+	if b.git.Packs() == 0 {
+		t.Fatal("the first checkout fetched nothing")
+	}
+	b.git.Requests()
+	_, _, err = b.checkout(fetch.New(b.store), "r.git", fetch.Tree{})
+	check(t, err)
+	if n := b.git.Packs(); n != 0 {
+		t.Errorf("an unchanged repository was fetched: %q", b.git.Requests())
+	}
+	b.git.Requests()
+	check(t, fetchtest.Change(dir, "echo three >file; git commit -qam 3"))
+	f := fetch.New(b.store)
+	_, files, err := b.checkout(f, "r.git", fetch.Tree{})
+	if err != nil || files["file"] != "three\n" {
+		t.Errorf("after a commit: %v, %v", files, err)
+	}
+	b.git.Requests()
+	if _, err := f.Commit(context.Background(), b.source("r.git").Git); err != nil || len(b.git.Requests()) > 0 {
+		t.Errorf("the server was asked twice in a build: %v", err)
+	}
+}
+
+func TestSubmodules(t *testing.T) {
+	b := newBed(t)
+	b.repository("inner.git", "echo inner >i; git add -A; git commit -qm i")
+	b.repository("middle.git", "echo middle >m; git submodule --quiet add ../inner.git deep/inner 2>/dev/null || git submodule --quiet add $URL/inner.git deep/inner; git config -f .gitmodules submodule.deep/inner.url ../inner.git; git add -A; git commit -qm m")
+	b.repository("outer.git", "echo outer >o; git submodule --quiet add $URL/middle.git mid; git add -A; git commit -qm o")
+	f := fetch.New(b.store)
+	for name, tree := range map[string]fetch.Tree{"own": {Submodules: true}, "kept": {Submodules: true, KeepGitDir: true}} {
+		dir, files, err := b.checkout(f, "outer.git", tree)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if files["o"] != "outer\n" || files["mid/m"] != "middle\n" || files["mid/deep/inner/i"] != "inner\n" {
+			t.Errorf("%s: %v", name, files)
+		}
+		_, err = os.Stat(filepath.Join(dir, "mid/.git"))
+		if there := err == nil; there != tree.KeepGitDir {
+			t.Errorf("%s: mid/.git is there: %v", name, there)
+		}
+	}
+	_, files, err := b.checkout(f, "outer.git", fetch.Tree{})
+	if err != nil || files["mid/m"] != "" {
+		t.Errorf("without submodules: %v, %v", files, err)
+	}
+	b.git.Requests()
+	_, _, err = b.checkout(fetch.New(b.store), "outer.git", fetch.Tree{Submodules: true})
+	if err != nil || b.git.Packs() > 0 {
+		t.Errorf("unchanged submodules were fetched again: %v, %q", err, b.git.Requests())
+	}
+}
+
+// A repository cannot reach files of this machine, run anything, or write elsewhere.
+func TestHostileRepositories(t *testing.T) {
+	b := newBed(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	check(t, os.Mkdir(secret, 0o755))
+	check(t, fetchtest.Make(secret, "echo secret >s; git add -A; git commit -qm s"))
+	for name, address := range map[string]string{
+		"url": "file://" + secret, "path": secret, "ext": "ext::sh -c touch%20/tmp/x", "option": "-uwhoami", "dash": "ssh://-oProxyCommand=x/y", "up": "../../../../.." + secret,
+	} {
+		b.repository(name+".git", `c=$(git -C `+secret+` rev-parse HEAD)
+printf '[submodule "x"]\n\tpath = x\n\turl = %s\n' '`+address+`' >.gitmodules
+git update-index --add --cacheinfo 160000,$c,x; git add .gitmodules; git commit -qm x`)
+		for _, keep := range []bool{false, true} {
+			_, files, err := b.checkout(fetch.New(b.store), name+".git", fetch.Tree{Submodules: true, KeepGitDir: keep})
+			if err == nil {
+				t.Errorf("%s, keep %v: no error, and %v", name, keep, files)
+			}
+		}
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	check(t, os.Mkdir(out, 0o755))
+	b.repository("link.git", "ln -s "+out+" sub; git add -A; git commit -qm l")
+	if _, _, err := b.checkout(fetch.New(b.store), "link.git#main:sub", fetch.Tree{}); err == nil {
+		t.Error("a link was taken for a subdirectory")
+	}
+	hook := b.repository("hook.git", "printf '* filter=evil\n' >.gitattributes; echo x >x; git add -A; git commit -qm h")
+	_, files, err := b.checkout(fetch.New(b.store), "hook.git", fetch.Tree{KeepGitDir: true})
+	if err != nil || files["x"] != "x\n" {
+		t.Errorf("%s: %v, %v", hook, files, err)
+	}
+}
+
+func TestKeepGitDir(t *testing.T) {
+	b := newBed(t)
+	b.repository("r.git", twoCommits)
+	for _, ref := range []string{"", "#side", "#v1a", "?tag=v1"} {
+		dir, files, err := b.checkout(fetch.New(b.store), "r.git"+ref, fetch.Tree{KeepGitDir: true, Submodules: true})
+		if err != nil || files["run"] == "" {
+			t.Errorf("%q: %v, %v", ref, files, err)
+			continue
+		}
+		config, err := os.ReadFile(filepath.Join(dir, ".git/config"))
+		if err != nil || !strings.Contains(string(config), b.url+"/r.git") || strings.Contains(string(config), b.store.Root()) {
+			t.Errorf("%q: .git/config: %v, %s", ref, err, config)
+		}
+		check(t, fetchtest.Change(dir, "test -z \"$(git status --porcelain)\"; git log -1 >/dev/null"))
+	}
+}
+
+func TestModesAndTimes(t *testing.T) {
+	b := newBed(t)
+	b.repository("r.git", twoCommits)
+	dir, _, err := b.checkout(fetch.New(b.store), "r.git", fetch.Tree{CommitTime: true})
+	check(t, err)
+	want := time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC)
+	for name, mode := range map[string]fs.FileMode{".": 0o755, "file": 0o644, "run": 0o755, "sub/dir": 0o755, "link": 0o777} {
+		st, err := os.Lstat(filepath.Join(dir, name))
+		check(t, err)
+		if st.Mode().Perm() != mode || !st.ModTime().Equal(want) {
+			t.Errorf("%s: %v %v, want %v %v", name, st.Mode(), st.ModTime(), mode, want)
+		}
+	}
+}
+
+func TestGitAuthorization(t *testing.T) {
+	b := newBed(t)
+	b.repository("r.git", twoCommits)
+	b.git.Password = "hunter2"
+	_, _, err := b.checkout(fetch.New(b.store), "r.git", fetch.Tree{})
+	if err == nil || !strings.Contains(err.Error(), "--secret id=GIT_AUTH_TOKEN") {
+		t.Errorf("without a token: %v", err)
+	}
+	host := strings.TrimPrefix(b.url, "http://")
+	for _, id := range []string{"GIT_AUTH_TOKEN", "GIT_AUTH_TOKEN." + host} {
+		f := fetch.New(b.store)
+		f.Secret = func(asked string) ([]byte, error) {
+			if asked == id {
+				return []byte("hunter2\n"), nil
+			}
+			return nil, nil
+		}
+		if _, _, err := b.checkout(f, "r.git", fetch.Tree{}); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	// The token is nowhere in the store.
+	check(t, filepath.WalkDir(b.store.Root(), func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if err == nil && strings.Contains(string(data), "hunter2") {
+			t.Errorf("%s holds the token", p)
+		}
+		return err
+	}))
+}
+
+func TestUnreachableGit(t *testing.T) {
+	b := newBed(t)
+	b.repository("r.git", twoCommits)
+	c, err := fetch.New(b.store).Commit(context.Background(), b.source("r.git#main").Git)
+	check(t, err)
+	r := *b.source("r.git#main").Git
+	f := fetch.New(b.store)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	stop := errors.New("stop")
+	cancel(stop)
+	if _, err := f.Commit(ctx, &r); !errors.Is(err, stop) {
+		t.Errorf("canceled: %v", err)
+	}
+	b.git.Dir = t.TempDir() // everything is gone
+	_, err = fetch.New(b.store).Commit(context.Background(), &r)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if got := slices.Contains(b.git.Requests(), "/r.git/info/refs"); !got || c.ID == "" {
+		t.Errorf("the server was not asked")
+	}
+}
