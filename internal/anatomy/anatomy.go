@@ -46,6 +46,8 @@ type Row struct {
 type part interface {
 	// known says that each can be called without fetching or reading anything first.
 	known() bool
+	// here says that look moves nothing over a network.
+	here() bool
 	// look sees to it that the table of contents is known.
 	look(ctx context.Context) error
 	each(fn func(*layer.Entry) error) error
@@ -107,6 +109,20 @@ func (im *Image) Look(ctx context.Context, layers ...int) error {
 		}
 	}
 	return g.Wait()
+}
+
+// LookHere is Look at those layers for which nothing has to be fetched.
+func (im *Image) LookHere(ctx context.Context) error {
+	var layers []int
+	for i, p := range im.layers {
+		if p.here() {
+			layers = append(layers, i)
+		}
+	}
+	if len(layers) == 0 {
+		return nil
+	}
+	return im.Look(ctx, layers...)
 }
 
 // Each calls fn for all entries of a layer's table of contents, in canonical order, after looking at the layer if need

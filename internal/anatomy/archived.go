@@ -26,6 +26,8 @@ type archived struct {
 
 func (p *archived) known() bool { return p.store.HasTOC(p.layer.DiffID) }
 
+func (p *archived) here() bool { return true }
+
 // tar reads the layer's uncompressed tar.
 func (p *archived) tar() (io.ReadCloser, io.Closer, error) {
 	f, err := p.layer.Open()

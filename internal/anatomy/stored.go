@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -27,6 +28,14 @@ func newStored(s *store.Store, diffID digest.Digest) (part, error) {
 }
 
 func (p *stored) known() bool { return p.store.HasTOC(p.id) }
+
+func (p *stored) here() bool {
+	if p.known() {
+		return true
+	}
+	blobs, err := p.store.Blobs(p.id)
+	return err == nil && slices.ContainsFunc(blobs, func(b store.Blob) bool { return p.store.HasBlob(b.Digest) })
+}
 
 func (p *stored) look(ctx context.Context) error {
 	if p.layer == nil {

@@ -15,6 +15,7 @@ func (a *app) commands() []*cobra.Command {
 		a.logout(),
 		a.run(),
 		a.history(),
+		a.log(),
 		a.explain(),
 		a.builds(),
 		a.inspect(),

@@ -231,3 +231,14 @@ func portRange(number, protocol string) []string {
 	}
 	return list
 }
+
+// Instruction is a row's text as the instruction that it tells of, on one line: "RUN pip install -r requirements.txt". A
+// text that tells of none is given as it is.
+func Instruction(createdBy string) string {
+	in := parseCreatedBy(createdBy)
+	text := in.args
+	if in.name != "" {
+		text = strings.TrimSpace(in.name + " " + in.args)
+	}
+	return strings.Join(strings.Fields(oneLine(text)), " ")
+}

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/anatomy"
+	"github.com/strata-build/strata/internal/explain"
+	"github.com/strata-build/strata/internal/view"
+)
+
+// imageHelp says what may be named, in the help of the commands that look into images.
+const imageHelp = `IMAGE is the name of an image here or in a registry, the ID of an image, a step, a history row or a layer, or an
+archive: docker-archive:FILE, oci-archive:FILE or oci:DIRECTORY, each with :NAME if it has several images.`
+
+func (a *app) log() *cobra.Command {
+	var oneline, graph, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "log [OPTIONS] IMAGE",
+		Short: "Show an image as a history of layers and configuration changes, newest first",
+		Long: `Show an image as a history of layers and configuration changes, newest first: what each added (+), changed (~) and
+removed (-), in files, and where the image begins that it is based on. Of an image in a registry no layer is fetched.
+
+` + imageHelp,
+		Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.look(cmd.Context(), args[0], func(im *anatomy.Image) error {
+				l, err := view.NewLog(cmd.Context(), im)
+				if err != nil {
+					return err
+				}
+				return a.page(func(p *view.Printer) error {
+					switch {
+					case asJSON:
+						return p.JSON(l)
+					case graph:
+						l.Graph(p, a.buildOf(im.ID))
+					case oneline:
+						l.Oneline(p)
+					default:
+						l.Print(p)
+					}
+					return nil
+				})
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&oneline, "oneline", false, "a line for each row")
+	fl.BoolVar(&graph, "graph", false, "a line for each row, with the stages that files were copied from and the base image drawn beside it")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("oneline", "graph", "json")
+	return cmd
+}
+
+// buildOf is the build that made an image, nil if none is remembered that did.
+func (a *app) buildOf(id digest.Digest) *explain.Build {
+	row, err := a.store.BuildByImage(id)
+	if err != nil {
+		return nil
+	}
+	b, err := explain.Read(row)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// look calls f with the image that a person named.
+func (a *app) look(ctx context.Context, text string, f func(*anatomy.Image) error) error {
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	im, err := anatomy.Open(ctx, m, text)
+	if err != nil {
+		return err
+	}
+	defer im.Close()
+	return f(im)
+}

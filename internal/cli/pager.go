@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/view"
+)
+
+// page calls print with a Printer on standard output: on a terminal in colours and through a pager, as git does. $PAGER
+// may name another than less, and "cat" or "" none; NO_COLOR takes the colours away (no-color.org).
+func (a *app) page(print func(*view.Printer) error) error {
+	if !isTerminal(a.stdout) {
+		return a.plain(a.stdout, print)
+	}
+	command, set := os.LookupEnv("PAGER")
+	if !set {
+		command = "less"
+	}
+	if command == "" || command == "cat" {
+		return a.plain(a.stdout, print)
+	}
+	cmd := exec.Command("/bin/sh", "-c", command)
+	cmd.Stdout, cmd.Stderr, cmd.Env = a.stdout, a.stderr, os.Environ()
+	if _, ok := os.LookupEnv("LESS"); !ok {
+		cmd.Env = append(cmd.Env, "LESS=FRX") // leave at once if all fits, pass colours on, keep the screen: git's choice
+	}
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if _, lookErr := exec.LookPath(strings.Fields(command)[0]); lookErr != nil {
+		return a.plain(a.stdout, print) // a machine without less shows the text all the same
+	}
+	if err := cmd.Start(); err != nil {
+		return a.plain(a.stdout, print)
+	}
+	err = a.plain(pipe, print)
+	pipe.Close()
+	if waitErr := cmd.Wait(); err == nil && waitErr != nil {
+		err = fmt.Errorf("the pager %s: %w; set PAGER=cat to do without", command, waitErr)
+	}
+	if errors.Is(err, syscall.EPIPE) {
+		return nil // the person left the pager before the end
+	}
+	return err
+}
+
+// plain prints without a pager.
+func (a *app) plain(w io.Writer, print func(*view.Printer) error) error {
+	p := view.NewPrinter(w)
+	if isTerminal(a.stdout) {
+		p.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		p.Width = columns(a.stdout)
+	}
+	if err := print(p); err != nil {
+		return err
+	}
+	return p.Flush()
+}
+
+// columns is the width of a terminal, 0 if it does not tell.
+func columns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
