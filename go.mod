@@ -14,6 +14,7 @@ require (
 	github.com/opencontainers/runc v1.4.3
 	github.com/pelletier/go-toml/v2 v2.4.1
 	github.com/spf13/cobra v1.10.2
+	github.com/tonistiigi/dchapes-mode v0.0.0-20250318174251-73d941a28323
 	modernc.org/sqlite v1.60.0
 )
 

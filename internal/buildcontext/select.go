@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
@@ -25,6 +26,11 @@ type SelectOptions struct {
 	// what BuildKit does (llb.CopyInfo.AllowEmptyWildcard, set for every COPY and ADD); the classic
 	// engine fails if all sources together match nothing.
 	AllowEmpty bool
+	// Exclude are patterns of what is left out, in .dockerignore's form and relative to the directory that is copied
+	// (Dockerfile reference, COPY --exclude).
+	Exclude []string
+	// Parents keeps the directories that a source lies in, as COPY --parents does.
+	Parents bool
 }
 
 // Match is one file or directory that a source of a COPY stands for.
@@ -54,6 +60,8 @@ type Item struct {
 	// keeps hard links inside one match, of contexts too: fsutil's sender tells the receiver of links
 	// between files that are not excluded, and the copy links again (fsutil copy.go, getLinkSource).
 	Link string
+	// OnTheWay says of a directory that it was not selected itself and only leads to what was.
+	OnTheWay bool
 }
 
 // Select finds what a source of a COPY or ADD means in a context or in the merged state of another stage.
@@ -72,11 +80,23 @@ type Item struct {
 //   - Of a directory the contents are copied ("the directory itself isn't copied, only its contents").
 //
 // If there is nothing, the error is a NotFoundError.
+//
+// What Exclude and Parents change is told at filter.
 func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) ([]Match, error) {
 	s := selector{tree: t, pattern: pattern, instruction: cmp.Or(o.Instruction, "COPY")}
 	s.context, _ = t.(*Context)
-	clean := strings.TrimPrefix(path.Clean("/"+pattern), "/")
 	outside := leadsOut(pattern)
+	source := pattern
+	if o.Parents {
+		if source, s.below = cutPivot(pattern); s.below == "" {
+			return nil, fmt.Errorf("%s --parents %s: this says from where on to keep directories, but nothing to copy; write %[2]s/*", s.instruction, pattern)
+		}
+	}
+	var err error
+	if s.filter, err = newFilter(s.below, o); err != nil {
+		return nil, fmt.Errorf("%s --exclude: %w", s.instruction, err)
+	}
+	clean := strings.TrimPrefix(path.Clean("/"+source), "/")
 	if s.context != nil && outside && o.Strict {
 		return nil, &OutsideError{Instruction: s.instruction, Source: pattern}
 	}
@@ -93,7 +113,12 @@ func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) 
 		if err != nil {
 			return nil, s.explain(err, outside)
 		}
-		matches = append(matches, m)
+		if m.Dir || len(m.Items) > 0 {
+			matches = append(matches, m)
+		}
+	}
+	if o.Parents && isFixed(pattern) && !slices.ContainsFunc(matches, func(m Match) bool { return len(m.Items) > 0 }) {
+		return nil, s.explain(&missingError{path.Join(clean, s.below), fs.ErrNotExist}, outside)
 	}
 	return matches, nil
 }
@@ -109,6 +134,8 @@ type selector struct {
 	context     *Context // tree, if it is one
 	pattern     string
 	instruction string
+	below       string // Parents: the pattern of what is selected, relative to the pivot
+	filter      *filter
 }
 
 // expand returns the paths that a cleaned pattern matches, in canonical order.
@@ -233,11 +260,14 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 		m.Name = ""
 	}
 	if !m.Dir {
+		if out, err := s.filter.excludesFile(m.Name); err != nil || out {
+			return m, err
+		}
 		e, err := s.follow(e)
 		m.Items = []Item{{Entry: e, Name: m.Name}}
 		return m, err
 	}
-	if s.context != nil {
+	if s.context != nil && s.filter == nil { // what is filtered out need not be listed
 		if err := s.context.walk(ctx, at); err != nil {
 			return Match{}, err
 		}
@@ -246,7 +276,7 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 	if at != "" {
 		c.skip++
 	}
-	err = c.dir(at)
+	err = c.dir(at, inside{})
 	m.Items = c.items
 	return m, err
 }
@@ -286,43 +316,4 @@ func (s *selector) readDir(p string) ([]*layer.Entry, func(i int, e *layer.Entry
 		}
 		return e.Path
 	}, err
-}
-
-// collector makes items of everything below a directory.
-type collector struct {
-	s     *selector
-	ctx   context.Context
-	skip  int            // length of what comes before Target in a path
-	first map[any]string // Target of the first item of each file that may have several names
-	items []Item
-}
-
-func (c *collector) dir(p string) error {
-	if err := c.ctx.Err(); err != nil {
-		return err
-	}
-	entries, identity, err := c.s.readDir(p)
-	if err != nil {
-		return err
-	}
-	for i, e := range entries {
-		it := Item{Target: e.Path[c.skip:]}
-		if it.Entry, err = c.s.follow(e); err != nil {
-			return err
-		}
-		if id := identity(i, it.Entry); id != nil {
-			if first, ok := c.first[id]; ok {
-				it.Link = first
-			} else {
-				c.first[id] = it.Target
-			}
-		}
-		c.items = append(c.items, it)
-		if e.Type == layer.Dir {
-			if err := c.dir(e.Path); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -48,7 +48,11 @@ type writer struct{ b *bufio.Writer }
 
 func (w *writer) item(it *Item) {
 	e := it.Entry
-	w.b.WriteByte(byte(e.Type))
+	if it.OnTheWay {
+		w.b.WriteByte('D')
+	} else {
+		w.b.WriteByte(byte(e.Type))
+	}
 	w.string(it.Target)
 	w.string(it.Name)
 	w.string(it.Link)

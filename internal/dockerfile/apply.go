@@ -62,9 +62,15 @@ func (w *Walk) apply(step *Step, c instructions.Command) error {
 	case *instructions.WorkdirCommand:
 		return in.workdir(c)
 	case *instructions.CopyCommand:
-		return in.copyFiles(copyArgs{SourcesAndDest: c.SourcesAndDest, from: c.From, chown: c.Chown, chmod: c.Chmod})
+		return in.copyFiles(copyArgs{
+			SourcesAndDest: c.SourcesAndDest, from: c.From, chown: c.Chown, chmod: c.Chmod,
+			link: c.Link, parents: c.Parents, exclude: c.ExcludePatterns,
+		})
 	case *instructions.AddCommand:
-		return in.copyFiles(copyArgs{SourcesAndDest: c.SourcesAndDest, add: true, chown: c.Chown, chmod: c.Chmod})
+		return in.copyFiles(copyArgs{
+			SourcesAndDest: c.SourcesAndDest, add: true, chown: c.Chown, chmod: c.Chmod,
+			link: c.Link, exclude: c.ExcludePatterns, unpack: c.Unpack,
+		})
 	default:
 		return fmt.Errorf("%s is not supported", strings.ToUpper(c.Name()))
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	mode "github.com/tonistiigi/dchapes-mode"
 )
 
 // copyArgs is what COPY and ADD have in common.
@@ -14,6 +16,9 @@ type copyArgs struct {
 	instructions.SourcesAndDest
 	add                bool
 	from, chown, chmod string
+	link, parents      bool
+	exclude            []string
+	unpack             *bool
 }
 
 func (in *instruction) copyFiles(args copyArgs) error {
@@ -21,7 +26,15 @@ func (in *instruction) copyFiles(args copyArgs) error {
 	if args.add {
 		name = "ADD"
 	}
-	c := &Copy{Add: args.add}
+	// BuildKit expands neither --exclude nor --parents. It ignores --link beside --chmod, since the mode would be that
+	// of the directories on the way too (dispatchCopy in convert_copy.go).
+	c := &Copy{
+		Add: args.add, Parents: args.parents, Exclude: args.exclude,
+		Link: args.link && args.chmod == "", Unpack: args.add,
+	}
+	if args.unpack != nil {
+		c.Unpack = *args.unpack
+	}
 	var err error
 	if c.Chown, err = in.expand(args.chown); err != nil {
 		return err
@@ -41,6 +54,9 @@ func (in *instruction) copyFiles(args copyArgs) error {
 			return err
 		}
 		c.Sources = append(c.Sources, expanded)
+	}
+	if c.Inline, err = in.inlineFiles(args.SourceContents); err != nil {
+		return err
 	}
 	if c.DestText, err = in.expand(args.DestPath); err != nil {
 		return err
@@ -76,6 +92,9 @@ func (in *instruction) copyHistory(name string, c *Copy) {
 		return
 	}
 	words := []string{name}
+	if c.Parents {
+		words = append(words, "--parents")
+	}
 	if c.Chown != "" {
 		words = append(words, "--chown="+c.Chown)
 	}
@@ -83,6 +102,9 @@ func (in *instruction) copyHistory(name string, c *Copy) {
 		words = append(words, "--chmod="+c.Chmod)
 	}
 	words = append(words, c.Sources...)
+	for _, file := range c.Inline {
+		words = append(words, "<<"+file.Name)
+	}
 	in.step.history = strings.Join(append(words, c.DestText), " ") + " # buildkit"
 }
 
@@ -95,16 +117,44 @@ func (in *instruction) destination(dest string) (clean string, isDir bool) {
 	return path.Join("/", in.config.WorkingDir, dest), isDir
 }
 
-func checkChmod(name, mode string) error {
-	if mode == "" {
+// inlineFiles are the here-documents among the sources. Variables are expanded in those whose name is not quoted; the
+// escape character there is always the backslash, and quotes are no more than themselves (dispatch in convert.go).
+func (in *instruction) inlineFiles(sources []instructions.SourceContent) ([]InlineFile, error) {
+	var files []InlineFile
+	for _, source := range sources {
+		file := InlineFile{Name: source.Path, Data: source.Data}
+		if strings.ContainsRune(file.Name, '/') {
+			return nil, fmt.Errorf("the here-document <<%s: a name with a / cannot be that of a file", file.Name)
+		}
+		if source.Expand {
+			lex := shell.NewLex('\\')
+			lex.SkipProcessQuotes = true
+			r, err := expander{lex: lex, env: in.scope.env}.word(source.Data)
+			if err != nil {
+				return nil, fmt.Errorf("the here-document <<%s: %w", file.Name, err)
+			}
+			in.lintUnset(r.unset)
+			file.Data = r.text
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// checkChmod refuses what is no mode: octal as in chmod(1), or, with BuildKit, symbolic by FreeBSD's grammar.
+func checkChmod(name, text string) error {
+	if text == "" {
 		return nil
 	}
-	n, err := strconv.ParseUint(mode, 8, 32)
-	if err == nil && n <= 0o7777 {
+	n, err := strconv.ParseUint(text, 8, 32)
+	switch {
+	case err == nil && n <= 0o7777:
 		return nil
+	case err == nil || text[0] >= '0' && text[0] <= '9':
+		return fmt.Errorf("%s --chmod=%s: the mode must be octal, from 0 to 7777", name, text)
 	}
-	if err == nil || mode[0] >= '0' && mode[0] <= '9' {
-		return fmt.Errorf("%s --chmod=%s: the mode must be octal, from 0 to 7777", name, mode)
+	if _, err := mode.Parse(text); err != nil {
+		return fmt.Errorf("%s --chmod=%s: this is no mode; write it in octal, such as 755, or in symbols, such as u=rwX,go=rX", name, text)
 	}
-	return fmt.Errorf("%s --chmod=%s: a symbolic mode is not supported yet; write it in octal, such as 755", name, mode)
+	return nil
 }

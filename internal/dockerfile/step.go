@@ -55,18 +55,28 @@ type Run struct {
 
 // Copy is files to copy.
 type Copy struct {
-	Add      bool     // ADD: archives among the sources are unpacked
-	Sources  []string // expanded, as written
-	Dest     string   // absolute and clean
-	DestDir  bool     // written so that it can only be a directory: "dir/", ".", "dir/."
-	DestText string   // expanded, as written
+	Add      bool         // an ADD
+	Unpack   bool         // archives among the sources are unpacked
+	Sources  []string     // expanded, as written
+	Inline   []InlineFile // here-documents, which come after the sources
+	Parents  bool         // --parents: sources keep the directories that they are in
+	Exclude  []string     // --exclude: patterns of what is left out, as in .dockerignore, below each source
+	Link     bool         // --link: the layer is made without a look at what is below it
+	Dest     string       // absolute and clean
+	DestDir  bool         // written so that it can only be a directory: "dir/", ".", "dir/."
+	DestText string       // expanded, as written
 	// At most one of From's four is set; without any, the sources are in the context.
 	FromStage   *Stage
 	FromImage   string
 	FromNamed   string // a named context
 	FromScratch bool
 	Chown       string // user[:group], names or numbers, "" for 0:0
-	Chmod       string // octal, "" to keep the mode
+	Chmod       string // octal or symbolic, "" to keep the mode
+}
+
+// InlineFile is a here-document among the sources of a COPY or ADD: a file with mode 0644.
+type InlineFile struct {
+	Name, Data string
 }
 
 // Workdir is a directory that has to be there.

@@ -16,35 +16,15 @@ func checkSupported(c instructions.Command, engine Engine) error {
 	case *instructions.RunCommand:
 		return checkRun(c, engine)
 	case *instructions.CopyCommand:
-		flags := []string{}
-		if c.Link {
-			flags = append(flags, "link")
-		}
-		if c.Parents {
-			flags = append(flags, "parents")
-		}
-		if len(c.ExcludePatterns) > 0 {
-			flags = append(flags, "exclude")
-		}
-		return checkCopy("COPY", flags, c.SourcesAndDest)
+		return checkCopy("COPY", copyFlags(c), c.SourcesAndDest, engine)
 	case *instructions.AddCommand:
-		flags := []string{}
-		if c.Link {
-			flags = append(flags, "link")
-		}
-		if len(c.ExcludePatterns) > 0 {
-			flags = append(flags, "exclude")
-		}
 		if c.KeepGitDir != nil {
-			flags = append(flags, "keep-git-dir")
+			return errors.New("ADD --keep-git-dir is not supported yet")
 		}
 		if c.Checksum != "" {
-			flags = append(flags, "checksum")
+			return errors.New("ADD --checksum is not supported yet")
 		}
-		if c.Unpack != nil {
-			flags = append(flags, "unpack")
-		}
-		return checkCopy("ADD", flags, c.SourcesAndDest)
+		return checkCopy("ADD", addFlags(c), c.SourcesAndDest, engine)
 	}
 	return nil
 }
@@ -64,12 +44,42 @@ func checkRun(c *instructions.RunCommand, engine Engine) error {
 	return nil
 }
 
-func checkCopy(name string, flags []string, files instructions.SourcesAndDest) error {
-	if len(flags) > 0 {
-		return fmt.Errorf("%s --%s is not supported yet", name, flags[0])
+// copyFlags are the flags of a COPY that Docker's classic builder does not know.
+func copyFlags(c *instructions.CopyCommand) []string {
+	var flags []string
+	if c.Link {
+		flags = append(flags, "link")
 	}
-	if len(files.SourceContents) > 0 {
-		return fmt.Errorf("%s with a here-document (<<) is not supported yet", name)
+	if c.Parents {
+		flags = append(flags, "parents")
+	}
+	if len(c.ExcludePatterns) > 0 {
+		flags = append(flags, "exclude")
+	}
+	return flags
+}
+
+// addFlags are those of an ADD.
+func addFlags(c *instructions.AddCommand) []string {
+	var flags []string
+	if c.Link {
+		flags = append(flags, "link")
+	}
+	if len(c.ExcludePatterns) > 0 {
+		flags = append(flags, "exclude")
+	}
+	if c.Unpack != nil {
+		flags = append(flags, "unpack")
+	}
+	return flags
+}
+
+func checkCopy(name string, flags []string, files instructions.SourcesAndDest, engine Engine) error {
+	if engine == Classic && len(flags) > 0 {
+		return fmt.Errorf("the --%s option requires BuildKit: build without DOCKER_BUILDKIT=0", flags[0])
+	}
+	if engine == Classic && len(files.SourceContents) > 0 {
+		return fmt.Errorf("%s with a here-document (<<) requires BuildKit: build without DOCKER_BUILDKIT=0", name)
 	}
 	for _, source := range files.SourcePaths {
 		if err := checkRemote(name, source); err != nil {

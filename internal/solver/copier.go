@@ -23,8 +23,8 @@ import (
 // those of BuildKit's copy (tonistiigi/fsutil/copy).
 type copier struct {
 	below *layer.Stack
-	owner *owner  // of everything that is made; nil keeps that of the source, and root for new parents
-	mode  *uint32 // --chmod: of everything that is made; nil keeps that of the source
+	owner *owner // of everything that is made; nil keeps that of the source, and root for new parents
+	mode  *chmod // --chmod: of everything that is made; nil keeps that of the source
 	// entries are the layer's, by path; sources are where the contents of files come from.
 	entries map[string]*layer.Entry
 	sources map[string]source
@@ -129,10 +129,7 @@ func (c *copier) makeDirs(name string, mode uint32) error {
 	if err := c.makeDirs(layer.Parent(name), mode); err != nil {
 		return err
 	}
-	if c.mode != nil {
-		mode = *c.mode
-	}
-	d := &layer.Entry{Path: name, Type: layer.Dir, Mode: mode, ModTime: c.now}
+	d := &layer.Entry{Path: name, Type: layer.Dir, Mode: c.mode.parent(mode), ModTime: c.now}
 	if c.owner != nil {
 		d.UID, d.GID = c.owner.uid, c.owner.gid
 	}
@@ -166,14 +163,28 @@ func (c *copier) put(t layer.Tree, e *layer.Entry, target string) error {
 	if c.owner != nil {
 		d.UID, d.GID = c.owner.uid, c.owner.gid
 	}
-	if c.mode != nil && d.Type != layer.Symlink {
-		d.Mode = *c.mode
-	}
+	d.Mode = c.mode.of(&d)
 	c.entries[target] = &d
 	delete(c.sources, target)
 	if e.Type == layer.File {
 		c.sources[target] = source{t, e}
 	}
+	return nil
+}
+
+// passThrough puts a directory that only leads to something: one that is there keeps all but its mode (fsutil copy.go,
+// createParentDirs).
+func (c *copier) passThrough(t layer.Tree, e *layer.Entry, target string) error {
+	there, err := c.lookup(target)
+	if err != nil {
+		return err
+	}
+	if there == nil || there.Type != layer.Dir {
+		return c.put(t, e, target)
+	}
+	d := *there
+	d.Path, d.Opaque, d.Offset, d.Mode = target, false, 0, e.Mode
+	c.entries[target] = &d
 	return nil
 }
 

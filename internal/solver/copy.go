@@ -18,7 +18,7 @@ import (
 // selection is what a COPY or ADD reads.
 type selection struct {
 	tree    layer.Tree
-	matches []buildcontext.Match
+	matches []buildcontext.Match // of tree
 	sum     digest.Digest
 	name    string // as the classic engine's history rows name the contents
 	context bool   // tree is the build's context
@@ -36,7 +36,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	if err != nil {
 		return nil, err
 	}
-	mode, err := parseMode(c.Chmod)
+	mode, err := parseChmod(c.Chmod)
 	if err != nil {
 		return nil, err
 	}
@@ -47,14 +47,15 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	key.Add("dest", c.Dest, strconv.FormatBool(c.DestDir))
 	key.Add("chown", c.Chown)
 	key.Add("chmod", c.Chmod)
+	addCopyFlags(key, c)
 	key.Add("content", string(sel.sum))
-	op := &operation{key: key, content: sel.name, matches: sel.matches, selected: sel.step}
+	op := &operation{key: key, content: sel.name, matches: sel.matches, selected: sel.step, link: c.Link}
 	op.draft = func(ctx context.Context) (*copier, error) {
-		below, err := parent.stack(ctx)
+		below, err := s.below(ctx, parent, c.Link)
 		if err != nil {
 			return nil, err
 		}
-		o, err := lookupOwner(below, c.Chown)
+		o, err := s.copyOwner(below, c)
 		if err != nil {
 			return nil, err
 		}
@@ -69,6 +70,10 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 				w.close()
 				return nil, err
 			}
+		}
+		if err := s.copyInline(ctx, w, c); err != nil {
+			w.close()
+			return nil, err
 		}
 		return w, nil
 	}
@@ -88,17 +93,28 @@ func (s *Solver) runDraft(op *operation) func(context.Context) (digest.Digest, e
 	}
 }
 
-// parseMode reads a --chmod, which is octal.
-func parseMode(text string) (*uint32, error) {
-	if text == "" {
-		return nil, nil
+// addCopyFlags makes parts of the flags that are set: without any of them, the key is what it was before there were any.
+func addCopyFlags(key *cache.Key, c *dockerfile.Copy) {
+	if c.Unpack != c.Add {
+		key.Add("unpack", strconv.FormatBool(c.Unpack))
 	}
-	n, err := strconv.ParseUint(text, 8, 32)
-	if err != nil || n > 0o7777 {
-		return nil, fmt.Errorf("invalid --chmod=%s: it takes an octal mode such as 0644", text)
+	if c.Parents {
+		key.Add("parents", "true")
 	}
-	mode := uint32(n)
-	return &mode, nil
+	if c.Link {
+		key.Add("link", "true")
+	}
+	for _, file := range c.Inline {
+		key.Add("inline", file.Name, string(digest.FromString(file.Data)))
+	}
+}
+
+// below is what a COPY sees of the state that it is laid on: nothing with --link, so that its layer fits any.
+func (s *Solver) below(ctx context.Context, parent *State, link bool) (*layer.Stack, error) {
+	if link {
+		return layer.NewStack(), nil
+	}
+	return parent.stack(ctx)
 }
 
 func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*selection, error) {
@@ -132,7 +148,9 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *selec
 	if c.Add {
 		name = "ADD"
 	}
-	options := buildcontext.SelectOptions{Instruction: name, Strict: s.Engine == dockerfile.Classic, AllowEmpty: true}
+	options := buildcontext.SelectOptions{
+		Instruction: name, Strict: s.Engine == dockerfile.Classic, AllowEmpty: true, Exclude: c.Exclude, Parents: c.Parents,
+	}
 	var items []buildcontext.Item
 	for _, source := range c.Sources {
 		matches, err := buildcontext.Select(ctx, sel.tree, source, options)
@@ -202,7 +220,7 @@ func (s *Solver) copyMatch(ctx context.Context, w *copier, t layer.Tree, m build
 	if err != nil {
 		return err
 	}
-	if c.Add && !m.Dir {
+	if c.Unpack && !m.Dir {
 		archive, err := s.openArchive(ctx, t, m.Items[0].Entry)
 		if err != nil {
 			return err
@@ -234,6 +252,12 @@ func (s *Solver) copyMatch(ctx context.Context, w *copier, t layer.Tree, m build
 func (c *copier) putItems(t layer.Tree, items []buildcontext.Item, dest string) error {
 	for _, it := range items {
 		target := path.Join(dest, it.Target)
+		if it.OnTheWay {
+			if err := c.passThrough(t, it.Entry, target); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := c.put(t, it.Entry, target); err != nil {
 			return err
 		}

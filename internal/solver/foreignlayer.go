@@ -30,7 +30,7 @@ func (s *Solver) sameLayer(ctx context.Context, parent *State, row *foreignRow, 
 	case row.empty():
 		return row.quote() + " has nothing in its layer: what the step makes may be in a later one", nil
 	}
-	below, err := parent.stack(ctx)
+	below, err := s.below(ctx, parent, op.link)
 	if err != nil {
 		return "", err
 	}

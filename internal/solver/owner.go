@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/sys/user"
 
+	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -61,7 +62,23 @@ func lookupOwner(state *layer.Stack, text string) (*owner, error) {
 	return o, nil
 }
 
+// copyOwner is the owner that --chown gives. With --link there is no state to look names up in.
+func (s *Solver) copyOwner(below *layer.Stack, c *dockerfile.Copy) (*owner, error) {
+	if c.Link && below.Layers() == 0 {
+		for name := range strings.SplitSeq(c.Chown, ":") {
+			if _, err := parseID(name); err != nil && name != "" {
+				return nil, fmt.Errorf("--chown=%s beside --link: what is copied is independent of the image below, so that the name %q cannot be looked up in it; give its number", c.Chown, name)
+			}
+		}
+	}
+	return lookupOwner(below, c.Chown)
+}
+
+// parseID reads a number. BuildKit takes root for 0, whatever the image says (parseUID in client/llb/fileop.go).
 func parseID(s string) (int, error) {
+	if s == "root" {
+		return 0, nil
+	}
 	id, err := strconv.ParseUint(s, 10, 31)
 	return int(id), err
 }

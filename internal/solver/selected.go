@@ -21,6 +21,10 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 	key.Add("source", c.Sources...)
 	key.Add("dir", strconv.FormatBool(c.DestDir))
 	key.Add("strict", strconv.FormatBool(s.Engine == dockerfile.Classic))
+	if c.Parents {
+		key.Add("parents", "true")
+	}
+	key.Add("exclude", c.Exclude...)
 	key.Add("chain", chainPart(from))
 	return key
 }

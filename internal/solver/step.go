@@ -25,6 +25,8 @@ type operation struct {
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
 	matches []buildcontext.Match // what a COPY or ADD selected
+	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
+	link bool
 	// selected is the record of what a COPY --from selected.
 	selected *cache.Step
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
@@ -82,7 +84,12 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	op.key.Add("platform", s.Platform.OS+"/"+s.Platform.Architecture)
 	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
 		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
-		op.shared.Add("chain", chainPart(parent))
+		if !op.link {
+			op.shared.Add("chain", chainPart(parent))
+		}
+	}
+	if op.link {
+		return
 	}
 	if s.Engine != dockerfile.Classic {
 		op.key.Add("chain", string(image.ChainID(parent.Chain())))
