@@ -82,6 +82,8 @@ func TestScript(t *testing.T) {
 			"capture":     capture,
 			"tars":        tars,
 			"serve":       serve,
+			"web":         web,
+			"gitserver":   gitserver,
 		},
 	})
 }

@@ -82,7 +82,9 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if err := s.Begin(); err != nil {
 		return "", err
 	}
-	in, err := readInput(ctx, s, o)
+	fetcher := newFetcher(s, o)
+	defer fetcher.Close()
+	in, err := readInput(ctx, s, fetcher, o)
 	if err != nil {
 		return "", err
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/fetch"
+	"github.com/strata-build/strata/internal/remote"
 	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -57,12 +59,19 @@ func (in *input) plan(o Options) (*dockerfile.Plan, error) {
 	})
 }
 
-func readInput(ctx context.Context, s *store.Store, o Options) (*input, error) {
+func readInput(ctx context.Context, s *store.Store, f *fetch.Fetcher, o Options) (*input, error) {
 	if o.Context == "-" && o.Dockerfile == "-" {
 		return nil, errors.New("standard input cannot be the context and the Dockerfile: put the Dockerfile into the tar, or name a directory as context")
 	}
 	if o.Context == "-" {
 		return readStream(ctx, s, o)
+	}
+	source, err := remote.ParseContext(o.Context)
+	if err != nil {
+		return nil, fmt.Errorf("opening the build context: %w", err)
+	}
+	if source != nil {
+		return readRemote(ctx, s, f, source, o)
 	}
 	st, err := os.Stat(o.Context)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/remote"
 	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -70,6 +71,9 @@ func place(o Options) (dir, file string) {
 	file = findDockerfile(o)
 	if o.Context == "-" {
 		return "-", file
+	}
+	if source, err := remote.ParseContext(o.Context); err == nil && source != nil {
+		return source.String(), o.Dockerfile
 	}
 	dir, err := filepath.Abs(o.Context)
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 func (a *app) build() *cobra.Command {
 	f := &buildFlags{}
 	cmd := &cobra.Command{
-		Use:     "build [OPTIONS] PATH | -",
+		Use:     "build [OPTIONS] PATH | URL | -",
 		Aliases: []string{"b"},
 		Short:   "Build an image from a Dockerfile",
 		Args:    args(1, 1),
