@@ -4,7 +4,6 @@ package build
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/distribution/reference"
@@ -43,7 +42,9 @@ type Options struct {
 	NoInline  bool // leave the inline cache out of the image
 	Network   runner.Network
 	Engine    dockerfile.Engine
+	// Platform is this machine's, Platforms what is built for: none is this machine's, several make an image for each.
 	Platform  ocispec.Platform
+	Platforms []ocispec.Platform
 	// Outputs are what becomes of the result; none makes it an image of the store, named by Tags.
 	Outputs []export.Spec
 	// File writes the file of an output's dest: export.Options.File.
@@ -54,6 +55,14 @@ type Options struct {
 	Explained func(*explain.Build)
 	// Summary, if not nil, is given what remains to be said, line by line.
 	Summary func([]string)
+}
+
+// target is what is built for.
+func (o *Options) target() ocispec.Platform {
+	if len(o.Platforms) == 0 {
+		return o.Platform
+	}
+	return o.Platforms[0]
 }
 
 // Display shows a build: as BuildKit does for the graph engine, as Docker's first builder did for the classic
@@ -120,10 +129,14 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		o.Display.Warning(w.String())
 	}
 	m.Progress = o.Display.Transfer
+	target := ocispec.Platform{}
+	if len(o.Platforms) > 0 {
+		target = plan.Platform()
+	}
 	sv := &solver.Solver{
 		Store:    m.Store,
 		Engine:   o.Engine,
-		Platform: o.Platform,
+		Target:   target,
 		Context:  in.context,
 		Reopen:   in.reopen,
 		Named:    in.named.files,
@@ -138,8 +151,8 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		Warn:     o.Display.Warning,
 
 		NoCacheFilter: in.filter,
-		Image: func(ctx context.Context, ref string) (*solver.State, error) {
-			return baseImage(ctx, m, ref, o)
+		Image: func(ctx context.Context, ref string, p ocispec.Platform) (*solver.State, error) {
+			return baseImage(ctx, m, ref, p, o)
 		},
 	}
 	state, err := sv.Solve(ctx, plan)
@@ -180,26 +193,17 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 	return id, nil
 }
 
-// baseImage finds the image of a FROM or COPY --from.
-func baseImage(ctx context.Context, m *transfer.Mover, ref string, o Options) (*solver.State, error) {
+// baseImage finds the image of a FROM or COPY --from, for a platform.
+func baseImage(ctx context.Context, m *transfer.Mover, ref string, p ocispec.Platform, o Options) (*solver.State, error) {
 	name := ref
 	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
 		name = reference.TagNameOnly(named).String()
 	}
 	done := o.Display.Phase("load metadata for " + name)
-	c, err := m.Base(ctx, ref, o.Pull)
+	c, err := m.Base(ctx, ref, p, o.Pull)
 	done(err)
 	if err != nil {
 		return nil, err
 	}
-	state, err := solver.NewState(m.Store, c)
-	if err != nil {
-		return nil, err
-	}
-	p := state.Config.Platform
-	if p.OS != "" && p.OS != o.Platform.OS || p.Architecture != "" && p.Architecture != o.Platform.Architecture {
-		return nil, fmt.Errorf("image %s is for %s/%s and this machine is %s/%s; take an image for this machine, or pull the name again if it has one",
-			ref, p.OS, p.Architecture, o.Platform.OS, o.Platform.Architecture)
-	}
-	return state, nil
+	return solver.NewState(m.Store, c)
 }

@@ -55,7 +55,8 @@ func (in *input) plan(o Options) (*dockerfile.Plan, error) {
 		return nil, err
 	}
 	return f.Plan(dockerfile.Options{
-		Target: o.Target, Args: o.Args, Platform: o.Platform, Labels: o.Labels, Engine: o.Engine, Contexts: contexts,
+		Target: o.Target, Args: o.Args, BuildPlatform: o.Platform, Platform: o.target(), Labels: o.Labels, Engine: o.Engine,
+		Contexts: contexts,
 	})
 }
 

@@ -10,12 +10,14 @@ import (
 
 	"github.com/strata-build/strata/internal/build"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry"
 )
 
 // buildFlags are the options of build as they are written.
 type buildFlags struct {
 	tags, args, labels, contexts, cacheFrom, cacheTo []string
+	platforms                                        []string
 	noCacheFilter, refresh                           []string
 	file, target, network, progress, iidfile, engine string
 	noCache, pull, quiet, explain                    bool
@@ -36,6 +38,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
 	fl.BoolVar(&f.explain, "explain", false, "say after the build which steps were cached, and why the others ran")
 	fl.StringArrayVar(&f.cacheTo, "cache-to", nil, "keep the steps in this cache: `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY, with mode=max those of all stages; none keeps them out of the image")
+	fl.StringArrayVar(&f.platforms, "platform", nil, "what the result is for, such as `PLATFORM` linux/arm64; several, with commas or by repeating it, make an image for each (default this machine's, or DOCKER_DEFAULT_PLATFORM)")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the result, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
@@ -49,7 +52,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 // options checks what can be checked without the store.
 func (f *buildFlags) options() (build.Options, error) {
 	o := build.Options{
-		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull, Platform: platform(),
+		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull, Platform: platform.Local(),
 		Args: map[string]string{}, Labels: map[string]string{},
 	}
 	for _, t := range f.tags {
@@ -111,6 +114,9 @@ func (f *buildFlags) options() (build.Options, error) {
 		o.Labels[name] = value
 	}
 	var err error
+	if o.Platforms, err = parsePlatforms(f.platforms); err != nil {
+		return o, err
+	}
 	if o.Network, err = network(f.network); err != nil {
 		return o, err
 	}

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"unicode"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
@@ -183,7 +182,7 @@ func (a *app) mover() (*transfer.Mover, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &transfer.Mover{Store: s, Registry: client, Platform: platform()}
+	m := &transfer.Mover{Store: s, Registry: client, Platform: platform.Local()}
 	s.Fetcher = m
 	return m, nil
 }
@@ -198,9 +197,4 @@ func (a *app) registry() (*registry.Client, error) {
 		CertsDir:  c.CertsDirs,
 		UserAgent: "strata/" + a.version,
 	}), nil
-}
-
-// platform is this machine's.
-func platform() ocispec.Platform {
-	return ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
 }

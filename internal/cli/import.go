@@ -16,11 +16,16 @@ import (
 
 func (a *app) importTar() *cobra.Command {
 	var o transfer.ImportOptions
+	var wanted string
 	cmd := &cobra.Command{
 		Use:   "import [OPTIONS] FILE|- [NAME[:TAG]]",
 		Short: "Make an image of one layer of a root file system's tar",
 		Args:  args(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if o.Platform, err = parsePlatform(wanted); err != nil {
+				return err
+			}
 			if len(args) == 2 {
 				name, err := newName(args[1])
 				if err != nil {
@@ -34,6 +39,7 @@ func (a *app) importTar() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&o.Changes, "change", "c", nil, "Dockerfile `INSTRUCTION` that sets the image's config, such as 'CMD [\"sh\"]'; may be given several times")
 	fl.StringVarP(&o.Message, "message", "m", "", "comment of the image's history row")
+	platformFlag(fl, &wanted)
 	return cmd
 }
 

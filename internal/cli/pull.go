@@ -6,6 +6,7 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/progress"
@@ -15,6 +16,7 @@ import (
 
 func (a *app) pull() *cobra.Command {
 	var quiet, all bool
+	var wanted string
 	cmd := &cobra.Command{
 		Use:   "pull [OPTIONS] NAME[:TAG|@DIGEST]",
 		Short: "Fetch an image from its registry",
@@ -23,18 +25,23 @@ func (a *app) pull() *cobra.Command {
 			if all {
 				return usageError("pull --all-tags is not supported yet; pull each tag by its name")
 			}
-			return a.runPull(cmd.Context(), args[0], quiet)
+			return a.runPull(cmd.Context(), args[0], wanted, quiet)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
 	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "fetch all tags of the repository")
+	platformFlag(cmd.Flags(), &wanted)
 	return cmd
 }
 
-func (a *app) runPull(ctx context.Context, name string, quiet bool) error {
+func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) error {
 	ref, err := registry.ParseName(name)
 	if err != nil {
 		return &exit{exitUsage, err}
+	}
+	p, err := parsePlatform(wanted)
+	if err != nil {
+		return err
 	}
 	m, err := a.mover()
 	if err != nil {
@@ -45,7 +52,7 @@ func (a *app) runPull(ctx context.Context, name string, quiet bool) error {
 		ref = reference.TagNameOnly(ref)
 		out.Message("Using default tag: latest")
 	}
-	err = pullInto(ctx, m, ref, out)
+	err = pullInto(ctx, m, ref, p, out)
 	out.Close()
 	if err != nil {
 		return err
@@ -55,12 +62,12 @@ func (a *app) runPull(ctx context.Context, name string, quiet bool) error {
 }
 
 // pullInto pulls and prints what docker pull prints.
-func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, out *progress.Layers) error {
+func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, want ocispec.Platform, out *progress.Layers) error {
 	out.Message(fmt.Sprintf("%s: Pulling from %s", tagOrDigest(ref), reference.Path(ref)))
 	m.Progress = func(blob digest.Digest, status string, current, total int64) {
 		out.Update(blob.String(), status, current, total)
 	}
-	p, err := m.Pull(ctx, ref)
+	p, err := m.Pull(ctx, ref, want)
 	if err != nil {
 		return err
 	}

@@ -19,12 +19,14 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
 )
 
 type runFlags struct {
 	interactive, tty, remove, readOnly             bool
 	env, envFiles, volumes                         []string
 	dir, user, entrypoint, network, name, hostname string
+	platform                                       string
 }
 
 func (a *app) run() *cobra.Command {
@@ -53,6 +55,7 @@ func (a *app) run() *cobra.Command {
 	fl.StringVar(&f.network, "network", "host", "host or none")
 	fl.StringVar(&f.name, "name", "", "name of the container, which is its host name too")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name")
+	platformFlag(fl, &f.platform)
 	fl.Bool("help", false, "help for run") // -h is the host name, as in docker run
 	return cmd
 }
@@ -69,13 +72,7 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
-	c, err := a.find(name)
-	if errors.Is(err, store.ErrNotFound) {
-		fmt.Fprintf(a.stderr, "Unable to find image %q here, asking its registry\n", name)
-		if c, err = m.Base(cmd.Context(), name, false); err != nil {
-			return &exit{runner.ExitSandbox, err}
-		}
-	}
+	c, err := a.findToRun(cmd.Context(), m, name, f.platform)
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
@@ -89,6 +86,24 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 		return &exit{code, err}
 	}
 	return nil
+}
+
+// findToRun finds what a person means, here or in its registry. Without a platform that is what the name means here,
+// whatever it is for.
+func (a *app) findToRun(ctx context.Context, m *transfer.Mover, name, wanted string) (*store.Config, error) {
+	p, err := parsePlatform(wanted)
+	if err != nil {
+		return nil, err
+	}
+	if wanted != "" {
+		return m.Base(ctx, name, p, false)
+	}
+	c, err := a.find(name)
+	if errors.Is(err, store.ErrNotFound) {
+		fmt.Fprintf(a.stderr, "Unable to find image %q here, asking its registry\n", name)
+		return m.Base(ctx, name, p, false)
+	}
+	return c, err
 }
 
 func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options, error) {

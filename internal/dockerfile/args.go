@@ -6,6 +6,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/platform"
 )
 
 // proxyArgs are the build arguments that need no ARG, in either case, and in the order in which BuildKit gives them to
@@ -35,21 +37,25 @@ func proxyEnv(args map[string]string) []string {
 
 // automaticArgs are the arguments that BuildKit itself sets: the Dockerfile reference's "automatic platform ARGs in the
 // global scope". A build argument of the same name replaces one.
-func automaticArgs(p ocispec.Platform, target string, args map[string]string) *environ {
+func automaticArgs(o Options, target string) *environ {
 	if target == "" {
 		target = "default"
 	}
 	e := newEnviron(nil)
-	for _, side := range []string{"BUILD", "TARGET"} {
+	for _, side := range []struct {
+		name string
+		p    ocispec.Platform
+	}{{"BUILD", o.BuildPlatform}, {"TARGET", o.Platform}} {
 		for _, v := range [][2]string{
-			{"PLATFORM", platformString(p)}, {"OS", p.OS}, {"OSVERSION", p.OSVersion}, {"ARCH", p.Architecture}, {"VARIANT", p.Variant},
+			{"PLATFORM", platform.Format(side.p)}, {"OS", side.p.OS}, {"OSVERSION", side.p.OSVersion},
+			{"ARCH", side.p.Architecture}, {"VARIANT", side.p.Variant},
 		} {
-			e.set(side+v[0], v[1])
+			e.set(side.name+v[0], v[1])
 		}
 	}
 	e.set("TARGETSTAGE", target)
 	for _, name := range e.Keys() {
-		if value, ok := args[name]; ok {
+		if value, ok := o.Args[name]; ok {
 			e.set(name, value)
 		}
 	}

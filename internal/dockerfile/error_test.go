@@ -107,7 +107,7 @@ func TestErrors(t *testing.T) {
 		{name: "chmod", text: "FROM a\nCOPY --chmod=888 a b\n", line: 2, want: "must be octal"},
 		{name: "chmod large", text: "FROM a\nCOPY --chmod=17777 a b\n", line: 2, want: "must be octal"},
 		{name: "network", text: "FROM a\nRUN --network=some x\n", line: 2, want: `invalid network mode "some"`},
-		{name: "platform", text: "FROM --platform=linux/arm64 a\n", line: 1, want: "--platform=linux/arm64: building for another platform than this machine's, linux/amd64, is not supported yet"},
+		{name: "platform", text: "FROM --platform=windows/amd64 a\n", line: 1, want: "--platform=windows/amd64: images are built for Linux only"},
 		{name: "platform empty", text: "FROM --platform=$X a\n", line: 1, want: "expands to nothing"},
 		{name: "platform bad", text: "FROM --platform=a/b/c/d a\n", line: 1, want: "os/architecture"},
 		{name: "syntax", text: "# syntax=some/frontend:1\nFROM a\n", line: 1, want: "only docker/dockerfile is understood"},

@@ -7,7 +7,8 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/platform"
 )
 
 // Named is what a named context (--build-context) is, as far as a plan has to know it. Without any of its fields set,
@@ -22,7 +23,7 @@ type Named struct {
 // follow, alpine::linux/arm64; such a name counts for that platform only (BuildKit's frontend/dockerui/context.go,
 // NamedContext).
 func ContextName(name string) (string, error) {
-	base, platform, hasPlatform := strings.Cut(name, "::")
+	base, wanted, hasPlatform := strings.Cut(name, "::")
 	ref, err := reference.ParseNormalizedNamed(base)
 	if err != nil {
 		return "", fmt.Errorf("the name %q: %w; it is written like a stage's or an image's", base, err)
@@ -34,11 +35,11 @@ func ContextName(name string) (string, error) {
 	if !hasPlatform {
 		return base, nil
 	}
-	p, err := parsePlatform(platform, thisPlatform(ocispec.Platform{}))
+	p, err := platform.Parse(wanted, platform.Local())
 	if err != nil {
 		return "", fmt.Errorf("the name %q: %w", name, err)
 	}
-	return base + "::" + platformString(p), nil
+	return base + "::" + platform.Format(p), nil
 }
 
 // isReserved says of names that no context can have (namedContextFunc in BuildKit's dockerfile2llb/convert.go).
@@ -46,9 +47,9 @@ func isReserved(name string) bool {
 	return strings.EqualFold(name, "scratch") || strings.EqualFold(name, "context")
 }
 
-// contextCalled finds the named context of a name, which is a stage's or an image's; "" if there is none. platform is a
-// FROM's, "" for the target's.
-func (p *Plan) contextCalled(name, platform string) (string, Named) {
+// contextCalled finds the named context of a name, which is a stage's or an image's; "" if there is none. flag is a
+// FROM's --platform, "" for the target's.
+func (p *Plan) contextCalled(name, flag string) (string, Named) {
 	if len(p.options.Contexts) == 0 || isReserved(name) {
 		return "", Named{}
 	}
@@ -57,12 +58,12 @@ func (p *Plan) contextCalled(name, platform string) (string, Named) {
 		return "", Named{}
 	}
 	of := p.options.Platform
-	if platform != "" {
-		if of, err = parsePlatform(platform, of); err != nil {
+	if flag != "" {
+		if of, err = platform.Parse(flag, p.options.BuildPlatform); err != nil {
 			return "", Named{} // Stage.check tells
 		}
 	}
-	for _, key := range []string{want + "::" + platformString(of), want} {
+	for _, key := range []string{want + "::" + platform.Format(of), want} {
 		if n, ok := p.options.Contexts[key]; ok {
 			return key, n
 		}
@@ -82,11 +83,11 @@ type Source struct {
 func (s Source) Empty() bool { return s.Scratch || s.Named != "" }
 
 // outside is the source of a name that is no stage's: a named context, or an image.
-func (s *Stage) outside(name, platform string) (Source, error) {
+func (s *Stage) outside(name, flag string) (Source, error) {
 	if name == "scratch" {
 		return Source{Scratch: true}, nil
 	}
-	key, n := s.plan.contextCalled(name, platform)
+	key, n := s.plan.contextCalled(name, flag)
 	if key == "" {
 		return Source{Image: name}, nil
 	}

@@ -11,15 +11,21 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/buildkit/util/suggest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/platform"
 )
 
 // Options are what a build is told besides its Dockerfile.
 type Options struct {
-	Target   string            // name or index of the stage to build; "" is the last
-	Args     map[string]string // --build-arg, one without a value already looked up in the environment
-	Platform ocispec.Platform  // of this machine; what is empty is Go's own
-	Labels   map[string]string // --label: set on the target after its last instruction
-	Engine   Engine            // "" is Graph
+	Target string            // name or index of the stage to build; "" is the last
+	Args   map[string]string // --build-arg, one without a value already looked up in the environment
+	// Platform is what is built for, BuildPlatform what is built on: this machine's. What is empty of that is Go's own, and
+	// without Platform it is what is built for.
+	Platform, BuildPlatform ocispec.Platform
+	// SeveralPlatforms says that this is one of several plans for different platforms, which then are shown.
+	SeveralPlatforms bool
+	Labels           map[string]string // --label: set on the target after its last instruction
+	Engine           Engine            // "" is Graph
 	// Contexts are the named contexts, by their names as ContextName gives them.
 	Contexts map[string]Named
 }
@@ -54,7 +60,8 @@ func (f *File) Plan(o Options) (*Plan, error) {
 			return nil, err
 		}
 	}
-	o.Platform = thisPlatform(o.Platform)
+	o.BuildPlatform = defaultPlatform(o.BuildPlatform, platform.Local())
+	o.Platform = defaultPlatform(o.Platform, o.BuildPlatform)
 	p := &Plan{file: f, options: o, Warnings: slices.Clone(f.warnings)}
 	rules := f.lint.linter(func(w Warning) { p.Warnings = append(p.Warnings, w) })
 	lintStages(f.stages, rules)
@@ -62,7 +69,7 @@ func (f *File) Plan(o Options) (*Plan, error) {
 	if target == "" {
 		target = f.stages[len(f.stages)-1].Name
 	}
-	p.global = automaticArgs(o.Platform, target, o.Args)
+	p.global = automaticArgs(o, target)
 	if err := f.expandGlobalArgs(p.global, o.Args); err != nil {
 		return nil, err
 	}
@@ -97,6 +104,9 @@ func (p *Plan) addStages(rules *linter.Linter) error {
 			s.DisplayName = "stage-" + strconv.Itoa(i)
 		}
 		if err := s.findBase(byName, rules.WithMergedConfigFromComments(source.Comments)); err != nil {
+			return p.file.errorIn(err, source.Location)
+		}
+		if err := s.findPlatform(); err != nil {
 			return p.file.errorIn(err, source.Location)
 		}
 		if s.Name != "" {
@@ -209,7 +219,7 @@ func (p *Plan) count() {
 // warnUnusedArgs names the build arguments that no ARG of the built stages declares, in the words of Docker's builder.
 func (p *Plan) warnUnusedArgs() {
 	declared := p.file.declaredArgs(p.Stages)
-	automatic := automaticArgs(p.options.Platform, "", nil)
+	automatic := automaticArgs(Options{}, "")
 	var unused []string
 	for _, name := range sortedKeys(p.options.Args) {
 		_, isAutomatic := automatic.Get(name)

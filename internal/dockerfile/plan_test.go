@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/platform"
 )
 
 func names(stages []*Stage) string {
@@ -110,13 +113,19 @@ func TestPlatforms(t *testing.T) {
 	}
 	// A stage for another platform that nobody needs is no error.
 	mustPlan(t, "FROM --platform=linux/arm64 a AS x\nFROM b\n", Options{})
-	for text, want := range map[string]string{
-		"arm64": "linux/arm64", "linux/aarch64": "linux/arm64", "linux/arm64/v8": "linux/arm64", "linux/armhf": "linux/arm/v7",
-		"linux": "linux/amd64", "linux/arm/7": "linux/arm/v7", "Linux/AMD64/v1": "linux/amd64", "linux/amd64/v3": "linux/amd64/v3", "windows": "windows/amd64",
-	} {
-		if p, err := parsePlatform(text, testPlatform); err != nil || platformString(p) != want {
-			t.Errorf("%s: %s, %v; want %s", text, platformString(p), err, want)
-		}
+	mustPlan(t, "FROM --platform=windows/amd64 a AS x\nFROM b\n", Options{})
+	p = mustPlan(t, "FROM --platform=$BUILDPLATFORM a AS x\nFROM x AS y\nFROM --platform=$BUILDPLATFORM scratch AS z\nFROM b\nCOPY --from=y / /\nCOPY --from=z / /\n",
+		Options{Platform: ocispec.Platform{OS: "linux", Architecture: "arm64"}, BuildPlatform: testPlatform, SeveralPlatforms: true})
+	var got []string
+	for _, s := range p.Stages {
+		got = append(got, platform.Format(s.Platform)+" "+s.FromVertex("a"))
+	}
+	want := []string{
+		"linux/amd64 [linux/amd64->arm64 x 1/1] FROM a", "linux/amd64 [linux/amd64->arm64 y 1/0] FROM a",
+		"linux/arm64 [linux/arm64 z 1/0] FROM a", "linux/arm64 [linux/arm64 stage-3 1/3] FROM a",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

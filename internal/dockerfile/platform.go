@@ -2,86 +2,71 @@ package dockerfile
 
 import (
 	"fmt"
-	"path"
-	"runtime"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/platform"
 )
 
-// normalPlatform spells a platform as containerd does: amd64 for x86_64, arm/v7 for armhf, no variant where it says nothing.
-func normalPlatform(p ocispec.Platform) ocispec.Platform {
-	p.OS, p.Architecture, p.Variant = strings.ToLower(p.OS), strings.ToLower(p.Architecture), strings.ToLower(p.Variant)
-	if p.OS == "macos" {
-		p.OS = "darwin"
+// defaultPlatform fills in what p leaves open: the whole of other, or its system or architecture.
+func defaultPlatform(p, other ocispec.Platform) ocispec.Platform {
+	if p.OS == "" && p.Architecture == "" {
+		return platform.Normal(other)
 	}
-	switch p.Architecture {
-	case "x86_64", "x86-64":
-		p.Architecture = "amd64"
-	case "aarch64":
-		p.Architecture = "arm64"
-	case "i386":
-		p.Architecture, p.Variant = "386", ""
-	case "armhf":
-		p.Architecture, p.Variant = "arm", "v7"
-	case "armel":
-		p.Architecture, p.Variant = "arm", "v6"
-	}
-	switch {
-	case p.Architecture == "amd64" && p.Variant == "v1", p.Architecture == "arm64" && (p.Variant == "8" || p.Variant == "v8"):
-		p.Variant = ""
-	case p.Architecture == "arm" && p.Variant == "":
-		p.Variant = "v7"
-	case p.Architecture == "arm" && len(p.Variant) == 1:
-		p.Variant = "v" + p.Variant
-	}
-	return p
-}
-
-// thisPlatform fills in what o leaves open with the machine's own.
-func thisPlatform(p ocispec.Platform) ocispec.Platform {
 	if p.OS == "" {
-		p.OS = runtime.GOOS
+		p.OS = other.OS
 	}
 	if p.Architecture == "" {
-		p.Architecture = runtime.GOARCH
+		p.Architecture = other.Architecture
 	}
-	return normalPlatform(p)
+	return platform.Normal(p)
 }
 
-// parsePlatform reads os, architecture, os/architecture or os/architecture/variant; what is not said is as in here.
-func parsePlatform(s string, here ocispec.Platform) (ocispec.Platform, error) {
-	parts := strings.Split(s, "/")
-	for _, part := range parts {
-		if part == "" || strings.Trim(strings.ToLower(part), "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" || len(parts) > 3 {
-			return ocispec.Platform{}, fmt.Errorf("--platform=%s: a platform is written os/architecture or os/architecture/variant", s)
+// findPlatform finds out what the stage is built for, after its base is known. As in BuildKit a stage on another stage
+// is for whatever that is for, and scratch has the target's platform, whatever --platform says (convert.go,
+// initBuildContext and dispatchState.init).
+func (s *Stage) findPlatform() error {
+	o := s.plan.options
+	want := o.Platform
+	if s.Base.Platform != "" {
+		var err error
+		if want, err = platform.Parse(s.Base.Platform, o.BuildPlatform); err != nil {
+			return fmt.Errorf("--platform: %w", err)
 		}
 	}
-	var p ocispec.Platform
 	switch {
-	case len(parts) > 1:
-		p.OS, p.Architecture = parts[0], parts[1]
-		if len(parts) == 3 {
-			p.Variant = parts[2]
-		}
-	case isOS(parts[0]):
-		p = ocispec.Platform{OS: parts[0], Architecture: here.Architecture, Variant: here.Variant}
+	case s.Base.Stage != nil:
+		s.Platform = s.Base.Stage.Platform
+	case s.Base.Scratch:
+		s.Platform = o.Platform
 	default:
-		p = ocispec.Platform{OS: here.OS, Architecture: parts[0]}
+		s.Platform = want
 	}
-	return normalPlatform(p), nil
+	return nil
 }
 
-func isOS(s string) bool {
-	switch strings.ToLower(s) {
-	case "linux", "windows", "darwin", "macos", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos", "aix", "android", "js", "plan9", "wasip1":
-		return true
+// platformTitle is what BuildKit puts before a stage's name where several platforms are built: "linux/arm64 ", or
+// "linux/amd64->arm64 " for a stage that makes something for another platform than its own.
+func (s *Stage) platformTitle() string {
+	if !s.plan.options.SeveralPlatforms {
+		return ""
 	}
-	return false
+	own, target := s.Platform, s.plan.options.Platform
+	title := platform.Format(own)
+	switch {
+	case own.OS != target.OS:
+		title += "->" + platform.Format(target)
+	case own.Architecture != target.Architecture && target.Variant != "":
+		title += "->" + target.Architecture + "/" + target.Variant
+	case own.Architecture != target.Architecture:
+		title += "->" + target.Architecture
+	}
+	return title + " "
 }
 
-func samePlatform(a, b ocispec.Platform) bool {
-	return a.OS == b.OS && a.Architecture == b.Architecture && a.Variant == b.Variant
-}
+// Platform is what the plan's result is for.
+func (p *Plan) Platform() ocispec.Platform { return p.options.Platform }
 
-func platformString(p ocispec.Platform) string { return path.Join(p.OS, p.Architecture, p.Variant) }
+// TargetPlatform is what the result of the stage's plan is for. Images that a stage copies from are, in BuildKit, those
+// for the target, whatever the stage itself is for.
+func (s *Stage) TargetPlatform() ocispec.Platform { return s.plan.options.Platform }

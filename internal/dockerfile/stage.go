@@ -10,6 +10,9 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/platform"
 )
 
 // Stage is one FROM and the instructions after it.
@@ -22,10 +25,11 @@ type Stage struct {
 	Text          string // the FROM instruction as written
 	Line, EndLine int    // of the FROM instruction
 	Base          Base
-	Needs         []*Stage // what it copies or mounts from: COPY --from, RUN --mount=from=
-	Images        []string // images, not stages, that it copies or mounts from
-	Total         int      // how many numbers BuildKit's [n/Total] has, triggers of the base image not counted
-	Position      int      // classic: of FROM, the i of Step i/N
+	Platform      ocispec.Platform // what it is built for, and where its RUNs run
+	Needs         []*Stage         // what it copies or mounts from: COPY --from, RUN --mount=from=
+	Images        []string         // images, not stages, that it copies or mounts from
+	Total         int              // how many numbers BuildKit's [n/Total] has, triggers of the base image not counted
+	Position      int              // classic: of FROM, the i of Step i/N
 
 	plan   *Plan
 	source instructions.Stage
@@ -51,16 +55,16 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 	if name.text == "" {
 		return fmt.Errorf("the name of the base image is empty: %s expands to nothing; give the ARG before FROM a default or pass --build-arg", s.source.BaseName)
 	}
-	platform, err := x.word(s.source.Platform)
+	flag, err := x.word(s.source.Platform)
 	if err != nil {
 		return err
 	}
-	lintUndeclared(platform.unset, s.plan.global.Keys(), s.source.Location, rules)
-	if platform.text == "" && s.source.Platform != "" {
+	lintUndeclared(flag.unset, s.plan.global.Keys(), s.source.Location, rules)
+	if flag.text == "" && s.source.Platform != "" {
 		return fmt.Errorf("--platform=%s expands to nothing", s.source.Platform)
 	}
-	if s.Base.Platform = platform.text; s.Base.Platform != "" {
-		s.lintPlatform(platform, rules)
+	if s.Base.Platform = flag.text; s.Base.Platform != "" {
+		s.lintPlatform(flag, rules)
 	}
 	if key, n := s.plan.contextCalled(s.Name, s.Base.Platform); key != "" {
 		return s.replace(key, n)
@@ -72,17 +76,17 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 }
 
 // lintPlatform warns about a --platform that is always the same, or that says no more than leaving it out.
-func (s *Stage) lintPlatform(platform expansion, rules *linter.Linter) {
-	_, usesTarget := platform.used["TARGETPLATFORM"]
+func (s *Stage) lintPlatform(flag expansion, rules *linter.Linter) {
+	_, usesTarget := flag.used["TARGETPLATFORM"]
 	target, _ := s.plan.global.Get("TARGETPLATFORM")
-	if usesTarget && len(platform.used) == 1 && len(platform.unset) == 0 && platform.text == target {
+	if usesTarget && len(flag.used) == 1 && len(flag.unset) == 0 && flag.text == target {
 		rules.Run(&linter.RuleRedundantTargetPlatform, s.source.Location, linter.RuleRedundantTargetPlatform.Format(s.source.Platform))
 	}
-	p, err := parsePlatform(platform.text, s.plan.options.Platform)
-	if err != nil || len(platform.used)+len(platform.unset) > 0 || strings.Contains(s.Name, p.OS) || strings.Contains(s.Name, p.Architecture) {
+	p, err := platform.Parse(flag.text, s.plan.options.BuildPlatform)
+	if err != nil || len(flag.used)+len(flag.unset) > 0 || strings.Contains(s.Name, p.OS) || strings.Contains(s.Name, p.Architecture) {
 		return
 	}
-	rules.Run(&linter.RuleFromPlatformFlagConstDisallowed, s.source.Location, linter.RuleFromPlatformFlagConstDisallowed.Format(platform.text))
+	rules.Run(&linter.RuleFromPlatformFlagConstDisallowed, s.source.Location, linter.RuleFromPlatformFlagConstDisallowed.Format(flag.text))
 }
 
 // title is how an error calls the stage.
@@ -93,18 +97,11 @@ func (s *Stage) title() string {
 	return strconv.Itoa(s.Index)
 }
 
-// check looks at what can be known of a stage before its base image is: platform, references, what is not supported.
+// check looks at what can be known of a stage before its base image is: references, what is not supported.
 func (s *Stage) check() error {
 	f := s.plan.file
-	if s.Base.Platform != "" {
-		want, err := parsePlatform(s.Base.Platform, s.plan.options.Platform)
-		if err != nil {
-			return f.errorIn(err, s.source.Location)
-		}
-		if here := s.plan.options.Platform; !samePlatform(want, here) {
-			return f.errorIn(fmt.Errorf("--platform=%s: building for another platform than this machine's, %s, is not supported yet",
-				platformString(want), platformString(here)), s.source.Location)
-		}
+	if s.Platform.OS != "linux" {
+		return f.errorIn(fmt.Errorf("--platform=%s: images are built for Linux only", platform.Format(s.Platform)), s.source.Location)
 	}
 	for _, c := range s.source.Commands {
 		if err := checkSupported(c, s.plan.options.Engine); err != nil {

@@ -130,7 +130,7 @@ func (s *Stage) vertex(number, total int, name string) string {
 		stage += " "
 	}
 	width := 1 + int(math.Log10(float64(max(total, 1))))
-	return fmt.Sprintf("[%s%*d/%d] %s", stage, width, number, total, name)
+	return fmt.Sprintf("[%s%s%*d/%d] %s", s.platformTitle(), stage, width, number, total, name)
 }
 
 // CreatedBy is the text of the step's history row, "" if it has none: BuildKit makes no row for ONBUILD. For a COPY or

@@ -8,7 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-func platform(os, arch, variant string) *ocispec.Platform {
+func platformOf(os, arch, variant string) *ocispec.Platform {
 	return &ocispec.Platform{OS: os, Architecture: arch, Variant: variant}
 }
 
@@ -16,12 +16,12 @@ func TestChoose(t *testing.T) {
 	entry := func(name string, p *ocispec.Platform) ocispec.Descriptor {
 		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(name), Platform: p}
 	}
-	attested := entry("attestation", platform("linux", "amd64", ""))
+	attested := entry("attestation", platformOf("linux", "amd64", ""))
 	attested.Annotations = map[string]string{attestation: "attestation-manifest"}
-	artifact := entry("artifact", platform("linux", "amd64", ""))
+	artifact := entry("artifact", platformOf("linux", "amd64", ""))
 	artifact.MediaType = "application/spdx+json"
 	arms := []ocispec.Descriptor{
-		entry("v5", platform("linux", "arm", "v5")), entry("v7", platform("linux", "arm", "v7")), entry("v6", platform("linux", "arm", "v6")),
+		entry("v5", platformOf("linux", "arm", "v5")), entry("v7", platformOf("linux", "arm", "v7")), entry("v6", platformOf("linux", "arm", "v6")),
 	}
 	for _, test := range []struct {
 		name    string
@@ -29,18 +29,18 @@ func TestChoose(t *testing.T) {
 		want    *ocispec.Platform
 		get     string // "" for none
 	}{
-		{"no images beside it", []ocispec.Descriptor{attested, artifact, entry("right", platform("linux", "amd64", ""))}, platform("linux", "amd64", ""), "right"},
-		{"only what is no image", []ocispec.Descriptor{attested, artifact}, platform("linux", "amd64", ""), ""},
-		{"the best variant", arms, platform("linux", "arm", ""), "v7"},
-		{"not above its own variant", arms, platform("linux", "arm", "v6"), "v6"},
-		{"armel", arms, platform("linux", "armel", ""), "v6"},
-		{"arm64 is not arm", arms, platform("linux", "arm64", ""), ""},
-		{"an unknown variant", arms, platform("linux", "arm", "weird"), ""},
-		{"a variant too new", []ocispec.Descriptor{entry("v3", platform("linux", "amd64", "v3"))}, platform("linux", "amd64", ""), ""},
-		{"the first of equals", []ocispec.Descriptor{entry("1", platform("linux", "x86_64", "")), entry("2", platform("linux", "amd64", ""))}, platform("linux", "amd64", ""), "1"},
-		{"the only one, without platform", []ocispec.Descriptor{entry("x", nil)}, platform("linux", "amd64", ""), "x"},
-		{"two without platform", []ocispec.Descriptor{entry("x", nil), entry("y", nil)}, platform("linux", "amd64", ""), ""},
-		{"another system", []ocispec.Descriptor{entry("x", platform("windows", "amd64", ""))}, platform("linux", "amd64", ""), ""},
+		{"no images beside it", []ocispec.Descriptor{attested, artifact, entry("right", platformOf("linux", "amd64", ""))}, platformOf("linux", "amd64", ""), "right"},
+		{"only what is no image", []ocispec.Descriptor{attested, artifact}, platformOf("linux", "amd64", ""), ""},
+		{"the best variant", arms, platformOf("linux", "arm", ""), "v7"},
+		{"not above its own variant", arms, platformOf("linux", "arm", "v6"), "v6"},
+		{"armel", arms, platformOf("linux", "armel", ""), "v6"},
+		{"arm64 is not arm", arms, platformOf("linux", "arm64", ""), ""},
+		{"an unknown variant", arms, platformOf("linux", "arm", "weird"), ""},
+		{"a variant too new", []ocispec.Descriptor{entry("v3", platformOf("linux", "amd64", "v3"))}, platformOf("linux", "amd64", ""), ""},
+		{"the first of equals", []ocispec.Descriptor{entry("1", platformOf("linux", "x86_64", "")), entry("2", platformOf("linux", "amd64", ""))}, platformOf("linux", "amd64", ""), "1"},
+		{"the only one, without platform", []ocispec.Descriptor{entry("x", nil)}, platformOf("linux", "amd64", ""), "x"},
+		{"two without platform", []ocispec.Descriptor{entry("x", nil), entry("y", nil)}, platformOf("linux", "amd64", ""), ""},
+		{"another system", []ocispec.Descriptor{entry("x", platformOf("windows", "amd64", ""))}, platformOf("linux", "amd64", ""), ""},
 	} {
 		got, err := choose(test.entries, *test.want)
 		if test.get == "" {

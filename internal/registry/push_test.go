@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry/registrytest"
 )
 
@@ -240,7 +241,7 @@ func TestResolvePlatform(t *testing.T) {
 		desc := m.Descriptor()
 		desc.Platform = &p
 		index.Manifests = append(index.Manifests, desc)
-		manifests[formatPlatform(p)] = m
+		manifests[platform.Format(p)] = m
 	}
 	top := blobOf(index.MediaType, mustJSON(t, index))
 	ref := mustName(t, host+"/multi:1")
@@ -259,14 +260,14 @@ func TestResolvePlatform(t *testing.T) {
 	} {
 		img, err := c.Resolve(ctx, ref, test.want)
 		if err != nil {
-			t.Errorf("%s: %v", formatPlatform(test.want), err)
+			t.Errorf("%s: %v", platform.Format(test.want), err)
 			continue
 		}
 		if img.Manifest.Digest != manifests[test.get].Digest {
-			t.Errorf("%s: got another manifest than that of %s", formatPlatform(test.want), test.get)
+			t.Errorf("%s: got another manifest than that of %s", platform.Format(test.want), test.get)
 		}
 		if img.Index == nil || img.Index.Digest != top.Digest {
-			t.Errorf("%s: index %v", formatPlatform(test.want), img.Index)
+			t.Errorf("%s: index %v", platform.Format(test.want), img.Index)
 		}
 	}
 	_, err := c.Resolve(ctx, ref, ocispec.Platform{OS: "linux", Architecture: "s390x"})

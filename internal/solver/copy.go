@@ -126,9 +126,9 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 	case c.FromStage != nil:
 		from, err = s.stage(ctx, c.FromStage)
 	case c.FromImage != "":
-		from, err = s.image(ctx, c.FromImage)
+		from, err = s.image(ctx, c.FromImage, step.Stage.TargetPlatform())
 	case c.FromScratch:
-		from = Scratch(s.Store, s.Platform)
+		from = Scratch(s.Store, step.Stage.TargetPlatform())
 	}
 	if err != nil {
 		return nil, err

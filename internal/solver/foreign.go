@@ -31,7 +31,7 @@ func (s *Solver) fromImage(ctx context.Context, source *cache.Source, parent *St
 	if source.Image == nil {
 		return nil, nil
 	}
-	p, reason := findPlace(source.Image, parent, s.Platform.Architecture)
+	p, reason := findPlace(source.Image, parent, step.Stage.Platform.Architecture)
 	var row *foreignRow
 	if reason == "" {
 		if step.Run != nil {
@@ -292,7 +292,7 @@ func (s *Solver) sameEffect(source *cache.Source, parent *State, step *dockerfil
 	if source.Image == nil {
 		return nil
 	}
-	p, reason := findPlace(source.Image, parent, s.Platform.Architecture)
+	p, reason := findPlace(source.Image, parent, step.Stage.Platform.Architecture)
 	at := p.end()
 	if reason != "" || at >= len(p.rows) || p.next > at {
 		return nil

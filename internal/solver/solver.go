@@ -21,6 +21,7 @@ import (
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -47,9 +48,11 @@ type Reporter interface {
 
 // Solver solves one build.
 type Solver struct {
-	Store    *store.Store
-	Engine   dockerfile.Engine
-	Platform ocispec.Platform
+	Store  *store.Store
+	Engine dockerfile.Engine
+	// Target is the platform that the result's config has to name; the zero value leaves it what it is, that of the
+	// target's base image.
+	Target ocispec.Platform
 	// Context is what COPY and ADD see.
 	Context layer.Tree
 	// Reopen gives the context anew for a step that failed because a file of it changed under its hands; nil
@@ -57,8 +60,8 @@ type Solver struct {
 	Reopen func() (*buildcontext.Context, error)
 	// Named gives the files of a named context. It may be called often for each.
 	Named func(ctx context.Context, name string) (*Files, error)
-	// Image finds the image of a FROM or a COPY --from by its reference. It is called once for each.
-	Image func(ctx context.Context, ref string) (*State, error)
+	// Image finds the image of a FROM or a COPY --from by its reference, for a platform. It is called once for each of both.
+	Image func(ctx context.Context, ref string, p ocispec.Platform) (*State, error)
 	// NoCache runs every step, NoCacheFilter those that it has.
 	NoCache       bool
 	NoCacheFilter *dockerfile.Selection
@@ -80,9 +83,11 @@ type Solver struct {
 	// Warn, if not nil, is told of what went wrong without failing the build.
 	Warn func(line string)
 
+	target *dockerfile.Stage
+
 	mu     sync.Mutex
 	stages map[*dockerfile.Stage]*promise
-	images map[string]*promise
+	images map[string]*promise            // by platform and reference
 	fresh  map[digest.Digest]bool         // keys that this build ran itself
 	taken  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
 	lost   map[digest.Digest]bool         // layers that cannot be had any more
@@ -119,6 +124,7 @@ func (e *StepError) Unwrap() error { return e.Cause }
 func (s *Solver) solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
 	s.stages = map[*dockerfile.Stage]*promise{}
 	s.images = map[string]*promise{}
+	s.target = plan.Target
 	for _, st := range plan.Stages {
 		s.stages[st] = &promise{}
 	}
@@ -160,31 +166,34 @@ func (s *Solver) stage(ctx context.Context, stage *dockerfile.Stage) (*State, er
 	return p.state, p.err
 }
 
-func (s *Solver) image(ctx context.Context, ref string) (*State, error) {
+// image gives the state that an image is for a platform; whoever asks first looks it up.
+func (s *Solver) image(ctx context.Context, ref string, want ocispec.Platform) (*State, error) {
+	key := platform.Format(want) + " " + ref
 	s.mu.Lock()
-	p := s.images[ref]
+	p := s.images[key]
 	if p == nil {
 		p = &promise{}
-		s.images[ref] = p
+		s.images[key] = p
 	}
 	s.mu.Unlock()
-	p.once.Do(func() { p.state, p.err = s.Image(ctx, ref) })
+	p.once.Do(func() { p.state, p.err = s.Image(ctx, ref, want) })
 	return p.state, p.err
 }
 
-func (s *Solver) base(ctx context.Context, b dockerfile.Base) (*State, error) {
+func (s *Solver) base(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
+	b := stage.Base
 	switch {
 	case b.Stage != nil:
 		return s.stage(ctx, b.Stage)
 	case b.Empty():
-		return Scratch(s.Store, s.Platform), nil
+		return Scratch(s.Store, stage.Platform), nil
 	}
-	return s.image(ctx, b.Image)
+	return s.image(ctx, b.Image, stage.Platform)
 }
 
 func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
 	s.Report.StartStage(stage)
-	state, err := s.base(ctx, stage.Base)
+	state, err := s.base(ctx, stage)
 	if err == nil && stage.Base.Empty() {
 		state, err = s.beginScratch(ctx, state)
 	}
@@ -204,7 +213,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	for {
 		step, err := walk.Next()
 		if errors.Is(err, io.EOF) {
-			return s.finish(state, walk)
+			return s.finish(stage, state, walk)
 		}
 		if err != nil {
 			return nil, err
@@ -244,10 +253,14 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	}
 }
 
-// finish gives the state at the end of a stage, whose config may have --labels that no step set.
-func (s *Solver) finish(state *State, walk *dockerfile.Walk) (*State, error) {
+// finish gives the state at the end of a stage, whose config may have --labels that no step set, and another platform
+// than its base.
+func (s *Solver) finish(stage *dockerfile.Stage, state *State, walk *dockerfile.Walk) (*State, error) {
 	c := image.Clone(state.Config)
 	c.Config = walk.Config()
+	if s.target == stage && s.Target.OS != "" {
+		setPlatform(c, s.Target)
+	}
 	before, err := image.Encode(state.Config)
 	if err != nil {
 		return nil, err
@@ -262,6 +275,19 @@ func (s *Solver) finish(state *State, walk *dockerfile.Walk) (*State, error) {
 		s.follows(last, state, nil, nil)
 	}
 	return last, err
+}
+
+// setPlatform names what an image was asked for as its platform, whatever its base is for, as BuildKit does
+// (dockerfile2llb, finalizeImage).
+func setPlatform(c *image.Config, p ocispec.Platform) {
+	same := c.OS == p.OS && c.Architecture == p.Architecture
+	c.OS, c.Architecture = p.OS, p.Architecture
+	if p.Variant != "" || !same {
+		c.Variant = p.Variant
+	}
+	if p.OSVersion != "" || !same {
+		c.OSVersion = p.OSVersion
+	}
 }
 
 // beginScratch gives FROM scratch a time, which it remembers so that rows which only change the

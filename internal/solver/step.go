@@ -13,6 +13,7 @@ import (
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -81,7 +82,7 @@ func noChange(context.Context) (digest.Digest, error) { return "", nil }
 // files only; what matters of the configuration is among the parts already. For the classic engine the
 // position counts, that is all that came before (lesson 2.5), and the step ID stands for it.
 func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) {
-	op.key.Add("platform", s.Platform.OS+"/"+s.Platform.Architecture)
+	op.key.Add("platform", platform.Format(step.Stage.Platform))
 	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
 		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
 		if !op.link {

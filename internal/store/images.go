@@ -97,7 +97,7 @@ type Name struct {
 	Set      time.Time
 }
 
-// SetName gives an image a name, taking it from the image that had it. It returns that image's ID, or "".
+// SetName gives an image a name, taking it from the image, or images for several platforms, that had it. It returns that image's ID, or "".
 func (s *Store) SetName(ref reference.Named, id, manifest digest.Digest) (before digest.Digest, err error) {
 	if reference.IsNameOnly(ref) {
 		ref = reference.TagNameOnly(ref)
@@ -111,7 +111,7 @@ func (s *Store) SetName(ref reference.Named, id, manifest digest.Digest) (before
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
 	}
-	if _, err := tx.Exec("INSERT OR REPLACE INTO names (name, id, manifest, set_at) VALUES (?, ?, ?, ?)", ref.String(), id, manifest, now()); err != nil {
+	if err := putName(tx, ref, id, manifest); err != nil {
 		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
 	}
 	return before, tx.Commit()
@@ -119,11 +119,21 @@ func (s *Store) SetName(ref reference.Named, id, manifest digest.Digest) (before
 
 // RemoveName takes a name away; ErrNotFound if no image has it.
 func (s *Store) RemoveName(ref reference.Named) error {
-	r, err := s.db.Exec("DELETE FROM names WHERE name = ?", ref.String())
+	found := false
+	err := s.inTx(func(tx *sql.Tx) error {
+		r, err := tx.Exec("DELETE FROM names WHERE name = ?", ref.String())
+		if err != nil {
+			return err
+		}
+		n, _ := r.RowsAffected()
+		found = n > 0
+		_, err = tx.Exec("DELETE FROM platforms WHERE name = ?", ref.String())
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("removing the name %s: %w", reference.FamiliarString(ref), err)
 	}
-	if n, _ := r.RowsAffected(); n == 0 {
+	if !found {
 		return fmt.Errorf("%s: %w", reference.FamiliarString(ref), ErrNotFound)
 	}
 	return nil
@@ -166,33 +176,33 @@ func (e *AmbiguousError) Error() string {
 // Resolve finds the config that a person means by text, as Docker does: a name (with "latest" for a missing
 // tag), a name with a manifest digest, an ID or the beginning of one. ErrNotFound if nothing fits.
 func (s *Store) Resolve(text string) (digest.Digest, error) {
-	if id, err := s.resolveName(text); !errors.Is(err, ErrNotFound) {
+	if _, id, err := s.resolveName(text); !errors.Is(err, ErrNotFound) {
 		return id, err
 	}
 	return s.ResolveID(text)
 }
 
-func (s *Store) resolveName(text string) (digest.Digest, error) {
+// resolveName finds the name that text is, as it stands in the store, and the image that it means.
+func (s *Store) resolveName(text string) (name string, id digest.Digest, err error) {
 	notFound := fmt.Errorf("%s: %w", text, ErrNotFound)
 	ref, err := reference.ParseNormalizedNamed(text)
 	if err != nil {
-		return "", notFound
+		return "", "", notFound
 	}
 	ref = reference.TagNameOnly(ref)
-	var id digest.Digest
 	if d, ok := ref.(reference.Digested); ok {
-		err = s.db.QueryRow(`SELECT id FROM names WHERE name = ?1 OR (manifest = ?2 AND (name LIKE ?3 || ':%' OR name LIKE ?3 || '@%')) LIMIT 1`,
-			ref.String(), d.Digest(), ref.Name()).Scan(&id)
+		err = s.db.QueryRow(`SELECT name, id FROM names WHERE name = ?1 OR (manifest = ?2 AND (name LIKE ?3 || ':%' OR name LIKE ?3 || '@%')) LIMIT 1`,
+			ref.String(), d.Digest(), ref.Name()).Scan(&name, &id)
 	} else {
-		err = s.db.QueryRow("SELECT id FROM names WHERE name = ?", ref.String()).Scan(&id)
+		err = s.db.QueryRow("SELECT name, id FROM names WHERE name = ?", ref.String()).Scan(&name, &id)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", notFound
+		return "", "", notFound
 	}
 	if err != nil {
-		return "", fmt.Errorf("looking up %s: %w", text, err)
+		return "", "", fmt.Errorf("looking up %s: %w", text, err)
 	}
-	return id, nil
+	return name, id, nil
 }
 
 // ResolveID finds the config with the ID, or the beginning of one, that text is: hexadecimal digits with or

@@ -112,7 +112,7 @@ func (s *Store) measureCache(unnamed bool) (*cacheUse, error) {
 	}
 	query := "SELECT data FROM configs WHERE kind = 'image'"
 	if unnamed {
-		query = "SELECT data FROM configs WHERE id IN (SELECT id FROM names)"
+		query = "SELECT data FROM configs WHERE id IN (SELECT id FROM names UNION SELECT id FROM platforms)"
 	}
 	err = s.eachChain(query, func(chain []digest.Digest) {
 		for _, d := range chain {
@@ -274,7 +274,8 @@ func (s *Store) evict(tx *sql.Tx, c *cacheUse, gone map[digest.Digest]bool, cuto
 			// A name that it got meanwhile keeps it, and so does a use.
 			var free int
 			if err := tx.QueryRow(`SELECT count(*) FROM configs WHERE id = ?1 AND used < ?2
-				AND NOT EXISTS (SELECT 1 FROM names WHERE names.id = ?1)`, id, cutoff).Scan(&free); err != nil {
+				AND NOT EXISTS (SELECT 1 FROM names WHERE names.id = ?1)
+				AND NOT EXISTS (SELECT 1 FROM platforms WHERE platforms.id = ?1)`, id, cutoff).Scan(&free); err != nil {
 				return err
 			}
 			if free > 0 {

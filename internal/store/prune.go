@@ -153,7 +153,8 @@ func (s *Store) pruneConfigs(o PruneOptions, cut cutoffs, p *Pruned) error {
 // prunable returns the images that options allow to take.
 func prunable(tx *sql.Tx, o PruneOptions, cut cutoffs) ([]digest.Digest, error) {
 	rows, err := tx.Query(`SELECT id, parent, data, added FROM configs WHERE kind = 'image' AND used < ? AND added < ?
-		AND (? OR NOT EXISTS (SELECT 1 FROM names WHERE names.id = configs.id)) ORDER BY added DESC`, cut.used, cut.added, o.All)
+		AND (? OR NOT EXISTS (SELECT 1 FROM names WHERE names.id = configs.id)
+			AND NOT EXISTS (SELECT 1 FROM platforms WHERE platforms.id = configs.id)) ORDER BY added DESC`, cut.used, cut.added, o.All)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +184,9 @@ func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) err
 			return err
 		}
 		p.Untagged = append(p.Untagged, names...)
+		if _, err := tx.Exec("DELETE FROM platforms WHERE id = ?1 OR name NOT IN (SELECT name FROM names)", id); err != nil {
+			return err
+		}
 		if _, err := tx.Exec("UPDATE configs SET kind = 'step' WHERE id = ?", id); err != nil {
 			return err
 		}
@@ -202,7 +206,7 @@ func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) err
 			p.Steps = append(p.Steps, id)
 		}
 	}
-	_, err = tx.Exec("DELETE FROM manifests WHERE id = '' AND digest NOT IN (SELECT manifest FROM names)")
+	_, err = tx.Exec("DELETE FROM manifests WHERE id = '' AND digest NOT IN (SELECT manifest FROM names UNION SELECT manifest FROM platforms)")
 	return err
 }
 

@@ -27,7 +27,9 @@ import (
 
 // formatVersion is the version of the store's layout and schema. It rises when an older strata could no
 // longer use the store without harm.
-const formatVersion = 1
+//
+// 2 since a name may mean images for several platforms, which an older prune would remove.
+const formatVersion = 2
 
 // ErrNotFound says that the store holds no such thing.
 var ErrNotFound = errors.New("not in the store")
@@ -154,9 +156,9 @@ func (s *Store) openDB() error {
 	switch {
 	case version == formatVersion && complete:
 		return nil
-	case version != 0 && version != formatVersion:
+	case version > formatVersion:
 		db.Close()
-		return fmt.Errorf("the store has format %d and this strata reads format %d; use the strata that wrote it, or set STRATA_ROOT to another folder", version, formatVersion)
+		return fmt.Errorf("the store has format %d and this strata reads formats up to %d; use the strata that wrote it, or set STRATA_ROOT to another folder", version, formatVersion)
 	}
 	if _, err := db.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", schema, formatVersion)); err != nil {
 		db.Close()
@@ -177,6 +179,7 @@ func (s *Store) openDB() error {
 //   - seen: every record that there is or was; text is a digest of what the instruction says, pruned the time at
 //     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
 //     to them.
+//   - platforms: the images that a name means beside that in names, one for each platform that is asked for.
 const schema = `
 CREATE TABLE IF NOT EXISTS configs (
 	id TEXT PRIMARY KEY, parent TEXT NOT NULL DEFAULT '', kind TEXT NOT NULL, data BLOB NOT NULL,
@@ -184,6 +187,10 @@ CREATE TABLE IF NOT EXISTS configs (
 CREATE TABLE IF NOT EXISTS names (
 	name TEXT PRIMARY KEY, id TEXT NOT NULL, manifest TEXT NOT NULL DEFAULT '', set_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS names_by_id ON names (id);
+CREATE TABLE IF NOT EXISTS platforms (
+	name TEXT NOT NULL, platform TEXT NOT NULL, id TEXT NOT NULL, manifest TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (name, platform)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS platforms_by_id ON platforms (id);
 CREATE TABLE IF NOT EXISTS layers (
 	diff_id TEXT PRIMARY KEY, content_id TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT -1,
 	disk INTEGER NOT NULL DEFAULT 0, added INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;

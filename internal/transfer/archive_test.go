@@ -63,7 +63,7 @@ func TestSaveLoad(t *testing.T) {
 	}
 	archives["pushed, docker"] = save(ours, DockerArchive)
 	remote := newMover(t)
-	if _, err := remote.Base(ctx, addr+"/me/app:1", false); err != nil {
+	if _, err := remote.Base(ctx, addr+"/me/app:1", amd64, false); err != nil {
 		t.Fatal(err)
 	}
 	archives["elsewhere, docker"] = save(remote, DockerArchive)
@@ -148,7 +148,7 @@ func TestLoadKeepsTars(t *testing.T) {
 	zipped.Open = layerSource(z.Bytes()).Open
 
 	var b bytes.Buffer
-	if err := archive.WriteOCI(&b, []archive.Source{source(t, platform, []string{"theirs:1"}, layerSource(plain), layerSource(sparse), zipped)}); err != nil {
+	if err := archive.WriteOCI(&b, []archive.Source{source(t, amd64, []string{"theirs:1"}, layerSource(plain), layerSource(sparse), zipped)}); err != nil {
 		t.Fatal(err)
 	}
 	m := newMover(t)
@@ -182,7 +182,7 @@ func TestLoadKeepsTars(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := newMover(t)
-	pulled, err := fresh.Pull(ctx, named(t, addr+"/theirs:1"))
+	pulled, err := fresh.Pull(ctx, named(t, addr+"/theirs:1"), amd64)
 	if err != nil || pulled.ID != loaded[0].ID {
 		t.Fatalf("pulled %+v, %v", pulled, err)
 	}
@@ -219,7 +219,7 @@ func TestLoadPlatforms(t *testing.T) {
 	l := layerSource(tarOf(t, member{name: "a", body: "a"}))
 	var b bytes.Buffer
 	if err := archive.WriteOCI(&b, []archive.Source{
-		source(t, platform, []string{"app:1"}, l), source(t, arm, []string{"app:1"}, l), source(t, arm, []string{"arm:1"}, l),
+		source(t, amd64, []string{"app:1"}, l), source(t, arm, []string{"app:1"}, l), source(t, arm, []string{"arm:1"}, l),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestLoadOfDamagedLayers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
 			err := archive.WriteDocker(&b, []archive.Source{
-				source(t, platform, []string{"good:1"}, layerSource(good)), source(t, platform, []string{"bad:1"}, layerSource(good), test.layer),
+				source(t, amd64, []string{"good:1"}, layerSource(good)), source(t, amd64, []string{"bad:1"}, layerSource(good), test.layer),
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/image"
@@ -25,9 +26,10 @@ var changes = []string{
 
 // ImportOptions say what an imported file system becomes.
 type ImportOptions struct {
-	Name    reference.Named // nil for none
-	Changes []string        // Dockerfile instructions that set the config; each may hold several lines
-	Message string          // comment of the history row; "" is Docker's "Imported from -"
+	Name     reference.Named  // nil for none
+	Changes  []string         // Dockerfile instructions that set the config; each may hold several lines
+	Platform ocispec.Platform // that the image is for; the zero value is this machine's
+	Message  string           // comment of the history row; "" is Docker's "Imported from -"
 }
 
 // Import makes an image of one layer of a root file system's tar, compressed or not, as docker import does.
@@ -44,7 +46,10 @@ func (m *Mover) Import(ctx context.Context, r io.Reader, o ImportOptions) (diges
 	if err != nil {
 		return "", err
 	}
-	c := image.Scratch(m.Platform)
+	if o.Platform.OS == "" {
+		o.Platform = m.Platform
+	}
+	c := image.Scratch(o.Platform)
 	now := time.Now().UTC()
 	row := image.History{Created: &now, Comment: o.Message}
 	if row.Comment == "" {

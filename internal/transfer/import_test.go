@@ -59,7 +59,7 @@ func TestImport(t *testing.T) {
 	if diff := cmp.Diff(a.RootFS, b.RootFS); diff != "" {
 		t.Errorf("compressed it is another layer:\n%s", diff)
 	}
-	if a.Architecture != platform.Architecture || a.OS != platform.OS {
+	if a.Architecture != amd64.Architecture || a.OS != amd64.OS {
 		t.Errorf("it is for %s/%s", a.OS, a.Architecture)
 	}
 	if len(a.History) != 1 || a.History[0].Comment != "Imported from -" || a.History[0].CreatedBy != "" || b.History[0].Comment != "by hand" {

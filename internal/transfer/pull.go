@@ -19,13 +19,13 @@ type Pulled struct {
 	Fresh bool
 }
 
-// Pull brings the image that ref names, with all its layers. The name means that image once all of them are here.
-func (m *Mover) Pull(ctx context.Context, ref reference.Named) (*Pulled, error) {
+// Pull brings the image that ref names for a platform, with all its layers. The name means that image once all of them are here.
+func (m *Mover) Pull(ctx context.Context, ref reference.Named, want ocispec.Platform) (*Pulled, error) {
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
-	before, _ := m.Store.Resolve(ref.String()) // an error is as good as no image: the name is set anew
-	img, err := m.resolve(ctx, ref)
+	before, _ := m.Store.ResolveFor(ref.String(), want) // an error is as good as no image: the name is set anew
+	img, err := m.resolve(ctx, ref, want)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (m *Mover) Pull(ctx context.Context, ref reference.Named) (*Pulled, error) 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	id, err := m.keep(ref, img)
+	id, err := m.keep(ref, img, want, true)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -56,12 +57,13 @@ func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor,
 // found is what a name means in its registry. The store knows where its layers can be had.
 type found struct {
 	*registry.Image
-	diffIDs []digest.Digest
+	diffIDs  []digest.Digest
+	platform ocispec.Platform // as the config says
 }
 
-// resolve finds out what a name means in its registry. No layer moves, and the store gets no new image.
-func (m *Mover) resolve(ctx context.Context, ref reference.Named) (*found, error) {
-	img, err := m.Registry.Resolve(ctx, ref, m.Platform)
+// resolve finds out what a name means in its registry, for a platform where that tells. No layer moves, and the store gets no new image.
+func (m *Mover) resolve(ctx context.Context, ref reference.Named, want ocispec.Platform) (*found, error) {
+	img, err := m.Registry.Resolve(ctx, ref, want)
 	if err != nil {
 		return nil, err
 	}
@@ -84,11 +86,12 @@ func (m *Mover) locate(ref reference.Named, img *registry.Image) (*found, error)
 			return nil, err
 		}
 	}
-	return &found{img, c.RootFS.DiffIDs}, nil
+	return &found{img, c.RootFS.DiffIDs, c.Platform}, nil
 }
 
-// keep makes what was found an image of the store, under the name by which it was found.
-func (m *Mover) keep(ref reference.Named, img *found) (id digest.Digest, err error) {
+// keep makes what was found for a platform an image of the store, under the name by which it was found. The name keeps
+// its images for other platforms; replace takes those away that were found as another index.
+func (m *Mover) keep(ref reference.Named, img *found, want ocispec.Platform, replace bool) (id digest.Digest, err error) {
 	if id, err = m.Store.PutConfig(img.Config.Data, "", store.Image); err != nil {
 		return "", err
 	}
@@ -106,8 +109,7 @@ func (m *Mover) keep(ref reference.Named, img *found) (id digest.Digest, err err
 			return "", err
 		}
 	}
-	_, err = m.Store.SetName(ref, id, img.digest())
-	return id, err
+	return id, m.Store.AddImage(ref, id, img.digest(), platform.Same(want, m.Platform), replace)
 }
 
 // digest is the one by which a name can be pulled again: the index's, or the manifest's.
@@ -125,7 +127,7 @@ func (m *Mover) Peek(ctx context.Context, name string) (*store.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := m.resolve(ctx, reference.TagNameOnly(ref))
+	img, err := m.resolve(ctx, reference.TagNameOnly(ref), m.Platform)
 	if err != nil {
 		return nil, err
 	}
@@ -136,33 +138,50 @@ func (m *Mover) Peek(ctx context.Context, name string) (*store.Config, error) {
 	return m.Store.Config(id)
 }
 
-// Base finds the image that a FROM names: one in the store, else, or always if pull is set, what its registry
-// has. No layer moves: whoever needs one fetches it then.
-func (m *Mover) Base(ctx context.Context, name string, pull bool) (*store.Config, error) {
+// Base finds the image that a FROM names, for a platform: one in the store, else, or always if pull is set, what its
+// registry has. No layer moves: whoever needs one fetches it then.
+func (m *Mover) Base(ctx context.Context, name string, want ocispec.Platform, pull bool) (*store.Config, error) {
+	var other *store.PlatformError
 	if !pull {
-		id, err := m.Store.Resolve(name)
+		id, err := m.Store.ResolveFor(name, want)
 		if err == nil {
 			if err := m.Store.Touch(id); err != nil {
 				return nil, err
 			}
 			return m.Store.Config(id)
 		}
-		if !errors.Is(err, store.ErrNotFound) {
+		if !errors.Is(err, store.ErrNotFound) && (!errors.As(err, &other) || other.ID != "") {
 			return nil, err
 		}
 	}
-	ref, err := registry.ParseName(name)
+	img, ref, err := m.find(ctx, name, want)
+	if err != nil && other != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w; and its registry does not give one: %w", other, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	ref = reference.TagNameOnly(ref)
-	img, err := m.resolve(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	id, err := m.keep(ref, img)
+	id, err := m.keep(ref, img, want, false)
 	if err != nil {
 		return nil, err
 	}
 	return m.Store.Config(id)
+}
+
+// find finds out what the name of an image means in its registry, for a platform that it has to be for.
+func (m *Mover) find(ctx context.Context, name string, want ocispec.Platform) (*found, reference.Named, error) {
+	ref, err := registry.ParseName(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	ref = reference.TagNameOnly(ref)
+	img, err := m.resolve(ctx, ref, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !platform.Suits(img.platform, want) {
+		return nil, nil, fmt.Errorf("%s: %w: it is there for %s only, not for %s", reference.FamiliarString(ref),
+			registry.ErrPlatform, platform.Format(img.platform), platform.Format(want))
+	}
+	return img, ref, nil
 }

@@ -25,7 +25,7 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-var platform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
+var amd64 = ocispec.Platform{OS: "linux", Architecture: "amd64"}
 
 func newMover(t *testing.T) *Mover {
 	t.Helper()
@@ -42,7 +42,7 @@ func newMover(t *testing.T) *Mover {
 			t.Error(err)
 		}
 	})
-	m := &Mover{Store: s, Registry: registry.New(registry.Config{}), Platform: platform}
+	m := &Mover{Store: s, Registry: registry.New(registry.Config{}), Platform: amd64}
 	s.Fetcher = m
 	return m
 }
@@ -222,7 +222,7 @@ func TestPushPull(t *testing.T) {
 
 	theirs := newMover(t)
 	for _, fresh := range []bool{true, false} {
-		pulled, err := theirs.Pull(ctx, named(t, name))
+		pulled, err := theirs.Pull(ctx, named(t, name), amd64)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -257,7 +257,7 @@ func TestPushOfLayersElsewhere(t *testing.T) {
 	}
 
 	m := newMover(t)
-	base, err := m.Base(ctx, addr+"/base:1", false)
+	base, err := m.Base(ctx, addr+"/base:1", amd64, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestPushOfLayersElsewhere(t *testing.T) {
 			t.Errorf("after the push to %s these layers are here: %v", test.name, got)
 		}
 		fresh := newMover(t)
-		if _, err := fresh.Pull(ctx, named(t, test.name)); err != nil {
+		if _, err := fresh.Pull(ctx, named(t, test.name), amd64); err != nil {
 			t.Fatal(err)
 		}
 		if got := tree(t, fresh, id)["new"]; got != "new" {
@@ -345,7 +345,7 @@ func TestPushOfLostBlobs(t *testing.T) {
 		t.Errorf("pushed %+v, and before that %+v", after, before)
 	}
 	fresh := newMover(t)
-	if _, err := fresh.Pull(ctx, name); err != nil {
+	if _, err := fresh.Pull(ctx, name, amd64); err != nil {
 		t.Error(err)
 	}
 }
@@ -397,7 +397,7 @@ func TestPullOfDamagedLayers(t *testing.T) {
 	}
 	m := newMover(t)
 	bad := altered(t, addr, id)
-	_, err := m.Pull(ctx, named(t, bad+"/me/app:1"))
+	_, err := m.Pull(ctx, named(t, bad+"/me/app:1"), amd64)
 	if err == nil || !strings.Contains(err.Error(), "digest") {
 		t.Errorf("the error is %v", err)
 	}
@@ -409,7 +409,7 @@ func TestPullOfDamagedLayers(t *testing.T) {
 	if err != nil || len(names) != 0 {
 		t.Errorf("names %v, %v", names, err)
 	}
-	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1")); err != nil {
+	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1"), amd64); err != nil {
 		t.Error(err)
 	}
 	if got := present(t, m, id); !slices.Equal(got, []bool{true, true}) {
@@ -431,7 +431,7 @@ func TestPullIsInterrupted(t *testing.T) {
 			cancel()
 		}
 	}
-	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1")); err == nil || ctx.Err() == nil {
+	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1"), amd64); err == nil || ctx.Err() == nil {
 		t.Errorf("the pull went on: %v", err)
 	}
 	if names, err := m.Store.Names(""); err != nil || len(names) != 0 {

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"os"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/pflag"
+
+	"github.com/strata-build/strata/internal/platform"
+)
+
+// defaultPlatform is the variable that stands for --platform in Docker's command line.
+const defaultPlatform = "DOCKER_DEFAULT_PLATFORM"
+
+// platformFlag adds --platform for one platform.
+func platformFlag(fl *pflag.FlagSet, value *string) {
+	fl.StringVar(value, "platform", "", "the image for this `PLATFORM`, such as linux/arm64 (default this machine's, or DOCKER_DEFAULT_PLATFORM)")
+}
+
+// parsePlatform reads a --platform for one platform.
+func parsePlatform(flag string) (ocispec.Platform, error) {
+	if flag == "" {
+		flag = os.Getenv(defaultPlatform)
+	}
+	if flag == "" {
+		return platform.Local(), nil
+	}
+	p, err := platform.Parse(flag, platform.Local())
+	if err != nil {
+		return p, usageError("--platform %w", err)
+	}
+	return p, nil
+}
+
+// parsePlatforms reads the values of a --platform for several; none is this machine's.
+func parsePlatforms(flags []string) ([]ocispec.Platform, error) {
+	if env := os.Getenv(defaultPlatform); len(flags) == 0 && env != "" {
+		flags = []string{env}
+	}
+	all, err := platform.ParseList(flags, platform.Local())
+	if err != nil {
+		return nil, usageError("--platform %w", err)
+	}
+	if len(all) > 1 {
+		return nil, usageError("--platform: several platforms at once are not supported yet")
+	}
+	for _, p := range all {
+		if p.OS != "linux" {
+			return nil, usageError("--platform %s: images are built for Linux only", platform.Format(p))
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,170 @@
+// Package platform reads, writes and compares platforms: "linux/arm/v7". Spellings, defaults and what runs on what are
+// those of containerd's platforms package, which Docker and BuildKit use, but that an image for another architecture
+// never counts as one that suits, such as 386 on amd64: who wants that says so.
+package platform
+
+import (
+	"fmt"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Local is this machine's platform.
+func Local() ocispec.Platform {
+	return Normal(ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH})
+}
+
+// Normal spells a platform as containerd does: amd64 for x86_64, arm/v7 for armhf, no variant where it says nothing.
+func Normal(p ocispec.Platform) ocispec.Platform {
+	p.OS, p.Architecture, p.Variant = strings.ToLower(p.OS), strings.ToLower(p.Architecture), strings.ToLower(p.Variant)
+	if p.OS == "macos" {
+		p.OS = "darwin"
+	}
+	switch p.Architecture {
+	case "x86_64", "x86-64":
+		p.Architecture = "amd64"
+	case "aarch64":
+		p.Architecture = "arm64"
+	case "i386", "i486", "i586", "i686":
+		p.Architecture, p.Variant = "386", ""
+	case "armhf":
+		p.Architecture, p.Variant = "arm", "v7"
+	case "armel":
+		p.Architecture, p.Variant = "arm", "v6"
+	}
+	if p.Variant != "" && p.Variant[0] >= '0' && p.Variant[0] <= '9' {
+		p.Variant = "v" + p.Variant
+	}
+	switch {
+	case p.Architecture == "amd64" && p.Variant == "v1", p.Architecture == "arm64" && p.Variant == "v8":
+		p.Variant = ""
+	case p.Architecture == "arm" && p.Variant == "":
+		p.Variant = "v7"
+	}
+	return p
+}
+
+// Parse reads os, architecture, os/architecture, os/architecture/variant or "local"; what is not said is as in here.
+func Parse(s string, here ocispec.Platform) (ocispec.Platform, error) {
+	parts := strings.Split(s, "/")
+	for _, part := range parts {
+		if part == "" || strings.Trim(strings.ToLower(part), "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" || len(parts) > 3 {
+			return ocispec.Platform{}, fmt.Errorf("%q: a platform is written os/architecture or os/architecture/variant", s)
+		}
+	}
+	var p ocispec.Platform
+	switch {
+	case len(parts) > 1:
+		p.OS, p.Architecture = parts[0], parts[1]
+		if len(parts) == 3 {
+			p.Variant = parts[2]
+		}
+	case strings.EqualFold(parts[0], "local"):
+		p = here
+	case isOS(parts[0]):
+		p = ocispec.Platform{OS: parts[0], Architecture: here.Architecture, Variant: here.Variant}
+	default:
+		p = ocispec.Platform{OS: here.OS, Architecture: parts[0]}
+	}
+	return Normal(p), nil
+}
+
+// ParseList reads platforms, each value one or several with commas between them. None comes twice.
+func ParseList(values []string, here ocispec.Platform) ([]ocispec.Platform, error) {
+	var all []ocispec.Platform
+	for _, value := range values {
+		for text := range strings.SplitSeq(value, ",") {
+			p, err := Parse(strings.TrimSpace(text), here)
+			if err != nil {
+				return nil, err
+			}
+			if !slices.ContainsFunc(all, func(q ocispec.Platform) bool { return Same(p, q) }) {
+				all = append(all, p)
+			}
+		}
+	}
+	return all, nil
+}
+
+func isOS(s string) bool {
+	switch strings.ToLower(s) {
+	case "linux", "windows", "darwin", "macos", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos", "aix", "android", "js", "plan9", "wasip1":
+		return true
+	}
+	return false
+}
+
+// Same compares system, architecture and variant, however they are spelled.
+func Same(a, b ocispec.Platform) bool {
+	a, b = Normal(a), Normal(b)
+	return a.OS == b.OS && a.Architecture == b.Architecture && a.Variant == b.Variant
+}
+
+// Format writes linux/arm/v7, as the platform is spelled.
+func Format(p ocispec.Platform) string { return path.Join(p.OS, p.Architecture, p.Variant) }
+
+// FormatAll writes several platforms with commas between them, each once.
+func FormatAll(all []ocispec.Platform) string {
+	var texts []string
+	for _, p := range all {
+		if text := Format(p); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Rank says how well an image for have runs on want: -1 not at all, more is better. A CPU runs what was built
+// for earlier variants of its architecture, so the highest one that is not above its own wins.
+func Rank(have, want ocispec.Platform) int {
+	have, want = withVariant(Normal(have)), withVariant(Normal(want))
+	if have.OS != want.OS || have.Architecture != want.Architecture {
+		return -1
+	}
+	h, w := variantLevel(have.Variant), variantLevel(want.Variant)
+	if have.Variant == want.Variant {
+		return 100
+	}
+	if h < 0 || w < 0 || h > w {
+		return -1
+	}
+	return h
+}
+
+// Suits says whether an image whose config says have can be taken where want is asked for. One that says nothing of
+// its platform can.
+func Suits(have, want ocispec.Platform) bool {
+	if have.OS == "" {
+		have.OS = want.OS
+	}
+	if have.Architecture == "" {
+		have.Architecture, have.Variant = want.Architecture, want.Variant
+	}
+	return Rank(have, want) >= 0
+}
+
+// withVariant says the variant that an absent one stands for.
+func withVariant(p ocispec.Platform) ocispec.Platform {
+	if p.Variant == "" {
+		switch p.Architecture {
+		case "amd64":
+			p.Variant = "v1"
+		case "arm64":
+			p.Variant = "v8"
+		}
+	}
+	return p
+}
+
+// variantLevel orders "v5" < "v6" < "v8.1" …; -1 for what is no such variant.
+func variantLevel(v string) int {
+	var major, minor int
+	if n, _ := fmt.Sscanf(v, "v%d.%d", &major, &minor); n < 1 || major < 0 || major > 9 || minor < 0 || minor > 9 {
+		return -1
+	}
+	return 10*major + minor
+}
