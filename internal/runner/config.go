@@ -4,9 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
@@ -50,17 +50,25 @@ func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Proces
 	if user.Uid != 0 {
 		granted.Permitted, granted.Effective = nil, nil
 	}
+	limits, err := rlimits(s.Ulimits)
+	if err != nil {
+		return nil, nil, err
+	}
 	config := &configs.Config{
 		Rootfs:            filepath.Clean(s.Rootfs),
 		ParentDeathSignal: int(unix.SIGKILL),
 		Hostname:          s.Hostname,
 		Namespaces:        namespaces(s.Network),
-		Mounts:            slices.Concat(standardMounts(), deviceMounts(), points.mounts),
+		Mounts:            slices.Concat(standardMounts(s), deviceMounts(), points.mounts),
 		Capabilities:      granted,
 		MaskPaths:         maskedPaths(),
 		ReadonlyPaths:     readonlyPaths(),
-		Cgroups:           &cgroups.Cgroup{Name: "strata", Rootless: true, Resources: &cgroups.Resources{}},
-		RootlessCgroups:   true,
+		Rlimits:           limits,
+	}
+	if s.Insecure {
+		if err := unprotect(config); err != nil {
+			return nil, nil, err
+		}
 	}
 	if s.Network == NetworkNone {
 		config.Networks = []*configs.Network{{Type: "loopback"}}
@@ -97,7 +105,7 @@ func namespaces(network Network) configs.Namespaces {
 }
 
 // standardMounts are those of every Docker container (moby, oci: DefaultSpec), but for /dev without devices.
-func standardMounts() []*configs.Mount {
+func standardMounts(s Spec) []*configs.Mount {
 	mounts := []*configs.Mount{
 		{Source: "proc", Destination: "/proc", Device: "proc", Flags: noAccess},
 		{Source: "tmpfs", Destination: "/dev", Device: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_STRICTATIME,
@@ -106,7 +114,8 @@ func standardMounts() []*configs.Mount {
 			Data: "newinstance,ptmxmode=0666,mode=0620,gid=5"},
 		{Source: "sysfs", Destination: "/sys", Device: "sysfs", Flags: noAccess | unix.MS_RDONLY},
 		{Source: "mqueue", Destination: "/dev/mqueue", Device: "mqueue", Flags: noAccess},
-		{Source: "shm", Destination: "/dev/shm", Device: "tmpfs", Flags: noAccess, Data: "mode=1777,size=65536k"},
+		{Source: "shm", Destination: "/dev/shm", Device: "tmpfs", Flags: noAccess,
+			Data: "mode=1777,size=" + strconv.FormatInt(s.ShmSize, 10)},
 	}
 	if _, err := os.Stat("/sys/fs/cgroup"); err == nil {
 		mounts = append(mounts, &configs.Mount{

@@ -16,7 +16,7 @@ func generateFiles(s Spec) ([]Bind, error) {
 	}
 	contents := []struct{ name, text string }{
 		{"resolv.conf", string(resolv)},
-		{"hosts", "127.0.0.1\tlocalhost " + s.Hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"},
+		{"hosts", hostsFile(s.Hostname, s.Hosts)},
 		{"hostname", s.Hostname + "\n"},
 	}
 	var binds []Bind

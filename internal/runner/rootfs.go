@@ -11,7 +11,7 @@ import (
 )
 
 // protectRoot sets the options under which a container sees its root file system: without devices (see
-// deviceMounts), and read-only if s says so. Everything that is made in it has to be there by now.
+// deviceMounts) unless it is insecure, and read-only if s says so. Everything that is made in it has to be there by now.
 // libcontainer can do the second only, and would undo the first with it. What it returns undoes both.
 func protectRoot(s Spec) (restore func() error, err error) {
 	var before unix.Statfs_t
@@ -21,7 +21,10 @@ func protectRoot(s Spec) (restore func() error, err error) {
 	// statfs(2) and mount(2) have these flags in common.
 	kept := uintptr(before.Flags) & (unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC |
 		unix.MS_NOATIME | unix.MS_NODIRATIME | unix.MS_RELATIME)
-	flags := kept | unix.MS_NODEV
+	flags := kept
+	if !s.Insecure {
+		flags |= unix.MS_NODEV
+	}
 	if s.ReadOnly {
 		flags |= unix.MS_RDONLY
 	}

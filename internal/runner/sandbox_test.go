@@ -1,8 +1,13 @@
 package runner
 
 import (
+	"context"
+	"crypto/rand"
+	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +43,9 @@ func TestSandbox(t *testing.T) {
 			want: "cat: can't open '/dev/disk': Permission denied\n"},
 		{name: "mount propagation", script: "grep -c 'shared:\\|master:' /proc/self/mountinfo", want: "0\n"},
 		{name: "shm", script: "df -k /dev/shm | tail -n1 | awk '{print $2}'", want: "65536\n"},
+		{name: "shm of another size", spec: Spec{ShmSize: 8 << 20}, script: "df -k /dev/shm | tail -n1 | awk '{print $2}'", want: "8192\n"},
+		{name: "limits", spec: Spec{Ulimits: []Ulimit{{"nofile", 100, 200}, {"core", 0, 0}}}, script: "ulimit -Sn; ulimit -Hn; ulimit -Hc", want: "100\n200\n0\n"},
+		{name: "hosts", spec: Spec{Hosts: []Host{{"a", "10.0.0.1"}, {"b", "::2"}}}, script: "tail -n +3 /etc/hosts", want: "10.0.0.1\ta\n::2\tb\n"},
 		{name: "resolv.conf is read-only", script: "echo x >> /etc/resolv.conf", want: "/bin/sh: can't create /etc/resolv.conf: Read-only file system\n"},
 		{name: "no network", spec: Spec{Network: NetworkNone}, script: "ls /sys/class/net; ip -o addr show lo | grep -c 127.0.0.1", want: "lo\n1\n"},
 	} {
@@ -62,5 +70,94 @@ func TestHostNetwork(t *testing.T) {
 	}
 	if resolv, err := os.ReadFile("/etc/resolv.conf"); err == nil && !strings.HasSuffix(got, string(resolv)) {
 		t.Errorf("the container's resolv.conf is not the host's: %q", got)
+	}
+}
+
+// What an insecure container has besides: all that its builder has.
+func TestInsecure(t *testing.T) {
+	r := busyboxRoot(t, map[string]string{"etc/passwd": passwd})
+	own, err := os.ReadFile("/proc/self/status")
+	must(t, err)
+	_, rest, _ := strings.Cut(string(own), "CapPrm:\t")
+	all, _, _ := strings.Cut(rest, "\n")
+	for _, test := range []struct {
+		name, script, want string
+		spec               Spec
+	}{
+		{name: "capabilities", script: "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2", want: strings.Repeat(all+"\n", 3)},
+		{name: "capabilities of a user", spec: Spec{User: "ann"}, script: "grep -E 'Cap(Eff|Amb)' /proc/self/status | cut -f2", want: strings.Repeat(all+"\n", 2)},
+		{name: "no seccomp", script: "grep -E '^Seccomp' /proc/self/status", want: "Seccomp:\t0\nSeccomp_filters:\t0\n"},
+		{name: "mounts", script: "mkdir -p /m && mount -t tmpfs x /m && echo 1 >/m/f && cat /m/f", want: "1\n"},
+		{name: "no masks", script: "wc -l </proc/interrupts | grep -vx 0 | wc -l; grep -c ' /proc/' /proc/self/mounts", want: "1\n0\n"},
+		{name: "devices", script: "cd /dev; mknod d c 1 5; head -c1 d | wc -c; rm d; mknod /d c 1 5; head -c1 /d | wc -c; rm /d; ls kmsg fuse loop0 loop7 net/tun",
+			want: "1\n1\nfuse\nkmsg\nloop0\nloop7\nnet/tun\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.spec.Insecure = true
+			got, _ := r.sh(t, test.spec, test.script)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("output (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A container is in a cgroup below its parent, in every hierarchy where one can be made, and none is left behind.
+func TestCgroupParent(t *testing.T) {
+	r := busyboxRoot(t, nil)
+	parent := "strata-test-" + rand.Text()
+	t.Cleanup(func() {
+		paths, _ := filepath.Glob("/sys/fs/cgroup/*/" + parent)
+		for _, path := range append(paths, "/sys/fs/cgroup/"+parent) {
+			_ = os.Remove(path)
+		}
+	})
+	var warned string
+	var during []string
+	in, answer := io.Pipe()
+	look := writerFunc(func() {
+		during = groups(parent)
+		answer.Close()
+	})
+	code, err := Run(context.Background(), Spec{
+		Rootfs: r.merged, StateDir: t.TempDir(), Args: []string{"/bin/sh", "-c", "echo ready; read line; true"}, CgroupParent: parent,
+		Warn: func(line string) { warned += line }, Stdout: look, Stdin: in,
+	})
+	if code != 0 || err != nil {
+		t.Fatalf("exit code %d, %v", code, err)
+	}
+	if warned != "" {
+		t.Skipf("no cgroups can be made here: %s", warned)
+	}
+	if len(during) == 0 {
+		t.Error("no process in a cgroup below the parent")
+	}
+	if left := groups(parent); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// groups are the files in which the kernel lists the processes of the cgroups below parent.
+func groups(parent string) []string {
+	hybrid, _ := filepath.Glob("/sys/fs/cgroup/*/" + parent + "/*/cgroup.procs")
+	unified, _ := filepath.Glob("/sys/fs/cgroup/" + parent + "/*/cgroup.procs")
+	return slices.DeleteFunc(append(hybrid, unified...), func(name string) bool {
+		data, err := os.ReadFile(name)
+		return err == nil && len(data) == 0
+	})
+}
+
+// writerFunc is called for every write.
+type writerFunc func()
+
+func (f writerFunc) Write(p []byte) (int, error) { f(); return len(p), nil }
+
+func TestCgroupParentThatCannotBe(t *testing.T) {
+	r := busyboxRoot(t, nil)
+	var warned []string
+	const below = "/cgroup.procs" // a file
+	got, _ := r.sh(t, Spec{CgroupParent: below, Warn: func(line string) { warned = append(warned, line) }}, "echo goes on")
+	if got != "goes on\n" || len(warned) != 1 || !strings.HasPrefix(warned[0], "--cgroup-parent "+below+" is left out: ") {
+		t.Errorf("output %q, warnings %q", got, warned)
 	}
 }
