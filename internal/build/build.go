@@ -41,7 +41,11 @@ type Options struct {
 	CacheTo   []CacheSpec
 	NoInline  bool // leave the inline cache out of the image
 	Network   runner.Network
-	Engine    dockerfile.Engine
+	// Machine is what RUN steps find on their machine.
+	Machine runner.Machine
+	// Allow is what the Dockerfile may ask for.
+	Allow  []dockerfile.Entitlement
+	Engine dockerfile.Engine
 	// Platform is this machine's, Platforms what is built for: none is this machine's, several make an image for each.
 	Platform  ocispec.Platform
 	Platforms []ocispec.Platform
@@ -145,6 +149,7 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		Sources:  sources(ctx, m, o),
 		NoInline: o.NoInline,
 		Network:  o.Network,
+		Machine:  o.Machine,
 		Report:   j,
 		Inputs:   j.inputs,
 		Refused:  j.refuse,

@@ -57,6 +57,7 @@ func (in *input) plan(o Options) (*dockerfile.Plan, error) {
 	return f.Plan(dockerfile.Options{
 		Target: o.Target, Args: o.Args, BuildPlatform: o.Platform, Platform: o.target(), Labels: o.Labels, Engine: o.Engine,
 		Contexts: contexts,
+		Allow:    o.Allow,
 	})
 }
 

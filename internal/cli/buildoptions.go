@@ -23,6 +23,7 @@ type buildFlags struct {
 	noCache, pull, quiet, explain                    bool
 
 	output outputFlags
+	rights rightsFlags
 }
 
 func (f *buildFlags) register(fl *pflag.FlagSet) {
@@ -46,6 +47,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
 	f.output.register(fl)
+	f.rights.register(fl)
 	fl.StringVar(&f.engine, "engine", "", "graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
 }
 
@@ -118,6 +120,9 @@ func (f *buildFlags) options() (build.Options, error) {
 		return o, err
 	}
 	if o.Network, err = network(f.network); err != nil {
+		return o, err
+	}
+	if err := f.rights.apply(&o, f.network); err != nil {
 		return o, err
 	}
 	if o.Engine, err = engine(f.engine); err != nil {

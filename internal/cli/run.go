@@ -17,6 +17,7 @@ import (
 	"github.com/strata-build/strata/internal/enter"
 	"github.com/strata-build/strata/internal/history"
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/listing"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
@@ -27,6 +28,8 @@ type runFlags struct {
 	env, envFiles, volumes                         []string
 	dir, user, entrypoint, network, name, hostname string
 	platform                                       string
+
+	machine machineFlags
 }
 
 func (a *app) run() *cobra.Command {
@@ -56,6 +59,7 @@ func (a *app) run() *cobra.Command {
 	fl.StringVar(&f.name, "name", "", "name of the container, which is its host name too")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name")
 	platformFlag(fl, &f.platform)
+	f.machine.register(fl)
 	fl.Bool("help", false, "help for run") // -h is the host name, as in docker run
 	return cmd
 }
@@ -65,6 +69,7 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return err
 	}
+	o.Warn = func(line string) { fmt.Fprintln(a.stderr, listing.Clean(line)) }
 	if err := a.connect(&o, f); err != nil {
 		return err
 	}
@@ -121,6 +126,9 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 	}
 	var err error
 	if o.Network, err = network(f.network); err != nil {
+		return o, err
+	}
+	if o.Machine, err = f.machine.machine(); err != nil {
 		return o, err
 	}
 	for _, file := range f.envFiles {

@@ -26,6 +26,7 @@ type Options struct {
 	SeveralPlatforms bool
 	Labels           map[string]string // --label: set on the target after its last instruction
 	Engine           Engine            // "" is Graph
+	Allow            []Entitlement     // --allow
 	// Contexts are the named contexts, by their names as ContextName gives them.
 	Contexts map[string]Named
 }

@@ -11,11 +11,12 @@ import (
 
 func (in *instruction) run(c *instructions.RunCommand) error {
 	run := &Run{
-		Args:    in.commandLine(c.ShellDependantCmdLine),
-		Shell:   c.PrependShell,
-		Dir:     in.config.WorkingDir,
-		User:    in.config.User,
-		Network: instructions.GetNetwork(c),
+		Args:     in.commandLine(c.ShellDependantCmdLine),
+		Shell:    c.PrependShell,
+		Dir:      in.config.WorkingDir,
+		User:     in.config.User,
+		Network:  instructions.GetNetwork(c),
+		Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
 	if len(run.Args) == 0 || in.classic && len(c.CmdLine) == 0 {
 		return errors.New("RUN without a command")

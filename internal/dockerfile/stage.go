@@ -104,7 +104,7 @@ func (s *Stage) check() error {
 		return f.errorIn(fmt.Errorf("--platform=%s: images are built for Linux only", platform.Format(s.Platform)), s.source.Location)
 	}
 	for _, c := range s.source.Commands {
-		if err := checkSupported(c, s.plan.options.Engine); err != nil {
+		if err := checkSupported(c, s.plan.options); err != nil {
 			return f.errorIn(err, c.Location())
 		}
 		if err := s.addSources(c); err != nil {

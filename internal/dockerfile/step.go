@@ -50,6 +50,7 @@ type Run struct {
 	Dir       string   // absolute, "/" if the config has none
 	User      string   // as in the config, "" is root
 	Network   string   // "" or "default", "none", "host"
+	Insecure  bool     // --security=insecure
 	Mounts    []Mount  // in the order in which they are written
 }
 

@@ -11,12 +11,12 @@ import (
 
 // checkSupported refuses what the syntax knows and strata does not do yet, so that no build runs for minutes before
 // it says so.
-func checkSupported(c instructions.Command, engine Engine) error {
+func checkSupported(c instructions.Command, o Options) error {
 	switch c := c.(type) {
 	case *instructions.RunCommand:
-		return checkRun(c, engine)
+		return checkRun(c, o)
 	case *instructions.CopyCommand:
-		return checkCopy("COPY", copyFlags(c), c.SourcesAndDest, engine)
+		return checkCopy("COPY", copyFlags(c), c.SourcesAndDest, o.Engine)
 	case *instructions.AddCommand:
 		if c.KeepGitDir != nil {
 			return errors.New("ADD --keep-git-dir is not supported yet")
@@ -24,19 +24,21 @@ func checkSupported(c instructions.Command, engine Engine) error {
 		if c.Checksum != "" {
 			return errors.New("ADD --checksum is not supported yet")
 		}
-		return checkCopy("ADD", addFlags(c), c.SourcesAndDest, engine)
+		return checkCopy("ADD", addFlags(c), c.SourcesAndDest, o.Engine)
 	}
 	return nil
 }
 
-func checkRun(c *instructions.RunCommand, engine Engine) error {
-	for _, flag := range slices.Sorted(slices.Values(c.FlagsUsed)) {
-		if flag == "mount" && engine == Classic {
-			return errors.New("the --mount option requires BuildKit: build without DOCKER_BUILDKIT=0")
-		}
-		if flag != "network" && flag != "mount" {
-			return fmt.Errorf("RUN --%s is not supported yet", flag)
-		}
+func checkRun(c *instructions.RunCommand, o Options) error {
+	if len(c.FlagsUsed) > 0 && o.Engine == Classic {
+		return fmt.Errorf("the --%s option requires BuildKit: build without DOCKER_BUILDKIT=0", slices.Min(c.FlagsUsed))
+	}
+	if len(instructions.GetDevices(c)) > 0 {
+		return errors.New("RUN --device is not supported: strata hands out no CDI devices; " +
+			"RUN --security=insecure can make nodes of all devices, if --allow security.insecure permits it")
+	}
+	if err := checkEntitled(c, o.Allow); err != nil {
+		return err
 	}
 	if len(c.Files) > 0 {
 		return errors.New("RUN with a here-document (<<) is not supported yet")

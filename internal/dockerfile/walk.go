@@ -150,7 +150,7 @@ func (w *Walk) addTriggers() error {
 		node.StartLine, node.EndLine = w.stage.Line, w.stage.EndLine
 		c, err := instructions.ParseCommand(node)
 		if err == nil {
-			err = checkSupported(c, w.stage.plan.options.Engine)
+			err = checkSupported(c, w.stage.plan.options)
 		}
 		if err != nil {
 			return fmt.Errorf("the base image's ONBUILD %q: %w", text, reason(err))

@@ -28,6 +28,7 @@ type Options struct {
 	Dir, User  string
 	Hostname   string
 	Network    runner.Network
+	Machine    runner.Machine
 	ReadOnly   bool
 	Binds      []runner.Bind
 	Terminal   bool
@@ -35,6 +36,7 @@ type Options struct {
 	Stdout     io.Writer
 	Stderr     io.Writer
 	Signals    <-chan os.Signal
+	Warn       func(line string) // as that of runner.Spec
 }
 
 // ErrNoCommand says that neither the person nor the image names a command.
@@ -87,7 +89,7 @@ func (o Options) spec(c *image.Config) runner.Spec {
 	env = slices.Concat(env, c.Config.Env, o.Env)
 	s := runner.Spec{
 		Args: slices.Concat(entrypoint, cmd), Env: env, Dir: c.Config.WorkingDir, User: c.Config.User,
-		Hostname: o.Hostname, Network: o.Network, ReadOnly: o.ReadOnly, Binds: o.Binds,
+		Hostname: o.Hostname, Network: o.Network, Machine: o.Machine, Warn: o.Warn, ReadOnly: o.ReadOnly, Binds: o.Binds,
 		Terminal: o.Terminal, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Signals: o.Signals,
 	}
 	if o.Dir != "" {

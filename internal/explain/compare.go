@@ -21,6 +21,10 @@ func settings() []setting {
 		{"user", "user", "root"},
 		{"dir", "working directory", "/"},
 		{"network", "network", "default"},
+		{"host", "--add-host", "none"},
+		{"ulimit", "--ulimit", "none"},
+		{"shm", "--shm-size", "64m"},
+		{"security", "--security", "sandbox"},
 		{"path", "directory", "/"},
 		{"chown", "--chown", "none"},
 		{"chmod", "--chmod", "none"},
@@ -41,7 +45,7 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 		if rewritten && slices.Contains([]string{"path", "chown", "chmod"}, s.part) {
 			continue // the instruction says it
 		}
-		before, after := first(near.Part(s.part)), first(m.Key.Part(s.part))
+		before, after := join(near.Part(s.part)), join(m.Key.Part(s.part))
 		if before != after {
 			reasons = append(reasons, moved(Setting, s.name, orElse(before, s.empty), orElse(after, s.empty)))
 		}

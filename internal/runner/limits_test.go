@@ -61,7 +61,7 @@ func TestLimitAboveTheMachines(t *testing.T) {
 	r := busyboxRoot(t, nil)
 	code, err := Run(context.Background(), Spec{
 		Rootfs: r.merged, StateDir: t.TempDir(), Args: []string{"true"},
-		Ulimits: []Ulimit{{"nofile", 10, now.Max + 1}},
+		Machine: Machine{Ulimits: []Ulimit{{"nofile", 10, now.Max + 1}}},
 	})
 	if code != ExitSandbox || err == nil || !strings.Contains(err.Error(), "the limit nofile=10:") || !strings.Contains(err.Error(), "CAP_SYS_RESOURCE") {
 		t.Errorf("exit code %d, %v", code, err)

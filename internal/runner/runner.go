@@ -34,6 +34,16 @@ type Bind struct {
 	ReadOnly bool
 }
 
+// Machine is what a container finds on its machine, where that is not the usual.
+type Machine struct {
+	Hosts   []Host   // further lines of /etc/hosts
+	ShmSize int64    // bytes of /dev/shm; DefaultShmSize when 0
+	Ulimits []Ulimit // instead of the limits of this process
+	// CgroupParent, when not empty, is the cgroup below which the container gets one of its own: a path below the
+	// root of the hierarchies.
+	CgroupParent string
+}
+
 // Spec is all there is to know about one run.
 type Spec struct {
 	Rootfs   string   // the mounted root file system
@@ -50,12 +60,7 @@ type Spec struct {
 	Binds    []Bind
 	StateDir string // an existing private directory, used by this run alone
 
-	Hosts   []Host   // further lines of /etc/hosts
-	ShmSize int64    // bytes of /dev/shm; DefaultShmSize when 0
-	Ulimits []Ulimit // instead of the limits of this process
-	// CgroupParent, when not empty, is the cgroup below which the container gets one of its own: a path below the
-	// root of the hierarchies.
-	CgroupParent string
+	Machine
 
 	// Terminal gives the container a pty in place of the three streams and connects it with Stdin and
 	// Stdout. A terminal on our side is in raw mode meanwhile and its size is followed.

@@ -43,9 +43,9 @@ func TestSandbox(t *testing.T) {
 			want: "cat: can't open '/dev/disk': Permission denied\n"},
 		{name: "mount propagation", script: "grep -c 'shared:\\|master:' /proc/self/mountinfo", want: "0\n"},
 		{name: "shm", script: "df -k /dev/shm | tail -n1 | awk '{print $2}'", want: "65536\n"},
-		{name: "shm of another size", spec: Spec{ShmSize: 8 << 20}, script: "df -k /dev/shm | tail -n1 | awk '{print $2}'", want: "8192\n"},
-		{name: "limits", spec: Spec{Ulimits: []Ulimit{{"nofile", 100, 200}, {"core", 0, 0}}}, script: "ulimit -Sn; ulimit -Hn; ulimit -Hc", want: "100\n200\n0\n"},
-		{name: "hosts", spec: Spec{Hosts: []Host{{"a", "10.0.0.1"}, {"b", "::2"}}}, script: "tail -n +3 /etc/hosts", want: "10.0.0.1\ta\n::2\tb\n"},
+		{name: "shm of another size", spec: Spec{Machine: Machine{ShmSize: 8 << 20}}, script: "df -k /dev/shm | tail -n1 | awk '{print $2}'", want: "8192\n"},
+		{name: "limits", spec: Spec{Machine: Machine{Ulimits: []Ulimit{{"nofile", 100, 200}, {"core", 0, 0}}}}, script: "ulimit -Sn; ulimit -Hn; ulimit -Hc", want: "100\n200\n0\n"},
+		{name: "hosts", spec: Spec{Machine: Machine{Hosts: []Host{{"a", "10.0.0.1"}, {"b", "::2"}}}}, script: "tail -n +3 /etc/hosts", want: "10.0.0.1\ta\n::2\tb\n"},
 		{name: "resolv.conf is read-only", script: "echo x >> /etc/resolv.conf", want: "/bin/sh: can't create /etc/resolv.conf: Read-only file system\n"},
 		{name: "no network", spec: Spec{Network: NetworkNone}, script: "ls /sys/class/net; ip -o addr show lo | grep -c 127.0.0.1", want: "lo\n1\n"},
 	} {
@@ -120,7 +120,7 @@ func TestCgroupParent(t *testing.T) {
 		answer.Close()
 	})
 	code, err := Run(context.Background(), Spec{
-		Rootfs: r.merged, StateDir: t.TempDir(), Args: []string{"/bin/sh", "-c", "echo ready; read line; true"}, CgroupParent: parent,
+		Rootfs: r.merged, StateDir: t.TempDir(), Args: []string{"/bin/sh", "-c", "echo ready; read line; true"}, Machine: Machine{CgroupParent: parent},
 		Warn: func(line string) { warned += line }, Stdout: look, Stdin: in,
 	})
 	if code != 0 || err != nil {
@@ -156,7 +156,7 @@ func TestCgroupParentThatCannotBe(t *testing.T) {
 	r := busyboxRoot(t, nil)
 	var warned []string
 	const below = "/cgroup.procs" // a file
-	got, _ := r.sh(t, Spec{CgroupParent: below, Warn: func(line string) { warned = append(warned, line) }}, "echo goes on")
+	got, _ := r.sh(t, Spec{Machine: Machine{CgroupParent: below}, Warn: func(line string) { warned = append(warned, line) }}, "echo goes on")
 	if got != "goes on\n" || len(warned) != 1 || !strings.HasPrefix(warned[0], "--cgroup-parent "+below+" is left out: ") {
 		t.Errorf("output %q, warnings %q", got, warned)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/runner"
 )
 
 // Refusal is why a step could not be taken from an image that somebody else built, though the image has something
@@ -35,7 +34,7 @@ func (s *Solver) fromImage(ctx context.Context, source *cache.Source, parent *St
 	var row *foreignRow
 	if reason == "" {
 		if step.Run != nil {
-			row, reason = p.findRun(step, s.Engine, s.network(step.Run) != runner.NetworkNone)
+			row, reason = p.findRun(step, s.Engine, untold(op.key))
 		} else {
 			row, reason = p.findFiles(step)
 			if reason == "" {
@@ -245,9 +244,9 @@ func (p *place) findFiles(step *dockerfile.Step) (*foreignRow, string) {
 	return row, ""
 }
 
-// findRun finds the row of a RUN and checks that it is this RUN, in the same environment. network says
-// that the step has one, as rows, which are silent about it, can be taken to mean.
-func (p *place) findRun(step *dockerfile.Step, engine dockerfile.Engine, network bool) (*foreignRow, string) {
+// findRun finds the row of a RUN and checks that it is this RUN, in the same environment. untold is why no row can be
+// this RUN's, as untold gives it.
+func (p *place) findRun(step *dockerfile.Step, engine dockerfile.Engine, untold string) (*foreignRow, string) {
 	if slices.ContainsFunc(p.rows[:p.base], func(r foreignRow) bool { return r.implied }) {
 		return nil, "the base image has layers without history rows, so that nothing tells what environment it set"
 	}
@@ -268,7 +267,7 @@ func (p *place) findRun(step *dockerfile.Step, engine dockerfile.Engine, network
 		case row.layer == "":
 			return nil, fmt.Sprintf("%s has no layer: it may have changed nothing, or a later layer holds what it changed", row.quote())
 		}
-		reason := matchRun(row, step, network)
+		reason := matchRun(row, step, untold)
 		if reason == "" {
 			reason = p.sameConfig(i, step, engine)
 		}

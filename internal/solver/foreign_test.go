@@ -111,7 +111,7 @@ func (w *world) lookFor(t testing.TB, engine dockerfile.Engine, source string, a
 		p, reason := findPlace(from, parent, "amd64")
 		if reason == "" {
 			var row *foreignRow
-			if row, reason = p.findRun(step, engine, true); reason == "" {
+			if row, reason = p.findRun(step, engine, ""); reason == "" {
 				reason = "hit"
 				if row.layer != truth {
 					t.Fatalf("a wrong hit: %s is not %s\nhistory:\n%s\nDockerfile:\n%s", row.quote(), step.Text, historyOf(from), source)

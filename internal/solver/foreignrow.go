@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/runner"
 )
 
 // rowText is what a history row says, without what its builder puts around the instruction.
@@ -57,13 +59,29 @@ func instruction(step *dockerfile.Step) (name, args string) {
 	return strings.ToUpper(name), strings.TrimSpace(args)
 }
 
-// matchRun says why a row's text is not that of a RUN; "" if it is.
-func matchRun(row *foreignRow, step *dockerfile.Step, network bool) string {
+// untold is what a RUN with this key has and rows are silent about, as a reason; "" if it has only what they can be
+// taken to mean.
+func untold(key *cache.Key) string {
+	if slices.Equal(key.Part("network"), []string{string(runner.NetworkNone)}) {
+		return "no row tells which network a RUN had, and this step is to have none"
+	}
+	for part, what := range map[string]string{
+		"host": "which --add-host", "ulimit": "which --ulimit", "shm": "which --shm-size", "security": "which --security",
+	} {
+		if len(key.Part(part)) > 0 {
+			return "no row tells " + what + " a RUN had, and this step has one"
+		}
+	}
+	return ""
+}
+
+// matchRun says why a row's text is not that of a RUN; "" if it is. untold is a reason that holds for every row.
+func matchRun(row *foreignRow, step *dockerfile.Step, untold string) string {
 	if row.name != "RUN" {
 		return "its next layer is of " + row.quote()
 	}
-	if !network {
-		return "no row tells which network a RUN had, and this step is to have none"
+	if untold != "" {
+		return untold
 	}
 	if name := contested(step); name != "" {
 		return "ARG and ENV both set " + name + ", and builders differ in which counts"

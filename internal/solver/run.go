@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,9 +37,47 @@ func (s *Solver) runOperation(parent *State, step *dockerfile.Step) (*operation,
 	key.Add("dir", r.Dir)
 	network := s.network(r)
 	key.Add("network", string(network))
+	s.addMachine(key, r)
 	return &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
 		return s.run(ctx, parent, step, network)
 	}}, nil
+}
+
+// addMachine adds what the process can tell of the machine: hosts by their names, which is what BuildKit counts (its
+// ExecOp.CacheMap), /dev/shm and limits where they are not the usual ones. A cgroup limits how fast a step is.
+func (s *Solver) addMachine(key *cache.Key, r *dockerfile.Run) {
+	var hosts, limits []string
+	for _, h := range s.Machine.Hosts {
+		hosts = append(hosts, h.Name)
+	}
+	for _, l := range s.Machine.Ulimits {
+		limits = append(limits, l.String())
+	}
+	if len(hosts) > 0 {
+		key.Add("host", hosts...)
+	}
+	if len(limits) > 0 {
+		key.Add("ulimit", limits...)
+	}
+	if size := s.Machine.ShmSize; size != 0 && size != runner.DefaultShmSize {
+		key.Add("shm", strconv.FormatInt(size, 10))
+	}
+	if r.Insecure {
+		key.Add("security", "insecure")
+	}
+}
+
+// warnOnce warns of what every step of a build would warn of.
+func (s *Solver) warnOnce(line string) {
+	s.mu.Lock()
+	known := slices.Contains(s.warned, line)
+	if !known {
+		s.warned = append(s.warned, line)
+	}
+	s.mu.Unlock()
+	if !known && s.Warn != nil {
+		s.Warn(line)
+	}
 }
 
 func (s *Solver) network(r *dockerfile.Run) runner.Network {
@@ -70,6 +109,9 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 		Dir:      step.Run.Dir,
 		User:     step.Run.User,
 		Network:  network,
+		Machine:  s.Machine,
+		Insecure: step.Run.Insecure,
+		Warn:     s.warnOnce,
 		StateDir: state,
 		Stdout:   output{s.Report, step, 1},
 		Stderr:   output{s.Report, step, 2},

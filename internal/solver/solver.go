@@ -73,6 +73,8 @@ type Solver struct {
 	NoInline bool
 	// Network is what a RUN sees, unless it says something else itself.
 	Network runner.Network
+	// Machine is what a RUN finds on its machine.
+	Machine runner.Machine
 	Report  Reporter
 	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
 	// where a file of the context changed meanwhile.
@@ -86,6 +88,7 @@ type Solver struct {
 	target *dockerfile.Stage
 
 	mu     sync.Mutex
+	warned []string
 	stages map[*dockerfile.Stage]*promise
 	images map[string]*promise            // by platform and reference
 	fresh  map[digest.Digest]bool         // keys that this build ran itself

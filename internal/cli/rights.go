@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/pflag"
+
+	"github.com/strata-build/strata/internal/build"
+	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/runner"
+)
+
+// machineFlags are the options of build and run that say what a container finds on its machine.
+type machineFlags struct {
+	hosts, ulimits        []string
+	shmSize, cgroupParent string
+}
+
+func (f *machineFlags) register(fl *pflag.FlagSet) {
+	fl.StringArrayVar(&f.hosts, "add-host", nil, "line of /etc/hosts, as `NAME:IP`; host-gateway is the IP of this machine")
+	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm, as `64m`")
+	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of processes, as `NAME=SOFT[:HARD]`")
+	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "`PATH` of the cgroup below which containers get their own")
+}
+
+func (f *machineFlags) machine() (runner.Machine, error) {
+	m := runner.Machine{CgroupParent: f.cgroupParent}
+	for _, text := range f.hosts {
+		hosts, err := runner.ParseHost(text)
+		if err != nil {
+			return m, usageError("--add-host %w", err)
+		}
+		m.Hosts = append(m.Hosts, hosts...)
+	}
+	for _, text := range f.ulimits {
+		limit, err := runner.ParseUlimit(text)
+		if err != nil {
+			return m, usageError("--ulimit %w", err)
+		}
+		// The last of one name counts.
+		m.Ulimits = slices.DeleteFunc(m.Ulimits, func(u runner.Ulimit) bool { return u.Name == limit.Name })
+		m.Ulimits = append(m.Ulimits, limit)
+	}
+	slices.SortFunc(m.Ulimits, func(a, b runner.Ulimit) int { return strings.Compare(a.Name, b.Name) })
+	if f.shmSize != "" {
+		size, err := units.RAMInBytes(f.shmSize)
+		if err != nil || size < 0 {
+			return m, usageError("--shm-size %s: it takes a size, such as 128m", f.shmSize)
+		}
+		m.ShmSize = size
+	}
+	if err := runner.CheckCgroupParent(f.cgroupParent); err != nil {
+		return m, usageError("--cgroup-parent %w", err)
+	}
+	return m, nil
+}
+
+// rightsFlags are the options of build that reach RUN steps and what they may do.
+type rightsFlags struct {
+	machineFlags
+	allow []string
+}
+
+func (f *rightsFlags) register(fl *pflag.FlagSet) {
+	f.machineFlags.register(fl)
+	fl.StringArrayVar(&f.allow, "allow", nil, "permit what the Dockerfile asks for: network.host or security.insecure")
+}
+
+// apply puts what the flags say into o, whose Network is set.
+func (f *rightsFlags) apply(o *build.Options, network string) error {
+	var err error
+	if o.Machine, err = f.machine(); err != nil {
+		return err
+	}
+	for _, text := range f.allow {
+		if text == "" {
+			continue
+		}
+		e, err := dockerfile.ParseEntitlement(text)
+		if err != nil {
+			return usageError("--allow %w", err)
+		}
+		o.Allow = append(o.Allow, e)
+	}
+	if network == "host" {
+		o.Allow = append(o.Allow, dockerfile.AllowNetworkHost) // as buildx does
+	}
+	return nil
+}
