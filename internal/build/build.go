@@ -57,6 +57,8 @@ type Options struct {
 	Display Display
 	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
 	Explained func(*explain.Build)
+	// Findings, if not nil, is given what is probably not meant in the Dockerfile, also where the build failed.
+	Findings func(name string, source []byte, found []dockerfile.Warning)
 	// Summary, if not nil, is given what remains to be said, line by line.
 	Summary func([]string)
 }
@@ -86,6 +88,8 @@ type Display interface {
 	Note(s *dockerfile.Step, text string)
 	// Warning prints a line that is not an error.
 	Warning(line string)
+	// Found tells of something in the Dockerfile that is probably not meant.
+	Found(w dockerfile.Warning)
 }
 
 // Run builds. The error of a step is, or wraps, a *dockerfile.Error; then nothing was tagged, and all steps
@@ -120,6 +124,9 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if o.Explained != nil {
 		o.Explained(b)
 	}
+	if o.Findings != nil {
+		o.Findings(in.name, in.source, plan.Findings())
+	}
 	if o.Summary != nil {
 		o.Summary(j.summary)
 	}
@@ -129,15 +136,37 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 // solve makes the image of a plan.
 func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.Plan, j *journal, o Options) (digest.Digest, error) {
 	o.Display.Plan(plan)
-	for _, w := range plan.Warnings {
-		o.Display.Warning(w.String())
+	sv := newSolver(ctx, m, in, plan, j, o)
+	if o.Engine == dockerfile.Graph && plan.Strict() {
+		if err := strict(ctx, sv, plan); err != nil {
+			return "", err
+		}
 	}
+	state, err := sv.Solve(ctx, plan)
+	if err != nil {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		return "", err
+	}
+	images := []export.Image{{Platform: o.Platform, ID: state.ID, Config: state.Config}}
+	id, err := exportImages(ctx, m, images, o)
+	if err != nil {
+		return "", err
+	}
+	if err := exportCaches(ctx, m, sv, plan, o); err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+func newSolver(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.Plan, j *journal, o Options) *solver.Solver {
 	m.Progress = o.Display.Transfer
 	target := ocispec.Platform{}
 	if len(o.Platforms) > 0 {
 		target = plan.Platform()
 	}
-	sv := &solver.Solver{
+	return &solver.Solver{
 		Store:    m.Store,
 		Engine:   o.Engine,
 		Target:   target,
@@ -160,22 +189,6 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 			return baseImage(ctx, m, ref, p, o)
 		},
 	}
-	state, err := sv.Solve(ctx, plan)
-	if err != nil {
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
-		}
-		return "", err
-	}
-	images := []export.Image{{Platform: o.Platform, ID: state.ID, Config: state.Config}}
-	id, err := exportImages(ctx, m, images, o)
-	if err != nil {
-		return "", err
-	}
-	if err := exportCaches(ctx, m, sv, plan, o); err != nil {
-		return "", err
-	}
-	return id, nil
 }
 
 // exportImages makes the outputs of the images that the build gave, one for each platform, and returns the ID of what

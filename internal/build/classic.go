@@ -123,6 +123,13 @@ func (c *Classic) Note(*dockerfile.Step, string) {}
 // Warning implements Display.
 func (c *Classic) Warning(line string) { fmt.Fprintln(os.Stderr, line) }
 
+// Found implements Display. Docker's first builder knew no checks, only what is no rule of them.
+func (c *Classic) Found(w dockerfile.Warning) {
+	if w.Rule == "" {
+		c.Warning(w.String())
+	}
+}
+
 func isCanceled(err error) bool { return errors.Is(err, context.Canceled) }
 
 // cause is a step's error without the place in the Dockerfile, which is shown once, at the end.

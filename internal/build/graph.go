@@ -18,11 +18,12 @@ import (
 type Graph struct {
 	out progress.Printer
 
-	mu       sync.Mutex
-	next     int
-	steps    map[*dockerfile.Step]int
-	stages   map[*dockerfile.Stage]int
-	fetching int // vertex of the layers that are fetched, 0 before the first
+	mu         sync.Mutex
+	next       int
+	steps      map[*dockerfile.Step]int
+	stages     map[*dockerfile.Stage]int
+	definition int // vertex of the Dockerfile's reading
+	fetching   int // vertex of the layers that are fetched, 0 before the first
 }
 
 // NewGraph returns a display on out, which the caller closes.
@@ -53,6 +54,9 @@ func status(err error) progress.Status {
 // Phase implements Display.
 func (g *Graph) Phase(name string) func(error) {
 	id := g.id()
+	if g.definition == 0 || strings.HasPrefix(name, "load build definition") {
+		g.definition = id
+	}
 	if !strings.HasPrefix(name, "[") {
 		name = "[internal] " + name
 	}
@@ -187,6 +191,11 @@ func (g *Graph) Warning(line string) {
 	g.out.Start(id, "[internal] check the Dockerfile")
 	g.out.Log(id, 2, []byte(strings.TrimRight(line, "\n")+"\n"))
 	g.out.Finish(id, progress.Done, nil)
+}
+
+// Found implements Display: below the reading of the Dockerfile, as in BuildKit.
+func (g *Graph) Found(w dockerfile.Warning) {
+	g.out.Warn(g.definition, progress.Warning{Short: w.String(), Detail: w.Description, URL: w.URL, Range: w.Ranges})
 }
 
 var _ Display = (*Graph)(nil)

@@ -50,15 +50,21 @@ func (in *input) plan(o Options) (*dockerfile.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	contexts, err := in.named.meanings()
+	options, err := in.planOptions(o)
 	if err != nil {
 		return nil, err
 	}
-	return f.Plan(dockerfile.Options{
+	return f.Plan(options)
+}
+
+func (in *input) planOptions(o Options) (dockerfile.Options, error) {
+	contexts, err := in.named.meanings()
+	return dockerfile.Options{
 		Target: o.Target, Args: o.Args, BuildPlatform: o.Platform, Platform: o.target(), Labels: o.Labels, Engine: o.Engine,
 		Contexts: contexts,
 		Allow:    o.Allow,
-	})
+		Ignored:  in.context.IgnoresSource, Found: o.Display.Found,
+	}, err
 }
 
 func readInput(ctx context.Context, s *store.Store, f *fetch.Fetcher, o Options) (*input, error) {

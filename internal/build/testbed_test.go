@@ -227,6 +227,7 @@ func (r *recorder) StartStage(*dockerfile.Stage)                      {}
 func (r *recorder) DoneStage(*dockerfile.Stage, *solver.State, error) {}
 func (r *recorder) Start(*dockerfile.Step)                            {}
 func (r *recorder) Note(*dockerfile.Step, string)                     {}
+func (r *recorder) Found(w dockerfile.Warning)                        { r.warnings = append(r.warnings, w.String()) }
 func (r *recorder) Warning(line string)                               { r.warnings = append(r.warnings, line) }
 
 func (r *recorder) Running(s *dockerfile.Step) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -200,4 +201,23 @@ func (m *matcher) exceptionBelow(dir string) bool {
 
 func withoutGlob(pattern string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(pattern, "/**"), "/*")
+}
+
+// IgnoresSource tells whether .dockerignore certainly keeps all that a COPY names from it, as BuildKit decides it for its
+// warning (validateCopySourcePath): not where there are exceptions, and the context itself only by a pattern for all.
+// source is as written in the Dockerfile.
+func (c *Context) IgnoresSource(source string) bool {
+	m := c.rules.matcher().all
+	if m == nil || m.Exclusions() {
+		return false
+	}
+	source = filepath.Clean(source)
+	if source == "." || source == "/" {
+		all := func(p *patternmatcher.Pattern) bool {
+			return p.String() == "*" || p.String() == "**" || p.String() == "**/*"
+		}
+		return slices.ContainsFunc(m.Patterns(), all)
+	}
+	ignored, err := m.MatchesOrParentMatches(source)
+	return err == nil && ignored
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/build"
+	"github.com/strata-build/strata/internal/call"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/image"
@@ -43,7 +44,14 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
+	method, err := call.ParseMethod(f.call)
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
 	o.Context, o.Stdin = dir, a.stdin
+	if method.Name != call.Build {
+		return a.answer(ctx, method, o, f)
+	}
 	o.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
 	began := time.Now()
 	m, err := a.mover()
@@ -58,6 +66,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	o.Explained = func(b *explain.Build) { built = b }
 	var summary []string
 	o.Summary = func(lines []string) { summary = lines }
+	o.Findings = func(name string, source []byte, found []dockerfile.Warning) {
+		a.writeFindings(name, source, found, o, f)
+	}
 	id, err := a.displayBuild(ctx, m, o, f)
 	if f.explain && built != nil {
 		fmt.Fprintln(a.stderr)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/build"
+	"github.com/strata-build/strata/internal/call"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry"
@@ -20,7 +21,8 @@ type buildFlags struct {
 	platforms                                        []string
 	noCacheFilter, refresh                           []string
 	file, target, network, progress, iidfile, engine string
-	noCache, pull, quiet, explain                    bool
+	call                                             string
+	noCache, pull, quiet, explain, debug             bool
 
 	output outputFlags
 	rights rightsFlags
@@ -48,7 +50,19 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
 	f.output.register(fl)
 	f.rights.register(fl)
+	fl.StringVar(&f.call, "call", "build", "answer instead of building: `METHOD` is check, outline or targets, with ,format=json for JSON")
+	fl.BoolFunc("check", "look for mistakes instead of building, as --call=check", f.setCheck)
+	fl.BoolVarP(&f.debug, "debug", "D", false, "show all of each warning")
 	fl.StringVar(&f.engine, "engine", "", "graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
+}
+
+// setCheck is --check[=true|false].
+func (f *buildFlags) setCheck(value string) error {
+	on, err := strconv.ParseBool(value)
+	if on {
+		f.call = call.Check
+	}
+	return err
 }
 
 // options checks what can be checked without the store.

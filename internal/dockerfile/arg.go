@@ -29,6 +29,7 @@ func (in *instruction) arg(c *instructions.ArgCommand) error {
 func (in *instruction) graphArg(a instructions.KeyValuePairOptional) (text string, err error) {
 	p := in.stage.plan
 	value, ok := p.options.Args[a.Key]
+	inherited := false
 	switch {
 	case ok:
 	case a.Value != nil:
@@ -38,7 +39,9 @@ func (in *instruction) graphArg(a instructions.KeyValuePairOptional) (text strin
 		ok = true
 	default:
 		value, ok = p.global.Get(a.Key)
+		inherited = ok
 	}
+	in.outline.declare(a, value, inherited, ranges(in.c.Location()))
 	in.scope.setArg(a.Key, value)
 	if !ok {
 		return a.Key, nil

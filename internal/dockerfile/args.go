@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -63,23 +64,30 @@ func automaticArgs(o Options, target string) *environ {
 }
 
 // expandGlobalArgs adds the ARGs before the first FROM to env, each expanded with those before it. A build argument
-// replaces the default.
-func (f *File) expandGlobalArgs(env *environ, args map[string]string) error {
+// replaces the default. outline, if not nil, gets them as well.
+func (f *File) expandGlobalArgs(env *environ, args map[string]string, o *outline) error {
 	x := expander{lex: f.lex(), env: env}
 	for _, cmd := range f.globalArgs {
 		for _, arg := range cmd.Args {
 			value, given := args[arg.Key]
-			if !given && arg.Value == nil {
-				continue
-			}
-			if !given {
+			var deps map[string]struct{}
+			if !given && arg.Value != nil {
 				word, err := x.word(*arg.Value)
 				if err != nil {
 					return f.errorIn(err, cmd.Location())
 				}
-				value = word.text
+				value, deps = word.text, word.used
 			}
-			env.set(arg.Key, value)
+			if given || arg.Value != nil {
+				env.set(arg.Key, value)
+			}
+			if o == nil {
+				continue
+			}
+			if _, itself := deps[arg.Key]; itself {
+				maps.Copy(deps, o.args[arg.Key].deps)
+			}
+			o.args[arg.Key] = OutlineArg{Name: arg.Key, Value: value, Description: arg.DocComment, Ranges: ranges(cmd.Location()), deps: deps}
 		}
 	}
 	return nil

@@ -53,6 +53,9 @@ func (in *instruction) copyFiles(args copyArgs) error {
 		if err := checkRemote(name, expanded); err != nil {
 			return err
 		}
+		if args.from == "" {
+			in.lintIgnored(name, expanded)
+		}
 		c.Sources = append(c.Sources, expanded)
 	}
 	if c.Inline, err = in.inlineFiles(args.SourceContents); err != nil {

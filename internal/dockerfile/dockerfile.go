@@ -53,7 +53,8 @@ type File struct {
 	mounts     sync.Mutex // see rawMounts
 }
 
-// Parse reads a Dockerfile; name stands in its error messages. Errors are *Error.
+// Parse reads a Dockerfile; name stands in its error messages. Errors are *Error; the File that comes with one is good for
+// Warnings only, or nil.
 func Parse(source []byte, name string) (*File, error) {
 	f := &File{Name: name, Source: source}
 	if err := f.check(); err != nil {
@@ -74,10 +75,10 @@ func Parse(source []byte, name string) (*File, error) {
 	lintParsed(parsed, rules)
 	f.stages, f.globalArgs, err = instructions.Parse(parsed.AST, rules)
 	if err != nil {
-		return nil, f.parseError(err)
+		return f, f.parseError(err)
 	}
 	if len(f.stages) == 0 {
-		return nil, f.errorAt(errors.New("no FROM: a Dockerfile needs at least one stage"), 0, 0)
+		return f, f.errorAt(errors.New("no FROM: a Dockerfile needs at least one stage"), 0, 0)
 	}
 	return f, nil
 }

@@ -118,8 +118,6 @@ func TestErrors(t *testing.T) {
 		{name: "escape", text: "# escape=x\nFROM a\n", line: 1, want: "escape=x"},
 		{name: "escape twice", text: "# escape=`\n# escape=`\nFROM a\n", line: 2, want: "only one escape"},
 		{name: "check", text: "# check=skipp=all\nFROM a\n", line: 1, want: "invalid check option"},
-		{name: "check is error", text: "# check=error=true\nFROM a\nMAINTAINER x\n", line: 3, want: "MaintainerDeprecated"},
-		{name: "check is error in a step", text: "# check=error=true\nFROM a\nRUN b\nWORKDIR c\n", line: 4, want: "WorkdirRelativePath"},
 		{name: "onbuild from", text: "FROM a\nONBUILD FROM b\n", line: 2, want: "FROM isn't allowed as an ONBUILD trigger"},
 		{name: "onbuild onbuild", text: "FROM a\nONBUILD ONBUILD RUN b\n", line: 2, want: "Chaining ONBUILD"},
 		{name: "trigger", text: "ARG X\nFROM a\nRUN b\n", base: onBuild("COPPY a b"), line: 2, want: `ONBUILD "COPPY a b": unknown instruction`},

@@ -1,10 +1,13 @@
 package dockerfile
 
 import (
+	"bytes"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -13,9 +16,24 @@ import (
 
 // Warning is something that builds but is probably not meant.
 type Warning struct {
-	Rule    string // BuildKit's name of the rule, "" for what is not one of its rules
-	Line    int    // 0 if no line is to blame
-	Message string
+	Rule        string // BuildKit's name of the rule, "" for what is not one of its rules
+	Description string // what the rule wants
+	URL         string // of the rule's documentation
+	Message     string
+	Line        int     // the first; 0 if no line is to blame
+	Ranges      []Range // the lines, one range for each
+}
+
+// Range is a part of the Dockerfile, as BuildKit's JSON has it: lines are counted from 1, characters from 0.
+type Range struct {
+	Start Position `json:"start"`
+	End   Position `json:"end"`
+}
+
+// Position is a place in the Dockerfile.
+type Position struct {
+	Line      int `json:"line,omitempty"`
+	Character int `json:"character,omitempty"`
 }
 
 // String is the warning on one line, as BuildKit prints it.
@@ -26,36 +44,115 @@ func (w Warning) String() string {
 	return linter.LintFormatShort(w.Rule, w.Message, w.Line)
 }
 
-// lintRules is what the `# check=` line says: which rules apply, and whether a finding is an error.
+func ranges(at []parser.Range) []Range {
+	list := make([]Range, len(at))
+	for i, r := range at {
+		list[i] = Range{Position(r.Start), Position(r.End)}
+	}
+	return list
+}
+
+// lintRules says which rules apply, and whether a finding is an error: what the `# check=` line wants, or the build
+// argument that replaces it.
 type lintRules struct{ config linter.Config }
+
+// checkArg is the build argument that replaces the `# check=` line.
+const checkArg = "BUILDKIT_DOCKERFILE_CHECK"
 
 func (f *File) readLintRules() error {
 	text, _, at, _ := parser.ParseDirective("check", f.Source)
 	config, err := linter.ParseLintOptions(text)
 	if err != nil {
-		return f.errorIn(err, at)
+		return f.errorIn(fmt.Errorf("check=%s: %w; write skip=RULE,RULE, error=true or experimental=RULE, with ; between them", text, err), at)
 	}
 	f.lint.config = *config
+	return nil
+}
+
+// Warnings are those found while parsing.
+func (f *File) Warnings() []Warning { return slices.Clone(f.warnings) }
+
+// chooseLintRules takes the rules of the build argument if there is one, and looks at the instructions again with them.
+func (p *Plan) chooseLintRules() error {
+	text, ok := p.options.Args[checkArg]
+	if !ok {
+		p.lint = p.file.lint
+		for _, w := range p.file.warnings {
+			p.warn(w)
+		}
+		return nil
+	}
+	config, err := linter.ParseLintOptions(text)
+	if err != nil {
+		return fmt.Errorf("--build-arg %s=%s: %w; write skip=RULE,RULE, error=true or experimental=RULE, with ; between them", checkArg, text, err)
+	}
+	p.lint = lintRules{config: *config}
+	parsed, err := parser.Parse(bytes.NewReader(p.file.Source))
+	if err == nil {
+		rules := p.lint.linter(p.warn)
+		lintParsed(parsed, rules)
+		_, _, err = instructions.Parse(parsed.AST, rules)
+	}
+	if err != nil {
+		return p.file.parseError(err)
+	}
 	return nil
 }
 
 // linter gives what it finds to found.
 func (l lintRules) linter(found func(Warning)) *linter.Linter {
 	config := l.config
-	config.Warn = func(rule, _, _, message string, at []parser.Range) {
+	config.Warn = func(rule, description, url, message string, at []parser.Range) {
 		line, _ := lines(at)
-		found(Warning{Rule: rule, Line: line, Message: message})
+		found(Warning{Rule: rule, Description: description, URL: url, Message: message, Line: line, Ranges: ranges(at)})
 	}
 	return linter.New(&config)
 }
 
-// forbidden is the error that a finding is with `# check=error=true`.
-func (f *File) forbidden(found []Warning) error {
-	if !f.lint.config.ReturnAsError || len(found) == 0 {
+// Strict says that a finding of one of BuildKit's rules fails the build: `# check=error=true`.
+func (p *Plan) Strict() bool { return p.lint.config.ReturnAsError }
+
+// Violation is the error that findings are if the plan is strict, nil without findings: an *Error in BuildKit's words.
+func (p *Plan) Violation(found []Warning) error {
+	var rules []string
+	for _, w := range found {
+		if w.Rule != "" {
+			rules = append(rules, w.Rule)
+		}
+	}
+	if !p.Strict() || len(rules) == 0 {
 		return nil
 	}
-	w := found[0]
-	return f.errorAt(fmt.Errorf("%s: %s (an error because of the check=error=true line)", w.Rule, w.Message), w.Line, w.Line)
+	slices.Sort(rules)
+	return p.file.errorAt(fmt.Errorf("lint violation found for rules: %s", strings.Join(slices.Compact(rules), ", ")), 0, 0)
+}
+
+// Findings are all warnings so far: those of the plan, then those of each stage that was walked, once each.
+func (p *Plan) Findings() []Warning {
+	all := slices.Clone(p.Warnings)
+	for _, s := range p.all {
+		s.mu.Lock()
+		all = append(all, s.warnings...)
+		s.mu.Unlock()
+	}
+	return all
+}
+
+// found keeps a warning of a walk, unless another walk through the stage had it already.
+func (s *Stage) found(w Warning) {
+	s.mu.Lock()
+	known := s.warned[w.String()]
+	if !known {
+		if s.warned == nil {
+			s.warned = map[string]bool{}
+		}
+		s.warned[w.String()] = true
+		s.warnings = append(s.warnings, w)
+	}
+	s.mu.Unlock()
+	if !known && s.plan.options.Found != nil {
+		s.plan.options.Found(w)
+	}
 }
 
 func lintParsed(parsed *parser.Result, rules *linter.Linter) {
@@ -114,6 +211,25 @@ func lintCasing(stages []instructions.Stage, rules *linter.Linter) {
 	})
 }
 
+// lintDefaultBases looks at the names of base images as they are without build arguments: BuildKit's
+// validateBaseImagesWithDefaultArgs.
+func (p *Plan) lintDefaultBases(target string, rules *linter.Linter) {
+	env := automaticArgs(p.options, target)
+	if p.file.expandGlobalArgs(env, nil, nil) != nil {
+		return // the build fails for it, or needs the arguments
+	}
+	x := expander{lex: p.file.lex(), env: env}
+	for _, s := range p.file.stages {
+		name, err := x.word(s.BaseName)
+		if err != nil {
+			return
+		}
+		if _, err := reference.ParseNormalizedNamed(name.text); err != nil {
+			rules.Run(&linter.RuleInvalidDefaultArgInFrom, s.Location, linter.RuleInvalidDefaultArgInFrom.Format(s.BaseName))
+		}
+	}
+}
+
 // lintUndeclared names the variables of a FROM line that no ARG declares.
 func lintUndeclared(unset map[string]struct{}, declared []string, at []parser.Range, rules *linter.Linter) {
 	for _, name := range sortedKeys(unset) {
@@ -123,6 +239,16 @@ func lintUndeclared(unset map[string]struct{}, declared []string, at []parser.Ra
 		near, _ := suggest.Search(name, declared, true)
 		rules.Run(&linter.RuleUndefinedArgInFrom, at, linter.RuleUndefinedArgInFrom.Format(name, near))
 	}
+}
+
+// lintIgnored warns about a source of the context that .dockerignore leaves out.
+func (in *instruction) lintIgnored(name, source string) {
+	ignored := in.stage.plan.options.Ignored
+	if in.classic || ignored == nil || !ignored(source) {
+		return
+	}
+	source = path.Clean(source)
+	in.rules.Run(&linter.RuleCopyIgnoredFile, in.c.Location(), linter.RuleCopyIgnoredFile.Format(name[:1]+strings.ToLower(name[1:]), source))
 }
 
 // secretWords and publicWords decide which names of variables look like secrets: BuildKit's SecretsUsedInArgOrEnv.

@@ -29,6 +29,15 @@ type Options struct {
 	Allow            []Entitlement     // --allow
 	// Contexts are the named contexts, by their names as ContextName gives them.
 	Contexts map[string]Named
+	// AllStages plans every stage of the file if Target is "".
+	AllStages bool
+	// Outline has the walks collect what Plan.Outline tells.
+	Outline bool
+	// Ignored, if not nil, says whether .dockerignore keeps a path of the context from COPY and ADD. BuildKit asks only
+	// where no line of the file makes an exception.
+	Ignored func(path string) bool
+	// Found, if not nil, is told of each warning when it is found, once. Stages are walked at the same time.
+	Found func(Warning)
 }
 
 // Plan is what a build has to do.
@@ -49,6 +58,8 @@ type Plan struct {
 	global  *environ // what FROM lines and a stage's ARGs without a default see
 	all     []*Stage // of the whole file
 	named   map[string][]*Stage
+	lint    lintRules
+	outline *outline // global ARGs
 }
 
 // Plan finds out which stages there are to build. Errors are *Error.
@@ -63,15 +74,22 @@ func (f *File) Plan(o Options) (*Plan, error) {
 	}
 	o.BuildPlatform = defaultPlatform(o.BuildPlatform, platform.Local())
 	o.Platform = defaultPlatform(o.Platform, o.BuildPlatform)
-	p := &Plan{file: f, options: o, Warnings: slices.Clone(f.warnings)}
-	rules := f.lint.linter(func(w Warning) { p.Warnings = append(p.Warnings, w) })
+	p := &Plan{file: f, options: o}
+	if err := p.chooseLintRules(); err != nil {
+		return nil, err
+	}
+	rules := p.lint.linter(p.warn)
 	lintStages(f.stages, rules)
 	target := o.Target
 	if target == "" {
 		target = f.stages[len(f.stages)-1].Name
 	}
+	p.lintDefaultBases(target, rules)
 	p.global = automaticArgs(o, target)
-	if err := f.expandGlobalArgs(p.global, o.Args); err != nil {
+	if o.Outline {
+		p.outline = newOutline()
+	}
+	if err := f.expandGlobalArgs(p.global, o.Args, p.outline); err != nil {
 		return nil, err
 	}
 	if err := p.addStages(rules); err != nil {
@@ -84,11 +102,16 @@ func (f *File) Plan(o Options) (*Plan, error) {
 		return nil, err
 	}
 	p.count()
-	if err := f.forbidden(p.Warnings); err != nil {
-		return nil, err
-	}
 	p.warnUnusedArgs()
 	return p, nil
+}
+
+// warn keeps a warning about the plan, and passes it on.
+func (p *Plan) warn(w Warning) {
+	p.Warnings = append(p.Warnings, w)
+	if p.options.Found != nil {
+		p.options.Found(w)
+	}
 }
 
 func (f *File) lex() *shell.Lex { return shell.NewLex(f.escape) }
@@ -177,8 +200,9 @@ func (p *Plan) chooseTarget() error {
 func (p *Plan) chooseStages() error {
 	needed := make([]bool, len(p.all))
 	needed[p.Target.Index] = true
+	all := p.options.Engine == Classic || p.options.AllStages && p.options.Target == ""
 	for _, s := range slices.Backward(p.all[:p.Target.Index+1]) {
-		if !needed[s.Index] && p.options.Engine != Classic {
+		if !needed[s.Index] && !all {
 			continue
 		}
 		if err := s.check(); err != nil {
@@ -230,6 +254,6 @@ func (p *Plan) warnUnusedArgs() {
 		}
 	}
 	if len(unused) > 0 {
-		p.Warnings = append(p.Warnings, Warning{Message: fmt.Sprintf("[Warning] One or more build-args %v were not consumed", unused)})
+		p.warn(Warning{Message: fmt.Sprintf("[Warning] One or more build-args %v were not consumed", unused)})
 	}
 }

@@ -28,6 +28,9 @@ func (in *instruction) run(c *instructions.RunCommand) error {
 	if run.Mounts, err = in.mounts(c); err != nil {
 		return err
 	}
+	for _, m := range run.Mounts {
+		in.outline.mount(m, ranges(c.Location()))
+	}
 	in.step.Run = run
 	in.step.EmptyLayer = false
 	in.vertex()

@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,8 +35,12 @@ type Stage struct {
 	plan   *Plan
 	source instructions.Stage
 
-	mu  sync.Mutex
-	end *scope // what the stage's walk left, for stages that start from it
+	mu       sync.Mutex
+	end      *scope // what the stage's walk left, for stages that start from it
+	warnings []Warning
+	warned   map[string]bool     // texts of warnings
+	outline  *outline            // what the walk found so far
+	fromArgs map[string]struct{} // names of the arguments in the FROM line
 }
 
 // Base is what a stage starts from. An image is as written after expansion: debian:12.
@@ -60,6 +65,11 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 		return err
 	}
 	lintUndeclared(flag.unset, s.plan.global.Keys(), s.source.Location, rules)
+	s.fromArgs = maps.Clone(name.used)
+	if s.fromArgs == nil {
+		s.fromArgs = map[string]struct{}{}
+	}
+	maps.Copy(s.fromArgs, flag.used)
 	if flag.text == "" && s.source.Platform != "" {
 		return fmt.Errorf("--platform=%s expands to nothing", s.source.Platform)
 	}

@@ -31,6 +31,7 @@ type Walk struct {
 	seen               map[string][]parser.Range // CMD, ENTRYPOINT, HEALTHCHECK: where last
 	rules              *linter.Linter
 	warnings           []Warning
+	outline            *outline
 }
 
 // scope is what a stage knows besides its config: the variables that expansion sees, and the build arguments.
@@ -74,7 +75,10 @@ func (s *Stage) Walk(base Config) (*Walk, error) {
 		stage: s, classic: s.plan.options.Engine == Classic, commands: s.source.Commands, total: s.Total,
 		config: copyConfig(base), seen: map[string][]parser.Range{}, files: s.Base.Named != "",
 	}
-	w.rules = s.plan.file.lint.linter(func(found Warning) { w.warnings = append(w.warnings, found) })
+	w.rules = s.plan.lint.linter(func(found Warning) {
+		w.warnings = append(w.warnings, found)
+		s.found(found)
+	})
 	if s.Base.Image != "" || s.Base.Named != "" {
 		w.number = 1
 	}
@@ -108,6 +112,7 @@ func (w *Walk) enter() error {
 		w.config.WorkingDir = "/" + dir
 	}
 	w.scope = &scope{env: newEnviron(nil), argAt: map[string]int{}}
+	w.outline = s.plan.outline.clone()
 	// BuildKit hands the arguments of a stage on to those that start from it (dispatchState.init). Docker's classic
 	// builder did not (ResetAllowed).
 	if s.Base.Stage != nil && !w.classic {
@@ -119,6 +124,10 @@ func (w *Walk) enter() error {
 		}
 		w.scope = end.clone()
 		w.author = end.author
+		w.outline = s.Base.Stage.outline.clone()
+	}
+	if w.outline != nil {
+		maps.Copy(w.outline.used, s.fromArgs)
 	}
 	for _, kv := range w.config.Env {
 		w.scope.env.set(cutVariable(kv))
@@ -209,12 +218,7 @@ func (w *Walk) Next() (*Step, error) {
 			step.Line, step.EndLine = lines(c.Location())
 		}
 	}
-	known := len(w.warnings)
-	err := w.apply(step, c)
-	if err == nil {
-		err = step.file.forbidden(w.warnings[known:])
-	}
-	if err != nil {
+	if err := w.apply(step, c); err != nil {
 		w.failed = true
 		return nil, step.Err(err)
 	}
@@ -236,7 +240,7 @@ func (w *Walk) finish() {
 	}
 	w.scope.author = w.author
 	w.stage.mu.Lock()
-	w.stage.end = w.scope
+	w.stage.end, w.stage.outline = w.scope, w.outline
 	w.stage.mu.Unlock()
 }
 

@@ -121,6 +121,10 @@ func (p *plain) Note(id int, text string) {
 	p.with(id, func(s *plainStep) { p.say(s, plainEntry{line: oneLine(text)}) })
 }
 
+func (p *plain) Warn(id int, w Warning) {
+	p.with(id, func(s *plainStep) { p.say(s, plainEntry{line: "WARN: " + oneLine(w.Short)}) })
+}
+
 func (p *plain) Transfer(id int, item string, current, total int64, status string) {
 	p.with(id, func(s *plainStep) {
 		now := p.now()

@@ -25,6 +25,14 @@ const (
 	Canceled        // it was stopped because another failed or the person asked
 )
 
+// Warning is what a step warns of.
+type Warning struct {
+	Short  string // one line
+	Detail string // the reason
+	URL    string // of its documentation
+	Range  any    // where, in rawjson
+}
+
 // Printer takes the events of one graph build. All methods may be called from many goroutines at once and
 // return without waiting for the terminal. Events of an id that was never started are dropped, and so is
 // everything after Close.
@@ -35,6 +43,8 @@ type Printer interface {
 	Log(id int, stream int, data []byte)
 	// Note puts one line beside a step: why it missed, how old its record is.
 	Note(id int, text string)
+	// Warn puts a warning below a step, which may have ended: what is wrong with the Dockerfile below its reading.
+	Warn(id int, w Warning)
 	// Transfer reports the progress of one item of a step, in bytes; total is 0 where unknown. status is ""
 	// while bytes arrive, a verb for what happens to them next ("extracting"), and "done" at the end.
 	Transfer(id int, item string, current, total int64, status string)

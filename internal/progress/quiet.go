@@ -38,6 +38,8 @@ func (q *quiet) Log(id int, stream int, data []byte) {
 
 func (q *quiet) Note(id int, text string) {}
 
+func (q *quiet) Warn(id int, w Warning) {}
+
 func (q *quiet) Transfer(id int, item string, current, total int64, status string) {}
 
 func (q *quiet) Finish(id int, status Status, err error) {

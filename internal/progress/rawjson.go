@@ -16,6 +16,7 @@ type event struct {
 	Vertexes []vertexJSON `json:"vertexes,omitempty"`
 	Statuses []statusJSON `json:"statuses,omitempty"`
 	Logs     []logJSON    `json:"logs,omitempty"`
+	Warnings []warnJSON   `json:"warnings,omitempty"`
 	Notes    []noteJSON   `json:"notes,omitempty"`
 }
 
@@ -47,6 +48,16 @@ type logJSON struct {
 	Stream    int           `json:"stream"`
 	Data      []byte        `json:"data"`
 	Timestamp time.Time     `json:"timestamp"`
+}
+
+// warnJSON is a warning without the source that BuildKit repeats in each. Texts are base64, as there.
+type warnJSON struct {
+	Vertex digest.Digest `json:"vertex"`
+	Level  int           `json:"level"`
+	Short  []byte        `json:"short"`
+	Detail [][]byte      `json:"detail,omitempty"`
+	URL    string        `json:"url,omitempty"`
+	Range  any           `json:"range,omitempty"`
 }
 
 type noteJSON struct {
@@ -103,6 +114,16 @@ func (r *rawJSON) Log(id int, stream int, data []byte) {
 func (r *rawJSON) Note(id int, text string) {
 	r.with(id, func(s *rawStep) {
 		r.enc.Encode(event{Notes: []noteJSON{{s.vertex.Digest, text, r.now()}}})
+	})
+}
+
+func (r *rawJSON) Warn(id int, w Warning) {
+	r.with(id, func(s *rawStep) {
+		j := warnJSON{Vertex: s.vertex.Digest, Level: 1, Short: []byte(w.Short), URL: w.URL, Range: w.Range}
+		if w.Detail != "" {
+			j.Detail = [][]byte{[]byte(w.Detail)}
+		}
+		r.enc.Encode(event{Warnings: []warnJSON{j}})
 	})
 }
 

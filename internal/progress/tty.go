@@ -40,6 +40,7 @@ type ttyStep struct {
 	step
 	note      string
 	transfers transfers
+	warnings  []string
 }
 
 func newTTY(out io.Writer, size sizeFunc, color bool, now func() time.Time) *tty {
@@ -100,6 +101,10 @@ func (t *tty) Log(id int, stream int, data []byte) {
 
 func (t *tty) Note(id int, text string) {
 	t.with(id, func(s *ttyStep) { s.note = oneLine(text) })
+}
+
+func (t *tty) Warn(id int, w Warning) {
+	t.with(id, func(s *ttyStep) { s.warnings = append(s.warnings, oneLine(w.Short)) })
 }
 
 func (t *tty) Transfer(id int, item string, current, total int64, status string) {
@@ -201,6 +206,9 @@ func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
 			r.text = ansi.Truncate(r.text, max(room, 12), "") + " " + size
 		}
 		rows = append(rows, r)
+	}
+	for _, w := range s.warnings {
+		rows = append(rows, row{text: " => WARN: " + w, right: duration(s.elapsed(now)), color: yellow, rank: rankDetail})
 	}
 	if s.status != Started {
 		return rows

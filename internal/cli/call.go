@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/strata-build/strata/internal/build"
+	"github.com/strata-build/strata/internal/call"
+	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// answerer is an answer in both of its formats.
+type answerer interface {
+	Write(io.Writer) error
+	WriteJSON(io.Writer) error
+}
+
+// answer does what --call asks for: the answer goes to standard output, and what is done for it to standard error.
+func (a *app) answer(ctx context.Context, method call.Method, o build.Options, f *buildFlags) error {
+	if o.Engine == dockerfile.Classic {
+		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
+	}
+	m, err := a.mover()
+	if err != nil {
+		return err
+	}
+	mode := f.progress
+	if f.quiet {
+		mode = "quiet"
+	}
+	printer, err := progress.New(mode, a.stderr)
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	o.Display = build.NewGraph(printer)
+	o.CacheFrom = nil
+	answer, err := ask(ctx, method, m, o)
+	printer.Close(err)
+	if err != nil {
+		return a.buildFailed(o, err)
+	}
+	write := answer.Write
+	if method.JSON {
+		write = answer.WriteJSON
+	}
+	if err := write(a.stdout); err != nil {
+		return err
+	}
+	if findings, ok := answer.(*call.Findings); ok {
+		findings.WriteFailure(a.stderr)
+		if findings.Error != nil || !findings.Clean() && !method.IgnoreStatus {
+			return &exit{code: exitError}
+		}
+	}
+	return nil
+}
+
+func ask(ctx context.Context, method call.Method, m *transfer.Mover, o build.Options) (answerer, error) {
+	switch method.Name {
+	case call.Check:
+		return build.Check(ctx, m, o)
+	case call.Outline:
+		return build.Outline(ctx, m, o)
+	}
+	return build.Targets(ctx, m, o)
+}
+
+// writeFindings says after a build what is probably not meant in its Dockerfile, in buildx's words.
+func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warning, o build.Options, f *buildFlags) {
+	if len(found) == 0 || f.quiet || f.progress == "rawjson" || f.progress == "quiet" || o.Engine == dockerfile.Classic {
+		return
+	}
+	count := "1 warning found"
+	if len(found) > 1 {
+		count = fmt.Sprintf("%d warnings found", len(found))
+	}
+	if !f.debug {
+		count += " (use --debug to expand)"
+	}
+	fmt.Fprintf(a.stderr, "\n %s:\n", count)
+	for _, w := range found {
+		fmt.Fprintf(a.stderr, " - %s\n", printable(w.String()))
+		if f.debug {
+			call.NewFindings(name, source, []dockerfile.Warning{w}, nil).WriteDetails(a.stderr)
+		}
+	}
+}
