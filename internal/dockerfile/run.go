@@ -11,20 +11,23 @@ import (
 
 func (in *instruction) run(c *instructions.RunCommand) error {
 	run := &Run{
-		Args:     in.commandLine(c.ShellDependantCmdLine),
 		Shell:    c.PrependShell,
 		Dir:      in.config.WorkingDir,
 		User:     in.config.User,
 		Network:  instructions.GetNetwork(c),
 		Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
+	line, err := in.inline(c, run)
+	if err != nil {
+		return err
+	}
+	run.Args = in.commandLine(line)
 	if len(run.Args) == 0 || in.classic && len(c.CmdLine) == 0 {
 		return errors.New("RUN without a command")
 	}
 	if run.Dir == "" {
 		run.Dir = "/"
 	}
-	var err error
 	if run.Mounts, err = in.mounts(c); err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type Run struct {
 	Network   string   // "" or "default", "none", "host"
 	Insecure  bool     // --security=insecure
 	Mounts    []Mount  // in the order in which they are written
+	Script    *Script  // what Args runs, if that is a here-document with an interpreter of its own; nil for others
 }
 
 // Copy is files to copy.

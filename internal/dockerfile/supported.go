@@ -40,8 +40,8 @@ func checkRun(c *instructions.RunCommand, o Options) error {
 	if err := checkEntitled(c, o.Allow); err != nil {
 		return err
 	}
-	if len(c.Files) > 0 {
-		return errors.New("RUN with a here-document (<<) is not supported yet")
+	if len(c.Files) > 0 && engine == Classic {
+		return errors.New("a here-document (<<) requires BuildKit: build without DOCKER_BUILDKIT=0")
 	}
 	return nil
 }
