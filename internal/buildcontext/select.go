@@ -31,6 +31,8 @@ type SelectOptions struct {
 	Exclude []string
 	// Parents keeps the directories that a source lies in, as COPY --parents does.
 	Parents bool
+	// Literal takes the source as a path in which no character is a wildcard: the source= of a RUN --mount.
+	Literal bool
 }
 
 // Match is one file or directory that a source of a COPY stands for.
@@ -41,6 +43,8 @@ type Match struct {
 	Name string
 	// Dir says that the contents of a directory are to be copied. Otherwise there is exactly one item.
 	Dir bool
+	// Entry is what was found, after following a symlink.
+	Entry *layer.Entry
 	// Items are what is to be copied, in canonical order: parents come before what they hold.
 	Items []Item
 }
@@ -100,7 +104,10 @@ func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) 
 	if s.context != nil && outside && o.Strict {
 		return nil, &OutsideError{Instruction: s.instruction, Source: pattern}
 	}
-	paths, err := s.expand(clean)
+	paths := []string{clean}
+	if !o.Literal {
+		paths, err = s.expand(clean)
+	}
 	if err != nil {
 		return nil, s.explain(err, outside)
 	}
@@ -255,7 +262,7 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 	if err != nil {
 		return Match{}, err
 	}
-	m := Match{Path: p, Name: path.Base("/" + p), Dir: e.Type == layer.Dir}
+	m := Match{Path: p, Name: path.Base("/" + p), Entry: e, Dir: e.Type == layer.Dir}
 	if p == "" {
 		m.Name = ""
 	}

@@ -40,7 +40,7 @@ func checkRun(c *instructions.RunCommand, o Options) error {
 	if err := checkEntitled(c, o.Allow); err != nil {
 		return err
 	}
-	if len(c.Files) > 0 && engine == Classic {
+	if len(c.Files) > 0 && o.Engine == Classic {
 		return errors.New("a here-document (<<) requires BuildKit: build without DOCKER_BUILDKIT=0")
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -64,13 +65,13 @@ func makeMountPoints(s Spec) (_ *mountPoints, err error) {
 
 // bind adds one bind mount, and its mount point.
 func (p *mountPoints) bind(rootfs string, b Bind) error {
-	info, err := os.Stat(b.Source)
-	if err != nil {
-		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
-	}
-	source, err := filepath.Abs(b.Source)
-	if err != nil {
-		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
+	dir := b.Tmpfs
+	if !b.Tmpfs {
+		info, err := os.Stat(b.Source)
+		if err != nil {
+			return fmt.Errorf("bind mount on %s: %w", b.Target, err)
+		}
+		dir = info.IsDir()
 	}
 	// The image decides what is a symlink here, and it may point anywhere, even to what is not there yet.
 	target, err := securejoin.SecureJoin(rootfs, b.Target)
@@ -82,19 +83,43 @@ func (p *mountPoints) bind(rootfs string, b Bind) error {
 		return fmt.Errorf("bind mount on %s: this is the root file system: choose a directory in it", b.Target)
 	}
 	if !under(target, "/dev") && !under(target, "/proc") && !under(target, "/sys") {
-		if err := p.make(target, info.IsDir()); err != nil {
+		if err := p.make(target, dir); err != nil {
 			return err
 		}
 	}
-	flags := unix.MS_BIND | unix.MS_REC | unix.MS_NODEV // see deviceMounts
-	if b.ReadOnly {
-		flags |= unix.MS_RDONLY
+	m, err := b.mount(target)
+	if err != nil {
+		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
 	}
-	p.mounts = append(p.mounts, &configs.Mount{
-		Source: source, Destination: target, Device: "bind", Flags: flags,
-		PropagationFlags: []int{unix.MS_PRIVATE | unix.MS_REC},
-	})
+	if b.Tmpfs && slices.Contains(p.made, strings.TrimPrefix(target, "/")) {
+		// libcontainer gives a tmpfs the mode of its mount point, if that is there, and else leaves it to the kernel. The
+		// last of two modes counts.
+		m.Data = strings.TrimPrefix(m.Data+",mode=1777", ",")
+	}
+	p.mounts = append(p.mounts, m)
 	return nil
+}
+
+// mount puts b into libcontainer's terms. All are mounted without devices: see deviceMounts.
+func (b Bind) mount(target string) (*configs.Mount, error) {
+	m := &configs.Mount{Source: "tmpfs", Destination: target, Device: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV}
+	if b.Size > 0 {
+		m.Data = "size=" + strconv.FormatInt(b.Size, 10)
+	}
+	if !b.Tmpfs {
+		source, err := filepath.Abs(b.Source)
+		if err != nil {
+			return nil, err
+		}
+		m = &configs.Mount{
+			Source: source, Destination: target, Device: "bind", Flags: unix.MS_BIND | unix.MS_REC | unix.MS_NODEV,
+			PropagationFlags: []int{unix.MS_PRIVATE | unix.MS_REC},
+		}
+	}
+	if b.ReadOnly {
+		m.Flags |= unix.MS_RDONLY
+	}
+	return m, nil
 }
 
 // under says whether path is dir or in it.

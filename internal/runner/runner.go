@@ -27,11 +27,15 @@ const (
 	NetworkNone Network = "none" // nothing but a loopback interface
 )
 
-// Bind shows a file or directory of the host in the container, as docker run -v does.
+// Bind shows a file or directory of the host in the container, as docker run -v does, or an empty directory in memory.
 type Bind struct {
 	Source   string // on the host; has to exist
 	Target   string // absolute path in the container; made for as long as the container runs where it is missing
 	ReadOnly bool
+	// Tmpfs shows a new file system in memory, of at most Size bytes, in place of Source. Size 0 leaves it to the
+	// kernel: half of the memory.
+	Tmpfs bool
+	Size  int64
 }
 
 // Machine is what a container finds on its machine, where that is not the usual.
@@ -57,7 +61,7 @@ type Spec struct {
 	// Insecure takes the protection away that keeps a container's root from being the machine's: all capabilities of
 	// this process, no seccomp, no masked and read-only paths, all devices.
 	Insecure bool
-	Binds    []Bind
+	Binds    []Bind // mounted in this order
 	StateDir string // an existing private directory, used by this run alone
 
 	Machine

@@ -28,6 +28,14 @@ type selection struct {
 	read func(context.Context) error
 }
 
+// steps are the records of the selection.
+func (sel *selection) steps() []cache.Step {
+	if sel.step == nil {
+		return nil
+	}
+	return []cache.Step{*sel.step}
+}
+
 // copyOperation is a COPY or ADD. Its key holds what is written, but for the sources, and what the sources
 // select: relative path, type, mode, size and contents; no times, and no owner of the host.
 func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerfile.Step, files layer.Tree) (*operation, error) {
@@ -49,7 +57,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	key.Add("chmod", c.Chmod)
 	addCopyFlags(key, c)
 	key.Add("content", string(sel.sum))
-	op := &operation{key: key, content: sel.name, matches: sel.matches, selected: sel.step, link: c.Link}
+	op := &operation{key: key, content: sel.name, matches: sel.matches, selected: sel.steps(), link: c.Link}
 	op.draft = func(ctx context.Context) (*copier, error) {
 		below, err := s.below(ctx, parent, c.Link)
 		if err != nil {

@@ -87,6 +87,9 @@ func matchRun(row *foreignRow, step *dockerfile.Step, untold string) string {
 		return "ARG and ENV both set " + name + ", and builders differ in which counts"
 	}
 	run := step.Run
+	if len(run.Mounts) > 0 || run.Script != nil {
+		return "what was mounted for it is not in its text"
+	}
 	_, written := instruction(step)
 	command := strings.Join(run.Args, " ")
 	var forms, unsure []string

@@ -114,9 +114,7 @@ func (s *Solver) follows(next, parent *State, op *operation, record *cache.Recor
 	if op == nil || record == nil {
 		return
 	}
-	if op.selected != nil {
-		next.steps = append(next.steps, *op.selected)
-	}
+	next.steps = append(next.steps, op.selected...)
 	key := op.shared
 	if key == nil {
 		key = op.key

@@ -2,6 +2,7 @@ package solver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -24,11 +25,12 @@ import (
 )
 
 // runOperation is a RUN. Its key holds the argv after the shell form, the environment and build arguments in
-// scope but not the proxies, the user, the working directory and the network.
-func (s *Solver) runOperation(parent *State, step *dockerfile.Step) (*operation, error) {
+// scope but not the proxies, the user, the working directory, the network and the mounts. files are the context.
+func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfile.Step, files layer.Tree) (*operation, error) {
 	r := step.Run
-	for _, m := range r.Mounts {
-		return nil, fmt.Errorf("RUN --mount=type=%s is not supported yet", m.Type)
+	mounts, err := s.findMounts(ctx, step, files)
+	if err != nil {
+		return nil, err
 	}
 	key := &cache.Key{Kind: "RUN"}
 	key.Add("arg", r.Args...)
@@ -38,9 +40,19 @@ func (s *Solver) runOperation(parent *State, step *dockerfile.Step) (*operation,
 	network := s.network(r)
 	key.Add("network", string(network))
 	s.addMachine(key, r)
-	return &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
-		return s.run(ctx, parent, step, network)
-	}}, nil
+	addMounts(key, mounts)
+	if r.Script != nil {
+		key.Add("script", r.Script.Text)
+	}
+	op := &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
+		return s.run(ctx, parent, step, network, mounts)
+	}}
+	for _, m := range mounts {
+		if m.sel != nil {
+			op.selected = append(op.selected, m.sel.steps()...)
+		}
+	}
+	return op, nil
 }
 
 // addMachine adds what the process can tell of the machine: hosts by their names, which is what BuildKit counts (its
@@ -92,7 +104,7 @@ func (s *Solver) network(r *dockerfile.Run) runner.Network {
 
 // run runs a RUN on top of parent. The overlay's upper directory is where the layer's tree will be: it
 // becomes the layer by a rename.
-func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network) (digest.Digest, error) {
+func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*mount) (digest.Digest, error) {
 	w, err := s.mount(ctx, parent)
 	if err != nil {
 		return "", err
@@ -102,6 +114,11 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	if err := os.Mkdir(state, 0o700); err != nil {
 		return "", fmt.Errorf("preparing a container: %w", err)
 	}
+	all, err := s.mountAll(ctx, w.dir, mounts, step)
+	defer all.release()
+	if err != nil {
+		return "", err
+	}
 	code, runErr := runner.Run(ctx, runner.Spec{
 		Rootfs:   w.root,
 		Args:     step.Run.Args,
@@ -109,6 +126,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 		Dir:      step.Run.Dir,
 		User:     step.Run.User,
 		Network:  network,
+		Binds:    all.binds,
 		Machine:  s.Machine,
 		Insecure: step.Run.Insecure,
 		Warn:     s.warnOnce,
@@ -116,7 +134,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 		Stdout:   output{s.Report, step, 1},
 		Stderr:   output{s.Report, step, 2},
 	})
-	if err := w.unmount(); err != nil {
+	if err := errors.Join(w.unmount(), all.release()); err != nil {
 		return "", err
 	}
 	if ctx.Err() != nil {

@@ -57,7 +57,13 @@ func (s *Solver) recall(sel *selection, key *cache.Key) (bool, error) {
 
 // selectFrom is selectIn for a state whose layers need not be here.
 func (s *Solver) selectFrom(ctx context.Context, from *State, step *dockerfile.Step, sel *selection) error {
-	key := s.selectionKey(from, step.Copy)
+	return s.selectOnce(ctx, from, step, sel, s.selectionKey(from, step.Copy), func(ctx context.Context) error {
+		return s.selectIn(ctx, step, sel)
+	})
+}
+
+// selectOnce takes what is recorded of a selection in a state, or has selectIn select, and records it.
+func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.Step, sel *selection, key *cache.Key, selectIn func(context.Context) error) error {
 	known, err := s.recall(sel, key)
 	if err != nil {
 		return err
@@ -69,7 +75,7 @@ func (s *Solver) selectFrom(ctx context.Context, from *State, step *dockerfile.S
 		if sel.tree, err = from.stack(ctx); err != nil {
 			return err
 		}
-		return s.selectIn(ctx, step, sel)
+		return selectIn(ctx)
 	}
 	if known {
 		return nil

@@ -28,8 +28,8 @@ type operation struct {
 	matches []buildcontext.Match // what a COPY or ADD selected
 	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
 	link bool
-	// selected is the record of what a COPY --from selected.
-	selected *cache.Step
+	// selected are the records of what a COPY --from or mounts of a RUN selected.
+	selected []cache.Step
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
 	draft func(ctx context.Context) (*copier, error)
 	// run makes the layer; "" says that no file changed.
@@ -45,7 +45,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	var op *operation
 	switch {
 	case step.Run != nil:
-		op, err = s.runOperation(parent, step)
+		op, err = s.runOperation(ctx, parent, step, files)
 	case step.Copy != nil:
 		op, err = s.copyOperation(ctx, parent, step, files)
 	case step.Workdir != nil:

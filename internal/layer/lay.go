@@ -1,0 +1,92 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LaySource is where Lay takes what a table of contents lists.
+type LaySource struct {
+	// Open reads the contents of a file.
+	Open func(e *Entry) (io.ReadCloser, error)
+	// ModTime is the time of an entry, finer than the seconds that a TOC has; the zero time where it is not known.
+	ModTime func(e *Entry) time.Time
+	// Same gives the path of a file on the same file system that has the contents and all the metadata of e, and that
+	// nobody ever writes to; "" for none. It is linked instead of copied.
+	Same func(e *Entry) string
+}
+
+// Lay writes entries as a tree into the empty directory dir, in the form that overlayfs takes as a lower layer. On an
+// error it leaves behind what it had written.
+func Lay(ctx context.Context, t *TOC, from LaySource, dir string) error {
+	root, err := openRoot(dir)
+	if err != nil {
+		return fmt.Errorf("laying out files: %w", err)
+	}
+	defer unix.Close(root)
+	entries, err := makeDirs(root, t.Entries, nil)
+	if err != nil {
+		return fmt.Errorf("laying out files: %w", err)
+	}
+	var files []*Entry
+	for _, e := range entries {
+		if e.Type == File {
+			files = append(files, e)
+		}
+	}
+	if err := inParallel(ctx, root, files, from.file); err != nil {
+		return fmt.Errorf("laying out files: %w", err)
+	}
+	if err := finishTree(ctx, root, entries, nil); err != nil {
+		return fmt.Errorf("laying out files: %w", err)
+	}
+	return nil
+}
+
+func (from LaySource) file(t *tree, e *Entry) error {
+	at, name, err := t.parent(e.Path)
+	if err != nil {
+		return err
+	}
+	if from.Same != nil {
+		if same := from.Same(e); same != "" && unix.Linkat(unix.AT_FDCWD, same, at, name, 0) == nil {
+			return nil
+		}
+	}
+	r, err := from.Open(e)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := t.create(e.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{r}, make([]byte, min(e.Size+1, smallFile)))
+	if err == nil && n != e.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("copy %q: %w", clip(e.Path), err)
+	}
+	if err := t.finish(f, e); err != nil {
+		return err
+	}
+	if from.ModTime == nil {
+		return nil
+	}
+	when := from.ModTime(e)
+	if when.IsZero() {
+		return nil
+	}
+	ts := unix.NsecToTimespec(when.UnixNano())
+	if err := unix.UtimesNanoAt(at, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return pathError("setting the time of", e.Path, err)
+	}
+	return nil
+}
