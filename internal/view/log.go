@@ -73,11 +73,8 @@ func NewLog(ctx context.Context, im *anatomy.Image) (*Log, error) {
 	for i := len(im.Rows) - 1; i >= 0; i-- {
 		r := im.Rows[i]
 		row := LogRow{
-			ID: r.ID, Instruction: history.Instruction(r.History.CreatedBy), CreatedBy: r.History.CreatedBy,
+			ID: r.ID, Instruction: instruction(r), CreatedBy: r.History.CreatedBy,
 			Created: r.History.Created, Comment: r.History.Comment, Names: r.Base, Base: i <= base,
-		}
-		if row.Instruction == "" {
-			row.Instruction = "(no instruction is known)"
 		}
 		if r.Layer >= 0 {
 			row.Layer = newLogLayer(im, r, t)
@@ -85,6 +82,17 @@ func NewLog(ctx context.Context, im *anatomy.Image) (*Log, error) {
 		l.Rows = append(l.Rows, row)
 	}
 	return l, nil
+}
+
+// instruction is what made a row: its instruction, or its comment in brackets, as of an image that was imported.
+func instruction(r anatomy.Row) string {
+	if text := history.Instruction(r.History.CreatedBy); text != "" {
+		return text
+	}
+	if r.History.Comment != "" {
+		return "(" + r.History.Comment + ")"
+	}
+	return "(no instruction is known)"
 }
 
 func newLogLayer(im *anatomy.Image, r anatomy.Row, t *timeline.Timeline) *LogLayer {
