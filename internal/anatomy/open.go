@@ -34,19 +34,27 @@ const (
 func Open(ctx context.Context, m *transfer.Mover, text string) (*Image, error) {
 	switch {
 	case isPath(text), strings.HasPrefix(text, dockerArchive), strings.HasPrefix(text, ociArchive), strings.HasPrefix(text, ociLayout):
-		return openArchive(m.Store, text)
-	case strings.HasPrefix(text, remote):
-		c, err := m.Peek(ctx, strings.TrimPrefix(text, remote))
+		im, err := openArchive(m.Store, text)
 		if err != nil {
 			return nil, err
 		}
-		return ofStore(m.Store, text, c)
+		return im, im.keepRows(m.Store)
+	case strings.HasPrefix(text, remote):
+		return openRemote(ctx, m, text, strings.TrimPrefix(text, remote))
 	}
 	c, err := history.Find(m.Store, text)
 	var unknown *history.NotFoundError
 	if errors.As(err, &unknown) {
-		if c, err = findLayer(m.Store, text); err == nil && c == nil {
-			c, err = peek(ctx, m, text, unknown)
+		c, err = findLayer(m.Store, text)
+		if err == nil && c == nil && isHex(text) {
+			err = unknown // what looks like an ID is no name: no registry is asked for it
+		}
+		if err == nil && c == nil {
+			im, err := openRemote(ctx, m, text, text)
+			if err != nil {
+				return nil, fmt.Errorf("no image %s here, and not in its registry: %w", text, err)
+			}
+			return im, nil
 		}
 	}
 	if err != nil {
@@ -55,20 +63,35 @@ func Open(ctx context.Context, m *transfer.Mover, text string) (*Image, error) {
 	return ofStore(m.Store, text, c)
 }
 
-func isPath(text string) bool {
-	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../")
+// openRemote opens the image that a name has in its registry.
+func openRemote(ctx context.Context, m *transfer.Mover, text, name string) (*Image, error) {
+	c, err := m.Peek(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	im, err := ofStore(m.Store, text, c)
+	if err != nil {
+		return nil, err
+	}
+	return im, im.keepRows(m.Store)
 }
 
-// peek asks the registry for a name that is not here. What looks like an ID is no name: nobody is asked for it.
-func peek(ctx context.Context, m *transfer.Mover, text string, unknown error) (*store.Config, error) {
-	if isHex(text) {
-		return nil, unknown
+// keepRows makes the rows of an image that is elsewhere known to the store, as steps that the next prune takes: a person
+// who has seen their IDs may name one.
+func (im *Image) keepRows(s *store.Store) error {
+	for _, r := range im.Rows {
+		if r.Known {
+			continue
+		}
+		if _, err := s.PutConfig(r.Config, "", store.Step); err != nil {
+			return err
+		}
 	}
-	c, err := m.Peek(ctx, text)
-	if err != nil {
-		return nil, fmt.Errorf("no image %s here, and not in its registry: %w", text, err)
-	}
-	return c, nil
+	return nil
+}
+
+func isPath(text string) bool {
+	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../")
 }
 
 func isHex(text string) bool {

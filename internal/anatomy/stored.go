@@ -38,15 +38,29 @@ func (p *stored) here() bool {
 }
 
 func (p *stored) look(ctx context.Context) error {
-	if p.layer == nil {
-		return &store.UnavailableError{DiffID: p.id, Cause: errors.New("nothing says where to get it; pull its image again")}
+	if p.known() {
+		return nil
+	}
+	if err := p.unavailable(); err != nil {
+		return err
 	}
 	return p.layer.Look(ctx)
+}
+
+// unavailable is an error for a layer of which at most the table of contents is known, as of an archive's.
+func (p *stored) unavailable() error {
+	if p.layer == nil {
+		return &store.UnavailableError{DiffID: p.id, Cause: errors.New("nothing says where to get it; name the archive or pull the image")}
+	}
+	return nil
 }
 
 func (p *stored) each(fn func(*layer.Entry) error) error { return p.store.EachEntry(p.id, fn) }
 
 func (p *stored) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+	if err := p.unavailable(); err != nil {
+		return nil, err
+	}
 	return p.layer.OpenFile(ctx, e)
 }
 

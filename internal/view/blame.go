@@ -134,11 +134,6 @@ func change(k timeline.Kind) string {
 	return "changed"
 }
 
-// sign is the sign of what change says.
-func sign(change string) string {
-	return map[string]string{"added": "+", "removed": "-", "changed": "~", "written": "="}[change]
-}
-
 func blameFile(e timeline.Event) *BlameFile {
 	return &BlameFile{Mode: Mode(e.Type, e.Mode), UID: e.UID, GID: e.GID, Size: e.Size, Link: e.Link}
 }
@@ -212,12 +207,6 @@ func (b *Blame) Print(p *Printer) error {
 		b.printEntries(p)
 	}
 	return nil
-}
-
-// mark is the sign of a change in its colour.
-func (p *Printer) mark(change string) string {
-	color := map[string]string{"added": green, "removed": red, "changed": yellow, "written": faint}[change]
-	return p.paint(color, sign(change))
 }
 
 func (b *Blame) printEntries(p *Printer) {

@@ -111,3 +111,17 @@ func since(t *time.Time) string {
 
 // entryFunc is what a layer's entries are given to.
 type entryFunc = func(*layer.Entry) error
+
+// Signs and colours of the changes that views name.
+var (
+	signs  = map[string]string{"added": "+", "removed": "-", "changed": "~", "written": "=", "present": "*"}
+	colors = map[string]string{"added": green, "removed": red, "changed": yellow, "written": faint}
+)
+
+// mark is the sign of a change in its colour, a blank of none.
+func (p *Printer) mark(change string) string {
+	if change == "" {
+		return " "
+	}
+	return p.tint(change, signs[change])
+}

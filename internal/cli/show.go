@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/anatomy"
+	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/view"
+)
+
+func (a *app) show() *cobra.Command {
+	var stat, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [OPTIONS] IMAGE[:PATH]",
+		Short: "Show what one step changed, or a file as it was then",
+		Long: `Show one step: its instruction, the change of the configuration, and the tree of what its layer added (+), changed (~)
+and removed (-), with modes, owners and sizes. An image is its last step; see strata log for the others.
+
+With a path, which begins with a slash or stands behind an ID, the contents that the file has in this state are printed
+as they are; of a directory its entries. Of an image in a registry only the step's own layer is fetched.
+
+` + imageHelp,
+		Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, path, hasPath := splitPath(args[0])
+			return a.look(cmd.Context(), name, func(im *anatomy.Image) error {
+				if hasPath {
+					return a.showContents(cmd.Context(), im, path)
+				}
+				s, err := view.NewShow(cmd.Context(), im)
+				if err != nil {
+					return err
+				}
+				return a.page(func(p *view.Printer) error {
+					switch {
+					case asJSON:
+						return p.JSON(s)
+					case stat:
+						s.Stat(p)
+					default:
+						s.Print(p)
+					}
+					return nil
+				})
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVar(&stat, "stat", false, "a line for each file, and sums")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("stat", "json")
+	return cmd
+}
+
+// splitPath takes IMAGE:PATH apart. The path begins with a slash, as no tag does, or follows an ID.
+func splitPath(text string) (name, path string, ok bool) {
+	if i := strings.LastIndex(text, ":/"); i > 0 {
+		switch text[:i] {
+		case "docker", "docker-archive", "oci-archive", "oci":
+		default:
+			return text[:i], text[i+1:], true
+		}
+	}
+	if id, rest, found := strings.Cut(text, ":"); found && len(id) >= 4 && strings.Trim(id, "0123456789abcdef") == "" {
+		return id, rest, true
+	}
+	return text, "", false
+}
+
+func (a *app) showContents(ctx context.Context, im *anatomy.Image, path string) error {
+	c, err := view.NewContents(ctx, im, path)
+	if err != nil {
+		return err
+	}
+	if c.Open == nil {
+		return a.page(func(p *view.Printer) error {
+			c.PrintList(p)
+			return nil
+		})
+	}
+	r, err := c.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	in := bufio.NewReaderSize(r, 64<<10)
+	if head, _ := in.Peek(8000); isTerminal(a.stdout) && bytes.IndexByte(head, 0) >= 0 { // git's way to tell what is binary
+		return fmt.Errorf("%s is binary, %s; redirect standard output to a file", listing.Clean(c.Path), listing.Size(c.Size))
+	}
+	if _, err := io.Copy(a.stdout, in); err != nil {
+		return fmt.Errorf("reading %s: %w", listing.Clean(c.Path), err)
+	}
+	return nil
+}
