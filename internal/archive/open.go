@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -129,19 +128,11 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 type dirSource struct{ root *os.Root }
 
 func (s dirSource) open(name string) (io.ReadCloser, int64, error) {
-	f, err := s.root.Open(filepath.FromSlash(name))
+	f, size, err := s.openFile(name)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, err // not f, whose interface would not be nil
 	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file: %w", name, ErrFormat)
-	}
-	if err != nil {
-		f.Close()
-		return nil, 0, err
-	}
-	return f, fi.Size(), nil
+	return f, size, nil
 }
 
 func (s dirSource) close() error { return s.root.Close() }

@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/solver"
+	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -186,7 +187,7 @@ func newSolver(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfi
 
 		NoCacheFilter: in.filter,
 		Image: func(ctx context.Context, ref string, p ocispec.Platform) (*solver.State, error) {
-			return baseImage(ctx, m, ref, p, o)
+			return baseImage(ctx, m, in.named, ref, p, o)
 		},
 	}
 }
@@ -212,13 +213,19 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 }
 
 // baseImage finds the image of a FROM or COPY --from, for a platform.
-func baseImage(ctx context.Context, m *transfer.Mover, ref string, p ocispec.Platform, o Options) (*solver.State, error) {
+func baseImage(ctx context.Context, m *transfer.Mover, named *namedContexts, ref string, p ocispec.Platform, o Options) (*solver.State, error) {
 	name := ref
-	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
-		name = reference.TagNameOnly(named).String()
+	if full, err := reference.ParseNormalizedNamed(ref); err == nil {
+		name = reference.TagNameOnly(full).String()
 	}
 	done := o.Display.Phase("load metadata for " + name)
-	c, err := m.Base(ctx, ref, p, o.Pull)
+	var c *store.Config
+	var err error
+	if l := named.layouts[ref]; l != nil {
+		c, err = m.LayoutBase(l.Dir, l.Tag, l.Digest, p)
+	} else {
+		c, err = m.Base(ctx, ref, p, o.Pull)
+	}
 	done(err)
 	if err != nil {
 		return nil, err

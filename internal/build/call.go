@@ -41,10 +41,7 @@ func Check(ctx context.Context, m *transfer.Mover, o Options) (*call.Findings, e
 
 // look is what a check finds in a file that could be parsed, as far as it comes.
 func look(ctx context.Context, m *transfer.Mover, in *input, f *dockerfile.File, o Options) (found []dockerfile.Warning, err error) {
-	options, err := in.planOptions(o)
-	if err != nil {
-		return nil, err
-	}
+	options := in.planOptions(o)
 	options.AllStages = true
 	options.Found = func(w dockerfile.Warning) { found = append(found, w) }
 	plan, err := f.Plan(options)
@@ -64,10 +61,7 @@ func Outline(ctx context.Context, m *transfer.Mover, o Options) (*call.TargetOut
 		return nil, err
 	}
 	defer done()
-	options, err := in.planOptions(o)
-	if err != nil {
-		return nil, err
-	}
+	options := in.planOptions(o)
 	options.Outline, options.Found = true, nil
 	f, err := dockerfile.Parse(in.source, in.name)
 	if err != nil {

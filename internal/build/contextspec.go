@@ -126,37 +126,37 @@ func IsRemote(value string) bool {
 	return false
 }
 
-// meaning is what the plan of a build has to know of the context.
-func (s *ContextSpec) meaning() (dockerfile.Named, error) {
-	n := dockerfile.Named{Image: s.Image, Stage: s.Stage}
-	if s.Layout == nil {
-		return n, nil
+// check looks whether a directory is there, so that no build runs for minutes before it says that it is not, and
+// makes a layout's path absolute, by which the store finds its layers later.
+func (s *ContextSpec) check() (err error) {
+	dir := s.Dir
+	if s.Layout != nil {
+		if s.Layout.Dir, err = filepath.Abs(s.Layout.Dir); err != nil {
+			return err
+		}
+		dir = s.Layout.Dir
 	}
-	dir, err := filepath.Abs(s.Layout.Dir)
-	if err != nil {
-		return n, fmt.Errorf("--build-context %s: %w", s.Name, err)
-	}
-	n.Image = layoutPrefix + dir
-	if s.Layout.Tag != "" {
-		n.Image += ":" + s.Layout.Tag
-	}
-	if s.Layout.Digest != "" {
-		n.Image += "@" + s.Layout.Digest.String()
-	}
-	return n, nil
-}
-
-// check looks whether a directory is there, so that no build runs for minutes before it says that it is not.
-func (s *ContextSpec) check() error {
-	if s.Dir == "" {
+	if dir == "" {
 		return nil
 	}
-	st, err := os.Stat(s.Dir)
+	st, err := os.Stat(dir)
 	if err != nil {
-		return fmt.Errorf("--build-context %s: %w; give the path of a directory", s.Name, err)
+		return fmt.Errorf("%w; give the path of a directory", err)
 	}
 	if !st.IsDir() {
-		return fmt.Errorf("--build-context %s: %s is not a directory", s.Name, s.Dir)
+		return fmt.Errorf("%s is not a directory", dir)
 	}
 	return nil
+}
+
+// name is how a plan calls the layout's image.
+func (l *LayoutSpec) name() string {
+	name := layoutPrefix + l.Dir
+	if l.Tag != "" {
+		name += ":" + l.Tag
+	}
+	if l.Digest != "" {
+		name += "@" + l.Digest.String()
+	}
+	return name
 }

@@ -50,21 +50,16 @@ func (in *input) plan(o Options) (*dockerfile.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := in.planOptions(o)
-	if err != nil {
-		return nil, err
-	}
-	return f.Plan(options)
+	return f.Plan(in.planOptions(o))
 }
 
-func (in *input) planOptions(o Options) (dockerfile.Options, error) {
-	contexts, err := in.named.meanings()
+func (in *input) planOptions(o Options) dockerfile.Options {
 	return dockerfile.Options{
 		Target: o.Target, Args: o.Args, BuildPlatform: o.Platform, Platform: o.target(), Labels: o.Labels, Engine: o.Engine,
-		Contexts: contexts,
+		Contexts: in.named.meanings(),
 		Allow:    o.Allow,
 		Ignored:  in.context.IgnoresSource, Found: o.Display.Found,
-	}, err
+	}
 }
 
 func readInput(ctx context.Context, s *store.Store, f *fetch.Fetcher, o Options) (*input, error) {

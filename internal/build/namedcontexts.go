@@ -16,6 +16,7 @@ type namedContexts struct {
 	store   *store.Store
 	display Display
 	specs   map[string]*ContextSpec
+	layouts map[string]*LayoutSpec // by the names by which the plan knows their images
 
 	mu   sync.Mutex
 	open map[string]*namedFiles
@@ -31,10 +32,15 @@ type namedFiles struct {
 
 // newNamedContexts checks what can be checked of the contexts. Of two of one name the later counts.
 func newNamedContexts(s *store.Store, o Options) (*namedContexts, error) {
-	n := &namedContexts{store: s, display: o.Display, specs: map[string]*ContextSpec{}, open: map[string]*namedFiles{}}
+	n := &namedContexts{
+		store: s, display: o.Display, specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{},
+	}
 	for _, spec := range o.Contexts {
 		if err := spec.check(); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--build-context %s: %w", spec.Name, err)
+		}
+		if spec.Layout != nil {
+			n.layouts[spec.Layout.name()] = spec.Layout
 		}
 		n.specs[spec.Name] = spec
 	}
@@ -42,16 +48,16 @@ func newNamedContexts(s *store.Store, o Options) (*namedContexts, error) {
 }
 
 // meanings are what a plan has to know of the contexts.
-func (n *namedContexts) meanings() (map[string]dockerfile.Named, error) {
+func (n *namedContexts) meanings() map[string]dockerfile.Named {
 	all := map[string]dockerfile.Named{}
 	for name, spec := range n.specs {
-		m, err := spec.meaning()
-		if err != nil {
-			return nil, err
+		m := dockerfile.Named{Image: spec.Image, Stage: spec.Stage}
+		if spec.Layout != nil {
+			m.Image = spec.Layout.name()
 		}
 		all[name] = m
 	}
-	return all, nil
+	return all
 }
 
 // files are those of the context of a name.

@@ -11,6 +11,11 @@ import (
 // attestation marks index entries that BuildKit adds beside the images; they are no images.
 const attestation = "vnd.docker.reference.type"
 
+// Choose is the entry of an index that suits a platform best. Its error wraps ErrPlatform and lists what the index has.
+func Choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
+	return choose(entries, want)
+}
+
 // choose returns the entry of an index that suits the platform best. Its error wraps ErrPlatform and lists
 // what the index has.
 func choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {

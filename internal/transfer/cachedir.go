@@ -16,14 +16,15 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/store"
 )
 
 // Limits of what is read of a directory's cache into memory, in bytes, as for registries.
 const (
-	maxIndex       = 4 << 20
-	maxCacheConfig = 8 << 20
+	maxCacheManifest = 4 << 20
+	maxCacheConfig   = 8 << 20
 )
 
 // DirCache makes a source of the cache that a directory has, an OCI layout that SaveCache wrote. Layers stay where they are
@@ -42,7 +43,7 @@ func (m *Mover) DirCache(dir string) (*cache.Source, error) {
 		return nil, fmt.Errorf("%s holds no cache of strata; write one there with --cache-to type=local,dest=%[1]s", dir)
 	}
 	var manifest ocispec.Manifest
-	data, err := readLayout(abs, index.Manifests[i], maxIndex)
+	data, err := readLayout(abs, index.Manifests[i], maxCacheManifest)
 	if err == nil {
 		err = json.Unmarshal(data, &manifest)
 	}
@@ -59,20 +60,12 @@ func isCache(d ocispec.Descriptor) bool { return d.ArtifactType == cache.Artifac
 
 // readIndex reads the index of an OCI layout.
 func readIndex(dir string) (*ocispec.Index, error) {
-	f, err := os.Open(filepath.Join(dir, ocispec.ImageIndexFile))
+	l, err := archive.OpenLayout(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxIndex))
-	if err != nil {
-		return nil, err
-	}
-	var index ocispec.Index
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("reading %s: %w; it is no OCI layout, or damaged", f.Name(), err)
-	}
-	return &index, nil
+	defer l.Close()
+	return l.Index()
 }
 
 // readLayout reads a blob of an OCI layout into memory and checks it.

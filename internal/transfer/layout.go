@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/archive"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // layoutPrefix makes a repository's name of a directory with an OCI layout: "oci-layout:/path". No name in a registry can look
@@ -24,23 +27,48 @@ func layoutBlob(dir string, d digest.Digest) string {
 }
 
 // openLayout opens a blob of an OCI layout, whose digest is for the caller to check.
-func openLayout(dir string, desc ocispec.Descriptor) (*os.File, error) {
-	if err := desc.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("%s: digest %q: %w", dir, desc.Digest, err)
-	}
-	f, err := os.Open(layoutBlob(dir, desc.Digest))
+func openLayout(dir string, desc ocispec.Descriptor) (io.ReadSeekCloser, error) {
+	l, err := archive.OpenLayout(dir)
 	if err != nil {
 		return nil, err
 	}
-	st, err := f.Stat()
-	if err == nil && (!st.Mode().IsRegular() || st.Size() != desc.Size) {
-		err = fmt.Errorf("%s: blob %s has %d bytes, where %d are promised", dir, desc.Digest, st.Size(), desc.Size)
-	}
+	defer l.Close()
+	return l.Open(desc)
+}
+
+// LayoutBase finds the image that a FROM names in an OCI layout: the one with a digest or, without, with a name or
+// tag. No layer moves: whoever needs one takes it from the directory then.
+func (m *Mover) LayoutBase(dir, tag string, d digest.Digest, platform ocispec.Platform) (*store.Config, error) {
+	l, err := archive.OpenLayout(dir)
 	if err != nil {
-		f.Close()
+		return nil, fmt.Errorf("opening the OCI layout: %w", err)
+	}
+	defer l.Close()
+	if d == "" {
+		if d, err = l.Find(tag); err != nil {
+			return nil, err
+		}
+	}
+	img, err := l.Image(d, platform)
+	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	c, err := image.Parse(img.Config.Data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	for i, desc := range img.Layers {
+		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: layoutPrefix + dir}
+		if err := m.Store.AddRemote(c.RootFS.DiffIDs[i], b); err != nil {
+			return nil, err
+		}
+	}
+	// It has no name here and is not listed; the images that are built on it keep what they need of it.
+	id, err := m.Store.PutConfig(img.Config.Data, "", store.Step)
+	if err != nil {
+		return nil, err
+	}
+	return m.Store.Config(id)
 }
 
 // fetchLocal brings a blob from an OCI layout into the store.
