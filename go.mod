@@ -18,6 +18,8 @@ require (
 	modernc.org/sqlite v1.60.0
 )
 
+require golang.org/x/crypto v0.57.0
+
 require (
 	cyphar.com/go-pathrs v0.2.4 // indirect
 	github.com/agext/levenshtein v1.2.3 // indirect
