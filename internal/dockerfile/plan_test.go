@@ -172,3 +172,54 @@ func TestStepWarnings(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// The rules that look at FROM lines, and those of EXPOSE.
+func TestFromWarnings(t *testing.T) {
+	for source, want := range map[string][]string{
+		"ARG V\nFROM a:$V\n":                             {"InvalidDefaultArgInFrom: Default value for ARG a:$V results in empty or invalid base image name (line 2)"},
+		"ARG V=1\nFROM a:$V\n":                           nil,
+		"FROM a AS scratch\n":                            {`ReservedStageName: Stage name should not use the same name as reserved stage "scratch" (line 1)`},
+		"FROM --platform=linux/arm64 a\n":                {`FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/arm64" (line 1)`},
+		"FROM --platform=linux/arm64 a AS build-arm64\n": nil,
+		"ARG VERSION=1\nFROM a:${VERSIO:-1}\n":           {"UndefinedArgInFrom: FROM argument 'VERSIO' is not declared (did you mean VERSION?) (line 2)"},
+		"FROM a as Stage\n": {
+			"StageNameCasing: Stage name 'Stage' should be lowercase (line 1)",
+			"FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)",
+		},
+	} {
+		f, err := Parse([]byte(source), "Dockerfile")
+		if err != nil {
+			t.Fatalf("%q: %v", source, err)
+		}
+		var got []string
+		_, err = f.Plan(Options{Args: map[string]string{"V": "given"}, Found: func(w Warning) {
+			if w.Rule != "" {
+				got = append(got, w.String())
+			}
+		}})
+		if err != nil {
+			t.Fatalf("%q: %v", source, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: %s", source, diff)
+		}
+	}
+}
+
+// A strict plan is violated by what the walks find, and only where rules are.
+func TestViolation(t *testing.T) {
+	p := mustPlan(t, "# check=error=true\nFROM a\nMAINTAINER x\nWORKDIR c\n", Options{Args: map[string]string{"NONE": "1"}})
+	walkAll(t, p, nil)
+	err := p.Violation(p.Findings())
+	if err == nil || err.Error() != "Dockerfile: lint violation found for rules: MaintainerDeprecated, WorkdirRelativePath" {
+		t.Error(err)
+	}
+	walkAll(t, p, nil)
+	if n := len(p.Findings()); n != 3 {
+		t.Errorf("%d findings after a second walk: %v", n, p.Findings())
+	}
+	p = mustPlan(t, "# check=error=true\nFROM a\n", Options{Args: map[string]string{"NONE": "1"}})
+	if err := p.Violation(p.Findings()); err != nil {
+		t.Error(err)
+	}
+}
