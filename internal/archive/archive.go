@@ -59,6 +59,8 @@ type Source struct {
 	// Manifest is the manifest to write, for an image that was pulled; all layers need their Desc then. Nil
 	// makes one of Config and Layers.
 	Manifest *registry.Blob
+	// Annotations are those of the manifest's descriptor.
+	Annotations map[string]string
 }
 
 // LayerSource is a layer to write.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"github.com/distribution/reference"
@@ -38,23 +39,55 @@ func WriteOCI(w io.Writer, images []Source) error {
 	return a.finish()
 }
 
+// WriteOCIIndex writes the images of an index, which are for several platforms, as an OCI layout in a tar.
+func WriteOCIIndex(w io.Writer, images []Source, index Index) error {
+	a := newWriter(w)
+	if err := a.layout(); err != nil {
+		return err
+	}
+	if err := a.nested(images, index); err != nil {
+		return err
+	}
+	return a.finish()
+}
+
+// Index is an index that is written with its images.
+type Index struct {
+	Blob        registry.Blob
+	Names       []string
+	Annotations map[string]string // of its descriptor
+}
+
+// files is where a layout's files go.
+type files interface {
+	// file writes a file of size bytes.
+	file(name string, size int64, r io.Reader) error
+	// directory makes a directory.
+	directory(name string) error
+	// index writes index.json.
+	index(index ocispec.Index) error
+	close() error
+}
+
 // writer writes a layout, each blob once.
 type writer struct {
-	tar     *tar.Writer
+	to      files
 	written map[digest.Digest]bool
 	index   ocispec.Index
 }
 
-func newWriter(w io.Writer) *writer {
+func newWriter(w io.Writer) *writer { return writerTo(tarFiles{tar.NewWriter(w)}) }
+
+func writerTo(to files) *writer {
 	return &writer{
-		tar:     tar.NewWriter(w),
+		to:      to,
 		written: make(map[digest.Digest]bool),
 		index:   ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}},
 	}
 }
 
-// images writes blobs and manifests; the index comes with finish.
-func (a *writer) images(images []Source) error {
+// layout writes what makes a layout of a folder.
+func (a *writer) layout() error {
 	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err != nil {
 		return err
@@ -63,45 +96,78 @@ func (a *writer) images(images []Source) error {
 		return err
 	}
 	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
-		if err := a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
+		if err := a.to.directory(dir); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// images writes blobs and manifests; the index comes with finish.
+func (a *writer) images(images []Source) error {
+	if err := a.layout(); err != nil {
+		return err
+	}
 	for _, img := range images {
-		if err := a.image(img); err != nil {
+		desc, err := a.image(img)
+		if err == nil {
+			err = a.enter(desc, img.Names)
+		}
+		if err != nil {
 			return fmt.Errorf("writing the image %s: %w", digest.FromBytes(img.Config), err)
 		}
 	}
 	return nil
 }
 
-func (a *writer) image(img Source) error {
+// nested writes the images of an index, which alone is entered in index.json.
+func (a *writer) nested(images []Source, index Index) error {
+	for _, img := range images {
+		if _, err := a.image(img); err != nil {
+			return fmt.Errorf("writing the image %s: %w", digest.FromBytes(img.Config), err)
+		}
+	}
+	if err := a.blob(index.Blob.Data); err != nil {
+		return err
+	}
+	desc := index.Blob.Descriptor()
+	desc.Annotations = index.Annotations
+	return a.enter(desc, index.Names)
+}
+
+// image writes an image, and returns the descriptor of its manifest.
+func (a *writer) image(img Source) (ocispec.Descriptor, error) {
 	m, err := img.manifest()
 	if err != nil {
-		return err
+		return ocispec.Descriptor{}, err
 	}
 	for _, l := range img.Layers {
 		if err := a.layer(l); err != nil {
-			return err
+			return ocispec.Descriptor{}, err
 		}
 	}
 	if err := a.blob(img.Config); err != nil {
-		return err
-	}
-	if err := a.blob(m.Data); err != nil {
-		return err
+		return ocispec.Descriptor{}, err
 	}
 	desc := m.Descriptor()
 	desc.Platform = platformOf(img.Config)
-	if len(img.Names) == 0 {
+	desc.Annotations = img.Annotations
+	return desc, a.blob(m.Data)
+}
+
+// enter adds a descriptor to index.json, once for each name.
+func (a *writer) enter(desc ocispec.Descriptor, names []string) error {
+	if len(names) == 0 {
 		a.index.Manifests = append(a.index.Manifests, desc)
 	}
-	for _, name := range img.Names {
+	own := desc.Annotations
+	for _, name := range names {
 		ref, err := parseTag(name)
 		if err != nil {
 			return err
 		}
 		desc.Annotations = map[string]string{containerdName: ref.String(), ocispec.AnnotationRefName: ref.String()}
+		maps.Copy(desc.Annotations, own)
 		a.index.Manifests = append(a.index.Manifests, desc)
 	}
 	return nil
@@ -184,11 +250,8 @@ func (a *writer) layer(l LayerSource) error {
 		return fmt.Errorf("opening the layer %s: %w", l.DiffID, err)
 	}
 	defer r.Close()
-	if err := a.header(name, d.Size); err != nil {
-		return err
-	}
-	n, err := io.CopyBuffer(onlyWriter{a.tar}, r, make([]byte, 128<<10))
-	if errors.Is(err, tar.ErrWriteTooLong) || err == nil && n != d.Size {
+	err = a.to.file(name, d.Size, r)
+	if errors.Is(err, errSize) {
 		return fmt.Errorf("the layer %s has not the %d bytes that it should have", l.DiffID, d.Size)
 	}
 	if err != nil {
@@ -196,9 +259,6 @@ func (a *writer) layer(l LayerSource) error {
 	}
 	return nil
 }
-
-// onlyWriter hides tar.Writer's ReadFrom, which is for sparse files.
-type onlyWriter struct{ io.Writer }
 
 func (a *writer) blob(data []byte) error {
 	d := digest.FromBytes(data)
@@ -210,16 +270,43 @@ func (a *writer) blob(data []byte) error {
 }
 
 func (a *writer) file(name string, data []byte) error {
-	if err := a.header(name, int64(len(data))); err != nil {
+	return a.to.file(name, int64(len(data)), bytes.NewReader(data))
+}
+
+// errSize: a file has not as many bytes as were promised.
+var errSize = errors.New("not the size that was promised")
+
+// tarFiles writes a layout as a tar. The same files give the same bytes.
+type tarFiles struct{ tar *tar.Writer }
+
+func (t tarFiles) directory(name string) error {
+	return t.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, ModTime: time.Unix(0, 0)})
+}
+
+func (t tarFiles) file(name string, size int64, r io.Reader) error {
+	err := t.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0)})
+	if err != nil {
 		return err
 	}
-	_, err := io.Copy(a.tar, bytes.NewReader(data))
+	n, err := io.CopyBuffer(onlyWriter{t.tar}, r, make([]byte, 128<<10))
+	if errors.Is(err, tar.ErrWriteTooLong) || err == nil && n != size {
+		return errSize
+	}
 	return err
 }
 
-func (a *writer) header(name string, size int64) error {
-	return a.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0)})
+func (t tarFiles) index(index ocispec.Index) error {
+	data, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	return t.file(ocispec.ImageIndexFile, int64(len(data)), bytes.NewReader(data))
 }
+
+func (t tarFiles) close() error { return t.tar.Close() }
+
+// onlyWriter hides tar.Writer's ReadFrom, which is for sparse files.
+type onlyWriter struct{ io.Writer }
 
 // dockerFiles writes what makes a layout a docker-archive: manifest.json, and the repositories file of before
 // Docker 1.10, which skopeo and others still look for.
@@ -263,8 +350,8 @@ func (a *writer) json(name string, v any) error {
 }
 
 func (a *writer) finish() error {
-	if err := a.json(ocispec.ImageIndexFile, a.index); err != nil {
+	if err := a.to.index(a.index); err != nil {
 		return err
 	}
-	return a.tar.Close()
+	return a.to.close()
 }

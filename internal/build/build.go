@@ -5,6 +5,7 @@ package build
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -54,6 +55,12 @@ type Options struct {
 	Outputs []export.Spec
 	// File writes the file of an output's dest: export.Options.File.
 	File func(dest string, write func(io.Writer) error) error
+	// Annotations are those of all images that go out.
+	Annotations []export.Annotation
+	// Epoch is SOURCE_DATE_EPOCH: no time of what is built is after it; nil if it is not set.
+	Epoch *time.Time
+	// Exported, if not nil, is given what the outputs gave.
+	Exported func(*export.Result)
 	// Display is told of what happens.
 	Display Display
 	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
@@ -150,7 +157,7 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.P
 		}
 		return "", err
 	}
-	images := []export.Image{{Platform: o.Platform, ID: state.ID, Config: state.Config}}
+	images := []export.Image{newImage(plan.Platform(), state)}
 	id, err := exportImages(ctx, m, images, o)
 	if err != nil {
 		return "", err
@@ -192,6 +199,15 @@ func newSolver(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfi
 	}
 }
 
+// newImage is the state at the end of a build for a platform.
+func newImage(p ocispec.Platform, state *solver.State) export.Image {
+	img := export.Image{Platform: p, ID: state.ID, Config: state.Config, Steps: state.Steps()}
+	if base := state.Base(); base != nil {
+		img.Base = base.Config
+	}
+	return img
+}
+
 // exportImages makes the outputs of the images that the build gave, one for each platform, and returns the ID of what
 // people mean by the result.
 func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image, o Options) (digest.Digest, error) {
@@ -199,11 +215,19 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 	if len(outputs) == 0 {
 		outputs = []export.Spec{{Kind: export.ToImage}}
 	}
-	result, err := export.Run(ctx, m, images, outputs, export.Options{Tags: o.Tags, File: o.File, Display: o.Display})
+	result, err := export.Run(ctx, m, images, outputs, export.Options{
+		Tags: o.Tags, Epoch: o.Epoch, Annotations: o.Annotations, File: o.File, Display: o.Display,
+	})
 	if err != nil {
 		return "", err
 	}
-	id := images[0].ID
+	if o.Exported != nil {
+		o.Exported(result)
+	}
+	id := result.ID
+	if id == "" {
+		id = images[0].ID // of files: the step that they are of
+	}
 	var names []string
 	for _, ref := range result.Names {
 		names = append(names, reference.FamiliarString(ref))

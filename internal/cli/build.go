@@ -16,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/call"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/explain"
+	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/listing"
 	"github.com/strata-build/strata/internal/progress"
@@ -53,6 +54,15 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return a.answer(ctx, method, o, f)
 	}
 	o.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
+	warnings, err := f.output.attestations()
+	if err != nil {
+		return err
+	}
+	for _, line := range warnings {
+		if !f.quiet {
+			fmt.Fprintln(a.stderr, "WARNING: "+line)
+		}
+	}
 	began := time.Now()
 	m, err := a.mover()
 	if err != nil {
@@ -69,6 +79,8 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	o.Findings = func(name string, source []byte, found []dockerfile.Warning) {
 		a.writeFindings(name, source, found, o, f)
 	}
+	var exported *export.Result
+	o.Exported = func(r *export.Result) { exported = r }
 	id, err := a.displayBuild(ctx, m, o, f)
 	if f.explain && built != nil {
 		fmt.Fprintln(a.stderr)
@@ -87,8 +99,13 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 			fmt.Fprintln(a.stderr, listing.Clean(line))
 		}
 	}
-	if f.quiet {
+	if f.quiet && exported.ID != "" && !export.UsesStdout(o.Outputs) {
 		fmt.Fprintln(a.stdout, id)
+	}
+	if f.output.metadata != "" {
+		if err := writeMetadata(f.output.metadata, exported, built); err != nil {
+			return err
+		}
 	}
 	if f.iidfile != "" {
 		if err := os.WriteFile(f.iidfile, []byte(id), 0o644); err != nil {

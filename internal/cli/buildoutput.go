@@ -1,42 +1,102 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/build"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/export"
 )
 
 // outputFlags are the options of build that say what becomes of the result.
 type outputFlags struct {
-	outputs    []string
-	push, load bool
+	outputs, annotations []string
+	attests              []string
+	provenance, sbom     string
+	push, load           bool
+	metadata             string
 }
 
 func (f *outputFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "what becomes of the result, instead of an image in the store: a `DIRECTORY`, - for a tar, or type=image, registry, docker, oci, local, tar or cacheonly with attributes; may be given several times")
 	fl.BoolVar(&f.push, "push", false, "send the image to its registry: --output type=registry")
 	fl.BoolVar(&f.load, "load", false, "keep the image in the store, beside other outputs too: --output type=docker")
+	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the image where it goes out, as `KEY=VALUE` or TYPE[PLATFORM]:KEY=VALUE; types are manifest, manifest-descriptor, index, index-descriptor")
+	fl.StringVar(&f.metadata, "metadata-file", "", "write digests and names of the result to this `FILE`, as JSON")
+	fl.StringArrayVar(&f.attests, "attest", nil, "attestation, as type=sbom or type=provenance; none is made yet")
+	fl.StringVar(&f.provenance, "provenance", "", "short for --attest type=provenance")
+	fl.StringVar(&f.sbom, "sbom", "", "short for --attest type=sbom")
+	for _, name := range []string{"provenance", "sbom"} {
+		fl.Lookup(name).NoOptDefVal = "true"
+	}
 }
 
 // options adds the outputs to o.
 func (f *outputFlags) options(o *build.Options) error {
 	for _, text := range f.outputs {
+		if text == "" {
+			continue // as buildx does, for -o "$VARIABLE"
+		}
 		spec, err := export.ParseSpec(text)
 		if err != nil {
 			return usageError("--output %w", err)
 		}
 		o.Outputs = append(o.Outputs, spec)
 	}
+	for _, text := range f.annotations {
+		notes, err := export.ParseAnnotation(text)
+		if err != nil {
+			return usageError("--annotation %w", err)
+		}
+		o.Annotations = append(o.Annotations, notes...)
+	}
 	o.Outputs = export.Add(o.Outputs, f.push, f.load)
-	if o.Engine == dockerfile.Classic && len(o.Outputs) > 0 {
-		return &exit{exitUsage, errors.New("--output, --push and --load require BuildKit: leave out DOCKER_BUILDKIT=0 or --engine=classic")}
+	if o.Engine == dockerfile.Classic && (len(o.Outputs) > 0 || len(o.Annotations) > 0 || f.metadata != "") {
+		return &exit{exitUsage, errors.New("--output, --push, --load, --annotation and --metadata-file require BuildKit: leave out DOCKER_BUILDKIT=0 or --engine=classic")}
 	}
 	if err := export.Check(o.Outputs, o.Tags); err != nil {
 		return &exit{exitUsage, err}
+	}
+	return f.epoch(o)
+}
+
+// epoch takes SOURCE_DATE_EPOCH over from the environment, as buildx does, and from the build arguments. Docker's first
+// builder knew nothing of it.
+func (f *outputFlags) epoch(o *build.Options) error {
+	const name = "SOURCE_DATE_EPOCH"
+	value, ok := o.Args[name]
+	if !ok {
+		if value = os.Getenv(name); value == "" || o.Engine == dockerfile.Classic {
+			return nil
+		}
+		o.Args[name] = value
+	}
+	var err error
+	if o.Epoch, err = export.ParseEpoch(value); err != nil {
+		return usageError("%s=%s: %w", name, value, err)
+	}
+	if o.Engine == dockerfile.Classic {
+		o.Epoch = nil
+	}
+	return nil
+}
+
+// writeMetadata writes what --metadata-file asks for.
+func writeMetadata(path string, r *export.Result, b *explain.Build) error {
+	m := r.Metadata()
+	m["buildx.build.ref"] = "strata/" + b.ID
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append(data, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the metadata: %w; name another file with --metadata-file", err)
 	}
 	return nil
 }

@@ -9,28 +9,37 @@ import (
 	"github.com/strata-build/strata/internal/transfer"
 )
 
-// archive is type=oci and type=docker with a file.
+// archive is type=oci and type=docker with a file or a directory.
 func (x *exporter) archive(ctx context.Context, s *Spec, out Output) error {
-	if err := x.checkImages(); err != nil {
+	p, err := x.pack(ctx, s)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, ref := range x.namesOf(s) {
+		names = append(names, reference.FamiliarString(ref))
+	}
+	m := x.told(out)
+	if s.Directory {
+		sent, err := m.SaveDirectory(ctx, s.Dest, p.bundle, names)
+		if err == nil {
+			x.result.image(p)
+			x.result.describe(sent, p)
+		}
 		return err
 	}
 	format := transfer.OCIArchive
 	if s.Kind == Docker {
 		format = transfer.DockerArchive
 	}
-	var saved []transfer.Saved
-	for _, img := range x.images {
-		one := transfer.Saved{ID: img.ID}
-		for _, ref := range x.namesOf(s) {
-			one.Names = append(one.Names, reference.FamiliarString(ref))
-		}
-		saved = append(saved, one)
-	}
 	return x.o.File(s.Dest, func(w io.Writer) error {
 		n := &counting{w: w, report: func(n int64) { out.Item("sending tarball", n, 0, "") }}
-		if err := x.Save(ctx, n, format, saved); err != nil {
+		sent, err := m.SaveBundle(ctx, n, format, p.bundle, names)
+		if err != nil {
 			return err
 		}
+		x.result.image(p)
+		x.result.describe(sent, p)
 		out.Item("sending tarball", n.n, 0, "done")
 		return nil
 	})

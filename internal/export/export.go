@@ -16,12 +16,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer"
@@ -33,12 +35,34 @@ type Image struct {
 	// ID is the digest of its config, which is in the store; "" for an empty stage, which is no image.
 	ID     digest.Digest
 	Config *image.Config
+	// Base is the config of the image that it was built from, nil for none (FROM scratch).
+	Base *image.Config
+	// Steps are those since, as the inline cache has them.
+	Steps []cache.Step
+}
+
+// baseLayers is how many of the image's layers are the base's.
+func (i *Image) baseLayers() int {
+	if i.Base == nil {
+		return 0
+	}
+	return len(i.Base.RootFS.DiffIDs)
+}
+
+// baseRows is how many rows of its history are the base's.
+func (i *Image) baseRows() int {
+	if i.Base == nil {
+		return 0
+	}
+	return len(i.Base.History)
 }
 
 // Options are what all outputs of a build share.
 type Options struct {
 	Tags  []reference.Named // --tag
 	Epoch *time.Time        // SOURCE_DATE_EPOCH, nil if it is not set
+	// Annotations are those of all images, beside each output's own.
+	Annotations []Annotation
 	// File calls write with the file that a dest names, or with standard output for "-". The file appears when it is
 	// complete.
 	File    func(dest string, write func(io.Writer) error) error
@@ -60,20 +84,13 @@ type Output interface {
 	Done(err error)
 }
 
-// Result is what the outputs gave.
-type Result struct {
-	// Image says that the build's result is an image, here or elsewhere, and not only files.
-	Image bool
-	// Names are those that images have in the store now.
-	Names []reference.Named
-}
-
 // exporter is one call of Run.
 type exporter struct {
 	*transfer.Mover
 	images []Image
 	o      Options
 	result Result
+	mu     sync.Mutex // of displays
 }
 
 // Run makes the outputs, one after the other. images are what the build gave, one for each platform.
@@ -102,7 +119,7 @@ func (x *exporter) export(ctx context.Context, s *Spec) error {
 		name, run = "exporting to client tarball", x.tarball
 	case OCI, Docker:
 		name, run = fmt.Sprintf("exporting to %s image format", s.Kind), x.archive
-		if s.Dest == "" {
+		if s.Dest == "" && !s.Directory {
 			name, run = "exporting to image", x.store
 		}
 	default:
@@ -138,13 +155,4 @@ func (x *exporter) tree(ctx context.Context, img *Image) (*layer.TOC, layer.Open
 	}
 	t, err := stack.Flatten()
 	return t, stack.Open, err
-}
-
-// formatPlatform is a platform as people write it: linux/arm/v7.
-func formatPlatform(p ocispec.Platform) string {
-	name := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		name += "/" + p.Variant
-	}
-	return name
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/platform"
 )
 
 // files is the tree that an output of files has: the image's, or of several platforms one in a folder for each, as
@@ -40,7 +41,7 @@ func (x *exporter) files(ctx context.Context, s *Spec) (*files, error) {
 		}
 		folder := ""
 		if split {
-			folder = strings.ReplaceAll(formatPlatform(img.Platform), "/", "_")
+			folder = strings.ReplaceAll(platform.Format(img.Platform), "/", "_")
 			all = append(all, &layer.Entry{Path: folder, Type: layer.Dir, Mode: 0o755})
 		}
 		for _, e := range t.Entries {
@@ -60,7 +61,7 @@ func (x *exporter) files(ctx context.Context, s *Spec) (*files, error) {
 					continue
 				}
 				return nil, fmt.Errorf("%s is in the results for %s and for %s; leave out platform-split=false",
-					placed.Path, formatPlatform(other.of.Platform), formatPlatform(img.Platform))
+					placed.Path, platform.Format(other.of.Platform), platform.Format(img.Platform))
 			}
 			from[placed.Path] = origin{open, e, img}
 			all = append(all, &placed)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/registry"
 )
 
@@ -54,8 +55,14 @@ type Spec struct {
 
 // Packing says how an image is put into words and bytes for others.
 type Packing struct {
-	Epoch   *time.Time // source-date-epoch
-	Rewrite *bool      // rewrite-timestamp
+	Epoch       *time.Time        // source-date-epoch
+	Rewrite     *bool             // rewrite-timestamp
+	Compression layer.Compression // of the layers that were built; "" for whatever there is, else gzip
+	Seekable    bool              // compression=estargz
+	Level       *int
+	Force       bool  // compress those of the base image too
+	OCI         *bool // oci-mediatypes; nil for what the output has by itself
+	Annotations annotations
 }
 
 // ParseSpec reads an --output as buildx does: fields of CSV that are NAME=VALUE, or a directory alone, or "-".
@@ -125,6 +132,13 @@ func (s *Spec) set(kind string, attrs []attribute) error {
 		return errors.New("there is no such output; it is one of image, registry, docker, oci, local, tar, cacheonly")
 	}
 	for _, a := range attrs {
+		if note, ok, err := readAnnotation(a); ok && known["compression"] != nil {
+			if err != nil {
+				return fmt.Errorf("%s: %w", a.name, err)
+			}
+			s.Annotations = append(s.Annotations, note)
+			continue
+		}
 		set := known[a.name]
 		if set == nil {
 			return fmt.Errorf("%s is not an attribute of it; it takes %s", a.name, strings.Join(names(known), ", "))
@@ -161,6 +175,9 @@ func (s *Spec) check() error {
 	}
 	if s.Directory && (s.Dest == "" || s.Dest == "-") {
 		return errors.New("tar=false needs a directory: dest=DIRECTORY")
+	}
+	if err := s.Packing.check(); err != nil {
+		return err
 	}
 	if s.Delete {
 		if abs, err := filepath.Abs(s.Dest); err != nil || abs == "/" {
@@ -209,6 +226,10 @@ func (s *Spec) imageAttributes(all map[string]setter) {
 	all["name"] = s.names
 	all["source-date-epoch"] = s.epoch
 	all["rewrite-timestamp"] = pointTo(&s.Rewrite)
+	all["compression"] = s.compression
+	all["compression-level"] = s.level
+	all["force-compression"] = boolean(&s.Force)
+	all["oci-mediatypes"] = pointTo(&s.OCI)
 	// Attestations are not made, so it does not matter which form they would have; build information is what
 	// BuildKit had before it had attestations.
 	for _, name := range []string{"oci-artifact", "attestation-inline", "buildinfo", "buildinfo-attrs"} {
@@ -249,6 +270,52 @@ func (s *Spec) names(v string) error {
 			return err
 		}
 		s.Names = append(s.Names, ref)
+	}
+	return nil
+}
+
+func (p *Packing) compression(v string) error {
+	switch v {
+	case "uncompressed":
+		p.Compression = layer.None
+	case "gzip", "zstd":
+		p.Compression = layer.Compression(v)
+	case "estargz":
+		p.Compression, p.Seekable = layer.Gzip, true
+	default:
+		return errors.New("it is uncompressed, gzip, estargz or zstd")
+	}
+	return nil
+}
+
+func (p *Packing) level(v string) error {
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return errors.New("it is a number, 0 to 9 for gzip and estargz, 0 to 22 for zstd")
+	}
+	p.Level = &n
+	return nil
+}
+
+// check says what does not go together.
+func (p *Packing) check() error {
+	most := 9
+	if p.Compression == layer.Zstd {
+		most = 22
+	}
+	docker := p.OCI != nil && !*p.OCI
+	switch {
+	case p.Level != nil && p.Compression == layer.None:
+		return errors.New("compression-level goes with gzip, estargz or zstd")
+	case p.Level != nil && (*p.Level < 0 || *p.Level > most):
+		return fmt.Errorf("compression-level=%d: it is 0 to %d", *p.Level, most)
+	case docker && p.Seekable:
+		return errors.New("compression=estargz needs OCI's media types, which oci-mediatypes=false takes away")
+	case docker && len(p.Annotations) > 0:
+		return errors.New("annotations need OCI's media types, which oci-mediatypes=false takes away")
+	}
+	if p.Level != nil && p.Compression == "" {
+		p.Compression = layer.Gzip
 	}
 	return nil
 }
@@ -351,6 +418,9 @@ func Check(specs []Spec, tags []reference.Named) error {
 		if s.Dest == "-" {
 			stdout++
 		}
+		if s.ByDigest && !s.Push {
+			return errors.New("push-by-digest goes with push=true")
+		}
 		if s.Push && len(tags) == 0 && len(s.Names) == 0 {
 			return errors.New("what is pushed needs a name: add --tag NAME, or name=NAME to the output")
 		}
@@ -359,4 +429,9 @@ func Check(specs []Spec, tags []reference.Named) error {
 		return errors.New("several outputs go to standard output: name a file for all but one, dest=FILE")
 	}
 	return nil
+}
+
+// UsesStdout says that an output goes to standard output, so that nothing else may.
+func UsesStdout(specs []Spec) bool {
+	return slices.ContainsFunc(specs, func(s Spec) bool { return s.Dest == "-" })
 }

@@ -84,3 +84,19 @@ func NewGzip(w io.Writer) io.WriteCloser {
 	z := pgzip.NewWriter(w)
 	return z
 }
+
+// NewCompressor compresses with gzip, levels 0 to 9, or zstd, levels 0 to 22 as the zstd tool counts them; nil is the
+// compression's own default. The same input gives the same bytes on every machine, however many cores it has.
+func NewCompressor(c Compression, w io.Writer, level *int) (io.WriteCloser, error) {
+	switch {
+	case c == Gzip && level == nil:
+		return NewGzip(w), nil
+	case c == Gzip:
+		return pgzip.NewWriterLevel(w, *level)
+	case c == Zstd && level == nil:
+		return zstd.NewWriter(w)
+	case c == Zstd:
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(*level)))
+	}
+	return nil, fmt.Errorf("layers cannot be compressed with %s", c)
+}

@@ -9,6 +9,7 @@
 package registry
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,18 @@ func New(config Config) *Client {
 		backoff:   exponential,
 		endpoints: make(map[string][]*endpoint),
 	}
+}
+
+// AllowInsecure lets a host ("host" or "host:port") be plain HTTP, or have a certificate that nobody vouches for, as
+// Config.Insecure does.
+func (c *Client) AllowInsecure(host string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.config.insecure(host) {
+		return
+	}
+	c.config.Insecure = append(slices.Clone(c.config.Insecure), host)
+	delete(c.endpoints, host)
 }
 
 // exponential gives 0.3, 0.6, 1.2, … s, at most 10 s.

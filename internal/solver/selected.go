@@ -25,7 +25,7 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 		key.Add("parents", "true")
 	}
 	key.Add("exclude", c.Exclude...)
-	key.Add("chain", chainPart(from))
+	key.Add(cache.Chain, cache.ChainPart(from.Chain()))
 	return key
 }
 

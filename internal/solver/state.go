@@ -64,6 +64,18 @@ func Scratch(s *store.Store, p ocispec.Platform) *State {
 	return newState(s, "", image.Scratch(p))
 }
 
+// Base is the state of the image that this one was built from in this build; nil if it was built from scratch. A state
+// that was not built is its own base.
+func (s *State) Base() *State {
+	if s.root.ID == "" {
+		return nil
+	}
+	return s.root
+}
+
+// Steps are those from the base to here that other machines can use.
+func (s *State) Steps() []cache.Step { return s.steps }
+
 // Chain is the state's layers, bottom first.
 func (s *State) Chain() []digest.Digest { return s.Config.RootFS.DiffIDs }
 

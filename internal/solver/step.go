@@ -86,14 +86,14 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
 		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
 		if !op.link {
-			op.shared.Add("chain", chainPart(parent))
+			op.shared.Add(cache.Chain, cache.ChainPart(parent.Chain()))
 		}
 	}
 	if op.link {
 		return
 	}
 	if s.Engine != dockerfile.Classic {
-		op.key.Add("chain", string(image.ChainID(parent.Chain())))
+		op.key.Add(cache.Chain, string(image.ChainID(parent.Chain())))
 		return
 	}
 	if step.Run != nil {
@@ -102,14 +102,6 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	}
 	op.key.Add("instruction", step.CreatedBy(""))
 	op.key.Add("after", string(parent.ID))
-}
-
-// chainPart is the chainID of a state as the shared key has it: without its empty layers, which the classic engine
-// does not make. The key of this machine counts them, so that a step that changes nothing runs each time that
-// it stands in a Dockerfile.
-func chainPart(st *State) string {
-	chain := slices.DeleteFunc(slices.Clone(st.Chain()), func(d digest.Digest) bool { return d == layer.EmptyDiffID })
-	return string(image.ChainID(chain))
 }
 
 // lookupOrRun takes the record of the operation or makes it. Of builds that run at the same time only one

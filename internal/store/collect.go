@@ -67,8 +67,10 @@ func (s *Store) removeLayer(d digest.Digest, cutoff int64, p *Pruned) error {
 			return nil
 		}
 		taken = true
-		if _, err := tx.Exec("DELETE FROM blobs WHERE diff_id = ?", d); err != nil {
-			return err
+		for _, q := range []string{"DELETE FROM blobs WHERE diff_id = ?", "DELETE FROM derived WHERE source = ?1 OR result = ?1"} {
+			if _, err := tx.Exec(q, d); err != nil {
+				return err
+			}
 		}
 		if err := os.Remove(s.tocPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

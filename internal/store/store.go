@@ -148,7 +148,8 @@ func (s *Store) openDB() error {
 	s.db = db
 	var version int
 	var complete bool // with the tables that came after the first stores were made
-	if err := db.QueryRow("SELECT user_version, EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'seen') FROM pragma_user_version").
+	if err := db.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived')) = 2
+		FROM pragma_user_version`).
 		Scan(&version, &complete); err != nil {
 		db.Close()
 		return fmt.Errorf("reading meta.db: %w; if it is damaged, move %s away and build again", err, s.root)
@@ -216,6 +217,9 @@ CREATE TABLE IF NOT EXISTS seen (
 	key TEXT PRIMARY KEY, text TEXT NOT NULL, made INTEGER NOT NULL, pruned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_by_text ON seen (text, made);
 CREATE INDEX IF NOT EXISTS seen_pruned ON seen (pruned) WHERE pruned > 0;
+CREATE TABLE IF NOT EXISTS derived (
+	source TEXT NOT NULL, how TEXT NOT NULL, result TEXT NOT NULL, data BLOB, PRIMARY KEY (source, how)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS derived_by_result ON derived (result);
 `
 
 // Close closes the store and removes this process's folder below tmp/.

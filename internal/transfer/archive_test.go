@@ -308,7 +308,7 @@ func TestNewManifest(t *testing.T) {
 		{[]store.Blob{blob(ocispec.MediaTypeImageLayerGzip)}, dockerManifest, dockerLayer},
 		{[]store.Blob{blob(dockerLayer), blob(ocispec.MediaTypeImageLayerZstd)}, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageLayerGzip},
 	} {
-		m, err := newManifest([]byte("{}"), test.layers)
+		m, err := newManifest([]byte("{}"), test.layers, nil, Packing{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,14 +9,18 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 )
 
-// compress makes the compressed form of a layer that has none, and keeps it: the next push or save finds it.
-func (m *Mover) compress(ctx context.Context, l *store.Layer) (store.Blob, error) {
+// compress makes a compressed form of a layer, and keeps it: the next push or save finds it. Any way means gzip.
+func (m *Mover) compress(ctx context.Context, l *store.Layer, f form) (store.Blob, error) {
 	m.report(l.DiffID, "Preparing", 0, 0)
+	if f.compression == "" {
+		f.compression = layer.Gzip
+	}
 	dir, err := m.Store.Temp("compress")
 	if err != nil {
 		return store.Blob{}, err
@@ -24,20 +28,29 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer) (store.Blob, error
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "blob")
 	b := store.Blob{MediaType: dockerLayer}
-	if b.Digest, b.Size, err = writeGzip(ctx, path, l); err != nil {
+	if f.compression == layer.Zstd {
+		b.MediaType = ocispec.MediaTypeImageLayerZstd
+	}
+	if b.Digest, b.Size, err = writeCompressed(ctx, path, l, f); err != nil {
 		return store.Blob{}, fmt.Errorf("compressing layer %s: %w%s", l.DiffID, err, store.Advice(err))
 	}
-	return b, m.Store.PlaceBlob(path, l.DiffID, b)
+	if err := m.Store.PlaceBlob(path, l.DiffID, b); err != nil || f.level == nil {
+		return b, err
+	}
+	return b, m.Store.PutDerived(l.DiffID, f.how(), store.Derived{Digest: b.Digest})
 }
 
-func writeGzip(ctx context.Context, path string, l *store.Layer) (digest.Digest, int64, error) {
+func writeCompressed(ctx context.Context, path string, l *store.Layer, form form) (digest.Digest, int64, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
 	hash := sha256.New()
-	z := layer.NewGzip(io.MultiWriter(f, hash))
+	z, err := layer.NewCompressor(form.compression, io.MultiWriter(f, hash), form.level)
+	if err != nil {
+		return "", 0, err
+	}
 	if err := l.WriteTar(ctx, z); err != nil {
 		z.Close() // the error that counts is WriteTar's
 		return "", 0, err

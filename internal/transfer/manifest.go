@@ -17,31 +17,54 @@ import (
 const (
 	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	dockerConfig   = "application/vnd.docker.container.image.v1+json"
-	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	dockerTar      = "application/vnd.docker.image.rootfs.diff.tar"
+	dockerLayer    = dockerTar + ".gzip"
+	dockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
 // newManifest makes the manifest of an image: Docker's kind, which every registry and client reads, unless a
-// layer is compressed in a way that only OCI's has a media type for.
-func newManifest(config []byte, layers []store.Blob) (registry.Blob, error) {
+// layer is compressed in a way that only OCI's has a media type for, or there are annotations.
+// annotations are those of the layers, nil for none.
+func newManifest(config []byte, layers []store.Blob, annotations []map[string]string, want Packing) (registry.Blob, error) {
 	m := ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: dockerManifest,
-		Config:    ocispec.Descriptor{MediaType: dockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
-		Layers:    []ocispec.Descriptor{},
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   dockerManifest,
+		Config:      ocispec.Descriptor{MediaType: dockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+		Layers:      []ocispec.Descriptor{},
+		Annotations: want.Annotations,
 	}
-	layerType := func(string) string { return dockerLayer }
+	oci := len(want.Annotations) > 0
 	for _, b := range layers {
-		if !isGzip(b.MediaType) {
-			m.MediaType, m.Config.MediaType, layerType = ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ociLayer
-		}
+		oci = oci || !isGzip(b.MediaType)
 	}
-	for _, b := range layers {
+	if want.OCI != nil {
+		oci = *want.OCI
+	}
+	layerType := dockerLayerType
+	if oci {
+		m.MediaType, m.Config.MediaType, layerType = ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ociLayer
+	}
+	for i, b := range layers {
 		desc := b.Descriptor()
 		desc.MediaType = layerType(desc.MediaType)
+		if oci && annotations != nil {
+			desc.Annotations = annotations[i]
+		}
 		m.Layers = append(m.Layers, desc)
 	}
 	data, err := json.MarshalIndent(m, "", "   ") // as Docker writes them
 	return registry.Blob{MediaType: m.MediaType, Digest: digest.FromBytes(data), Data: data}, err
+}
+
+// dockerLayerType is Docker's media type for a layer that may have OCI's. There is none for zstd.
+func dockerLayerType(mediaType string) string {
+	switch {
+	case isGzip(mediaType):
+		return dockerLayer
+	case strings.HasSuffix(mediaType, "zstd"):
+		return dockerTar + ".zstd" // as BuildKit has it
+	}
+	return dockerTar
 }
 
 func isGzip(mediaType string) bool {

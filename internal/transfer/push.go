@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -31,25 +33,39 @@ func (m *Mover) Push(ctx context.Context, ref reference.Named) (*Pushed, error) 
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
-	p, err := m.newImagePush(ref)
+	id, err := m.Store.Resolve(ref.String())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("no image here has the name %s; build it with -t, or see strata images and strata tag", reference.FamiliarString(ref))
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.newImagePush(ref, id, Packing{})
 	if err != nil {
 		return nil, err
 	}
 	manifest, blobs, err := p.send(ctx, p.plan)
+	if err == nil {
+		err = p.note(manifest, blobs)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Pushed{manifest.Digest, len(manifest.Data)}, p.note(manifest, blobs)
+	_, err = m.Store.SetName(ref, id, manifest.Digest)
+	return &Pushed{manifest.Digest, len(manifest.Data)}, err
 }
 
 // push is layers on their way to a registry, with a config and a manifest about them.
 type push struct {
 	*Mover
-	ref    reference.Named
+	ref    reference.Named // nil for what goes to no registry
+	want   Packing
 	layers []*store.Layer
 	known  [][]store.Blob // of each layer, its compressed forms, here or elsewhere
 	lost   map[digest.Digest]bool
 	cause  error // why the last one was lost
+	// byDigest pushes the manifest without the name's tag.
+	byDigest bool
 }
 
 // imagePush is a push of an image.
@@ -88,7 +104,13 @@ func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, er
 		if err != nil {
 			return registry.Blob{}, nil, err
 		}
-		_, err = p.Registry.Push(ctx, p.ref, p.uploads(ctx, parcel), parcel.manifest, p.progress(parcel.blobs))
+		to := p.ref
+		if p.byDigest {
+			if to, err = reference.WithDigest(reference.TrimNamed(p.ref), parcel.manifest.Digest); err != nil {
+				return registry.Blob{}, nil, err
+			}
+		}
+		_, err = p.Registry.Push(ctx, to, p.uploads(ctx, parcel), parcel.manifest, p.progress(parcel.blobs))
 		// A blob that the registry or another one had when we last heard of it may be gone.
 		if lost := (*lostError)(nil); errors.As(err, &lost) && ctx.Err() == nil && !p.lost[lost.blob] {
 			p.lost[lost.blob], p.cause = true, lost.cause
@@ -98,14 +120,7 @@ func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, er
 	}
 }
 
-func (m *Mover) newImagePush(ref reference.Named) (*imagePush, error) {
-	id, err := m.Store.Resolve(ref.String())
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("no image here has the name %s; build it with -t, or see strata images and strata tag", reference.FamiliarString(ref))
-	}
-	if err != nil {
-		return nil, err
-	}
+func (m *Mover) newImagePush(ref reference.Named, id digest.Digest, want Packing) (*imagePush, error) {
 	c, err := m.Store.Config(id)
 	if err != nil {
 		return nil, err
@@ -118,17 +133,21 @@ func (m *Mover) newImagePush(ref reference.Named) (*imagePush, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.want = want
 	return &imagePush{p, id, c.Data}, nil
 }
 
 // plan chooses the blob of each layer and the manifest: one that the image has already, so that it keeps its
 // digest, or else a new one.
 func (p *imagePush) plan(ctx context.Context) (*parcel, error) {
-	manifests, err := p.Store.ManifestsOf(p.id)
-	if err != nil {
-		return nil, err
-	}
 	config := registry.Blob{MediaType: dockerConfig, Digest: p.id, Data: p.config}
+	var manifests []store.Manifest
+	if p.want.plain() {
+		var err error
+		if manifests, err = p.Store.ManifestsOf(p.id); err != nil {
+			return nil, err
+		}
+	}
 	for _, m := range manifests {
 		if blobs := blobsOf(m, p.id, len(p.layers)); blobs != nil && p.obtainable(blobs) {
 			return &parcel{blobs, config, registry.Blob{MediaType: m.MediaType, Digest: m.Digest, Data: m.Data}}, nil
@@ -138,7 +157,11 @@ func (p *imagePush) plan(ctx context.Context) (*parcel, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := newManifest(p.config, blobs)
+	annotations, err := p.annotations(blobs)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newManifest(p.config, blobs, annotations, p.want)
 	return &parcel{blobs, config, m}, err
 }
 
@@ -147,9 +170,9 @@ func (p *push) chooseAll(ctx context.Context) ([]store.Blob, error) {
 	blobs := make([]store.Blob, len(p.layers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2) // each compresses on all cores; a second one covers the reading
-	for i, l := range p.layers {
+	for i := range p.layers {
 		g.Go(func() (err error) {
-			blobs[i], err = p.choose(gctx, l, p.known[i])
+			blobs[i], err = p.choose(gctx, i)
 			return err
 		})
 	}
@@ -177,18 +200,27 @@ const (
 
 // choose takes the form of a layer that costs least to bring to the registry. One that is not even in the store
 // is made, unless the layer itself is not here.
-func (p *push) choose(ctx context.Context, l *store.Layer, known []store.Blob) (store.Blob, error) {
+func (p *push) choose(ctx context.Context, i int) (store.Blob, error) {
+	l, f := p.layers[i], p.want.form(i)
+	if f.compression == layer.None {
+		return uncompressed(ctx, l)
+	}
+	made, err := p.madeAt(l, f)
+	if err != nil {
+		return store.Blob{}, err
+	}
 	best, where := store.Blob{}, nowhere
-	for _, b := range known {
-		if w := p.place(b); w < where && !p.lost[b.Digest] {
+	for _, b := range p.known[i] {
+		if w := p.place(b); w < where && !p.lost[b.Digest] && f.fits(b, made) {
 			best, where = b, w
 		}
 	}
 	if where < elsewhere {
 		return best, nil
 	}
-	if l.Present() {
-		return p.compress(ctx, l)
+	some := func(b store.Blob) bool { return p.place(b) < nowhere && !p.lost[b.Digest] }
+	if l.Present() || where == nowhere && slices.ContainsFunc(p.known[i], some) {
+		return p.compress(ctx, l, f)
 	}
 	if where == nowhere {
 		return best, fmt.Errorf("layer %s is neither on this machine nor where it came from%s; pull its image again", l.DiffID, because(p.cause))
@@ -206,9 +238,9 @@ func because(err error) string {
 func (p *push) place(b store.Blob) int {
 	from, err := reference.ParseNormalizedNamed(b.Repository)
 	switch {
-	case b.Repository != "" && err == nil && from.Name() == p.ref.Name():
+	case p.ref != nil && b.Repository != "" && err == nil && from.Name() == p.ref.Name():
 		return inRepository
-	case b.Repository != "" && err == nil && reference.Domain(from) == reference.Domain(p.ref):
+	case p.ref != nil && b.Repository != "" && err == nil && reference.Domain(from) == reference.Domain(p.ref):
 		return inRegistry
 	case p.Store.HasBlob(b.Digest) && b.MediaType != ocispec.MediaTypeImageLayer:
 		return inStore
@@ -242,7 +274,7 @@ func (p *push) uploads(ctx context.Context, parcel *parcel) []registry.Upload {
 	for i, b := range parcel.blobs {
 		uploads = append(uploads, registry.Upload{
 			Desc:      b.Descriptor(),
-			Open:      func() (io.ReadCloser, error) { return p.open(ctx, b, p.known[i]) },
+			Open:      func() (io.ReadCloser, error) { return p.openLayer(ctx, i, b) },
 			MountFrom: repositories(p.known[i], b.Digest),
 		})
 	}
@@ -257,6 +289,16 @@ type lostError struct {
 
 func (e *lostError) Error() string { return fmt.Sprintf("blob %s: %v", e.blob, e.cause) }
 func (e *lostError) Unwrap() error { return e.cause }
+
+// openLayer reads a form of the layer at index i.
+func (p *push) openLayer(ctx context.Context, i int, b store.Blob) (io.ReadCloser, error) {
+	if l := p.layers[i]; b.Digest == l.DiffID && l.Present() {
+		r, w := io.Pipe()
+		go func() { w.CloseWithError(l.WriteTar(ctx, w)) }()
+		return r, nil
+	}
+	return p.open(ctx, b, p.known[i])
+}
 
 // open reads a blob: from the store, or straight from where it is known to be.
 func (m *Mover) open(ctx context.Context, b store.Blob, known []store.Blob) (io.ReadCloser, error) {
@@ -306,11 +348,15 @@ func (p *imagePush) note(manifest registry.Blob, blobs []store.Blob) error {
 	if err := p.noteBlobs(blobs); err != nil {
 		return err
 	}
-	err := p.Store.PutManifest(store.Manifest{Digest: manifest.Digest, MediaType: manifest.MediaType, ID: p.id, Data: manifest.Data})
-	if err == nil {
-		_, err = p.Store.SetName(p.ref, p.id, manifest.Digest)
+	if !p.want.plain() {
+		return nil // made for this once: the next push makes what it is asked for
 	}
-	return err
+	return p.keepManifest(manifest)
+}
+
+// keepManifest makes a manifest the image's, which pushes and archives take that want no particular one.
+func (p *imagePush) keepManifest(m registry.Blob) error {
+	return p.Store.PutManifest(store.Manifest{Digest: m.Digest, MediaType: m.MediaType, ID: p.id, Data: m.Data})
 }
 
 func (p *push) noteBlobs(blobs []store.Blob) error {

@@ -1,0 +1,125 @@
+package archive
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// WriteDirectory writes images as an OCI layout in a directory, where a layout may be already: what it has stays, but a
+// name that the images have too is theirs then. index is that of images for several platforms, nil without one.
+func WriteDirectory(dir string, images []Source, index *Index) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	a := writerTo(&directoryFiles{root})
+	err = a.directory(images, index)
+	return errors.Join(err, root.Close())
+}
+
+func (a *writer) directory(images []Source, index *Index) error {
+	if index == nil {
+		if err := a.images(images); err != nil {
+			return err
+		}
+		return a.finish()
+	}
+	if err := a.layout(); err != nil {
+		return err
+	}
+	if err := a.nested(images, *index); err != nil {
+		return err
+	}
+	return a.finish()
+}
+
+// directoryFiles writes a layout into a directory. Each file gets its name when it is complete, index.json last.
+type directoryFiles struct{ root *os.Root }
+
+func (d *directoryFiles) directory(name string) error {
+	return d.root.MkdirAll(filepath.Clean(name), 0o755)
+}
+
+func (d *directoryFiles) file(name string, size int64, r io.Reader) error {
+	if st, err := d.root.Lstat(name); err == nil && st.Mode().IsRegular() && st.Size() == size && filepath.Dir(name) != "." {
+		return nil // a blob, whose name says what is in it
+	}
+	tmp := name + ".partial"
+	if err := d.root.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := d.root.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{r}, make([]byte, 128<<10))
+	if err == nil && n != size {
+		err = errSize
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, d.root.Remove(tmp))
+	}
+	return d.root.Rename(tmp, name)
+}
+
+// index enters the manifests beside those that the layout has under other names.
+func (d *directoryFiles) index(index ocispec.Index) error {
+	before, err := d.before()
+	if err != nil {
+		return err
+	}
+	for _, m := range before {
+		if !slices.ContainsFunc(index.Manifests, func(n ocispec.Descriptor) bool { return replaces(n, m) }) {
+			index.Manifests = append(index.Manifests, m)
+		}
+	}
+	data, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	return d.file(ocispec.ImageIndexFile, int64(len(data)), bytes.NewReader(data))
+}
+
+// replaces says whether entry m of an index.json goes for n: both have one name, or they are the same without one.
+func replaces(n, m ocispec.Descriptor) bool {
+	name := m.Annotations[ocispec.AnnotationRefName]
+	if name == "" {
+		return n.Digest == m.Digest
+	}
+	return n.Annotations[ocispec.AnnotationRefName] == name
+}
+
+// before are the manifests of the layout that is there already.
+func (d *directoryFiles) before() ([]ocispec.Descriptor, error) {
+	f, err := d.root.Open(ocispec.ImageIndexFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	if err != nil {
+		return nil, err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("reading the index.json that is there: %w; remove it, or name another directory", err)
+	}
+	return index.Manifests, nil
+}
+
+func (d *directoryFiles) close() error { return nil }

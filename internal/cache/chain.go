@@ -1,0 +1,32 @@
+package cache
+
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// Chain is the name of the part that says which layers a step starts from.
+const Chain = "chain"
+
+// ChainPart is the value of that part in a shared key: the chainID without empty layers, which the classic engine does
+// not make. The key of this machine counts them, so that a step that changes nothing runs each time that it stands in a
+// Dockerfile.
+func ChainPart(chain []digest.Digest) string {
+	kept := slices.DeleteFunc(slices.Clone(chain), func(d digest.Digest) bool { return d == layer.EmptyDiffID })
+	return string(image.ChainID(kept))
+}
+
+// Rebase gives the key that a step has where it starts from other layers that hold the same files.
+func Rebase(s Step, chain []digest.Digest) digest.Digest {
+	k := Key{Kind: s.Record.Kind, Parts: slices.Clone(s.Record.Parts)}
+	for i, p := range k.Parts {
+		if p.Name == Chain {
+			k.Parts[i].Value = ChainPart(chain)
+		}
+	}
+	return k.Digest()
+}

@@ -1,0 +1,150 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// What makes a build reproducible, as BuildKit does it (docs/build-repro.md of moby/buildkit): no time of what the build
+// made is after SOURCE_DATE_EPOCH, neither in the config nor, unless rewrite-timestamp=false says so, in the layers. What
+// the base image has keeps its times.
+
+// dated is an image whose times end at epoch.
+func (x *exporter) dated(ctx context.Context, img *Image, epoch time.Time, rewrite bool) (*image.Config, error) {
+	c := image.Clone(img.Config)
+	for i := img.baseRows(); i < len(c.History); i++ {
+		c.History[i].Created = earlier(c.History[i].Created, epoch)
+	}
+	c.Created = earlier(c.Created, epoch)
+	if rewrite {
+		if err := x.rewriteLayers(ctx, c, img.baseLayers(), epoch); err != nil {
+			return nil, err
+		}
+	}
+	for i, row := range c.Cached {
+		if row.Row < img.baseRows() {
+			continue
+		}
+		// How long a step took differs each time, and so does the chain of layers as it was before they were rewritten.
+		c.Cached[i].MS = 0
+		if rewrite {
+			c.Cached[i].Key = rekey(img.Steps, row, c)
+		}
+	}
+	return c, nil
+}
+
+func earlier(t *time.Time, epoch time.Time) *time.Time {
+	if t == nil || t.After(epoch) {
+		return &epoch
+	}
+	return t
+}
+
+// rewriteLayers puts layers into the place of those that were built, in which no time is after epoch.
+func (x *exporter) rewriteLayers(ctx context.Context, c *image.Config, base int, epoch time.Time) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2) // each reads and hashes on several cores
+	for i := base; i < len(c.RootFS.DiffIDs); i++ {
+		g.Go(func() (err error) {
+			c.RootFS.DiffIDs[i], err = x.rewriteLayer(ctx, c.RootFS.DiffIDs[i], epoch)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// rewriteLayer gives the layer that has the same files with no time after epoch, itself where it has none.
+func (x *exporter) rewriteLayer(ctx context.Context, diffID digest.Digest, epoch time.Time) (digest.Digest, error) {
+	l, err := x.Store.Layer(diffID)
+	if err != nil {
+		return "", err
+	}
+	how := fmt.Sprintf("times up to %d", epoch.Unix())
+	made, err := x.Store.Derived(diffID, how)
+	if err == nil && made.Digest != diffID {
+		if _, err = x.Store.Layer(made.Digest); err == nil {
+			return made.Digest, nil
+		}
+	}
+	if err == nil {
+		return diffID, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return "", err
+	}
+	t, err := l.TOC(ctx)
+	if err != nil {
+		return "", err
+	}
+	rewritten := diffID
+	late := func(e *layer.Entry) bool { return e.ModTime > epoch.Unix() }
+	if slices.ContainsFunc(t.Entries, late) {
+		if rewritten, err = x.writeDated(ctx, l, t, epoch); err != nil {
+			return "", fmt.Errorf("rewriting the times of layer %s: %w%s", diffID, err, store.Advice(err))
+		}
+	}
+	return rewritten, x.Store.PutDerived(diffID, how, store.Derived{Digest: rewritten})
+}
+
+func (x *exporter) writeDated(ctx context.Context, l *store.Layer, t *layer.TOC, epoch time.Time) (digest.Digest, error) {
+	entries := make([]*layer.Entry, len(t.Entries))
+	for i, e := range t.Entries {
+		dated := *e
+		dated.ModTime = min(e.ModTime, epoch.Unix())
+		entries[i] = &dated
+	}
+	next, err := layer.NewTOC(entries)
+	if err != nil {
+		return "", err
+	}
+	dir, err := x.Store.Temp("dated")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	f, err := os.OpenFile(filepath.Join(dir, "tar"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	source := l.Source(ctx)
+	open := func(e *layer.Entry) (r io.ReadCloser, err error) { return source.Open(t.Lookup(e.Path)) }
+	diffID, _, err := layer.WriteTarFile(ctx, f, next, open)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return "", err
+	}
+	_, err = x.Store.AddLayer(diffID, next, dir)
+	return diffID, err
+}
+
+// rekey makes the key of a cached row for the rewritten layers: who takes the row's layer from the image goes on from
+// that one, and not from the one that was built.
+func rekey(steps []cache.Step, row image.CachedRow, c *image.Config) digest.Digest {
+	for _, s := range steps {
+		if s.Key != row.Key {
+			continue
+		}
+		layers := 0
+		for _, h := range c.History[:row.Row] {
+			if !h.EmptyLayer {
+				layers++
+			}
+		}
+		return cache.Rebase(s, c.RootFS.DiffIDs[:layers])
+	}
+	return row.Key
+}

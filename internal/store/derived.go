@@ -1,0 +1,47 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Derived is what was made of a layer for others: a compressed form, or another layer.
+type Derived struct {
+	Digest digest.Digest // of the blob, or the other layer's diffID
+	Data   []byte        // what else whoever made it wants to know
+}
+
+// PutDerived remembers that how made d of the layer source. how says all that decides the result, "zstd level 19".
+func (s *Store) PutDerived(source digest.Digest, how string, d Derived) error {
+	_, err := s.db.Exec("INSERT OR REPLACE INTO derived (source, how, result, data) VALUES (?, ?, ?, ?)", source, how, d.Digest, d.Data)
+	if err != nil {
+		return fmt.Errorf("noting what was made of layer %s: %w", source, err)
+	}
+	return nil
+}
+
+// Derived returns what was made of a layer; ErrNotFound if nothing was. It may be gone since.
+func (s *Store) Derived(source digest.Digest, how string) (Derived, error) {
+	var d Derived
+	err := s.db.QueryRow("SELECT result, data FROM derived WHERE source = ? AND how = ?", source, how).Scan(&d.Digest, &d.Data)
+	if errors.Is(err, sql.ErrNoRows) {
+		return d, fmt.Errorf("%s of layer %s: %w", how, source, ErrNotFound)
+	}
+	if err != nil {
+		return d, fmt.Errorf("looking up what was made of layer %s: %w", source, err)
+	}
+	return d, nil
+}
+
+// DerivedData returns what is known of a blob or layer from its making; nil if it was not made of another.
+func (s *Store) DerivedData(result digest.Digest) ([]byte, error) {
+	var data []byte
+	err := s.db.QueryRow("SELECT data FROM derived WHERE result = ? LIMIT 1", result).Scan(&data)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("looking up how %s was made: %w", result, err)
+	}
+	return data, nil
+}
