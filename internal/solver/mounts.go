@@ -92,7 +92,7 @@ func (s *Solver) selectMount(ctx context.Context, m *mount, step *dockerfile.Ste
 	}
 	key := &cache.Key{Kind: "selection"}
 	key.Add("mount", m.Source)
-	key.Add("chain", chainPart(m.from))
+	key.Add(cache.Chain, cache.ChainPart(m.from.Chain()))
 	m.sel.tree = nil
 	return s.selectOnce(ctx, m.from, step, m.sel, key, read)
 }
