@@ -114,6 +114,7 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 		return "", err
 	}
 	defer in.close()
+	in.fetcher = fetcher
 	if in.named, err = newNamedContexts(s, o); err != nil {
 		return "", err
 	}
@@ -181,6 +182,7 @@ func newSolver(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfi
 		Context:  in.context,
 		Reopen:   in.reopen,
 		Named:    in.named.files,
+		Fetch:    in.fetcher,
 		NoCache:  o.NoCache,
 		Refresh:  in.refresh,
 		Sources:  sources(ctx, m, o),

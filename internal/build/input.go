@@ -28,6 +28,7 @@ type input struct {
 	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
 	remove  string                                // temporary directory
 	named   *namedContexts
+	fetcher *fetch.Fetcher
 	filter  *dockerfile.Selection
 	refresh *solver.Refresh
 }

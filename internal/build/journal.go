@@ -143,7 +143,7 @@ func (j *journal) inputs(s *dockerfile.Step, in *solver.Inputs) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := j.steps[s]
-	e.Key, e.Forced, e.Matches = in.Key, in.Forced, in.Matches
+	e.Key, e.Forced, e.Matches, e.Elsewhere = in.Key, in.Forced, in.Matches, in.Elsewhere
 	e.Refused = nil // of a look-up before, if a file of the context changed meanwhile
 	e.Step.Key = in.Key.Digest()
 }

@@ -23,6 +23,8 @@ type Options struct {
 	// the process. NAME.dockerignore beside it, if there, takes the place of the context's .dockerignore
 	// (Dockerfile reference, ".dockerignore file"). "" or "-": the context's .dockerignore only.
 	Dockerfile string
+	// All shows all files: no .dockerignore is in force.
+	All bool
 	// Cache is the file that holds the stat cache of this context, "" for none.
 	Cache string
 }
@@ -54,7 +56,12 @@ func Open(dir string, o Options) (*Context, error) {
 		return nil, fmt.Errorf("open build context: %w; name a directory, or - for a tar on standard input", err)
 	}
 	c := &Context{dir: dir, root: root, cache: newStatCache(o.Cache)}
-	if c.rules, err = readRules(dir, o.Dockerfile); err != nil {
+	if o.All {
+		c.rules, err = parseRules("", nil)
+	} else {
+		c.rules, err = readRules(dir, o.Dockerfile)
+	}
+	if err != nil {
 		root.Close()
 		return nil, err
 	}

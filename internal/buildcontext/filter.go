@@ -113,3 +113,12 @@ func (f *filter) excludesFile(name string) (bool, error) {
 	}
 	return f.exclude.MatchesOrParentMatches(name)
 }
+
+// ExcludesFile says whether the patterns of an --exclude leave out a source that is a file of this name.
+func ExcludesFile(patterns []string, name string) (bool, error) {
+	f, err := newFilter("", SelectOptions{Exclude: patterns})
+	if err != nil {
+		return false, err
+	}
+	return f.excludesFile(name)
+}

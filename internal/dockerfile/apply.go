@@ -69,7 +69,7 @@ func (w *Walk) apply(step *Step, c instructions.Command) error {
 	case *instructions.AddCommand:
 		return in.copyFiles(copyArgs{
 			SourcesAndDest: c.SourcesAndDest, add: true, chown: c.Chown, chmod: c.Chmod,
-			link: c.Link, exclude: c.ExcludePatterns, unpack: c.Unpack,
+			link: c.Link, exclude: c.ExcludePatterns, unpack: c.Unpack, keepGitDir: c.KeepGitDir, checksum: c.Checksum,
 		})
 	default:
 		return fmt.Errorf("%s is not supported", strings.ToUpper(c.Name()))

@@ -18,7 +18,8 @@ type copyArgs struct {
 	from, chown, chmod string
 	link, parents      bool
 	exclude            []string
-	unpack             *bool
+	unpack, keepGitDir *bool
+	checksum           string
 }
 
 func (in *instruction) copyFiles(args copyArgs) error {
@@ -33,7 +34,7 @@ func (in *instruction) copyFiles(args copyArgs) error {
 		Link: args.link && args.chmod == "", Unpack: args.add,
 	}
 	if args.unpack != nil {
-		c.Unpack = *args.unpack
+		c.Unpack, c.UnpackURL = *args.unpack, *args.unpack
 	}
 	var err error
 	if c.Chown, err = in.expand(args.chown); err != nil {
@@ -50,13 +51,19 @@ func (in *instruction) copyFiles(args copyArgs) error {
 		if err != nil {
 			return err
 		}
-		if err := checkRemote(name, expanded); err != nil {
-			return err
-		}
-		if args.from == "" {
-			in.lintIgnored(name, expanded)
-		}
 		c.Sources = append(c.Sources, expanded)
+	}
+	checksum, err := in.expand(args.checksum)
+	if err != nil {
+		return err
+	}
+	if c.Elsewhere, err = in.elsewhere(args.add, c.Sources, checksum, args.keepGitDir); err != nil {
+		return err
+	}
+	for i, source := range c.Sources {
+		if args.from == "" && (c.Elsewhere == nil || c.Elsewhere[i] == nil) {
+			in.lintIgnored(name, source)
+		}
 	}
 	if c.Inline, err = in.inlineFiles(args.SourceContents); err != nil {
 		return err

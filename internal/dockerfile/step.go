@@ -57,16 +57,19 @@ type Run struct {
 
 // Copy is files to copy.
 type Copy struct {
-	Add      bool         // an ADD
-	Unpack   bool         // archives among the sources are unpacked
-	Sources  []string     // expanded, as written
-	Inline   []InlineFile // here-documents, which come after the sources
-	Parents  bool         // --parents: sources keep the directories that they are in
-	Exclude  []string     // --exclude: patterns of what is left out, as in .dockerignore, below each source
-	Link     bool         // --link: the layer is made without a look at what is below it
-	Dest     string       // absolute and clean
-	DestDir  bool         // written so that it can only be a directory: "dir/", ".", "dir/."
-	DestText string       // expanded, as written
+	Add       bool     // an ADD
+	Unpack    bool     // archives among the sources are unpacked
+	UnpackURL bool     // and those that come from a URL too
+	Sources   []string // expanded, as written
+	// Elsewhere are those of the sources that are no paths, at their places, with nil at the others; nil if all are paths.
+	Elsewhere []*Elsewhere
+	Inline    []InlineFile // here-documents, which come after the sources
+	Parents   bool         // --parents: sources keep the directories that they are in
+	Exclude   []string     // --exclude: patterns of what is left out, as in .dockerignore, below each source
+	Link      bool         // --link: the layer is made without a look at what is below it
+	Dest      string       // absolute and clean
+	DestDir   bool         // written so that it can only be a directory: "dir/", ".", "dir/."
+	DestText  string       // expanded, as written
 	// At most one of From's four is set; without any, the sources are in the context.
 	FromStage   *Stage
 	FromImage   string

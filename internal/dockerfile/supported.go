@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/strata-build/strata/internal/remote"
 )
 
 // checkSupported refuses what the syntax knows and strata does not do yet, so that no build runs for minutes before
@@ -18,12 +19,6 @@ func checkSupported(c instructions.Command, o Options) error {
 	case *instructions.CopyCommand:
 		return checkCopy("COPY", copyFlags(c), c.SourcesAndDest, o.Engine)
 	case *instructions.AddCommand:
-		if c.KeepGitDir != nil {
-			return errors.New("ADD --keep-git-dir is not supported yet")
-		}
-		if c.Checksum != "" {
-			return errors.New("ADD --checksum is not supported yet")
-		}
 		return checkCopy("ADD", addFlags(c), c.SourcesAndDest, o.Engine)
 	}
 	return nil
@@ -73,6 +68,12 @@ func addFlags(c *instructions.AddCommand) []string {
 	if c.Unpack != nil {
 		flags = append(flags, "unpack")
 	}
+	if c.Checksum != "" {
+		flags = append(flags, "checksum")
+	}
+	if c.KeepGitDir != nil {
+		flags = append(flags, "keep-git-dir")
+	}
 	return flags
 }
 
@@ -84,26 +85,19 @@ func checkCopy(name string, flags []string, files instructions.SourcesAndDest, e
 		return fmt.Errorf("%s with a here-document (<<) requires BuildKit: build without DOCKER_BUILDKIT=0", name)
 	}
 	for _, source := range files.SourcePaths {
-		if err := checkRemote(name, source); err != nil {
+		if err := checkRemote(name, source, engine); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkRemote refuses what is not a path. It is asked before expansion, and after it for what a variable brought in.
-func checkRemote(name, source string) error {
-	kind := ""
-	switch {
-	case strings.HasPrefix(source, "http://"), strings.HasPrefix(source, "https://"):
-		kind = "URL"
-	case strings.HasPrefix(source, "git://"), strings.HasPrefix(source, "git@"), strings.HasPrefix(source, "ssh://"):
-		kind = "git repository"
-	default:
+// checkRemote refuses what an instruction cannot take from elsewhere, before expansion; what a variable brings in is
+// seen later.
+func checkRemote(name, source string, engine Engine) error {
+	s, err := remote.Parse(source)
+	if err != nil || s == nil {
 		return nil
 	}
-	if name == "COPY" {
-		return fmt.Errorf("COPY %s: the source of a COPY cannot be a %s", source, kind)
-	}
-	return fmt.Errorf("ADD %s: a %s is not supported yet", source, kind)
+	return checkElsewhere(s, name == "ADD", engine == Classic)
 }

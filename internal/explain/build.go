@@ -113,6 +113,7 @@ const (
 	FailedLast  Kind = "failed"       // it failed when it last ran
 	Instruction Kind = "instruction"  // its text changed
 	Files       Kind = "files"        // what it copies changed
+	Remote      Kind = "remote"       // a URL or repository that it adds changed
 	Variable    Kind = "variable"     // a variable of its environment changed
 	BuildArg    Kind = "build-arg"    // a build argument changed
 	Setting     Kind = "setting"      // user, directory, network, platform, owner, mode, destination, shell

@@ -56,6 +56,9 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 	if !slices.Equal(near.Part("content"), m.Key.Part("content")) && !(rewritten && otherSources(m.Instruction, near.Instruction)) {
 		reasons = append(reasons, Reason{Kind: Files, Text: "the files that it copies changed"})
 	}
+	if !rewritten || !otherSources(m.Instruction, near.Instruction) {
+		reasons = append(reasons, compareElsewhere(m, near)...)
+	}
 	for _, part := range []string{"chain", "after"} {
 		if !slices.Equal(near.Part(part), m.Key.Part(part)) {
 			reasons = append(reasons, e.cause(m, past))

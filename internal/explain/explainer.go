@@ -75,6 +75,8 @@ type Miss struct {
 	// Copy and Matches are what a COPY or ADD says and selected.
 	Copy    *dockerfile.Copy
 	Matches []buildcontext.Match
+	// Elsewhere names the sources of an ADD that are neither in the context nor in a stage, in their order.
+	Elsewhere []string
 	// Refused says what caches from elsewhere had that could not be taken: "me/app:1: its row 3 has another text".
 	Refused []string
 

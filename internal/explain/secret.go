@@ -30,7 +30,7 @@ var secretPatterns = sync.OnceValue(func() []*regexp.Regexp {
 	name := `[\w.-]*(?:` + strings.Join(secretNames(), "|") + `)[\w.-]*`
 	return []*regexp.Regexp{
 		// user:password in an address
-		regexp.MustCompile(`(://[^/\s:@]*:)([^/\s@]+)`),
+		regexp.MustCompile(`(://[^/\s:@]*:)([^/\s@]+)(@)`),
 		regexp.MustCompile(`(?i)(\b(?:bearer|basic)\s+)(\S+)`),
 		// ENV NAME value
 		regexp.MustCompile(`(?i)^((?:ENV|LABEL)\s+` + name + `\s+)(\S.*)$`),
@@ -47,7 +47,7 @@ func mask(text string) string {
 		return text // most do not, and patterns take a while to make
 	}
 	for _, p := range secretPatterns() {
-		text = p.ReplaceAllString(text, "${1}"+hidden)
+		text = p.ReplaceAllString(text, "${1}"+hidden+"${3}")
 	}
 	return text
 }

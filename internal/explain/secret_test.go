@@ -12,6 +12,7 @@ func TestMask(t *testing.T) {
 		{`{"apiKey": "geheim"}`, `{"apiKey": (hidden)}`},
 		{"git clone https://me:geheim@host/x", "git clone https://me:(hidden)@host/x"},
 		{"git clone https://host/x", "git clone https://host/x"},
+		{"curl http://127.0.0.1:8080/x", "curl http://127.0.0.1:8080/x"},
 		{"-H 'Authorization: Bearer geheim'", "-H 'Authorization: (hidden) (hidden)"},
 		{"password: geheim", "password: (hidden)"},
 	} {

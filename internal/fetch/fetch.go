@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/strata-build/strata/internal/store"
@@ -114,10 +112,9 @@ func (f *Fetcher) folder(ctx context.Context, kind, name string) (dir string, re
 	if err != nil {
 		return "", nil, err
 	}
-	dir = filepath.Join(f.Store.Root(), kind, name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if dir, err = f.Store.KeepSource(kind, name); err != nil {
 		release()
-		return "", nil, fmt.Errorf("making a folder for what is fetched: %w", err)
+		return "", nil, err
 	}
 	return dir, release, nil
 }

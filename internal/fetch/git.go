@@ -144,7 +144,7 @@ func lastLines(said string) string {
 // gitFor is git with what the build may use for a repository: GIT_AUTH_HEADER and GIT_AUTH_TOKEN, first those for the
 // repository's host alone (BuildKit, source/git), and the ssh agent.
 func (f *Fetcher) gitFor(r *remote.Repository) (*git, error) {
-	g := &git{known: filepath.Join(f.Store.Root(), "git", "known_hosts")}
+	g := &git{known: filepath.Join(f.Store.Root(), "ssh_known_hosts")}
 	if r.SSH() {
 		if f.SSH == nil {
 			return g, nil

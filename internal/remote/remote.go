@@ -103,6 +103,16 @@ func FileName(text string) string {
 	return unnamed
 }
 
+// LastPart is FileName for those who take a path that ends with a slash for that of a directory: ok is false then, and
+// without a path.
+func LastPart(text string) (name string, ok bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Path == "" || strings.HasSuffix(u.Path, "/") {
+		return "", false
+	}
+	return FileName(text), true
+}
+
 // safeName makes a name of what may be a path, as BuildKit's pathutil.SafeFileName does: no directory, no control
 // characters.
 func safeName(text string) string {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,8 @@ type copier struct {
 	noXattrs bool
 	// archives are read until the layer is written.
 	archives []*archive
+	// cleanup is done when the layer is written.
+	cleanup []func()
 }
 
 type owner struct{ uid, gid int }
@@ -57,6 +60,9 @@ func newCopier(below *layer.Stack, o *owner) *copier {
 func (c *copier) close() {
 	for _, a := range c.archives {
 		os.RemoveAll(a.dir)
+	}
+	for _, f := range slices.Backward(c.cleanup) {
+		f()
 	}
 }
 

@@ -19,9 +19,12 @@ import (
 type selection struct {
 	tree    layer.Tree
 	matches []buildcontext.Match // of tree
-	sum     digest.Digest
-	name    string // as the classic engine's history rows name the contents
-	context bool   // tree is the build's context
+	counts  []int                // how many of the matches are of each source
+	// elsewhere are the sources that are neither in tree nor in another one.
+	elsewhere []*fetched
+	sum       digest.Digest
+	name      string // as the classic engine's history rows name the contents
+	context   bool   // tree is the build's context
 	// step is the record of a selection in another state.
 	step *cache.Step
 	// read makes tree and matches, which are not there yet where only sum and name were known.
@@ -56,8 +59,10 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	key.Add("chown", c.Chown)
 	key.Add("chmod", c.Chmod)
 	addCopyFlags(key, c)
-	key.Add("content", string(sel.sum))
-	op := &operation{key: key, content: sel.name, matches: sel.matches, selected: sel.steps(), link: c.Link}
+	sel.addTo(key, c)
+	op := &operation{
+		key: key, content: sel.name, matches: sel.matches, selected: sel.steps(), link: c.Link, elsewhere: describe(sel.elsewhere),
+	}
 	op.draft = func(ctx context.Context) (*copier, error) {
 		below, err := s.below(ctx, parent, c.Link)
 		if err != nil {
@@ -73,13 +78,11 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 		if err := sel.read(ctx); err != nil {
 			return nil, err
 		}
-		for _, m := range sel.matches {
-			if err := s.copyMatch(ctx, w, sel.tree, m, c); err != nil {
-				w.close()
-				return nil, err
-			}
+		err = s.copySources(ctx, w, sel, c)
+		if err == nil {
+			err = s.copyInline(ctx, w, c)
 		}
-		if err := s.copyInline(ctx, w, c); err != nil {
+		if err != nil {
 			w.close()
 			return nil, err
 		}
@@ -87,6 +90,25 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	}
 	op.run = s.runDraft(op)
 	return op, nil
+}
+
+// copySources copies what the sources selected, in their order.
+func (s *Solver) copySources(ctx context.Context, w *copier, sel *selection, c *dockerfile.Copy) error {
+	rest := sel.matches
+	for i, n := range sel.counts {
+		if sel.elsewhere != nil && sel.elsewhere[i] != nil {
+			if err := s.copyElsewhere(ctx, w, sel.elsewhere[i], c); err != nil {
+				return err
+			}
+		}
+		for _, m := range rest[:n] {
+			if err := s.copyMatch(ctx, w, sel.tree, m, c); err != nil {
+				return err
+			}
+		}
+		rest = rest[n:]
+	}
+	return nil
 }
 
 // runDraft makes the layer that an operation's draft tells of.
@@ -146,6 +168,9 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 		return sel, s.selectFrom(ctx, from, step, sel)
 	}
 	sel.read = func(context.Context) error { return nil }
+	if sel.elsewhere, err = s.askElsewhere(ctx, c); err != nil {
+		return nil, err
+	}
 	return sel, s.selectIn(ctx, step, sel)
 }
 
@@ -160,17 +185,22 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *selec
 		Instruction: name, Strict: s.Engine == dockerfile.Classic, AllowEmpty: true, Exclude: c.Exclude, Parents: c.Parents,
 	}
 	var items []buildcontext.Item
-	for _, source := range c.Sources {
+	sel.matches, sel.counts = nil, make([]int, len(c.Sources))
+	for i, source := range c.Sources {
+		if sel.elsewhere != nil && sel.elsewhere[i] != nil {
+			continue
+		}
 		matches, err := buildcontext.Select(ctx, sel.tree, source, options)
 		if err != nil {
 			return err
 		}
+		sel.counts[i] = len(matches)
 		for _, m := range matches {
 			sel.matches = append(sel.matches, m)
 			items = append(items, m.Items...)
 		}
 	}
-	if err := s.checkMatches(name, c, len(sel.matches)); err != nil {
+	if err := s.checkMatches(name, c, len(sel.matches)+len(describe(sel.elsewhere))); err != nil {
 		return err
 	}
 	var err error
@@ -212,6 +242,9 @@ func (sel *selection) shape() string {
 
 // classicName names the contents as the classic engine's history rows do.
 func (sel *selection) classicName() string {
+	if sel.elsewhere != nil {
+		return sel.classicNameElsewhere()
+	}
 	kind := "multi:"
 	if len(sel.matches) == 1 {
 		kind = "file:"

@@ -13,6 +13,9 @@ type Inputs struct {
 	Parent *State
 	// Matches are what the sources of a COPY or ADD selected, nil for other steps.
 	Matches []buildcontext.Match
+	// Elsewhere names the sources of an ADD that are elsewhere, in the order of their parts in the key: "the URL http://…",
+	// "the branch main of https://…".
+	Elsewhere []string
 	// Forced is the flag for which the step runs even if it is recorded: "--no-cache", "--no-cache-filter" or, which is
 	// known only once the record was looked at, "--refresh". "" where records are taken.
 	Forced string
@@ -21,7 +24,7 @@ type Inputs struct {
 // tell tells whoever asked what a step depends on.
 func (s *Solver) tell(step *dockerfile.Step, op *operation, parent *State, forced string) {
 	if s.Inputs != nil {
-		s.Inputs(step, &Inputs{Key: op.key, Parent: parent, Matches: op.matches, Forced: forced})
+		s.Inputs(step, &Inputs{Key: op.key, Parent: parent, Matches: op.matches, Elsewhere: op.elsewhere, Forced: forced})
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/platform"
@@ -62,6 +63,8 @@ type Solver struct {
 	Named func(ctx context.Context, name string) (*Files, error)
 	// Image finds the image of a FROM or a COPY --from by its reference, for a platform. It is called once for each of both.
 	Image func(ctx context.Context, ref string, p ocispec.Platform) (*State, error)
+	// Fetch brings the sources of an ADD that are elsewhere.
+	Fetch *fetch.Fetcher
 	// NoCache runs every step, NoCacheFilter those that it has.
 	NoCache       bool
 	NoCacheFilter *dockerfile.Selection

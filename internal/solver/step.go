@@ -26,6 +26,8 @@ type operation struct {
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
 	matches []buildcontext.Match // what a COPY or ADD selected
+	// elsewhere names those of the sources that are elsewhere, in their order: "the URL http://…".
+	elsewhere []string
 	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
 	link bool
 	// selected are the records of what a COPY --from or mounts of a RUN selected.

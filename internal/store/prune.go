@@ -81,8 +81,8 @@ func (s *Store) Prune(o PruneOptions) (*Pruned, error) {
 			return p, fmt.Errorf("removing cache records: %w", err)
 		}
 		if o.All {
-			if err := s.pruneContexts(min(cut.used, cut.added), p); err != nil {
-				return p, fmt.Errorf("removing what is known of build contexts: %w", err)
+			if err := s.pruneKept(min(cut.used, cut.added), p); err != nil {
+				return p, fmt.Errorf("removing what is kept of build contexts, URLs and repositories: %w", err)
 			}
 		}
 	}

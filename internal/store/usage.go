@@ -105,11 +105,13 @@ func (s *Store) Disk() (*Disk, error) {
 			d.Cache.Active++
 		}
 	}
-	contexts, err := contentsUse(s.path("contexts"))
-	if err != nil {
-		return nil, fmt.Errorf("measuring the cache: %w", err)
+	for _, dir := range keptDirs() {
+		kept, err := contentsUse(s.path(dir))
+		if err != nil {
+			return nil, fmt.Errorf("measuring the cache: %w", err)
+		}
+		d.Cache.Size += kept
 	}
-	d.Cache.Size += contexts
 	d.Cache.Reclaimable = d.Cache.Size
 	tmp, err := contentsUse(s.path("tmp"))
 	d.Other = s.metaSize() + tmp

@@ -1,0 +1,49 @@
+package explain
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/cache"
+)
+
+// compareElsewhere tells which sources of an ADD that are elsewhere are not what they were: "the URL http://… gave
+// other bytes", "the branch main of https://… went from 0123456789ab to ba9876543210".
+func compareElsewhere(m *Miss, near *cache.Record) []Reason {
+	if m.Copy == nil || len(m.Elsewhere) == 0 {
+		return nil
+	}
+	was := map[string][]string{"url": near.Part("url"), "git": near.Part("git")}
+	is := map[string][]string{"url": m.Key.Part("url"), "git": m.Key.Part("git")}
+	if len(was["url"]) != len(is["url"]) || len(was["git"]) != len(is["git"]) {
+		return nil // the instruction names others
+	}
+	next := func(values map[string][]string, part string) (value string) {
+		value, values[part] = values[part][0], values[part][1:]
+		return value
+	}
+	var reasons []Reason
+	names := m.Elsewhere
+	for _, source := range m.Copy.Elsewhere {
+		if source == nil {
+			continue
+		}
+		part := "url"
+		if source.Git != nil {
+			part = "git"
+		}
+		before, after := next(was, part), next(is, part)
+		text := fmt.Sprintf("%s gave other bytes: %s → %s", names[0], shortDigest(digest.Digest(before)), shortDigest(digest.Digest(after)))
+		if source.Git != nil {
+			text = fmt.Sprintf("%s went from %s to %s", names[0], shortCommit(before), shortCommit(after))
+		}
+		names = names[1:]
+		if before != after {
+			reasons = append(reasons, Reason{Kind: Remote, Text: mask(text), Before: before, After: after})
+		}
+	}
+	return reasons
+}
+
+func shortCommit(id string) string { return id[:min(12, len(id))] }
