@@ -31,8 +31,8 @@ type Options struct {
 
 // Context is a build's context directory. It implements layer.Tree, may be used by several goroutines at
 // once, and reads nothing until it is asked for something. Entries belong to 0:0, as the docker client
-// sends them; regular files that share an inode are all of type File (see Item.Link); sockets are left out,
-// and so are character devices 0/0, which a layer would take for whiteouts.
+// sends them; regular files that share an inode are all of type File (see Item.Link); a socket is an empty
+// file, as BuildKit makes one of it; character devices 0/0, which a layer would take for whiteouts, are left out.
 type Context struct {
 	dir   string
 	root  *os.File // of dir; every path is opened beneath it

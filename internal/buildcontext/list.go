@@ -3,6 +3,7 @@ package buildcontext
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -173,6 +174,9 @@ func (l *lister) stat(n *node, fd int, name string, now time.Time) error {
 		if e.Type == layer.Char && e.Major == 0 && e.Minor == 0 {
 			return errSkip
 		}
+		return nil
+	case unix.S_IFSOCK:
+		e.Type, n.sum, n.hashed = layer.File, sha256.Sum256(nil), true
 		return nil
 	default:
 		return errSkip

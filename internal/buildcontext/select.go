@@ -77,7 +77,7 @@ type Item struct {
 //   - Wildcards are those of Go's filepath.Match, in each part of the path ("matching will be done using
 //     Go's filepath.Match rules"). The parts before the first one with a wildcard are taken as they stand, with
 //     any backslash. Directories on the way of a wildcard are real ones, never symlinks. A malformed
-//     pattern matches nothing (fsutil copy.go, ResolveWildcards).
+//     pattern is an error (contenthash's path.Match), but matches nothing with the classic engine.
 //   - Symlinks are followed inside the root, as in a chroot, in the parts before a wildcard and in the last
 //     part of what was matched (llb.CopyInfo.FollowSymlinks); inside a directory that is copied they
 //     are kept as they are. One that leads nowhere is an OutsideError if it leaves the context, else not found.
@@ -87,7 +87,7 @@ type Item struct {
 //
 // What Exclude and Parents change is told at filter.
 func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) ([]Match, error) {
-	s := selector{tree: t, pattern: pattern, instruction: cmp.Or(o.Instruction, "COPY")}
+	s := selector{tree: t, pattern: pattern, strict: o.Strict, instruction: cmp.Or(o.Instruction, "COPY")}
 	s.context, _ = t.(*Context)
 	outside := leadsOut(pattern)
 	source := pattern
@@ -141,6 +141,7 @@ type selector struct {
 	context     *Context // tree, if it is one
 	pattern     string
 	instruction string
+	strict      bool
 	below       string // Parents: the pattern of what is selected, relative to the pivot
 	filter      *filter
 }
@@ -154,6 +155,9 @@ func (s *selector) expand(pattern string) ([]string, error) {
 	}
 	if fixed == len(parts) {
 		return []string{pattern}, nil
+	}
+	if _, err := path.Match(pattern, ""); err != nil && !s.strict {
+		return nil, fmt.Errorf("%s failed: %s: this is no pattern: %w; write \\ before a *, ? or [ that stands for itself", s.instruction, s.pattern, err)
 	}
 	base, e, err := s.resolve(strings.Join(parts[:fixed], "/"))
 	if err != nil {

@@ -81,7 +81,7 @@ func TestSelect(t *testing.T) {
 		{`back\slash`, []string{`/back\slash @back\slash`}, ""},
 		{`w?\*ird`, []string{"/we*ird @we*ird"}, ""},
 		{"[[]x]", []string{"/[x] @[x]"}, ""},
-		{"[x", nil, "no such file"},
+		{"[x", nil, "this is no pattern"},
 		{"f/*", nil, "no such file"},
 		{"nodir/*", nil, "COPY failed: nodir/* (/nodir): no such file"},
 		{"nothing*", nil, "no such file"},

@@ -19,8 +19,8 @@ import (
 // opened from its directory without symbolic links.
 //
 // What overlayfs wrote for its own sake is taken out, so that equal changes give equal content IDs: a whiteout
-// that hides nothing of below, an opaque mark where below has no directory with anything in it, attributes other than user.* and
-// security.capability, and the root where only its time differs. A directory that was copied up unchanged stays
+// that hides nothing of below, an opaque mark where below has no directory with anything in it, attributes other than
+// security.capability (see Built), and the root where only its time differs. A directory that was copied up unchanged stays
 // if it is the parent of something. Sockets are left out, as a tar has no place for them. below may be nil: then all
 // of upper is new, the root too.
 func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
@@ -159,7 +159,7 @@ func (w *upperWalk) root(fd int) error {
 		return err
 	}
 	e := statEntry("", &st)
-	e.Xattrs = xattrs
+	e.Xattrs = Built(xattrs)
 	below, err := w.lookup("")
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (w *upperWalk) root(fd int) error {
 
 // sameMetadata compares what a directory has beside its time.
 func sameMetadata(a, b *Entry) bool {
-	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && slices.Equal(a.Xattrs, b.Xattrs)
+	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && slices.Equal(Built(a.Xattrs), Built(b.Xattrs))
 }
 
 // dir walks the directory name of the open directory at. merged says that something of below shows through it.
@@ -222,7 +222,7 @@ func (w *upperWalk) entry(at int, name, path string, merged bool) error {
 		if err != nil {
 			return fmt.Errorf("%q: %w", clip(path), err)
 		}
-		e.Xattrs, e.Opaque = xattrs, m.opaque && e.Type == Dir
+		e.Xattrs, e.Opaque = Built(xattrs), m.opaque && e.Type == Dir
 		if m.whiteout && e.Type == File && e.Size == 0 {
 			e = &Entry{Path: path, Type: Whiteout}
 		}

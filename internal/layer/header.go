@@ -19,7 +19,21 @@ const (
 // keptXattr says whether an extended attribute belongs to an image. File capabilities and the user's own do; all
 // others describe the machine that the files were on (SELinux labels, overlayfs's own marks).
 func keptXattr(name string) bool {
-	return name == "security.capability" || strings.HasPrefix(name, "user.")
+	return name == capability || strings.HasPrefix(name, "user.")
+}
+
+// capability is the attribute with a file's capabilities, the only one that a build puts into layers: so do BuildKit and
+// Docker (containerd's archive package, moby's ReadSecurityXattrToTarHeader). Layers of others keep user.* too.
+const capability = "security.capability"
+
+// Built are those of a file's attributes that a step's layer holds of it.
+func Built(xattrs []Xattr) []Xattr {
+	for i, x := range xattrs {
+		if x.Name == capability {
+			return xattrs[i : i+1 : i+1]
+		}
+	}
+	return nil
 }
 
 // appendHeader writes the tar header of an entry, with that of the opaque mark after it where there is one.

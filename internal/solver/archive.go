@@ -146,9 +146,9 @@ func namedDirs(f *os.File) (map[string]bool, error) {
 // archive does not name are gone through as they are, symbolic links to directories too. --chmod does not
 // concern what is unpacked.
 func (c *copier) unpack(a *archive, dest string) error {
-	mode := c.mode
-	c.mode, c.replace = nil, true
-	defer func() { c.mode, c.replace = mode, false }()
+	mode, noXattrs := c.mode, c.noXattrs
+	c.mode, c.replace, c.noXattrs = nil, true, false // what an archive says of its files is not the host's affair
+	defer func() { c.mode, c.replace, c.noXattrs = mode, false, noXattrs }()
 	if err := c.makeDirs(dest, 0o755); err != nil {
 		return err
 	}

@@ -163,7 +163,7 @@ func (c *copier) put(t layer.Tree, e *layer.Entry, target string) error {
 	}
 	d := *e
 	d.Path, d.Opaque, d.Offset = target, false, 0
-	if c.noXattrs {
+	if d.Xattrs = layer.Built(d.Xattrs); c.noXattrs {
 		d.Xattrs = nil
 	}
 	if c.owner != nil {

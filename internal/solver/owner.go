@@ -42,7 +42,11 @@ func lookupOwner(state *layer.Stack, text string) (*owner, error) {
 		}
 		o.uid, o.gid = users[0].Uid, users[0].Gid
 	}
-	if !hasGroup || group == "" {
+	if !hasGroup {
+		return o, nil
+	}
+	if group == "" {
+		o.gid = 0 // "user:" names the group 0 (UserOpt.marshal in client/llb/fileop.go)
 		return o, nil
 	}
 	if id, err := parseID(group); err == nil {
