@@ -3,8 +3,6 @@ package explain
 import (
 	"fmt"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/strata-build/strata/internal/cache"
 )
 
@@ -34,9 +32,11 @@ func compareElsewhere(m *Miss, near *cache.Record) []Reason {
 			part = "git"
 		}
 		before, after := next(was, part), next(is, part)
-		text := fmt.Sprintf("%s gave other bytes: %s → %s", names[0], shortDigest(digest.Digest(before)), shortDigest(digest.Digest(after)))
+		var text string
 		if source.Git != nil {
 			text = fmt.Sprintf("%s went from %s to %s", names[0], shortCommit(before), shortCommit(after))
+		} else {
+			text = fmt.Sprintf("%s gave other bytes: %s → %s", names[0], shortSum(before), shortSum(after))
 		}
 		names = names[1:]
 		if before != after {
@@ -45,5 +45,8 @@ func compareElsewhere(m *Miss, near *cache.Record) []Reason {
 	}
 	return reasons
 }
+
+// shortSum is a digest in short. Records may come from elsewhere, so it may be anything.
+func shortSum(sum string) string { return sum[:min(len("sha256:")+12, len(sum))] }
 
 func shortCommit(id string) string { return id[:min(12, len(id))] }
