@@ -16,7 +16,6 @@ import (
 	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/solver"
-	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -71,14 +70,6 @@ type Options struct {
 	Summary func([]string)
 }
 
-// target is what is built for.
-func (o *Options) target() ocispec.Platform {
-	if len(o.Platforms) == 0 {
-		return o.Platform
-	}
-	return o.Platforms[0]
-}
-
 // Display shows a build: as BuildKit does for the graph engine, as Docker's first builder did for the classic
 // one.
 type Display interface {
@@ -118,23 +109,20 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if in.named, err = newNamedContexts(s, o); err != nil {
 		return "", err
 	}
-	plan, err := in.plan(o)
+	parts, err := in.plans(o)
 	if err != nil {
 		return "", err
 	}
-	if err := in.chooseSteps(plan, o); err != nil {
-		return "", err
-	}
-	j := newJournal(ctx, s, plan, o)
+	j := newJournal(ctx, s, parts, o)
 	o.Display = j
-	id, err := solve(ctx, m, in, plan, j, o)
+	id, err := solve(ctx, m, in, parts, j, o)
 	b := j.close(id, err)
 	j.noteUse()
 	if o.Explained != nil {
 		o.Explained(b)
 	}
 	if o.Findings != nil {
-		o.Findings(in.name, in.source, plan.Findings())
+		o.Findings(in.name, in.source, findings(parts))
 	}
 	if o.Summary != nil {
 		o.Summary(j.summary)
@@ -142,38 +130,33 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	return id, err
 }
 
-// solve makes the image of a plan.
-func solve(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.Plan, j *journal, o Options) (digest.Digest, error) {
-	o.Display.Plan(plan)
-	sv := newSolver(ctx, m, in, plan, j, o)
-	if o.Engine == dockerfile.Graph && plan.Strict() {
-		if err := strict(ctx, sv, plan); err != nil {
-			return "", err
-		}
+// solve makes the images of all parts, and what is asked for of them.
+func solve(ctx context.Context, m *transfer.Mover, in *input, parts []*part, j *journal, o Options) (digest.Digest, error) {
+	for _, p := range parts {
+		o.Display.Plan(p.plan)
 	}
-	state, err := sv.Solve(ctx, plan)
+	m.Progress = o.Display.Transfer
+	images, err := solveAll(ctx, m, in, parts, j, o)
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
 		return "", err
 	}
-	images := []export.Image{newImage(plan.Platform(), state)}
 	id, err := exportImages(ctx, m, images, o)
 	if err != nil {
 		return "", err
 	}
-	if err := exportCaches(ctx, m, sv, plan, o); err != nil {
+	if err := exportCaches(ctx, m, parts, o); err != nil {
 		return "", err
 	}
 	return id, nil
 }
 
-func newSolver(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfile.Plan, j *journal, o Options) *solver.Solver {
-	m.Progress = o.Display.Transfer
+func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, o Options) *solver.Solver {
 	target := ocispec.Platform{}
 	if len(o.Platforms) > 0 {
-		target = plan.Platform()
+		target = p.plan.Platform()
 	}
 	return &solver.Solver{
 		Store:    m.Store,
@@ -184,8 +167,7 @@ func newSolver(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfi
 		Named:    in.named.files,
 		Fetch:    in.fetcher,
 		NoCache:  o.NoCache,
-		Refresh:  in.refresh,
-		Sources:  sources(ctx, m, o),
+		Refresh:  p.refresh,
 		NoInline: o.NoInline,
 		Network:  o.Network,
 		Machine:  o.Machine,
@@ -194,10 +176,8 @@ func newSolver(ctx context.Context, m *transfer.Mover, in *input, plan *dockerfi
 		Refused:  j.refuse,
 		Warn:     o.Display.Warning,
 
-		NoCacheFilter: in.filter,
-		Image: func(ctx context.Context, ref string, p ocispec.Platform) (*solver.State, error) {
-			return baseImage(ctx, m, in.named, ref, p, o)
-		},
+		NoCacheFilter: p.filter,
+		Image:         bases.image,
 	}
 }
 
@@ -228,7 +208,7 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 	}
 	id := result.ID
 	if id == "" {
-		id = images[0].ID // of files: the step that they are of
+		id = resultOf(images, o.Platform) // of files: the step that they are of
 	}
 	var names []string
 	for _, ref := range result.Names {
@@ -236,25 +216,4 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 	}
 	o.Display.Built(id, names)
 	return id, nil
-}
-
-// baseImage finds the image of a FROM or COPY --from, for a platform.
-func baseImage(ctx context.Context, m *transfer.Mover, named *namedContexts, ref string, p ocispec.Platform, o Options) (*solver.State, error) {
-	name := ref
-	if full, err := reference.ParseNormalizedNamed(ref); err == nil {
-		name = reference.TagNameOnly(full).String()
-	}
-	done := o.Display.Phase("load metadata for " + name)
-	var c *store.Config
-	var err error
-	if l := named.layouts[ref]; l != nil {
-		c, err = m.LayoutBase(l.Dir, l.Tag, l.Digest, p)
-	} else {
-		c, err = m.Base(ctx, ref, p, o.Pull)
-	}
-	done(err)
-	if err != nil {
-		return nil, err
-	}
-	return solver.NewState(m.Store, c)
 }

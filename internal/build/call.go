@@ -41,14 +41,14 @@ func Check(ctx context.Context, m *transfer.Mover, o Options) (*call.Findings, e
 
 // look is what a check finds in a file that could be parsed, as far as it comes.
 func look(ctx context.Context, m *transfer.Mover, in *input, f *dockerfile.File, o Options) (found []dockerfile.Warning, err error) {
-	options := in.planOptions(o)
+	options := in.planOptions(o, o.targets()[0])
 	options.AllStages = true
 	options.Found = func(w dockerfile.Warning) { found = append(found, w) }
 	plan, err := f.Plan(options)
 	if err != nil {
 		return found, err
 	}
-	if err := newSolver(ctx, m, in, plan, nil, o).Look(ctx, plan); err != nil {
+	if err := newSolver(m, in, &part{plan: plan}, newBases(m, in.named, o), nil, o).Look(ctx, plan); err != nil {
 		return found, err
 	}
 	return found, plan.Violation(found)
@@ -61,7 +61,7 @@ func Outline(ctx context.Context, m *transfer.Mover, o Options) (*call.TargetOut
 		return nil, err
 	}
 	defer done()
-	options := in.planOptions(o)
+	options := in.planOptions(o, o.targets()[0])
 	options.Outline, options.Found = true, nil
 	f, err := dockerfile.Parse(in.source, in.name)
 	if err != nil {
@@ -71,7 +71,7 @@ func Outline(ctx context.Context, m *transfer.Mover, o Options) (*call.TargetOut
 	if err != nil {
 		return nil, err
 	}
-	if err := newSolver(ctx, m, in, plan, nil, o).Look(ctx, plan); err != nil {
+	if err := newSolver(m, in, &part{plan: plan}, newBases(m, in.named, o), nil, o).Look(ctx, plan); err != nil {
 		return nil, err
 	}
 	return call.NewOutline(in.source, plan.Outline()), nil

@@ -12,15 +12,16 @@ import (
 	"path/filepath"
 	"strings"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/remote"
-	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/store"
 )
 
-// input is what a build reads: the Dockerfile and the context, and which steps of it run again.
+// input is what a build reads: the Dockerfile and the contexts.
 type input struct {
 	name    string // of the Dockerfile, for messages
 	source  []byte
@@ -29,8 +30,6 @@ type input struct {
 	remove  string                                // temporary directory
 	named   *namedContexts
 	fetcher *fetch.Fetcher
-	filter  *dockerfile.Selection
-	refresh *solver.Refresh
 }
 
 func (in *input) close() {
@@ -46,20 +45,13 @@ func (in *input) close() {
 	}
 }
 
-func (in *input) plan(o Options) (*dockerfile.Plan, error) {
-	f, err := dockerfile.Parse(in.source, in.name)
-	if err != nil {
-		return nil, err
-	}
-	return f.Plan(in.planOptions(o))
-}
-
-func (in *input) planOptions(o Options) dockerfile.Options {
+// planOptions are what a plan for one of the platforms is told.
+func (in *input) planOptions(o Options, target ocispec.Platform) dockerfile.Options {
 	return dockerfile.Options{
-		Target: o.Target, Args: o.Args, BuildPlatform: o.Platform, Platform: o.target(), Labels: o.Labels, Engine: o.Engine,
-		Contexts: in.named.meanings(),
-		Allow:    o.Allow,
-		Ignored:  in.context.IgnoresSource, Found: o.Display.Found,
+		Target: o.Target, Args: o.Args, Platform: target, BuildPlatform: o.Platform, SeveralPlatforms: len(o.Platforms) > 1,
+		Labels: o.Labels, Engine: o.Engine, Contexts: in.named.meanings(),
+		Allow:   o.Allow,
+		Ignored: in.context.IgnoresSource, Found: o.Display.Found,
 	}
 }
 

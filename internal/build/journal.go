@@ -41,9 +41,9 @@ type entry struct {
 	started time.Time // when it began to run
 }
 
-func newJournal(ctx context.Context, s *store.Store, plan *dockerfile.Plan, o Options) *journal {
+func newJournal(ctx context.Context, s *store.Store, parts []*part, o Options) *journal {
 	b := &explain.Build{
-		ID: newBuildID(), Started: time.Now(), Target: o.Target, Engine: string(o.Engine), Positions: plan.Steps,
+		ID: newBuildID(), Started: time.Now(), Target: o.Target, Engine: string(o.Engine), Positions: parts[0].plan.Steps,
 	}
 	b.Context, b.Dockerfile = place(o)
 	for _, t := range o.Tags {
@@ -53,8 +53,10 @@ func newJournal(ctx context.Context, s *store.Store, plan *dockerfile.Plan, o Op
 		Display: o.Display, ctx: ctx, store: s, build: b, explain: explain.NewExplainer(s, b),
 		stages: map[*dockerfile.Stage]*explain.Stage{}, steps: map[*dockerfile.Step]*entry{},
 	}
-	for _, st := range plan.Stages {
-		j.stages[st] = j.explain.Stage(st)
+	for _, p := range parts {
+		for _, st := range p.plan.Stages {
+			j.stages[st] = j.explain.Stage(st)
+		}
 	}
 	return j
 }

@@ -19,20 +19,20 @@ import (
 const RefreshAll = "all"
 
 // chooseSteps finds the steps that --no-cache-filter and --refresh name.
-func (in *input) chooseSteps(p *dockerfile.Plan, o Options) (err error) {
+func (p *part) chooseSteps(o Options) (err error) {
 	if len(o.NoCacheFilter) > 0 {
-		if in.filter, err = p.Select(o.NoCacheFilter); err != nil {
+		if p.filter, err = p.plan.Select(o.NoCacheFilter); err != nil {
 			return fmt.Errorf("--no-cache-filter: %w", err)
 		}
 	}
 	if o.Refresh == nil {
 		return nil
 	}
-	in.refresh = &solver.Refresh{}
+	p.refresh = &solver.Refresh{}
 	var only []string
 	for _, text := range o.Refresh {
 		if age, ok := duration.Parse(text); ok {
-			in.refresh.Age = age
+			p.refresh.Age = age
 		} else if text != RefreshAll {
 			only = append(only, text)
 		}
@@ -40,7 +40,7 @@ func (in *input) chooseSteps(p *dockerfile.Plan, o Options) (err error) {
 	if len(only) == 0 {
 		return nil
 	}
-	if in.refresh.Only, err = p.Select(only); err != nil {
+	if p.refresh.Only, err = p.plan.Select(only); err != nil {
 		return fmt.Errorf("--refresh: %w\n  or an age such as 24h or 7d", err)
 	}
 	return nil

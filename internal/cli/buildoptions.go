@@ -142,6 +142,9 @@ func (f *buildFlags) options() (build.Options, error) {
 	if o.Engine, err = engine(f.engine); err != nil {
 		return o, err
 	}
+	if o.Engine == dockerfile.Classic && len(o.Platforms) > 1 {
+		return o, usageError("--platform: the classic engine builds for one platform at a time; leave DOCKER_BUILDKIT=0 out for several")
+	}
 	if err := f.namedContexts(&o); err != nil {
 		return o, err
 	}

@@ -41,9 +41,6 @@ func parsePlatforms(flags []string) ([]ocispec.Platform, error) {
 	if err != nil {
 		return nil, usageError("--platform %w", err)
 	}
-	if len(all) > 1 {
-		return nil, usageError("--platform: several platforms at once are not supported yet")
-	}
 	for _, p := range all {
 		if p.OS != "linux" {
 			return nil, usageError("--platform %s: images are built for Linux only", platform.Format(p))

@@ -45,9 +45,9 @@ func (s *Stage) findPlatform() error {
 	return nil
 }
 
-// platformTitle is what BuildKit puts before a stage's name where several platforms are built: "linux/arm64 ", or
-// "linux/amd64->arm64 " for a stage that makes something for another platform than its own.
-func (s *Stage) platformTitle() string {
+// ShownPlatform is what BuildKit shows before a stage's name where several platforms are built: "linux/arm64", or
+// "linux/amd64->arm64" for a stage that makes something for another platform than its own; "" where one is.
+func (s *Stage) ShownPlatform() string {
 	if !s.plan.options.SeveralPlatforms {
 		return ""
 	}
@@ -61,7 +61,7 @@ func (s *Stage) platformTitle() string {
 	case own.Architecture != target.Architecture:
 		title += "->" + target.Architecture
 	}
-	return title + " "
+	return title
 }
 
 // Platform is what the plan's result is for.

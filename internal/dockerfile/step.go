@@ -130,12 +130,12 @@ func (s *Stage) FromVertex(ref string) string { return s.vertex(1, s.Total, "FRO
 
 // vertex pads the number to the width that BuildKit's logarithm gives it (prefixCommand in convert.go).
 func (s *Stage) vertex(number, total int, name string) string {
-	stage := s.DisplayName
+	stage := strings.TrimSpace(s.ShownPlatform() + " " + s.DisplayName)
 	if stage != "" {
 		stage += " "
 	}
 	width := 1 + int(math.Log10(float64(max(total, 1))))
-	return fmt.Sprintf("[%s%s%*d/%d] %s", s.platformTitle(), stage, width, number, total, name)
+	return fmt.Sprintf("[%s%*d/%d] %s", stage, width, number, total, name)
 }
 
 // CreatedBy is the text of the step's history row, "" if it has none: BuildKit makes no row for ONBUILD. For a COPY or

@@ -54,12 +54,16 @@ type Build struct {
 type Stage struct {
 	Name  string `json:"name,omitempty"` // as progress shows it, "" for the only one
 	Index int    `json:"index"`
-	From  string `json:"from"` // image, "scratch", or the name of a stage
+	// Platform is what progress shows before the name where a build is for several platforms: "linux/amd64->arm64".
+	Platform string `json:"platform,omitempty"`
+	From     string `json:"from"` // image, "scratch", or the name of a stage
 	// Base is the ID of the image that the stage starts from, "" for another stage or scratch.
 	Base digest.Digest `json:"base,omitempty"`
 	// Chain is the chainID of what the stage starts from.
 	Chain digest.Digest `json:"chain,omitempty"`
 	Steps []*Step       `json:"steps,omitempty"`
+
+	plan string // the platform that the stage's plan is for
 }
 
 // Step is a step of a stage.
@@ -210,8 +214,8 @@ func (b *Build) place(st *Stage, s *Step) string {
 		return "Step " + strconv.Itoa(s.Position) + "/" + strconv.Itoa(b.Positions) + " : "
 	case s.Number == 0:
 		return ""
-	case st.Name == "":
+	case st.Name == "" && st.Platform == "":
 		return fmt.Sprintf("[%d/%d] ", s.Number, s.Total)
 	}
-	return fmt.Sprintf("[%s %d/%d] ", st.Name, s.Number, s.Total)
+	return fmt.Sprintf("[%s %d/%d] ", strings.TrimSpace(st.Platform+" "+st.Name), s.Number, s.Total)
 }

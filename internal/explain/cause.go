@@ -88,7 +88,7 @@ func (e *Explainer) baseCause(now *Stage, past *pastStage) (Reason, bool) {
 	}
 	// The stage starts from another stage.
 	for st, p := range past.of {
-		if st.Name == now.From {
+		if st.Name == now.From && st.plan == now.plan {
 			if r, ok := e.stageCause(st, nil, p); ok {
 				r.Text = "stage " + st.Name + ", which it starts from: " + r.Text
 				return r, true

@@ -10,6 +10,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -43,7 +44,9 @@ func NewExplainer(s *store.Store, b *Build) *Explainer {
 
 // Stage adds a stage of the plan, in the order of the file.
 func (e *Explainer) Stage(s *dockerfile.Stage) *Stage {
-	st := &Stage{Name: s.DisplayName, Index: s.Index, From: s.Base.Image}
+	st := &Stage{
+		Name: s.DisplayName, Index: s.Index, From: s.Base.Image, Platform: s.ShownPlatform(), plan: platform.Format(s.TargetPlatform()),
+	}
 	switch {
 	case s.Base.Scratch:
 		st.From = "scratch"
@@ -285,8 +288,14 @@ func (e *Explainer) findAlike() *Build {
 	return best
 }
 
-// sameStage is the stage of an earlier build with the same name, or the same place if it is nobody else's.
+// sameStage is the stage of an earlier build with the same name, or the same place if it is nobody else's: that for the
+// same platforms if there is one.
 func sameStage(b *Build, st *Stage) *Stage {
+	for _, old := range b.Stages {
+		if old.Name == st.Name && old.Platform == st.Platform {
+			return old
+		}
+	}
 	for _, old := range b.Stages {
 		if old.Name == st.Name {
 			return old

@@ -76,7 +76,9 @@ func (s *Solver) isLost(r *cache.Record) bool {
 // Solve gives the state of the plan's target. The error of a step is a *dockerfile.Error around what went
 // wrong.
 func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
-	s.fresh = map[digest.Digest]bool{}
+	if s.Ran == nil {
+		s.Ran = NewRan()
+	}
 	s.taken, s.lost = map[digest.Digest]cache.Record{}, map[digest.Digest]bool{}
 	for {
 		state, err := s.solve(ctx, plan)

@@ -70,6 +70,8 @@ type Solver struct {
 	NoCacheFilter *dockerfile.Selection
 	// Refresh runs steps again whose records are too old; nil runs none.
 	Refresh *Refresh
+	// Ran are the steps that the build ran itself; nil if no other solver is part of it.
+	Ran *Ran
 	// Sources are caches from elsewhere, asked in their order when this machine has no record.
 	Sources []*cache.Source
 	// NoInline leaves the cache out of the images' configs.
@@ -94,7 +96,6 @@ type Solver struct {
 	warned []string
 	stages map[*dockerfile.Stage]*promise
 	images map[string]*promise            // by platform and reference
-	fresh  map[digest.Digest]bool         // keys that this build ran itself
 	taken  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
 	lost   map[digest.Digest]bool         // layers that cannot be had any more
 }

@@ -120,7 +120,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 	}
 	defer release()
 	before, err := s.lookup(step, op.key)
-	if err != nil || before != nil && s.isFresh(op.key) {
+	if err != nil || before != nil && s.Ran.has(op.key) {
 		return before, false, err
 	}
 	if before == nil && !uncached {
@@ -151,18 +151,8 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 	if err := cache.Save(s.Store, op.key, r); err != nil {
 		return nil, true, err
 	}
-	s.mu.Lock()
-	s.fresh[op.key.Digest()] = true
-	s.mu.Unlock()
+	s.Ran.add(op.key)
 	return r, true, nil
-}
-
-// isFresh says that this build ran the step with this key itself: two stages that begin alike run what they
-// share once, with --no-cache too.
-func (s *Solver) isFresh(key *cache.Key) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fresh[key.Digest()]
 }
 
 // commit gives the state after a step its config and step ID, and keeps it in the store. record is what the

@@ -19,13 +19,14 @@ import (
 // Cache makes a source of what name means: an image in the store, or, always if remote is set, an image or an exported
 // cache in its registry. Of that only manifest and config are read; the store learns where its layers are and gets no
 // image.
-func (m *Mover) Cache(ctx context.Context, name string, remote bool) (*cache.Source, error) {
+func (m *Mover) Cache(ctx context.Context, name string, want ocispec.Platform, remote bool) (*cache.Source, error) {
 	if !remote {
-		id, err := m.Store.Resolve(name)
+		id, err := m.Store.ResolveFor(name, want)
 		if err == nil {
 			return m.localCache(name, id)
 		}
-		if !errors.Is(err, store.ErrNotFound) {
+		var other *store.PlatformError
+		if !errors.Is(err, store.ErrNotFound) && (!errors.As(err, &other) || other.ID != "") {
 			return nil, err
 		}
 	}
@@ -34,7 +35,7 @@ func (m *Mover) Cache(ctx context.Context, name string, remote bool) (*cache.Sou
 		return nil, err
 	}
 	ref = reference.TagNameOnly(ref)
-	img, err := m.Registry.Describe(ctx, ref, m.Platform)
+	img, err := m.Registry.Describe(ctx, ref, want)
 	if err != nil {
 		return nil, err
 	}

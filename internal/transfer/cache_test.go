@@ -72,7 +72,7 @@ func TestPushCache(t *testing.T) {
 			t.Errorf("%s: these were compressed or fetched: %v", name, here)
 		}
 		theirs := newMover(t)
-		source, err := theirs.Cache(ctx, name, true)
+		source, err := theirs.Cache(ctx, name, amd64, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestCacheDirToRegistry(t *testing.T) {
 	if here := blobsHere(t, theirs); len(here) != 0 {
 		t.Errorf("these came here: %v", here)
 	}
-	source, err := newMover(t).Cache(ctx, addr+"/cache:1", true)
+	source, err := newMover(t).Cache(ctx, addr+"/cache:1", amd64, true)
 	if err != nil || source.Len() != len(steps)-1 {
 		t.Errorf("%v, %v", source, err)
 	}
