@@ -3,7 +3,9 @@ module github.com/strata-build/strata
 go 1.26.3
 
 require (
+	charm.land/bubbletea/v2 v2.0.9
 	charm.land/lipgloss/v2 v2.0.4
+	github.com/charmbracelet/x/ansi v0.11.7
 	github.com/containerd/console v1.0.5
 	github.com/containerd/stargz-snapshotter/estargz v0.19.1
 	github.com/docker/go-units v0.5.0
@@ -16,17 +18,15 @@ require (
 	github.com/pelletier/go-toml/v2 v2.4.1
 	github.com/spf13/cobra v1.10.2
 	github.com/tonistiigi/dchapes-mode v0.0.0-20250318174251-73d941a28323
+	golang.org/x/crypto v0.57.0
 	modernc.org/sqlite v1.60.0
 )
-
-require golang.org/x/crypto v0.57.0
 
 require (
 	cyphar.com/go-pathrs v0.2.4 // indirect
 	github.com/agext/levenshtein v1.2.3 // indirect
 	github.com/charmbracelet/colorprofile v0.4.3 // indirect
-	github.com/charmbracelet/ultraviolet v0.0.0-20251205161215-1948445e3318 // indirect
-	github.com/charmbracelet/x/ansi v0.11.7 // indirect
+	github.com/charmbracelet/ultraviolet v0.0.0-20260703014108-f5a850f9c2b7 // indirect
 	github.com/charmbracelet/x/term v0.2.2 // indirect
 	github.com/charmbracelet/x/termios v0.1.1 // indirect
 	github.com/charmbracelet/x/windows v0.2.2 // indirect

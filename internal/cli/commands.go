@@ -16,6 +16,7 @@ func (a *app) commands() []*cobra.Command {
 		a.run(),
 		a.history(),
 		a.log(),
+		a.explore(),
 		a.show(),
 		a.blame(),
 		a.explain(),

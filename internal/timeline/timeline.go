@@ -294,3 +294,27 @@ func (t *Timeline) Walk(n Node, fn func(Node) bool) {
 		n = t.nodes.at(int(n)).next
 	}
 }
+
+// State is At without what has to be looked up elsewhere, for those who ask about every path.
+type State struct {
+	Layer  int
+	Kind   Kind
+	Type   layer.Type
+	Size   int64
+	Stored bool // the layer itself holds the bytes
+}
+
+// StateAt is a path's newest State in a layer or in those below it; false if there is none.
+func (t *Timeline) StateAt(n Node, top int) (State, bool) {
+	for i := t.nodes.at(int(n)).last; i >= 0; {
+		e := t.events.at(int(i))
+		if int(e.layer) <= top {
+			return State{int(e.layer), e.kind, e.typ, e.size, e.typ == layer.File && e.flags&hardlink == 0 && e.kind != Removed}, true
+		}
+		i = e.prev
+	}
+	if n == Root {
+		return State{Layer: -1, Kind: Added, Type: layer.Dir}, true
+	}
+	return State{}, false
+}

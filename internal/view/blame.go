@@ -97,6 +97,11 @@ func NewBlame(ctx context.Context, im *anatomy.Image, name string) (*Blame, erro
 	if n == timeline.None {
 		return nil, fmt.Errorf("%s: no layer of %s ever had it: %w; strata show lists what a layer holds", quoted(name), im.Text, fs.ErrNotExist)
 	}
+	return BlameOf(im, t, n, top), nil
+}
+
+// BlameOf makes the blame of a node, in the state up to a layer.
+func BlameOf(im *anatomy.Image, t *timeline.Timeline, n timeline.Node, top int) *Blame {
 	b := &Blame{Image: im.Text, Path: "/" + t.Path(n)}
 	events := slices.Collect(t.Events(n))
 	slices.Reverse(events)
@@ -112,13 +117,13 @@ func NewBlame(ctx context.Context, im *anatomy.Image, name string) (*Blame, erro
 	}
 	e, ok := t.At(n, top)
 	if !ok || e.Kind == timeline.Removed {
-		return b, nil
+		return b
 	}
 	b.File = blameFile(e)
 	if e.Type == layer.Dir {
 		b.Entries = blameEntries(im, t, n, top)
 	}
-	return b, nil
+	return b
 }
 
 // change is a kind in words.

@@ -1,0 +1,56 @@
+// Package waste finds the bytes that an image carries and nobody sees: files that a later layer wrote again or removed, and
+// which are moved with the image all the same.
+package waste
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/strata-build/strata/internal/timeline"
+)
+
+// Item is a file of one layer that a later layer hides.
+type Item struct {
+	Node  timeline.Node
+	Layer int // that holds the bytes, counted from 0
+	// By is the layer that hides them: it removed the file, or wrote it again.
+	By   int
+	Kind timeline.Kind // what By did: Removed, Changed, Kept (the same contents again) or Added
+	What timeline.What // of Changed and Kept, in what the two differ
+	Size int64         // bytes
+}
+
+// Report is what an image wastes.
+type Report struct {
+	Items []Item // the largest first, of equal ones in the order of the paths' appearance
+	// Bytes is the sum of the items, Stored of all files of all layers.
+	Bytes, Stored int64
+}
+
+// Find goes through all paths of an image. Empty files waste nothing.
+func Find(t *timeline.Timeline) *Report {
+	r := &Report{}
+	for i := range t.Layers() {
+		r.Stored += t.Stats(i).Stored
+	}
+	for n := range timeline.Node(t.Len()) {
+		var later *timeline.Event
+		for e := range t.Events(n) {
+			if size := e.Stored(); size > 0 && later != nil {
+				r.Items = append(r.Items, Item{Node: n, Layer: e.Layer, By: later.Layer, Kind: later.Kind, What: later.What, Size: size})
+				r.Bytes += size
+			}
+			later = &e
+		}
+	}
+	slices.SortStableFunc(r.Items, func(a, b Item) int { return cmp.Compare(b.Size, a.Size) })
+	return r
+}
+
+// Efficiency is the part of the image's bytes that can be seen, from 0 to 1.
+func (r *Report) Efficiency() float64 {
+	if r.Stored == 0 {
+		return 1
+	}
+	return 1 - float64(r.Bytes)/float64(r.Stored)
+}
