@@ -19,6 +19,7 @@ func (a *app) commands() []*cobra.Command {
 		a.explore(),
 		a.show(),
 		a.blame(),
+		a.du(),
 		a.explain(),
 		a.builds(),
 		a.inspect(),

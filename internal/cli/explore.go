@@ -44,6 +44,8 @@ func (a *app) runExplorer(ctx context.Context, im *anatomy.Image) error {
 	}
 	return explorer.Run(ctx, explorer.Options{
 		Image: im, Timeline: t, NoColor: os.Getenv("NO_COLOR") != "",
-		Shell: func(id digest.Digest) *exec.Cmd { return exec.Command(self, "run", "--rm", "-it", string(id), "/bin/sh") },
+		Shell: func(id digest.Digest) *exec.Cmd {
+			return exec.Command(self, "run", "--rm", "-it", string(id), "/bin/sh")
+		},
 	}, a.stdin, a.stdout)
 }

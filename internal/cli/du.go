@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/strata-build/strata/internal/anatomy"
+	"github.com/strata-build/strata/internal/view"
+)
+
+func (a *app) du() *cobra.Command {
+	var o view.DuOptions
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "du [OPTIONS] IMAGE [PATH]",
+		Short: "Show where an image's bytes are, and which of them are wasted",
+		Long: `Show where an image's bytes are, layer by layer and directory by directory, and which of them nobody can see, because a
+later step removed the file or wrote it again: which step that is, and what to change.
+
+` + imageHelp,
+		Args: args(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				o.Path = args[1]
+			}
+			return a.look(cmd.Context(), args[0], func(im *anatomy.Image) error {
+				d, err := view.NewDu(cmd.Context(), im, o)
+				if err != nil {
+					return err
+				}
+				return a.page(func(p *view.Printer) error {
+					if asJSON {
+						return p.JSON(d)
+					}
+					d.Print(p)
+					return nil
+				})
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.IntVarP(&o.Depth, "max-depth", "d", 1, "list directories down to this `DEPTH`")
+	fl.IntVarP(&o.Largest, "largest", "n", 10, "list the `N` largest entries of each directory; 0 lists all")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
