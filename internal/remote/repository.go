@@ -95,10 +95,11 @@ func splitAddress(text string) (address, fragment string, query url.Values, ok b
 	}
 	switch u.Scheme {
 	case "git", "ssh":
-		ok = strings.Contains(text, "://")
+		ok = true
 	case "http", "https":
 		ok = short || strings.HasSuffix(u.Path, ".git")
 	}
+	ok = ok && strings.HasPrefix(text[len(u.Scheme):], "://")
 	fragment, query = u.Fragment, u.Query()
 	u.Fragment, u.RawFragment, u.RawQuery, u.ForceQuery = "", "", "", false
 	return u.String(), fragment, query, ok
@@ -134,7 +135,7 @@ func (r *Repository) check() error {
 	if strings.HasPrefix(user, "-") || scp && strings.HasPrefix(rest, "-") || strings.HasPrefix(after, "-") {
 		return fmt.Errorf("%s: a part of the address begins with a dash", Redact(r.Remote))
 	}
-	if strings.ContainsFunc(r.Remote, isControl) {
+	if strings.ContainsFunc(r.Remote+r.Subdir, isControl) {
 		return fmt.Errorf("the address of the git repository has a control character")
 	}
 	if strings.HasPrefix(r.Ref, "-") || strings.ContainsFunc(r.Ref, isControl) || strings.ContainsAny(r.Ref, " ~^:?*[\\") ||
