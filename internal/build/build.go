@@ -60,6 +60,8 @@ type Options struct {
 	Epoch *time.Time
 	// Exported, if not nil, is given what the outputs gave.
 	Exported func(*export.Result)
+	// StepLog bounds what steps show of what they print, nil as solver.DefaultLogLimit says.
+	StepLog *solver.LogLimit
 	// Display is told of what happens.
 	Display Display
 	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
@@ -172,6 +174,7 @@ func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, 
 		Network:  o.Network,
 		Machine:  o.Machine,
 		Report:   j,
+		StepLog:  o.StepLog,
 		Inputs:   j.inputs,
 		Refused:  j.refuse,
 		Warn:     o.Display.Warning,

@@ -40,7 +40,7 @@ func ParseMethod(text string) (Method, error) {
 	for _, field := range fields {
 		key, value, isOption := strings.Cut(field, "=")
 		switch {
-		case !isOption && m.Name == "":
+		case !isOption && m.Name == "" && field != "":
 			m.Name = field
 		case key == "format" && isOption:
 			if value != "json" && value != "text" {

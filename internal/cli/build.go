@@ -49,7 +49,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	o.Context, o.Stdin = dir, a.stdin
+	o.Context, o.Stdin, o.StepLog = dir, a.stdin, stepLog()
 	if method.Name != call.Build {
 		return a.answer(ctx, method, o, f)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/solver"
 )
 
 // buildFlags are the options of build as they are written.
@@ -165,4 +166,17 @@ func engine(flag string) (dockerfile.Engine, error) {
 		return dockerfile.Classic, nil
 	}
 	return dockerfile.Graph, nil
+}
+
+// stepLog is how much a step may print, by the variables that buildkitd reads. What is no number does not count, as there.
+func stepLog() *solver.LogLimit {
+	limit := solver.DefaultLogLimit
+	for name, value := range map[string]*int64{
+		"BUILDKIT_STEP_LOG_MAX_SIZE": &limit.Size, "BUILDKIT_STEP_LOG_MAX_SPEED": &limit.Speed,
+	} {
+		if n, err := strconv.ParseInt(os.Getenv(name), 10, 32); err == nil {
+			*value = n
+		}
+	}
+	return &limit
 }

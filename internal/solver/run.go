@@ -119,6 +119,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	if err != nil {
 		return "", err
 	}
+	stdout, stderr := s.output(step, 1), s.output(step, 2)
 	code, runErr := runner.Run(ctx, runner.Spec{
 		Rootfs:   w.root,
 		Args:     step.Run.Args,
@@ -131,9 +132,11 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 		Insecure: step.Run.Insecure,
 		Warn:     s.warnOnce,
 		StateDir: state,
-		Stdout:   output{s.Report, step, 1},
-		Stderr:   output{s.Report, step, 2},
+		Stdout:   stdout,
+		Stderr:   stderr,
 	})
+	stdout.flush()
+	stderr.flush()
 	if err := errors.Join(w.unmount(), all.release()); err != nil {
 		return "", err
 	}
@@ -153,16 +156,16 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	return w.commit(ctx)
 }
 
-// output passes a stream of a container on to the Reporter.
-type output struct {
-	report Reporter
-	step   *dockerfile.Step
-	stream int
-}
-
-func (o output) Write(p []byte) (int, error) {
-	o.report.Output(o.step, o.stream, p)
-	return len(p), nil
+// output passes a stream of a container on to the Reporter. Docker's first builder shows all of it.
+func (s *Solver) output(step *dockerfile.Step, stream int) *clipper {
+	limit := LogLimit{Size: -1, Speed: -1}
+	if s.Engine != dockerfile.Classic {
+		limit = DefaultLogLimit
+		if s.StepLog != nil {
+			limit = *s.StepLog
+		}
+	}
+	return newClipper(limit, func(p []byte) { s.Report.Output(step, stream, p) })
 }
 
 // keepFailed keeps what a failed step left, so that a person can enter it. It is a courtesy: where it fails

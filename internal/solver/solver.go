@@ -81,6 +81,7 @@ type Solver struct {
 	// Machine is what a RUN finds on its machine.
 	Machine runner.Machine
 	Report  Reporter
+	StepLog *LogLimit // nil is DefaultLogLimit
 	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
 	// where a file of the context changed meanwhile.
 	Inputs func(*dockerfile.Step, *Inputs)
