@@ -93,7 +93,7 @@ func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) 
 	source := pattern
 	if o.Parents {
 		if source, s.below = cutPivot(pattern); s.below == "" {
-			return nil, fmt.Errorf("%s --parents %s: this says from where on to keep directories, but nothing to copy; write %[2]s/*", s.instruction, pattern)
+			return nil, fmt.Errorf("%s --parents %s: this says from where on to keep directories, but nothing to copy; write %s/*", s.instruction, pattern, strings.TrimSuffix(pattern, "/"))
 		}
 	}
 	var err error

@@ -53,7 +53,7 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 	if !rewritten {
 		reasons = append(reasons, compareExpanded(m, near, len(reasons) > 0)...)
 	}
-	if !slices.Equal(near.Part("content"), m.Key.Part("content")) && !(rewritten && otherSources(m.Instruction, near.Instruction)) {
+	if copiesOther(m.Key, near) && !(rewritten && otherSources(m.Instruction, near.Instruction)) {
 		reasons = append(reasons, Reason{Kind: Files, Text: "the files that it copies changed"})
 	}
 	if !rewritten || !otherSources(m.Instruction, near.Instruction) {
@@ -68,6 +68,11 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 		return e.compareRest(m, near)
 	}
 	return reasons
+}
+
+// copiesOther says whether the files that a COPY or ADD copies, here-documents among them, are others.
+func copiesOther(key *cache.Key, near *cache.Record) bool {
+	return !slices.Equal(near.Part("content"), key.Part("content")) || !slices.Equal(near.Part("inline"), key.Part("inline"))
 }
 
 // compareExpanded compares what an unchanged text was expanded to.

@@ -210,6 +210,12 @@ type nameMap struct {
 
 func sourceNames(m *Miss) nameMap {
 	n := nameMap{files: map[string]string{}, dest: strings.Trim(path.Clean("/"+m.Copy.Dest), "/")}
+	for _, inline := range m.Copy.Inline {
+		n.files[path.Join(n.dest, inline.Name)] = "<<" + inline.Name
+		if !m.Copy.DestDir && len(m.Matches) == 0 && len(m.Copy.Inline) == 1 {
+			n.files[n.dest] = "<<" + inline.Name
+		}
+	}
 	for _, match := range m.Matches {
 		if !match.Dir {
 			n.files[path.Join(n.dest, match.Name)] = match.Path

@@ -143,6 +143,15 @@ func (c *copier) makeDirs(name string, mode uint32) error {
 	return nil
 }
 
+// makeParents makes the directories above one that is copied as Docker's classic builder does: they are root's, unlike
+// those above a file (copyDirectory in builder/dockerfile/copy.go).
+func (c *copier) makeParents(name string) error {
+	owner := c.owner
+	c.owner = nil
+	defer func() { c.owner = owner }()
+	return c.makeDirs(name, 0o755)
+}
+
 // put copies one entry of a tree to target, whose parent exists. A directory merges with one that is there,
 // and gives it its attributes; anything else replaces what is there unless that is a directory.
 func (c *copier) put(t layer.Tree, e *layer.Entry, target string) error {

@@ -268,11 +268,21 @@ func (s *Solver) copyMatch(ctx context.Context, w *copier, t layer.Tree, m build
 		}
 		if archive != nil {
 			w.archives = append(w.archives, archive)
+			if s.Engine == dockerfile.Classic {
+				defer func(o *owner) { w.owner = o }(w.owner)
+				w.owner = nil // --chown does not reach into archives (performCopyForInfo in builder/dockerfile/copy.go)
+			}
 			return w.unpack(archive, dest)
 		}
 	}
 	if m.Dir {
-		if err := w.makeDirs(dest, 0o755); err != nil {
+		if s.Engine == dockerfile.Classic {
+			err = w.makeParents(layer.Parent(dest))
+		}
+		if err == nil {
+			err = w.makeDirs(dest, 0o755)
+		}
+		if err != nil {
 			return err
 		}
 		return w.putItems(t, m.Items, dest)

@@ -75,7 +75,27 @@ func (s *Solver) copyOwner(below *layer.Stack, c *dockerfile.Copy) (*owner, erro
 			}
 		}
 	}
-	return lookupOwner(below, c.Chown)
+	text := c.Chown
+	if s.Engine == dockerfile.Classic && text != "" {
+		var err error
+		if text, err = classicOwner(text); err != nil {
+			return nil, err
+		}
+	}
+	return lookupOwner(below, text)
+}
+
+// classicOwner completes a --chown as Docker's classic builder reads it: a user without a group has the group of the
+// same name or number, whatever /etc/passwd says (parseChownFlag in builder/dockerfile/internals_linux.go).
+func classicOwner(text string) (string, error) {
+	name, group, hasGroup := strings.Cut(text, ":")
+	if !hasGroup {
+		group = name
+	}
+	if name == "" || group == "" {
+		return "", fmt.Errorf("--chown=%s names no user or no group: write user:group", text)
+	}
+	return name + ":" + group, nil
 }
 
 // parseID reads a number. BuildKit takes root for 0, whatever the image says (parseUID in client/llb/fileop.go).
