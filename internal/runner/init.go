@@ -30,7 +30,7 @@ func Init() {
 		os.Exit(ExitSandbox)
 	}
 	ready := make(chan struct{})
-	go loadFilter(ready)
+	go lastSteps(ready)
 	<-ready
 	libcontainer.Init()
 }

@@ -60,6 +60,11 @@ func makeMountPoints(s Spec) (_ *mountPoints, err error) {
 			return nil, err
 		}
 	}
+	for _, f := range s.Files {
+		if _, err := p.point(s.Rootfs, f.Target, false); err != nil {
+			return nil, err
+		}
+	}
 	return p, nil
 }
 
@@ -73,19 +78,9 @@ func (p *mountPoints) bind(rootfs string, b Bind) error {
 		}
 		dir = info.IsDir()
 	}
-	// The image decides what is a symlink here, and it may point anywhere, even to what is not there yet.
-	target, err := securejoin.SecureJoin(rootfs, b.Target)
+	target, err := p.point(rootfs, b.Target, dir)
 	if err != nil {
-		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
-	}
-	target = filepath.Join("/", strings.TrimPrefix(target, filepath.Clean(rootfs)))
-	if target == "/" {
-		return fmt.Errorf("bind mount on %s: this is the root file system: choose a directory in it", b.Target)
-	}
-	if !under(target, "/dev") && !under(target, "/proc") && !under(target, "/sys") {
-		if err := p.make(target, dir); err != nil {
-			return err
-		}
+		return err
 	}
 	m, err := b.mount(target)
 	if err != nil {
@@ -98,6 +93,23 @@ func (p *mountPoints) bind(rootfs string, b Bind) error {
 	}
 	p.mounts = append(p.mounts, m)
 	return nil
+}
+
+// point makes the mount point of target, and returns where in rootfs it is.
+func (p *mountPoints) point(rootfs, target string, dir bool) (string, error) {
+	// The image decides what is a symlink here, and it may point anywhere, even to what is not there yet.
+	found, err := securejoin.SecureJoin(rootfs, target)
+	if err != nil {
+		return "", fmt.Errorf("bind mount on %s: %w", target, err)
+	}
+	found = filepath.Join("/", strings.TrimPrefix(found, filepath.Clean(rootfs)))
+	if found == "/" {
+		return "", fmt.Errorf("bind mount on %s: this is the root file system: choose a directory in it", target)
+	}
+	if under(found, "/dev") || under(found, "/proc") || under(found, "/sys") {
+		return found, nil
+	}
+	return found, p.make(found, dir)
 }
 
 // mount puts b into libcontainer's terms. All are mounted without devices: see deviceMounts.

@@ -62,6 +62,7 @@ type Spec struct {
 	// this process, no seccomp, no masked and read-only paths, all devices.
 	Insecure bool
 	Binds    []Bind // mounted in this order
+	Files    []File // over what is mounted already
 	StateDir string // an existing private directory, used by this run alone
 
 	Machine
@@ -179,12 +180,12 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 
 // start brings the container to the point where its program runs. After an error there is no process left.
 func start(ctx context.Context, s Spec, container *libcontainer.Container, process *libcontainer.Process, streams *streams) (int, error) {
-	filter, err := newFilterPipe()
+	p, err := newPipe()
 	if err != nil {
 		return ExitSandbox, err
 	}
-	defer filter.close()
-	process.ExtraFiles = []*os.File{filter.theirs}
+	defer p.close()
+	process.ExtraFiles = []*os.File{p.theirs}
 	program := seccompFilter
 	if s.Insecure {
 		program = func() ([]byte, error) { return nil, nil }
@@ -197,7 +198,7 @@ func start(ctx context.Context, s Spec, container *libcontainer.Container, proce
 	// What ended ctx before there was a process had nothing to kill; from here on it has.
 	err = ctx.Err()
 	if err == nil {
-		err = filter.install(program)
+		err = p.handOver(s.Files, program)
 	}
 	if err == nil {
 		err = streams.started()
@@ -247,6 +248,11 @@ func (s *Spec) check() error {
 		return errors.New("containers need root: run this with sudo")
 	case s.Network != "" && s.Network != NetworkHost && s.Network != NetworkNone:
 		return fmt.Errorf("unknown network %q: use host or none", s.Network)
+	}
+	for _, f := range s.Files {
+		if !filepath.IsAbs(f.Target) {
+			return fmt.Errorf("file %q: the path in the container has to be absolute", f.Target)
+		}
 	}
 	for _, b := range s.Binds {
 		if !filepath.IsAbs(b.Target) {

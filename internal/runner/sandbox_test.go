@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -159,5 +160,77 @@ func TestCgroupParentThatCannotBe(t *testing.T) {
 	got, _ := r.sh(t, Spec{Machine: Machine{CgroupParent: below}, Warn: func(line string) { warned = append(warned, line) }}, "echo goes on")
 	if got != "goes on\n" || len(warned) != 1 || !strings.HasPrefix(warned[0], "--cgroup-parent "+below+" is left out: ") {
 		t.Errorf("output %q, warnings %q", got, warned)
+	}
+}
+
+// Files that are handed over are in the container, for whom they are meant, and nowhere on the machine.
+func TestFiles(t *testing.T) {
+	r := busyboxRoot(t, map[string]string{"etc/passwd": passwd, "deep/there": "the image's", "link": ""})
+	must(t, os.Remove(filepath.Join(r.lower, "link")))
+	must(t, os.Symlink("/deep/new", filepath.Join(r.lower, "link")))
+	secret := rand.Text()
+	files := []File{
+		{Target: "/run/secrets/a", Data: []byte(secret), Mode: 0o400},
+		{Target: "/run/secrets/b", Data: []byte(secret), Mode: 0o440, UID: 1000, GID: 7},
+		{Target: "/deep/there", Data: []byte("ours"), Mode: 0o555},
+		{Target: "/link", Mode: 0o444},
+		{Target: "/dev/d", Data: []byte("in /dev"), Mode: 0o444},
+		{Target: "/tmpfs/f", Data: []byte("in a tmpfs"), Mode: 0o444},
+	}
+	tmpfs := []Bind{{Tmpfs: true, Target: "/tmpfs"}}
+	script := "cat /run/secrets/a /deep/there /dev/d /tmpfs/f; echo; ls -ln /run/secrets /deep | awk '{print $1,$3,$4,$5,$9}'; ls -A /dev | grep strata; " +
+		"echo x 2>&1 >/run/secrets/a; rm -f /run/secrets/a 2>&1"
+	got, _ := r.sh(t, Spec{Files: files, Binds: tmpfs}, script)
+	for _, s := range []string{secret + "oursin /devin a tmpfs\n", "-r-------- 0 0 26 a\n", "-r--r----- 1000 7 26 b\n", "-r-xr-xr-x 0 0 4 there\n", "-r--r--r-- 0 0 0 new\n", "Read-only file system", "resource busy"} {
+		if !strings.Contains(got, s) {
+			t.Errorf("%q is missing in:\n%s", s, got)
+		}
+	}
+	if strings.Contains(got, "strata-files") {
+		t.Errorf("the stage is left:\n%s", got)
+	}
+	// One who is not meant cannot read it, with a user's rights or without the sandbox.
+	got, _ = r.sh(t, Spec{Files: files, Binds: tmpfs, User: "1000:7"}, "cat /run/secrets/b; cat /run/secrets/a 2>&1")
+	if !strings.HasPrefix(got, secret) || !strings.Contains(got, "Permission denied") {
+		t.Errorf("as a user: %s", got)
+	}
+	got, _ = r.sh(t, Spec{Files: files, Binds: tmpfs, Insecure: true, ReadOnly: true}, "cat /run/secrets/a")
+	if got != secret {
+		t.Errorf("insecure, read-only: %s", got)
+	}
+	// Nothing is left in the root file system, and nothing was ever mounted on the machine.
+	err := filepath.WalkDir(r.upper, func(path string, d os.DirEntry, err error) error {
+		if strings.Contains(path, "secrets") || strings.HasSuffix(path, "/new") {
+			t.Errorf("left behind: %s", path)
+		}
+		return err
+	})
+	must(t, err)
+}
+
+// A builder that is killed takes the files along: they were in the container only.
+func TestFilesAreNotMountedOnTheMachine(t *testing.T) {
+	r := busyboxRoot(t, nil)
+	state := t.TempDir()
+	secret := rand.Text()
+	var seen string
+	in, answer := io.Pipe()
+	look := writerFunc(func() {
+		mounts, _ := os.ReadFile("/proc/self/mountinfo")
+		data, _ := os.ReadFile(filepath.Join(r.merged, "run/secrets/a"))
+		found, _ := exec.Command("grep", "-rlF", secret, state, r.upper, r.merged).Output()
+		seen = string(data) + string(found)
+		if strings.Contains(string(mounts), "run/secrets") {
+			seen += "a mount"
+		}
+		answer.Close()
+	})
+	code, err := Run(context.Background(), Spec{
+		Rootfs: r.merged, StateDir: state, Args: []string{"/bin/sh", "-c", "wc -c </run/secrets/a; read line; true"},
+		Env:   []string{"SECRET=" + secret},
+		Files: []File{{Target: "/run/secrets/a", Data: []byte(secret), Mode: 0o400}}, Stdout: look, Stdin: in,
+	})
+	if code != 0 || err != nil || seen != "" {
+		t.Errorf("exit code %d, %v, seen from outside: %s", code, err, seen)
 	}
 }

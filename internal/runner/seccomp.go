@@ -21,7 +21,7 @@ import (
 //
 // libcontainer would compile the profile anew in every container's init, which takes 14 ms of the 33 ms that a
 // step then takes. Here it is compiled once per process, beside the start of the first container, and handed
-// over to the init finished (see loadFilter).
+// over to the init finished (see lastSteps).
 var seccompFilter = sync.OnceValues(func() ([]byte, error) {
 	program, err := compileProfile()
 	if err != nil {
