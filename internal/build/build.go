@@ -15,7 +15,9 @@ import (
 	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/export"
 	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/secret"
 	"github.com/strata-build/strata/internal/solver"
+	"github.com/strata-build/strata/internal/sshagent"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -42,6 +44,9 @@ type Options struct {
 	CacheTo   []CacheSpec
 	NoInline  bool // leave the inline cache out of the image
 	Network   runner.Network
+	// Secrets and SSH are what RUN --mount=type=secret and type=ssh may ask for.
+	Secrets *secret.Store
+	SSH     *sshagent.Agents
 	// Machine is what RUN steps find on their machine.
 	Machine runner.Machine
 	// Allow is what the Dockerfile may ask for.
@@ -173,6 +178,8 @@ func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, 
 		NoInline: o.NoInline,
 		Network:  o.Network,
 		Machine:  o.Machine,
+		Secrets:  o.Secrets,
+		SSH:      o.SSH,
 		Report:   j,
 		StepLog:  o.StepLog,
 		Inputs:   j.inputs,

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -10,6 +11,8 @@ import (
 	"github.com/strata-build/strata/internal/build"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/secret"
+	"github.com/strata-build/strata/internal/sshagent"
 )
 
 // machineFlags are the options of build and run that say what a container finds on its machine.
@@ -60,11 +63,13 @@ func (f *machineFlags) machine() (runner.Machine, error) {
 // rightsFlags are the options of build that reach RUN steps and what they may do.
 type rightsFlags struct {
 	machineFlags
-	allow []string
+	allow, secrets, ssh []string
 }
 
 func (f *rightsFlags) register(fl *pflag.FlagSet) {
 	f.machineFlags.register(fl)
+	fl.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, as `id=ID,src=FILE` or id=ID,env=VARIABLE")
+	fl.StringArrayVar(&f.ssh, "ssh", nil, "agent for RUN --mount=type=ssh: `default`, or ID=SOCKET or ID=KEY[,KEY]")
 	fl.StringArrayVar(&f.allow, "allow", nil, "permit what the Dockerfile asks for: network.host or security.insecure")
 }
 
@@ -84,8 +89,39 @@ func (f *rightsFlags) apply(o *build.Options, network string) error {
 		}
 		o.Allow = append(o.Allow, e)
 	}
+	if err := f.applySecrets(o); err != nil {
+		return err
+	}
 	if network == "host" {
 		o.Allow = append(o.Allow, dockerfile.AllowNetworkHost) // as buildx does
+	}
+	return nil
+}
+
+// applySecrets reads what can be read now: a build should not run for minutes before it says that a key is missing.
+func (f *rightsFlags) applySecrets(o *build.Options) error {
+	var secrets []secret.Source
+	for _, text := range f.secrets {
+		s, err := secret.Parse(text)
+		if err != nil {
+			return usageError("--secret: %w", err)
+		}
+		secrets = append(secrets, s)
+	}
+	var agents []sshagent.Spec
+	for _, text := range f.ssh {
+		s, err := sshagent.Parse(text)
+		if err != nil {
+			return usageError("--ssh %w", err)
+		}
+		agents = append(agents, s)
+	}
+	var err error
+	if o.Secrets, err = secret.NewStore(secrets); err != nil {
+		return fmt.Errorf("--secret: %w", err)
+	}
+	if o.SSH, err = sshagent.Open(agents); err != nil {
+		return fmt.Errorf("--ssh %w", err)
 	}
 	return nil
 }

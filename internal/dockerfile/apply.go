@@ -17,6 +17,8 @@ type instruction struct {
 	step  *Step
 	c     instructions.Command
 	rules *linter.Linter
+	// hidden are variables that hold secrets: BuildKit shows them as **** (withSecretEnvMask).
+	hidden []string
 }
 
 // apply carries out an instruction on the config and fills the step in.
@@ -94,7 +96,14 @@ func (in *instruction) raw(text string) string {
 	lex := in.stage.plan.file.lex()
 	lex.RawQuotes = true
 	lex.SkipUnsetEnv = true
-	r, err := expander{lex: lex, env: in.scope.env}.word(text)
+	env := in.scope.env
+	if len(in.hidden) > 0 {
+		env = env.clone()
+		for _, name := range in.hidden {
+			env.set(name, "****")
+		}
+	}
+	r, err := expander{lex: lex, env: env}.word(text)
 	if err != nil {
 		return text
 	}

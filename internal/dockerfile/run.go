@@ -17,6 +17,18 @@ func (in *instruction) run(c *instructions.RunCommand) error {
 		Network:  instructions.GetNetwork(c),
 		Insecure: instructions.GetSecurity(c) == instructions.SecurityInsecure,
 	}
+	var err error
+	if run.Mounts, err = in.mounts(c); err != nil {
+		return err
+	}
+	for _, m := range run.Mounts {
+		if m.Env != nil {
+			in.hidden = append(in.hidden, *m.Env)
+		}
+	}
+	if len(in.hidden) > 0 {
+		in.step.Name = upperFirst(in.raw(in.step.Text))
+	}
 	line, err := in.inline(c, run)
 	if err != nil {
 		return err
@@ -27,9 +39,6 @@ func (in *instruction) run(c *instructions.RunCommand) error {
 	}
 	if run.Dir == "" {
 		run.Dir = "/"
-	}
-	if run.Mounts, err = in.mounts(c); err != nil {
-		return err
 	}
 	for _, m := range run.Mounts {
 		in.outline.mount(m, ranges(c.Location()))

@@ -40,14 +40,15 @@ type mount struct {
 func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files layer.Tree) ([]*mount, error) {
 	var mounts []*mount
 	for _, said := range step.Run.Mounts {
+		if said.Type == dockerfile.MountSecret || said.Type == dockerfile.MountSSH {
+			continue // see secrets.go
+		}
 		m := &mount{Mount: said}
 		mounts = append(mounts, m)
 		var err error
 		switch {
 		case said.Type == dockerfile.MountTmpfs:
 			continue
-		case said.Type != dockerfile.MountBind && said.Type != dockerfile.MountCache:
-			return nil, fmt.Errorf("RUN --mount=type=%s is not supported yet", said.Type)
 		case said.FromStage != nil:
 			m.from, err = s.stage(ctx, said.FromStage)
 		case said.FromImage != "":

@@ -41,6 +41,7 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	key.Add("network", string(network))
 	s.addMachine(key, r)
 	addMounts(key, mounts)
+	addSecrets(key, r)
 	if r.Script != nil {
 		key.Add("script", r.Script.Text)
 	}
@@ -119,15 +120,21 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	if err != nil {
 		return "", err
 	}
+	given, err := s.giveSecrets(ctx, state, step.Run)
+	defer given.stop()
+	if err != nil {
+		return "", err
+	}
 	stdout, stderr := s.output(step, 1), s.output(step, 2)
 	code, runErr := runner.Run(ctx, runner.Spec{
 		Rootfs:   w.root,
 		Args:     step.Run.Args,
-		Env:      slices.Concat(step.Run.ProxyEnv, step.Run.Env),
+		Env:      slices.Concat(step.Run.ProxyEnv, step.Run.Env, given.env),
 		Dir:      step.Run.Dir,
 		User:     step.Run.User,
 		Network:  network,
-		Binds:    all.binds,
+		Binds:    append(all.binds, given.sockets...),
+		Files:    given.files,
 		Machine:  s.Machine,
 		Insecure: step.Run.Insecure,
 		Warn:     s.warnOnce,

@@ -24,6 +24,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/secret"
+	"github.com/strata-build/strata/internal/sshagent"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -78,6 +80,9 @@ type Solver struct {
 	NoInline bool
 	// Network is what a RUN sees, unless it says something else itself.
 	Network runner.Network
+	// Secrets and SSH are what a RUN may have mounted, and nothing else may know of.
+	Secrets *secret.Store
+	SSH     *sshagent.Agents
 	// Machine is what a RUN finds on its machine.
 	Machine runner.Machine
 	Report  Reporter

@@ -54,7 +54,7 @@ func Parse(text string) (Spec, error) {
 type Agents struct{ agents map[string]dial }
 
 // dial gives an agent for one connection, and what ends it.
-type dial func(ctx context.Context) (agent.Agent, io.Closer, error)
+type dial func(ctx context.Context) (agent.ExtendedAgent, io.Closer, error)
 
 // Open reads the keys, and sees that the sockets are there.
 func Open(specs []Spec) (*Agents, error) {
@@ -101,17 +101,18 @@ func (s Spec) open() (dial, error) {
 			return nil, err
 		}
 	}
-	return func(context.Context) (agent.Agent, io.Closer, error) { return readOnly{keys}, nil, nil }, nil
+	signers := keys.(agent.ExtendedAgent)
+	return func(context.Context) (agent.ExtendedAgent, io.Closer, error) { return signers, nil, nil }, nil
 }
 
 func dialSocket(path string) dial {
-	return func(ctx context.Context) (agent.Agent, io.Closer, error) {
+	return func(ctx context.Context) (agent.ExtendedAgent, io.Closer, error) {
 		d := net.Dialer{Timeout: 2 * time.Second}
 		conn, err := d.DialContext(ctx, "unix", path)
 		if err != nil {
 			return nil, nil, err
 		}
-		return readOnly{agent.NewClient(conn)}, conn, nil
+		return agent.NewClient(conn), conn, nil
 	}
 }
 
@@ -183,7 +184,7 @@ func serve(ctx context.Context, open dial, conn net.Conn) {
 		stop := context.AfterFunc(ctx, func() { upstream.Close() })
 		defer stop()
 	}
-	_ = agent.ServeAgent(keys, conn)
+	answerAll(keys, conn)
 }
 
 // listen makes a socket. Its path may be longer than the 107 bytes that a socket's address has room for, so the address
@@ -202,25 +203,3 @@ func listen(dir, name string) (*net.UnixListener, error) {
 	listener.SetUnlinkOnClose(false) // the descriptor's number may be another's by then; the directory goes as a whole
 	return listener, nil
 }
-
-// readOnly is an agent that lists keys and signs. Steps must not change the person's own agent, nor, where two use it
-// at once, each other's.
-type readOnly struct{ agent.Agent }
-
-var errReadOnly = errors.New("the agent of a build cannot be changed")
-
-func (readOnly) Add(agent.AddedKey) error   { return errReadOnly }
-func (readOnly) Remove(ssh.PublicKey) error { return errReadOnly }
-func (readOnly) RemoveAll() error           { return errReadOnly }
-func (readOnly) Lock([]byte) error          { return errReadOnly }
-func (readOnly) Unlock([]byte) error        { return errReadOnly }
-
-// SignWithFlags makes readOnly an agent.ExtendedAgent: ssh asks for RSA signatures with SHA-2 by flags.
-func (a readOnly) SignWithFlags(key ssh.PublicKey, data []byte, flags agent.SignatureFlags) (*ssh.Signature, error) {
-	if extended, ok := a.Agent.(agent.ExtendedAgent); ok {
-		return extended.SignWithFlags(key, data, flags)
-	}
-	return a.Sign(key, data)
-}
-
-func (readOnly) Extension(string, []byte) ([]byte, error) { return nil, agent.ErrExtensionUnsupported }

@@ -177,3 +177,38 @@ func TestOpenErrors(t *testing.T) {
 		t.Error("a build without --ssh has an agent")
 	}
 }
+
+// A step may send anything.
+func FuzzAnswer(f *testing.F) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	keys := agent.NewKeyring().(agent.ExtendedAgent)
+	if err := keys.Add(agent.AddedKey{PrivateKey: private}); err != nil {
+		f.Fatal(err)
+	}
+	known, err := keys.List()
+	if err != nil {
+		f.Fatal(err)
+	}
+	request := ssh.Marshal(struct {
+		Blob, Data []byte
+		Flags      uint32
+	}{known[0].Marshal(), []byte("data"), 2})
+	for _, seed := range [][]byte{{requestIdentities}, append([]byte{signRequest}, request...), {signRequest, 0, 0, 0, 1}, {17}, {18}, {19}, {22}, {27, 0, 0, 0, 0}} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		if len(message) == 0 {
+			return
+		}
+		reply := answer(keys, message)
+		if want := map[byte]byte{requestIdentities: identitiesAnswer, signRequest: signResponse}[message[0]]; reply[0] != failure && reply[0] != want {
+			t.Errorf("%x is answered by %x", message, reply)
+		}
+		if now, err := keys.List(); err != nil || len(now) != 1 {
+			t.Errorf("%x leaves %v, %v", message, now, err)
+		}
+	})
+}
