@@ -7,6 +7,9 @@
 //	base: a file of the context that is built first, as an image of that name
 //	prepare: a shell command run in the context, for what a txtar cannot hold
 //	newer: a path at which Docker 20.10 differs, since BuildKit does as we do only after it; and why
+//	serve: a folder of the context that a web server has while both build; files below its folder git are repositories.
+//	  SERVER in files and arguments stands for its address
+//	context: what is built instead of the context's folder
 //	reference: where the rule comes from, for a syntax that Docker 20.10 lacks
 //
 // A case with a reference is built by strata only, and compared with two sections of its own instead:
@@ -100,6 +103,7 @@ func newBuilders(t *testing.T) *builders {
 // A buildCase is one Dockerfile with its context.
 type buildCase struct {
 	context string
+	source  string // what is given to build; "" for context
 	base    string
 	args    []string
 	newer   map[string]string // path to why
@@ -133,6 +137,7 @@ func readCase(t *testing.T, file string) buildCase {
 			t.Fatal(err)
 		}
 	}
+	served := ""
 	for line := range strings.Lines(string(archive.Comment)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		switch key {
@@ -140,6 +145,10 @@ func readCase(t *testing.T, file string) buildCase {
 			c.args = strings.Fields(value)
 		case "base":
 			c.base = value
+		case "context":
+			c.source = value
+		case "serve":
+			served = value
 		case "newer":
 			name, why, _ := strings.Cut(value, ": ")
 			c.newer[name] = why
@@ -152,6 +161,9 @@ func readCase(t *testing.T, file string) buildCase {
 				t.Fatalf("%s: %v\n%s", value, err, out)
 			}
 		}
+	}
+	if served != "" {
+		c.serve(t, served)
 	}
 	if (c.reference != "") != (c.hasExpected || c.expectedConfig != "") {
 		t.Fatal("a reference and what is expected go together")
@@ -234,7 +246,13 @@ func build(t *testing.T, name string, c buildCase, file string, flags []string, 
 	if i := slices.Index(args, "-f"); i >= 0 { // both take it from the working directory
 		args[i+1] = filepath.Join(c.context, args[i+1])
 	}
-	run(slices.Concat(command, args, []string{"-t", tag, c.context})...)
+	source := c.source
+	if source == "" {
+		source = c.context
+	} else if i := slices.Index(c.args, "-f"); i >= 0 {
+		args[slices.Index(args, "-f")+1] = c.args[i+1] // it is in the context
+	}
+	run(slices.Concat(command, args, []string{"-t", tag, source})...)
 	archive := filepath.Join(t.TempDir(), file)
 	run("save", "-o", archive, tag)
 	image, err := readImage(archive)
