@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/snapshot"
 	"github.com/strata-build/strata/internal/store"
@@ -65,6 +66,7 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	}
 	defer done()
 	spec.Rootfs = filepath.Join(root, "root")
+	spec.Arch = platform.Normal(config.Platform).Architecture
 	spec.StateDir = filepath.Join(root, "state")
 	return runner.Run(ctx, spec)
 }

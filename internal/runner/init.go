@@ -18,6 +18,10 @@ func init() { runtime.LockOSThread() }
 // Init must be the first call in main: when this process is a container's init it takes over, becomes the
 // container's program and never returns. In every other process it does nothing.
 func Init() {
+	if len(os.Args) == 3 && os.Args[1] == registrar && os.Getenv(registrar) != "" {
+		register(os.Args[2])
+		os.Exit(0)
+	}
 	if len(os.Args) < 2 || os.Args[1] != "init" || os.Getenv("_LIBCONTAINER_INITPIPE") == "" {
 		logrus.SetLevel(logrus.ErrorLevel) // libcontainer warns of cgroups that it was not given
 		return

@@ -51,6 +51,7 @@ type Machine struct {
 // Spec is all there is to know about one run.
 type Spec struct {
 	Rootfs   string   // the mounted root file system
+	Arch     string   // of the programs in it, in Go's words; "" is this machine's
 	Args     []string // the program and its arguments; the program is looked up in the container's PATH
 	Env      []string // KEY=VALUE, the last of equal keys counts; PATH and HOME are added when absent, as Docker does
 	Dir      string   // working directory, "/" when empty; made, owned by root, when missing
@@ -135,6 +136,12 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 	if err != nil {
 		return ExitSandbox, err
 	}
+	emulator, err := emulate(s)
+	if err != nil {
+		return ExitNotExecutable, err
+	}
+	defer emulator.stop()
+	emulator.join(config)
 	container, err := create(s, config)
 	if err != nil {
 		return ExitSandbox, fmt.Errorf("create container: %w", err)

@@ -128,6 +128,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	stdout, stderr := s.output(step, 1), s.output(step, 2)
 	code, runErr := runner.Run(ctx, runner.Spec{
 		Rootfs:   w.root,
+		Arch:     step.Stage.Platform.Architecture,
 		Args:     step.Run.Args,
 		Env:      slices.Concat(step.Run.ProxyEnv, step.Run.Env, given.env),
 		Dir:      step.Run.Dir,
