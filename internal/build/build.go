@@ -5,6 +5,7 @@ package build
 import (
 	"context"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/distribution/reference"
@@ -61,8 +62,6 @@ type Options struct {
 	File func(dest string, write func(io.Writer) error) error
 	// Annotations are those of all images that go out.
 	Annotations []export.Annotation
-	// Epoch is SOURCE_DATE_EPOCH: no time of what is built is after it; nil if it is not set.
-	Epoch *time.Time
 	// Exported, if not nil, is given what the outputs gave.
 	Exported func(*export.Result)
 	// StepLog bounds what steps show of what they print, nil as solver.DefaultLogLimit says.
@@ -75,6 +74,14 @@ type Options struct {
 	Findings func(name string, source []byte, found []dockerfile.Warning)
 	// Summary, if not nil, is given what remains to be said, line by line.
 	Summary func([]string)
+
+	epoch *time.Time // SOURCE_DATE_EPOCH, nil if it is not set
+}
+
+// index says that the result has the form of one for several platforms whatever it is for.
+func (o *Options) index() bool {
+	on, err := strconv.ParseBool(o.Args["BUILDKIT_MULTI_PLATFORM"])
+	return err == nil && on
 }
 
 // Display shows a build: as BuildKit does for the graph engine, as Docker's first builder did for the classic
@@ -116,8 +123,12 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if in.named, err = newNamedContexts(s, o); err != nil {
 		return "", err
 	}
+	in.resolveEpoch(&o)
 	parts, err := in.plans(o)
 	if err != nil {
+		return "", err
+	}
+	if o.epoch, err = epoch(parts, o); err != nil {
 		return "", err
 	}
 	j := newJournal(ctx, s, parts, o)
@@ -208,7 +219,7 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 		outputs = []export.Spec{{Kind: export.ToImage}}
 	}
 	result, err := export.Run(ctx, m, images, outputs, export.Options{
-		Tags: o.Tags, Epoch: o.Epoch, Annotations: o.Annotations, File: o.File, Display: o.Display,
+		Tags: o.Tags, Epoch: o.epoch, Index: o.index(), Annotations: o.Annotations, File: o.File, Display: o.Display,
 	})
 	if err != nil {
 		return "", err

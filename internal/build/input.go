@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -23,13 +24,14 @@ import (
 
 // input is what a build reads: the Dockerfile and the contexts.
 type input struct {
-	name    string // of the Dockerfile, for messages
-	source  []byte
-	context *buildcontext.Context
-	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
-	remove  string                                // temporary directory
-	named   *namedContexts
-	fetcher *fetch.Fetcher
+	name     string // of the Dockerfile, for messages
+	source   []byte
+	context  *buildcontext.Context
+	reopen   func() (*buildcontext.Context, error) // nil for what was read from standard input
+	modified time.Time                             // of a remote context, if somebody asked for it
+	remove   string                                // temporary directory
+	named    *namedContexts
+	fetcher  *fetch.Fetcher
 }
 
 func (in *input) close() {

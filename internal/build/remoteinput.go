@@ -24,7 +24,7 @@ func newFetcher(s *store.Store, _ Options) *fetch.Fetcher {
 // contextOptions say how a context that is a git repository is laid out, by BuildKit's build arguments.
 func contextOptions(o Options) fetch.ContextOptions {
 	keep, err := strconv.ParseBool(o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
-	return fetch.ContextOptions{KeepGitDir: err == nil && keep, CommitTime: o.Args["SOURCE_DATE_EPOCH"] != ""}
+	return fetch.ContextOptions{KeepGitDir: err == nil && keep, CommitTime: o.Args[sourceDateEpoch] != ""}
 }
 
 // layRemote lays out a context that is elsewhere in a new temporary directory, which the caller removes.
@@ -55,6 +55,9 @@ func readRemote(ctx context.Context, s *store.Store, f *fetch.Fetcher, source *r
 		return nil, err
 	}
 	in := &input{name: o.Dockerfile, remove: dir}
+	if o.Args[sourceDateEpoch] == contextEpoch {
+		in.modified = timeOf(c, dir)
+	}
 	defer func() {
 		if err != nil {
 			in.close()

@@ -63,28 +63,17 @@ func (f *outputFlags) options(o *build.Options) error {
 	if err := export.Check(o.Outputs, o.Tags); err != nil {
 		return &exit{exitUsage, err}
 	}
-	return f.epoch(o)
+	takeEpoch(o)
+	return nil
 }
 
-// epoch takes SOURCE_DATE_EPOCH over from the environment, as buildx does, and from the build arguments. Docker's first
-// builder knew nothing of it.
-func (f *outputFlags) epoch(o *build.Options) error {
+// takeEpoch takes SOURCE_DATE_EPOCH over from the environment, as buildx does. Docker's first builder knew nothing of it.
+func takeEpoch(o *build.Options) {
 	const name = "SOURCE_DATE_EPOCH"
-	value, ok := o.Args[name]
-	if !ok {
-		if value = os.Getenv(name); value == "" || o.Engine == dockerfile.Classic {
-			return nil
-		}
+	value := os.Getenv(name)
+	if _, ok := o.Args[name]; !ok && value != "" && o.Engine != dockerfile.Classic {
 		o.Args[name] = value
 	}
-	var err error
-	if o.Epoch, err = export.ParseEpoch(value); err != nil {
-		return usageError("%s=%s: %w", name, value, err)
-	}
-	if o.Engine == dockerfile.Classic {
-		o.Epoch = nil
-	}
-	return nil
 }
 
 // writeMetadata writes what --metadata-file asks for.

@@ -220,6 +220,9 @@ func (p *Plan) chooseStages() error {
 	return nil
 }
 
+// Argument is the value that an argument has before the first FROM, whether an ARG there or the build gave it.
+func (p *Plan) Argument(name string) (string, bool) { return p.global.Get(name) }
+
 // count numbers what the two outputs number.
 func (p *Plan) count() {
 	position := 0

@@ -104,9 +104,9 @@ func (as annotations) at(place Place, p *ocispec.Platform) map[string]string {
 }
 
 // checkPlaces says whether the images have what is to be annotated.
-func (as annotations) checkPlaces(images []Image) error {
+func (as annotations) checkPlaces(images []Image, index bool) error {
 	for _, a := range as {
-		if len(images) == 1 && (a.Place == OnIndex || a.Place == OnIndexDescriptor) {
+		if !index && (a.Place == OnIndex || a.Place == OnIndexDescriptor) {
 			return errors.New("an image for one platform has no index that could be annotated; take manifest: instead of index:")
 		}
 		there := a.Platform == ""

@@ -61,6 +61,8 @@ func (i *Image) baseRows() int {
 type Options struct {
 	Tags  []reference.Named // --tag
 	Epoch *time.Time        // SOURCE_DATE_EPOCH, nil if it is not set
+	// Index gives a result for one platform the form of one for several: an index, a folder of its own.
+	Index bool
 	// Annotations are those of all images, beside each output's own.
 	Annotations []Annotation
 	// File calls write with the file that a dest names, or with standard output for "-". The file appears when it is
@@ -145,7 +147,7 @@ func (x *exporter) checkImages() error {
 }
 
 // several says that the result has a part for each of several platforms.
-func (x *exporter) several() bool { return len(x.images) > 1 }
+func (x *exporter) several() bool { return len(x.images) > 1 || x.o.Index }
 
 // tree is the merged tree of an image, and what opens its files.
 func (x *exporter) tree(ctx context.Context, img *Image) (*layer.TOC, layer.OpenFunc, error) {

@@ -24,7 +24,7 @@ func (x *exporter) pack(ctx context.Context, s *Spec) (*packed, error) {
 		return nil, err
 	}
 	notes := append(slices.Clone(s.Annotations), x.o.Annotations...)
-	if err := notes.checkPlaces(x.images); err != nil {
+	if err := notes.checkPlaces(x.images, x.several()); err != nil {
 		return nil, err
 	}
 	p := &packed{bundle: transfer.Bundle{

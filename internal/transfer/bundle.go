@@ -195,7 +195,7 @@ func (p *push) bring(ctx context.Context, i int, b store.Blob) error {
 
 // SaveBundle writes images as one archive, under the names.
 func (m *Mover) SaveBundle(ctx context.Context, w io.Writer, format Format, b Bundle, names []string) (*Sent, error) {
-	if format == DockerArchive && len(b.Items) > 1 {
+	if format == DockerArchive && b.Index {
 		return nil, errors.New("docker load takes no image for several platforms; take type=oci, or one platform")
 	}
 	sent, sources, index, err := m.pack(ctx, b, false)
