@@ -95,8 +95,20 @@ func (a *app) printUseInFull(s *store.Store, d *store.Disk) error {
 	if err := a.list(layerListing(), "", layerRows(d.Layers)); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s in %d records, %d of them with a layer of an image\n", listing.FullSize(d.Cache.Size), d.Cache.Count, d.Cache.Active)
-	if d.Cache.Count > 0 {
+	if len(d.Mounts) > 0 {
+		fmt.Fprint(a.stdout, "\nCache mounts:\n\n")
+		if err := a.list(mountListing(), "", mountRows(d.Mounts)); err != nil {
+			return err
+		}
+	}
+	records, shared := d.Cache.Count-len(d.Mounts), d.Cache.Active
+	for _, u := range d.Mounts {
+		if u.InUse {
+			shared--
+		}
+	}
+	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s in %d records, %d of them with a layer of an image\n", listing.FullSize(d.Cache.Size), records, shared)
+	if records > 0 {
 		fmt.Fprintln(a.stdout)
 		if err := a.printRecords(s, d); err != nil {
 			return err
@@ -175,4 +187,27 @@ func sharedWith(u store.RecordUse) string {
 		return "-"
 	}
 	return strings.Join(parts, ", ")
+}
+
+func mountListing() listing.Listing {
+	return listing.Listing{
+		Headers: map[string]string{"ID": "CACHE MOUNT", "Size": "SIZE", "Created": "CREATED", "Used": "LAST USED", "InUse": "IN USE"},
+		Default: []string{"ID", "Size", "Created", "Used", "InUse"},
+	}
+}
+
+// mountRows lists cache mounts, by id; the instances that sharing=private made beyond the first have their number.
+func mountRows(mounts []store.CacheMountUse) []listing.Row {
+	var rows []listing.Row
+	for _, u := range mounts {
+		id := strings.TrimPrefix(u.ID, "/") // the namespace, which is mostly none, ends in a slash
+		if u.Instance > 0 {
+			id += " #" + strconv.Itoa(u.Instance+1)
+		}
+		rows = append(rows, listing.Row{
+			"ID": id, "Size": listing.FullSize(u.Disk), "Created": listing.Since(u.Created), "Used": listing.Since(u.Used),
+			"InUse": strconv.FormatBool(u.InUse),
+		})
+	}
+	return rows
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -34,7 +35,7 @@ func (a *app) systemPrune() *cobra.Command {
 		if all {
 			return "WARNING! This will remove:\n  - all images, those with names too\n  - all build cache\n\n"
 		}
-		return "WARNING! This will remove:\n  - all images without a name\n  - all build cache that no image has\n\n"
+		return "WARNING! This will remove:\n  - all images without a name\n  - all build cache that no image has\n  - all cache mounts\n\n"
 	}}
 	cmd := a.prune(p, "Remove unused data: images without a name and the cache that no image has")
 	cmd.Flags().Bool("volumes", false, "accepted and ignored: there are no volumes")
@@ -53,11 +54,11 @@ func (a *app) imagePrune() *cobra.Command {
 }
 
 func (a *app) builderPrune() *cobra.Command {
-	p := &pruneCommand{filters: []string{"until"}, warning: func(all bool) string {
+	p := &pruneCommand{filters: []string{"until", "type"}, warning: func(all bool) string {
 		if all {
 			return "WARNING! This will remove all build cache. "
 		}
-		return "WARNING! This will remove all build cache that no image has. "
+		return "WARNING! This will remove all build cache that no image has, and all cache mounts. "
 	}}
 	p.options.Records = true
 	cmd := a.prune(p, "Remove the build cache that no image has")
@@ -75,7 +76,11 @@ func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&p.options.All, "all", "a", false, "remove everything, not only what is unused")
 	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&p.given, "filter", nil, "spare some: until=TIME or DURATION spares what is younger, label=KEY[=VALUE] and label!=… choose by label")
+	help := "spare some: until=TIME or DURATION spares what is younger, label=KEY[=VALUE] and label!=… choose by label"
+	if slices.Contains(p.filters, "type") {
+		help = "spare some: until=TIME or DURATION spares what is younger, type=exec.cachemount takes cache mounts only, type=regular all but those"
+	}
+	fl.StringArrayVar(&p.given, "filter", nil, help)
 	return cmd
 }
 
@@ -101,6 +106,7 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 		}
 	}
 	p.options.Until = filter.Until
+	p.options.Mounts, p.options.NoMounts = filter.Type == inventory.CacheMounts, filter.Type == inventory.Records
 	if len(p.given) > 0 {
 		p.options.Keep = filter.Keeps
 	}
@@ -151,6 +157,9 @@ func (a *app) printPruned(gone *store.Pruned, lists bool) {
 			fmt.Fprintln(a.stdout, "deleted:", id)
 		}
 		fmt.Fprintln(a.stdout)
+	}
+	if gone.Mounts > 0 {
+		fmt.Fprintf(a.stdout, "Deleted cache mounts: %d\n\n", gone.Mounts)
 	}
 	if gone.Records > 0 {
 		fmt.Fprintf(a.stdout, "Deleted build cache records: %d\n\n", gone.Records)

@@ -23,7 +23,15 @@ type Filter struct {
 	before, since time.Time
 	// Until is the time that until= names, zero without it.
 	Until time.Time
+	// Type is the kind of cache that type= names, "" without it.
+	Type string
 }
+
+// Kinds of cache, as BuildKit names them (client.UsageRecordType).
+const (
+	CacheMounts = "exec.cachemount" // RUN --mount=type=cache
+	Records     = "regular"         // what steps gave
+)
 
 // ParseFilter reads the values of --filter. allowed are the names that the command knows.
 func ParseFilter(s *store.Store, values []string, allowed ...string) (*Filter, error) {
@@ -70,6 +78,10 @@ func (f *Filter) set(s *store.Store, name, value string, negated bool) (err erro
 		f.before, err = createdAt(s, value)
 	case "since":
 		f.since, err = createdAt(s, value)
+	case "type":
+		if f.Type = value; value != CacheMounts && value != Records {
+			return fmt.Errorf("it is %s or %s", CacheMounts, Records)
+		}
 	case "until":
 		f.Until, err = parseTime(value, time.Now())
 	}

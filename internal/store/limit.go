@@ -16,14 +16,15 @@ import (
 )
 
 // Limit removes what was not used for the longest time until the build cache takes no more than size bytes on the
-// disk: the layers that no image has, with the records that lead to them. With o.All it counts and takes what images
+// disk: the cache mounts, and the layers that no image has with the records that lead to them. With o.All it counts and takes what images
 // without a name have too, and those images. o.Until spares what is younger. Named images always stay, and so does
 // what a process that runs now may be using.
 //
-// A store that is below size altogether costs one look at meta.db and one at the names of the blobs.
+// A store that is below size altogether costs one look at meta.db, one at the names of the blobs, and one at those cache
+// mounts that were used since the last.
 func (s *Store) Limit(size int64, o PruneOptions) (*Pruned, error) {
 	p := &Pruned{}
-	c, err := s.measureCache(o.All)
+	c, err := s.measureCache(o)
 	if err != nil || c.total <= size {
 		return p, err
 	}
@@ -41,13 +42,21 @@ func (s *Store) Limit(size int64, o PruneOptions) (*Pruned, error) {
 	if err := s.collect(cutoff, p); err != nil {
 		return p, fmt.Errorf("removing layers: %w", err)
 	}
-	if c, err = s.measureCache(o.All); err != nil || c.total <= size {
+	if c, err = s.measureCache(o); err != nil || c.total <= size {
 		return p, err
 	}
 	if err := s.datesOf(c); err != nil {
 		return p, fmt.Errorf("looking for what was not used for long: %w", err)
 	}
-	err = s.inTx(func(tx *sql.Tx) error { return s.evict(tx, c, c.oldest(size, cutoff), cutoff, p) })
+	gone := c.oldest(size, cutoff)
+	for _, u := range c.mounts {
+		if gone[mountKey(u)] {
+			if err := s.removeMount(u, p); err != nil {
+				return p, fmt.Errorf("removing cache mounts: %w", err)
+			}
+		}
+	}
+	err = s.inTx(func(tx *sql.Tx) error { return s.evict(tx, c, gone, cutoff, p) })
 	if err != nil {
 		return p, fmt.Errorf("removing cache records: %w", err)
 	}
@@ -57,17 +66,20 @@ func (s *Store) Limit(size int64, o PruneOptions) (*Pruned, error) {
 	return p, nil
 }
 
-// CacheSize is what Limit with All would count: the layers that no named image has, in bytes on this disk.
+// CacheSize is what Limit with All would count: the cache mounts and the layers that no named image has, in bytes on this
+// disk.
 func (s *Store) CacheSize() (int64, error) {
-	c, err := s.measureCache(true)
+	c, err := s.measureCache(PruneOptions{All: true})
 	if err != nil {
 		return 0, err
 	}
 	return c.total, nil
 }
 
-// cacheUse is the layers that may go.
+// cacheUse is the layers and cache mounts that may go.
 type cacheUse struct {
+	mounts []CacheMountUse
+	// layers are by diffID, and the cache mounts among them by mountKey: what goes first is chosen from both.
 	layers map[digest.Digest]*cachedLayer
 	total  int64 // bytes on this disk
 	// configs that have one of the layers
@@ -87,31 +99,68 @@ type cachedConfig struct {
 	chain []digest.Digest
 }
 
-// measureCache adds up the layers that no image has or, if unnamed is set, no named one.
-func (s *Store) measureCache(unnamed bool) (*cacheUse, error) {
-	c := &cacheUse{layers: map[digest.Digest]*cachedLayer{}, configs: map[digest.Digest]*cachedConfig{}}
-	blobs, err := s.blobSizes()
+// mountKey stands for a cache mount among diffIDs.
+func mountKey(u CacheMountUse) digest.Digest { return digest.Digest("mount:" + u.dir) }
+
+// measureMounts adds the cache mounts. Those in use count too, though they stay.
+func (c *cacheUse) measureMounts(s *Store) (err error) {
+	if c.mounts, err = s.CacheMounts(); err != nil {
+		return err
+	}
+	for _, u := range c.mounts {
+		used := u.Used.UnixMilli()
+		if u.InUse {
+			used = now()
+		}
+		c.layers[mountKey(u)] = &cachedLayer{diffID: mountKey(u), disk: u.Disk, added: u.Created.UnixMilli(), used: used}
+	}
+	return nil
+}
+
+// measureCache adds up the layers that no image has or, with o.All, no named one, and the cache mounts, as far as o
+// takes either.
+func (s *Store) measureCache(o PruneOptions) (*cacheUse, error) {
+	c, err := s.measureLayersOf(o)
+	if err == nil && !o.NoMounts {
+		err = c.measureMounts(s)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("measuring the cache: %w", err)
 	}
+	for _, l := range c.layers {
+		c.total += l.disk
+	}
+	return c, nil
+}
+
+// measureLayersOf finds the layers.
+func (s *Store) measureLayersOf(o PruneOptions) (*cacheUse, error) {
+	c := &cacheUse{layers: map[digest.Digest]*cachedLayer{}, configs: map[digest.Digest]*cachedConfig{}}
+	if o.Mounts {
+		return c, nil
+	}
+	blobs, err := s.blobSizes()
+	if err != nil {
+		return nil, err
+	}
 	rows, err := s.db.Query("SELECT diff_id, disk, added, used FROM layers")
 	if err != nil {
-		return nil, fmt.Errorf("measuring the cache: %w", err)
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		l := &cachedLayer{}
 		if err := rows.Scan(&l.diffID, &l.disk, &l.added, &l.used); err != nil {
-			return nil, fmt.Errorf("measuring the cache: %w", err)
+			return nil, err
 		}
 		l.disk += blobs[l.diffID]
 		c.layers[l.diffID] = l
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("measuring the cache: %w", err)
+		return nil, err
 	}
 	query := "SELECT data FROM configs WHERE kind = 'image'"
-	if unnamed {
+	if o.All {
 		query = "SELECT data FROM configs WHERE id IN (SELECT id FROM names UNION SELECT id FROM platforms)"
 	}
 	err = s.eachChain(query, func(chain []digest.Digest) {
@@ -121,9 +170,6 @@ func (s *Store) measureCache(unnamed bool) (*cacheUse, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("measuring the images: %w", err)
-	}
-	for _, l := range c.layers {
-		c.total += l.disk
 	}
 	return c, nil
 }

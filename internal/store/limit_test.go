@@ -108,7 +108,7 @@ func TestLimit(t *testing.T) {
 			if gone := 4 - len(test.want); p.Records != gone || len(p.Layers) != gone || (p.Freed > 0) != (gone > 0) {
 				t.Errorf("pruned: %+v", p)
 			}
-			if left, err := l.measureCache(test.o.All); err != nil || left.total > max(test.size, int64(len(test.want))*room) {
+			if left, err := l.measureCache(test.o); err != nil || left.total > max(test.size, int64(len(test.want))*room) {
 				t.Errorf("%d bytes are left, %v", left.total, err)
 			}
 		})

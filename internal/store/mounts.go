@@ -77,7 +77,7 @@ func (o *CacheMountOptions) name() string {
 func (s *Store) CacheMount(ctx context.Context, o CacheMountOptions) (*CacheMount, error) {
 	dir := s.path("mounts", o.name())
 	waited := false
-	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+	for wait, tries := time.Millisecond, 0; ; wait, tries = min(2*wait, 50*time.Millisecond), tries+1 {
 		numbers, err := instances(dir)
 		if err != nil {
 			return nil, fmt.Errorf("looking for the cache mount %s: %w", o.ID, err)
@@ -88,14 +88,15 @@ func (s *Store) CacheMount(ctx context.Context, o CacheMountOptions) (*CacheMoun
 				return m, err
 			}
 		}
-		if o.Sharing != Locked || len(numbers) == 0 {
+		// Who looks whether an instance is in use has its lock for a moment: that is no reason for another instance.
+		if len(numbers) == 0 || o.Sharing != Locked && tries >= 3 {
 			m, err := s.makeMount(dir, numbers, &o)
 			if m != nil || err != nil {
 				return m, err
 			}
 			continue // another made an instance meanwhile
 		}
-		if !waited && o.Waits != nil {
+		if !waited && o.Sharing == Locked && tries >= 3 && o.Waits != nil {
 			waited = true
 			o.Waits()
 		}

@@ -21,6 +21,8 @@ type PruneOptions struct {
 	Images bool
 	// Records limits the prune to the cache: images stay.
 	Records bool
+	// Mounts limits a prune of the cache to cache mounts, NoMounts to everything else.
+	Mounts, NoMounts bool
 	// Until spares what was added, or in the cache used, after that time; the zero time spares nothing.
 	Until time.Time
 	// Keep spares images: it gets their config and says whether to keep them. Nil keeps none.
@@ -34,6 +36,7 @@ type Pruned struct {
 	Steps    []digest.Digest // steps that were on the way to nothing else
 	Layers   []digest.Digest
 	Records  int
+	Mounts   int   // instances of cache mounts
 	Freed    int64 // bytes on this disk
 }
 
@@ -73,6 +76,15 @@ func (s *Store) Prune(o PruneOptions) (*Pruned, error) {
 		return nil, err
 	}
 	p := &Pruned{}
+	if !o.Images && !o.NoMounts {
+		// The lock of an instance says whether it is in use; a build that runs can do without the others.
+		if err := s.pruneMounts(cut.added, p); err != nil {
+			return p, fmt.Errorf("removing cache mounts: %w", err)
+		}
+	}
+	if o.Mounts {
+		return p, nil
+	}
 	if err := s.pruneConfigs(o, cut, p); err != nil {
 		return p, fmt.Errorf("removing images: %w", err)
 	}

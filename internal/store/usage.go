@@ -14,7 +14,7 @@ import (
 // Usage is what one part of the store takes.
 type Usage struct {
 	// Count is how many things there are, Active how many of them something else needs: images with a name,
-	// cache records whose layer an image has.
+	// cache records whose layer an image has, cache mounts that are in use.
 	Count, Active int
 	// Size is what they take on this disk in bytes, Reclaimable what of it a prune of this part would free.
 	Size, Reclaimable int64
@@ -77,7 +77,8 @@ func (s *Store) RecordUses(d *Disk) ([]RecordUse, error) {
 type Disk struct {
 	Images, Cache Usage
 	Layers        []LayerUse
-	Other         int64 // bytes of meta.db and of work under way
+	Mounts        []CacheMountUse // counted in Cache
+	Other         int64           // bytes of meta.db and of work under way
 }
 
 // Disk measures the store by looking at every file, about 0.1 s for 20,000 of them.
@@ -112,7 +113,19 @@ func (s *Store) Disk() (*Disk, error) {
 		}
 		d.Cache.Size += kept
 	}
+	if d.Mounts, err = s.CacheMounts(); err != nil {
+		return nil, err
+	}
 	d.Cache.Reclaimable = d.Cache.Size
+	for _, u := range d.Mounts {
+		d.Cache.Count++
+		d.Cache.Size += u.Disk
+		if u.InUse {
+			d.Cache.Active++
+		} else {
+			d.Cache.Reclaimable += u.Disk
+		}
+	}
 	tmp, err := contentsUse(s.path("tmp"))
 	d.Other = s.metaSize() + tmp
 	return d, errors.Join(err, records.Err())
