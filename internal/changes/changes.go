@@ -4,36 +4,20 @@ package changes
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/packages"
 )
 
 // Changes is what differs between two layers.
 type Changes struct {
-	Packages []Package // by name
+	Packages []packages.Change // by manager and name
 	// Added, Removed and Changed are paths with a slash in front, in canonical order. A directory counts where
 	// its own owner or mode changed, not for what is in it.
 	Added, Removed, Changed []string
-}
-
-// Package is one whose version changed.
-type Package struct {
-	Name string
-	// Before and After are versions, "" where the package was not there.
-	Before, After string
-}
-
-// String is as people write it: "pip 23.0.1 → 24.2", "+ six 1.16.0", "- six 1.16.0".
-func (p Package) String() string {
-	switch {
-	case p.Before == "":
-		return "+ " + p.Name + " " + p.After
-	case p.After == "":
-		return "- " + p.Name + " " + p.Before
-	}
-	return p.Name + " " + p.Before + " → " + p.After
 }
 
 // Between compares two layers. Times do not count, nor how hard links are arranged.
@@ -48,26 +32,37 @@ func Between(before, after layer.Source) (*Changes, error) {
 	}
 	c := &Changes{}
 	c.compare(old, made)
-	a, err := packages(before, old)
+	a, err := packages.List(inLayer{before, old})
 	if err != nil {
 		return nil, err
 	}
-	b, err := packages(after, made)
+	b, err := packages.List(inLayer{after, made})
 	if err != nil {
 		return nil, err
 	}
-	for name, version := range a {
-		if b[name] != version {
-			c.Packages = append(c.Packages, Package{name, version, b[name]})
-		}
-	}
-	for name, version := range b {
-		if _, ok := a[name]; !ok {
-			c.Packages = append(c.Packages, Package{name, "", version})
-		}
-	}
-	slices.SortFunc(c.Packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	c.Packages = packages.Compare(a, b)
 	return c, nil
+}
+
+// inLayer are the files of a layer, among which packages are looked for.
+type inLayer struct {
+	source layer.Source
+	toc    *layer.TOC
+}
+
+// Each implements packages.Files.
+func (l inLayer) Each(visit func(path string, dir bool)) error {
+	for _, e := range l.toc.Entries {
+		if e.Type == layer.Dir || resolve(l.toc, e).Type == layer.File {
+			visit(e.Path, e.Type == layer.Dir)
+		}
+	}
+	return nil
+}
+
+// Open implements packages.Files.
+func (l inLayer) Open(path string) (io.ReadCloser, error) {
+	return l.source.Open(resolve(l.toc, l.toc.Lookup(path)))
 }
 
 // compare fills in the paths. Both tables are in canonical order.

@@ -18,6 +18,7 @@ func (a *app) commands() []*cobra.Command {
 		a.log(),
 		a.explore(),
 		a.show(),
+		a.diff(),
 		a.blame(),
 		a.du(),
 		a.explain(),

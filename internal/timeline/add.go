@@ -211,31 +211,10 @@ func (a *adder) compare(v *event) {
 		v.kind = Added
 		return
 	}
-	b := a.events.at(int(v.prev))
-	if b.typ != v.typ {
-		v.what |= Type
-	} else if b.content != v.content || b.size != v.size {
-		if v.typ == layer.Symlink {
-			v.what |= Link
-		} else {
-			v.what |= Content
-		}
-	}
-	if b.mode != v.mode {
-		v.what |= Mode
-	}
-	if b.owner != v.owner {
-		v.what |= Owner
-	}
-	if b.xattrs != v.xattrs {
-		v.what |= Xattrs
-	}
-	v.kind = Changed
-	if v.what == 0 {
+	w := Differs(a.event(a.events.at(int(v.prev))), a.event(v))
+	v.kind, v.what = Changed, w
+	if w&^Time == 0 {
 		v.kind = Kept
-	}
-	if b.time != v.time {
-		v.what |= Time
 	}
 }
 
@@ -294,4 +273,4 @@ func (a *adder) owner(uid, gid int) uint32 {
 	return id
 }
 
-func (a *adder) hash(s string) uint64 { return maphash.String(a.seed, s) }
+func (a *adder) hash(s string) uint64 { return maphash.String(seed(), s) }
