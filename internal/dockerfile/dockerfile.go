@@ -62,7 +62,7 @@ func Parse(source []byte, name string) (*File, error) {
 	}
 	parsed, err := parser.Parse(bytes.NewReader(source))
 	if err != nil {
-		return nil, f.parseError(err)
+		return nil, f.foreign(err)
 	}
 	if n := len(parsed.AST.Children); n > maxInstructions {
 		return nil, f.errorAt(fmt.Errorf("the Dockerfile has %d instructions, more than the %d that are allowed", n, maxInstructions), 0, 0)
@@ -75,7 +75,7 @@ func Parse(source []byte, name string) (*File, error) {
 	lintParsed(parsed, rules)
 	f.stages, f.globalArgs, err = instructions.Parse(parsed.AST, rules)
 	if err != nil {
-		return f, f.parseError(err)
+		return f, f.foreign(err)
 	}
 	if len(f.stages) == 0 {
 		return f, f.errorAt(errors.New("no FROM: a Dockerfile needs at least one stage"), 0, 0)
@@ -112,19 +112,37 @@ func (f *File) check() error {
 	return nil
 }
 
-// checkSyntax refuses a `# syntax=` line that asks for another language than Dockerfile. Which release of Docker's
-// frontend it asks for makes no difference: what is not supported is refused where it is used.
-func (f *File) checkSyntax() error {
-	image, _, at, ok := parser.DetectSyntax(f.Source)
-	if !ok {
+// checkSyntax refuses a `# syntax=` line, or the build argument that replaces it, that asks for another language than
+// Dockerfile. Which release of Docker's frontend it asks for makes no difference: what is not supported is refused where it
+// is used.
+func (f *File) checkSyntax(args map[string]string) error {
+	if text, ok := args["BUILDKIT_SYNTAX"]; ok {
+		name, _, _ := strings.Cut(strings.TrimSpace(text), " ")
+		if name == "dockerfile.v0" || isDockerfileFrontend(name) {
+			return nil
+		}
+		return fmt.Errorf("--build-arg BUILDKIT_SYNTAX=%s: only docker/dockerfile is understood; leave it out to read the file as a Dockerfile", text)
+	}
+	name, _, at, ok := parser.DetectSyntax(f.Source)
+	if !ok || isDockerfileFrontend(name) {
 		return nil
 	}
-	name := strings.TrimPrefix(image, "docker.io/")
+	return f.errorIn(fmt.Errorf("syntax=%s: only docker/dockerfile is understood; remove the line to read the file as a Dockerfile", name), at)
+}
+
+// foreign is a parser's error, or that the file is in another language, which then is why.
+func (f *File) foreign(err error) *Error {
+	var syntax *Error
+	if errors.As(f.checkSyntax(nil), &syntax) {
+		return syntax
+	}
+	return f.parseError(err)
+}
+
+// isDockerfileFrontend knows the images of Docker's own frontend, stable, labs and upstream, whichever the tag or digest.
+func isDockerfileFrontend(name string) bool {
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "index."), "docker.io/")
 	name, _, _ = strings.Cut(name, "@")
 	name, _, _ = strings.Cut(name, ":")
-	switch name {
-	case "docker/dockerfile", "docker/dockerfile-upstream":
-		return nil
-	}
-	return f.errorIn(fmt.Errorf("syntax=%s: only docker/dockerfile is understood; remove the line to read the file as a Dockerfile", image), at)
+	return name == "docker/dockerfile" || name == "docker/dockerfile-upstream"
 }

@@ -68,7 +68,7 @@ func (f *File) Plan(o Options) (*Plan, error) {
 		o.Engine = Graph
 	}
 	if o.Engine == Graph {
-		if err := f.checkSyntax(); err != nil {
+		if err := f.checkSyntax(o.Args); err != nil {
 			return nil, err
 		}
 	}
