@@ -120,7 +120,7 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	}
 	defer in.close()
 	in.fetcher = fetcher
-	if in.named, err = newNamedContexts(s, o); err != nil {
+	if in.named, err = newNamedContexts(s, fetcher, o); err != nil {
 		return "", err
 	}
 	in.resolveEpoch(&o)

@@ -104,7 +104,7 @@ func readForCall(ctx context.Context, m *transfer.Mover, o Options) (in *input, 
 		fetcher.Close()
 	}
 	if in, err = readInput(ctx, m.Store, fetcher, o); err == nil {
-		in.named, err = newNamedContexts(m.Store, o)
+		in.named, err = newNamedContexts(m.Store, fetcher, o)
 	}
 	if err != nil {
 		done()

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/remote"
 )
 
 // ContextSpec is one --build-context: a name, and what the Dockerfile gets where it says it.
@@ -20,8 +21,8 @@ type ContextSpec struct {
 	Dir    string // a directory
 	Image  string // an image's full name, or "scratch"
 	Layout *LayoutSpec
-	Stage  string // the name or index of a stage of the same Dockerfile
-	Remote string // the URL of a git repository or of a file
+	Stage  string         // the name or index of a stage of the same Dockerfile
+	Remote *remote.Source // a git repository, or a file that a server has
 }
 
 // LayoutSpec names an image in an OCI layout.
@@ -71,11 +72,12 @@ func (s *ContextSpec) parseValue(value string) (err error) {
 		}
 		return nil
 	}
+	if s.Remote, err = remote.ParseContext(value); err != nil || s.Remote != nil {
+		return err
+	}
 	switch {
 	case value == "-":
 		return errors.New("standard input can only be the build's own context; give a directory")
-	case IsRemote(value):
-		s.Remote = value
 	case strings.Contains(value, "://"):
 		scheme, _, _ := strings.Cut(value, "://")
 		return fmt.Errorf("%s:// is no kind of context; there are docker-image://, oci-layout://, http://, https://, git:// and ssh://", scheme)
@@ -114,16 +116,6 @@ func parseLayout(text string) (*LayoutSpec, error) {
 		l.Tag = "latest"
 	}
 	return l, nil
-}
-
-// IsRemote says that a context is the URL of a git repository or of a file, not a path.
-func IsRemote(value string) bool {
-	for _, prefix := range []string{"http://", "https://", "git://", "ssh://", "git@", "github.com/"} {
-		if strings.HasPrefix(value, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // check looks whether a directory is there, so that no build runs for minutes before it says that it is not, and

@@ -6,11 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -62,7 +59,7 @@ func readInput(ctx context.Context, s *store.Store, f *fetch.Fetcher, o Options)
 		return nil, errors.New("standard input cannot be the context and the Dockerfile: put the Dockerfile into the tar, or name a directory as context")
 	}
 	if o.Context == "-" {
-		return readStream(ctx, s, o)
+		return readStream(ctx, s, f, o)
 	}
 	source, err := remote.ParseContext(o.Context)
 	if err != nil {
@@ -75,73 +72,28 @@ func readInput(ctx context.Context, s *store.Store, f *fetch.Fetcher, o Options)
 	if err != nil {
 		return nil, fmt.Errorf("opening the build context: %w; give the path of a directory", err)
 	}
-	if !st.IsDir() {
-		return nil, fmt.Errorf("opening the build context: %s is not a directory; give the directory, and the Dockerfile with -f", o.Context)
+	switch {
+	case st.Mode().IsRegular():
+		return readTarFile(ctx, s, f, o)
+	case !st.IsDir():
+		return nil, fmt.Errorf("opening the build context: %s is neither a directory nor a tar", o.Context)
 	}
 	path := findDockerfile(o)
-	in := &input{name: filepath.Base(path)}
-	if path == "-" {
-		in.name = "standard input"
-	}
-	done := o.Display.Phase("load build definition from " + in.name)
-	in.source, err = readDockerfile(path, o)
-	done(err)
+	d, err := loadDefinition(ctx, f, filepath.Base(path), o, func() (*definition, error) { return readDockerfile(path) })
 	if err != nil {
 		return nil, err
 	}
-	in.reopen = func() (*buildcontext.Context, error) { return openContext(s, o.Context, path) }
-	done = o.Display.Phase("load .dockerignore")
+	in := &input{}
+	in.define(d)
+	in.reopen = func() (*buildcontext.Context, error) { return openContext(s, o.Context, d.path) }
+	done := o.Display.Phase("load .dockerignore")
 	in.context, err = in.reopen()
 	done(err)
 	return in, err
 }
 
-// findDockerfile gives the path of the Dockerfile, "-" for standard input. -f is relative to where one is, as
-// in Docker; where nothing is there, relative to the context. Without -f it is Dockerfile or dockerfile.
-func findDockerfile(o Options) string {
-	path, other := o.Dockerfile, filepath.Join(o.Context, o.Dockerfile)
-	switch {
-	case path == "-" || filepath.IsAbs(path):
-		return path
-	case path == "":
-		path, other = filepath.Join(o.Context, "Dockerfile"), filepath.Join(o.Context, "dockerfile")
-	}
-	if !exists(path) && exists(other) {
-		return other
-	}
-	return path
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// maxDockerfile is more than package dockerfile takes, so that it can say that there is too much.
-const maxDockerfile = 2 << 20
-
-func readDockerfile(path string, o Options) ([]byte, error) {
-	if path == "-" {
-		data, err := io.ReadAll(io.LimitReader(o.Stdin, maxDockerfile))
-		if err != nil {
-			return nil, fmt.Errorf("reading the Dockerfile from standard input: %w", err)
-		}
-		return data, nil
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no Dockerfile: %s does not exist; write one there, or name another with -f", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the Dockerfile: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxDockerfile))
-	if err != nil {
-		return nil, fmt.Errorf("reading the Dockerfile: %w; name a file with -f", err)
-	}
-	return data, nil
-}
+// define sets the Dockerfile.
+func (in *input) define(d *definition) { in.name, in.source = d.name, d.source }
 
 // openContext opens a context directory with its stat cache, which is in the store under a name made of the
 // directory's path.
@@ -158,52 +110,4 @@ func openContext(s *store.Store, dir, dockerfile string) (*buildcontext.Context,
 		Dockerfile: dockerfile,
 		Cache:      filepath.Join(s.Root(), "contexts", hex.EncodeToString(sum[:16])),
 	})
-}
-
-// readStream reads what `strata build -` is given.
-func readStream(ctx context.Context, s *store.Store, o Options) (*input, error) {
-	kind, r, err := buildcontext.Detect(o.Stdin)
-	if err != nil {
-		return nil, fmt.Errorf("reading standard input: %w", err)
-	}
-	dir, err := s.Temp("context")
-	if err != nil {
-		return nil, err
-	}
-	in := &input{name: "Dockerfile", remove: dir}
-	if kind == buildcontext.Dockerfile {
-		done := o.Display.Phase("load build definition from standard input")
-		in.source, err = io.ReadAll(io.LimitReader(r, maxDockerfile))
-		done(err)
-		if err == nil {
-			in.context, err = buildcontext.Open(dir, buildcontext.Options{})
-		}
-	} else {
-		done := o.Display.Phase("load build context")
-		err = in.readTar(ctx, r, dir, o.Dockerfile)
-		done(err)
-	}
-	if err != nil {
-		in.close()
-		return nil, fmt.Errorf("reading standard input: %w", err)
-	}
-	return in, nil
-}
-
-func (in *input) readTar(ctx context.Context, r io.Reader, dir, dockerfile string) (err error) {
-	if err := buildcontext.Unpack(ctx, r, dir); err != nil {
-		return err
-	}
-	if dockerfile == "" {
-		dockerfile = "Dockerfile"
-	}
-	in.name = dockerfile
-	if in.context, err = buildcontext.Open(dir, buildcontext.Options{Dockerfile: filepath.Join(dir, dockerfile)}); err != nil {
-		return err
-	}
-	in.source, err = in.context.ReadFile(strings.TrimPrefix(filepath.Clean("/"+dockerfile), "/"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("no Dockerfile: the tar has no %s; put one in, or name another with -f", dockerfile)
-	}
-	return err
 }

@@ -75,7 +75,7 @@ func place(o Options) (dir, file string) {
 		return "-", file
 	}
 	if source, err := remote.ParseContext(o.Context); err == nil && source != nil {
-		return source.String(), o.Dockerfile
+		return source.String(), remote.Redact(o.Dockerfile)
 	}
 	dir, err := filepath.Abs(o.Context)
 	if err != nil {
@@ -84,8 +84,8 @@ func place(o Options) (dir, file string) {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real
 	}
-	if file == "-" {
-		return dir, file
+	if file == "-" || isURL(file) {
+		return dir, remote.Redact(file)
 	}
 	abs, err := filepath.Abs(file)
 	if err != nil {

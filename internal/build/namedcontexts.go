@@ -2,11 +2,17 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/fetch"
+	"github.com/strata-build/strata/internal/remote"
 	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -14,6 +20,7 @@ import (
 // namedContexts are the --build-contexts of a build. Each is opened when the first step asks for its files.
 type namedContexts struct {
 	store   *store.Store
+	fetcher *fetch.Fetcher
 	display Display
 	specs   map[string]*ContextSpec
 	layouts map[string]*LayoutSpec // by the names by which the plan knows their images
@@ -27,13 +34,15 @@ type namedFiles struct {
 	once    sync.Once
 	context *buildcontext.Context
 	files   *solver.Files
+	remove  string // temporary directory, "" for none
 	err     error
 }
 
 // newNamedContexts checks what can be checked of the contexts. Of two of one name the later counts.
-func newNamedContexts(s *store.Store, o Options) (*namedContexts, error) {
+func newNamedContexts(s *store.Store, f *fetch.Fetcher, o Options) (*namedContexts, error) {
 	n := &namedContexts{
-		store: s, display: o.Display, specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{},
+		store: s, fetcher: f, display: o.Display,
+		specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{},
 	}
 	for _, spec := range o.Contexts {
 		if err := spec.check(); err != nil {
@@ -73,18 +82,61 @@ func (n *namedContexts) files(ctx context.Context, name string) (*solver.Files, 
 	return f.files, f.err
 }
 
-func (n *namedContexts) load(_ context.Context, f *namedFiles, spec *ContextSpec) (err error) {
-	if spec.Remote != "" {
-		return fmt.Errorf("--build-context %s: %s: a context from elsewhere is not supported yet", spec.Name, spec.Remote)
-	}
-	done := n.display.Phase("[context " + spec.Name + "] load .dockerignore")
-	defer func() { done(err) }()
+func (n *namedContexts) load(ctx context.Context, f *namedFiles, spec *ContextSpec) (err error) {
 	reopen := func() (*buildcontext.Context, error) { return openContext(n.store, spec.Dir, "") }
+	what := "load .dockerignore"
+	if spec.Remote != nil {
+		what = "load " + spec.Remote.String()
+		reopen = func() (*buildcontext.Context, error) { return n.layRemote(ctx, f, spec.Remote) }
+	}
+	done := n.display.Phase("[context " + spec.Name + "] " + what)
+	defer func() { done(err) }()
 	if f.context, err = reopen(); err != nil {
 		return fmt.Errorf("--build-context %s: %w", spec.Name, err)
 	}
-	f.files = &solver.Files{Tree: f.context, Reopen: reopen}
+	f.files = &solver.Files{Tree: f.context}
+	if spec.Remote == nil {
+		f.files.Reopen = reopen
+	}
 	return nil
+}
+
+// layRemote lays out what is elsewhere: the files of a git repository, or, as in BuildKit (dockerui/namedcontext.go), the
+// one of a URL, which is called "context" and not unpacked.
+func (n *namedContexts) layRemote(ctx context.Context, f *namedFiles, source *remote.Source) (_ *buildcontext.Context, err error) {
+	if source.Git != nil {
+		f.remove, _, err = layRemote(ctx, n.store, n.fetcher, source, fetch.ContextOptions{})
+	} else {
+		f.remove, err = n.layFile(ctx, source.URL)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return buildcontext.Open(f.remove, buildcontext.Options{})
+}
+
+func (n *namedContexts) layFile(ctx context.Context, url string) (dir string, err error) {
+	file, err := n.fetcher.File(ctx, url, "")
+	if err != nil {
+		return "", err
+	}
+	if dir, err = n.store.Temp("context"); err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "context")
+	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // BuildKit's mode
+	if err == nil {
+		_, err = io.Copy(out, file.Reader())
+		err = errors.Join(err, out.Close())
+	}
+	if err == nil && !file.Modified.IsZero() {
+		err = os.Chtimes(name, file.Modified, file.Modified)
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("keeping %s: %w", remote.Redact(url), err)
+	}
+	return dir, nil
 }
 
 func (n *namedContexts) close() {
@@ -93,6 +145,9 @@ func (n *namedContexts) close() {
 	for _, f := range n.open {
 		if f.context != nil {
 			_ = f.context.Close() // its stat cache is for the next build's speed only
+		}
+		if f.remove != "" {
+			os.RemoveAll(f.remove)
 		}
 	}
 }

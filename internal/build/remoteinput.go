@@ -2,15 +2,10 @@ package build
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
+	"time"
 
-	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/remote"
 	"github.com/strata-build/strata/internal/store"
@@ -43,7 +38,7 @@ func layRemote(ctx context.Context, s *store.Store, f *fetch.Fetcher, source *re
 
 // readRemote reads the Dockerfile and the context of a build whose context is elsewhere. -f is a path in it, or "-"
 // for a Dockerfile on standard input.
-func readRemote(ctx context.Context, s *store.Store, f *fetch.Fetcher, source *remote.Source, o Options) (_ *input, err error) {
+func readRemote(ctx context.Context, s *store.Store, f *fetch.Fetcher, source *remote.Source, o Options) (*input, error) {
 	phase := "load remote build context"
 	if source.Git != nil {
 		phase = "load git source " + source.String()
@@ -54,40 +49,14 @@ func readRemote(ctx context.Context, s *store.Store, f *fetch.Fetcher, source *r
 	if err != nil {
 		return nil, err
 	}
-	in := &input{name: o.Dockerfile, remove: dir}
+	modified := time.Time{}
 	if o.Args[sourceDateEpoch] == contextEpoch {
-		in.modified = timeOf(c, dir)
+		modified = timeOf(c, dir)
 	}
-	defer func() {
-		if err != nil {
-			in.close()
-		}
-	}()
-	switch {
-	case c.Dockerfile != "":
-		in.name = c.Dockerfile
-	case in.name == "":
-		in.name = "Dockerfile"
-		if !exists(filepath.Join(dir, in.name)) && exists(filepath.Join(dir, "dockerfile")) {
-			in.name = "dockerfile"
-		}
-	}
-	path := filepath.Join(dir, filepath.Clean("/"+in.name))
-	if o.Dockerfile == "-" {
-		in.name, path = "standard input", "-"
-	}
-	done = o.Display.Phase("load build definition from " + in.name)
-	defer func() { done(err) }()
-	if in.context, err = buildcontext.Open(dir, buildcontext.Options{Dockerfile: path}); err != nil {
+	in, err := readLaid(ctx, f, dir, c.Dockerfile, source.String(), o)
+	if err != nil {
 		return nil, err
 	}
-	if path == "-" {
-		in.source, err = readDockerfile(path, o)
-		return in, err
-	}
-	in.source, err = in.context.ReadFile(strings.TrimPrefix(filepath.Clean("/"+in.name), "/"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no Dockerfile: %s has no %s; name another with -f", source, in.name)
-	}
-	return in, err
+	in.modified = modified
+	return in, nil
 }

@@ -39,7 +39,7 @@ func readRules(dir, dockerfile string) (*rules, error) {
 		name := dockerfile + ".dockerignore"
 		b, err := readIgnoreFile(dir, name)
 		if err == nil {
-			return parseRules(name, b)
+			return parseRules(shown(dir, name), b)
 		}
 		if !missing(err) {
 			return nil, fmt.Errorf("read %s: %w", name, err)
@@ -52,6 +52,14 @@ func readRules(dir, dockerfile string) (*rules, error) {
 	return parseRules(".dockerignore", b)
 }
 
+// shown is how messages call the file: by its path in the context where it is there, which may be a temporary folder.
+func shown(dir, name string) string {
+	if rel, err := relative(dir, name); err == nil && filepath.IsAbs(name) {
+		return rel
+	}
+	return name
+}
+
 func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 }
@@ -59,10 +67,10 @@ func missing(err error) bool {
 // readIgnoreFile reads a file; one inside the context through an os.Root, so that a symlink in a context
 // that came as a tar does not lead out of it.
 func readIgnoreFile(dir, name string) ([]byte, error) {
-	const limit = 4 << 20
+	const limit, flags = 4 << 20, os.O_RDONLY | unix.O_NONBLOCK // a pipe is refused, not waited for
 	rel, err := relative(dir, name)
 	if err != nil {
-		f, err := os.Open(name)
+		f, err := os.OpenFile(name, flags, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +82,7 @@ func readIgnoreFile(dir, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	f, err := root.Open(rel)
+	f, err := root.OpenFile(rel, flags, 0)
 	if err != nil {
 		return nil, err
 	}
