@@ -120,7 +120,7 @@ func readInside(dir, name, what string) (*definition, error) {
 	defer c.Close()
 	data, err := c.ReadFile(inside)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no Dockerfile: %s has no %s; put one in, or name another with -f", what, name)
+		return nil, fmt.Errorf("no Dockerfile: %s has no %s; name another with -f", what, name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the Dockerfile %s: %w", name, err)
