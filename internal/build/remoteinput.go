@@ -11,11 +11,6 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// newFetcher makes what fetches for a build.
-func newFetcher(s *store.Store, _ Options) *fetch.Fetcher {
-	return fetch.New(s)
-}
-
 // contextOptions say how a context that is a git repository is laid out, by BuildKit's build arguments.
 func contextOptions(o Options) fetch.ContextOptions {
 	keep, err := strconv.ParseBool(o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])

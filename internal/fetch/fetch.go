@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/strata-build/strata/internal/store"
@@ -27,6 +28,7 @@ type Fetcher struct {
 	mu      sync.Mutex
 	files   map[string]*promise[*File]
 	commits map[string]*promise[*Commit]
+	atClose []func()
 }
 
 // New returns a Fetcher that knows no secrets.
@@ -61,10 +63,21 @@ func once[T any](mu *sync.Mutex, known map[string]*promise[T], key string, ask f
 	return p.value, p.err
 }
 
+// AtClose has something done when the Fetcher is closed.
+func (f *Fetcher) AtClose(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.atClose = append(f.atClose, do)
+}
+
 // Close lets go of the files that were fetched.
 func (f *Fetcher) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, do := range slices.Backward(f.atClose) {
+		do()
+	}
+	f.atClose = nil
 	var errs []error
 	for _, p := range f.files {
 		if p.value != nil {

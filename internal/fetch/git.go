@@ -53,7 +53,7 @@ func (g *git) environment() []string {
 		protocols = "file"
 	}
 	ssh := "ssh -F " + os.DevNull + " -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o IdentityFile=none"
-	if g.known != "" {
+	if !strings.ContainsAny(g.known, "'\"%$\\\n") { // what neither the shell nor ssh minds
 		ssh += " -o 'UserKnownHostsFile=\"" + g.known + "\" ~/.ssh/known_hosts'"
 	}
 	env := []string{
