@@ -29,9 +29,9 @@ import (
 // mount is a mount of a RUN with what it shows.
 type mount struct {
 	dockerfile.Mount
-	// from is the state that it comes from, nil for the context and for what begins empty.
+	// from is the state that it comes from, nil for a context and for what begins empty.
 	from *State
-	// sel is what source= selects there, or in the context; nil for what begins empty.
+	// sel is what source= selects there, or in a context; nil for what begins empty.
 	sel *selection
 }
 
@@ -45,6 +45,7 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 		}
 		m := &mount{Mount: said}
 		mounts = append(mounts, m)
+		seen := files
 		var err error
 		switch {
 		case said.Type == dockerfile.MountTmpfs:
@@ -53,14 +54,19 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 			m.from, err = s.stage(ctx, said.FromStage)
 		case said.FromImage != "":
 			m.from, err = s.image(ctx, said.FromImage, step.Stage.TargetPlatform())
+		case said.FromNamed != "":
+			var named *Files
+			if named, err = s.Named(ctx, said.FromNamed); err == nil {
+				seen = named.Tree
+			}
 		case said.FromScratch:
 			m.from = Scratch(s.Store, step.Stage.TargetPlatform())
 		}
 		if err != nil {
 			return nil, err
 		}
-		if m.from != nil || m.FromContext() {
-			if err := s.selectMount(ctx, m, step, files); err != nil {
+		if m.from != nil || m.FromNamed != "" || m.FromContext() {
+			if err := s.selectMount(ctx, m, step, seen); err != nil {
 				return nil, err
 			}
 		}
