@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -316,4 +320,69 @@ func TestUnreachableGit(t *testing.T) {
 	if got := slices.Contains(b.git.Requests(), "/r.git/info/refs"); !got || c.ID == "" {
 		t.Errorf("the server was not asked")
 	}
+}
+
+// Servers that give less than others: of an old one a commit that is no ref's, from a mere file server anything, and
+// from git daemon(1), which has no encryption and no passwords.
+func TestOtherServers(t *testing.T) {
+	b := newBed(t)
+	dir := b.repository("r.git", twoCommits+"git update-server-info")
+	data, err := os.ReadFile(filepath.Join(dir, ".git/refs/tags/v1"))
+	check(t, err)
+	commit := strings.TrimSpace(string(data))
+	check(t, fetchtest.Change(dir, "git tag -d v1 v1a; git update-server-info"))
+	b.git.Old = true
+	plain := httptest.NewServer(http.FileServer(http.Dir(b.git.Dir)))
+	defer plain.Close()
+	for _, ref := range []string{"", "#side", "#" + commit} {
+		want := map[string]string{"": "two\n", "#side": "side\n", "#" + commit: "one\n"}[ref]
+		for name, url := range map[string]string{"old": b.url + "/r.git", "files": plain.URL + "/r.git/.git", "daemon": daemon(t, b.git.Dir) + "/r.git"} {
+			t.Run(name+ref, func(t *testing.T) {
+				b := newBed(t)
+				s, err := remote.Parse(url + ref)
+				check(t, err)
+				files := b.files(s)
+				if files != want {
+					t.Errorf("%q, want %q", files, want)
+				}
+			})
+		}
+	}
+}
+
+// files is what the file "file" of a repository says.
+func (b *bed) files(s *remote.Source) string {
+	f := fetch.New(b.store)
+	c, err := f.Commit(context.Background(), s.Git)
+	check(b.T, err)
+	dir := filepath.Join(b.TempDir(), "checkout")
+	check(b.T, os.Mkdir(dir, 0o755))
+	check(b.T, f.Checkout(context.Background(), c, fetch.Tree{Submodules: true}, dir))
+	data, err := os.ReadFile(filepath.Join(dir, "file"))
+	check(b.T, err)
+	return string(data)
+}
+
+// daemon runs git daemon on a free port as long as the test goes on.
+func daemon(t *testing.T, dir string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	address := l.Addr().String()
+	check(t, l.Close())
+	_, port, _ := strings.Cut(address, ":")
+	cmd := exec.Command("git", "-c", "safe.directory=*", "daemon", "--export-all", "--base-path="+dir, "--listen=127.0.0.1", "--port="+port, "--reuseaddr", dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	check(t, cmd.Start())
+	t.Cleanup(func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		cmd.Wait()
+	})
+	for range 100 {
+		if c, err := net.Dial("tcp", address); err == nil {
+			c.Close()
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return "git://" + address
 }

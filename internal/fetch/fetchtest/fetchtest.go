@@ -126,6 +126,8 @@ type Git struct {
 	Dir string
 	// Password, if set, is what it wants of everybody (basic authentication, any user).
 	Password string
+	// Old makes it speak the protocol of before 2018, which gives no commit that no ref names.
+	Old bool
 
 	mu  sync.Mutex
 	log []string
@@ -170,6 +172,11 @@ func (g *Git) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Unlock()
 	r.Body = &buffer{bytes.NewReader(body.Bytes())}
 	r.ContentLength = int64(body.Len())
+	protocol := r.Header.Get("Git-Protocol")
+	if g.Old {
+		r.Header.Del("Git-Protocol") // the backend looks at it too
+		protocol = ""
+	}
 	backend, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
 		http.Error(w, "no git", http.StatusInternalServerError)
@@ -179,7 +186,7 @@ func (g *Git) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Path: strings.TrimSpace(string(backend)) + "/git-http-backend",
 		Env: []string{
 			"GIT_PROJECT_ROOT=" + g.Dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-			"GIT_PROTOCOL=" + r.Header.Get("Git-Protocol"),
+			"GIT_PROTOCOL=" + protocol,
 			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
 		},
 	}
