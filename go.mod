@@ -22,6 +22,8 @@ require (
 	modernc.org/sqlite v1.60.0
 )
 
+require go.yaml.in/yaml/v3 v3.0.4 // indirect
+
 require (
 	cyphar.com/go-pathrs v0.2.4 // indirect
 	github.com/agext/levenshtein v1.2.3 // indirect

@@ -2,42 +2,115 @@ package cli
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/anatomy"
 	"github.com/strata-build/strata/internal/explorer"
+	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/rules"
+	"github.com/strata-build/strata/internal/timeline"
 )
 
+type exploreFlags struct {
+	ci           bool
+	config, json string
+	rules        rules.Config
+}
+
 func (a *app) explore() *cobra.Command {
-	return &cobra.Command{
+	f := &exploreFlags{}
+	cmd := &cobra.Command{
 		Use:     "explore [OPTIONS] IMAGE",
 		Aliases: []string{"dive"},
-		Short:   "Look through an image's layers and files on the terminal",
+		Short:   "Look through an image's layers and files on the terminal, or judge it by dive's rules",
 		Long: `Look through an image on the terminal: its layers on the left, the files at the selected layer on the right, with what
 the layer added (+), changed (~) and removed (-). The keys are those of dive and vim; ? lists them.
+
+With --ci, or CI=true in the environment, nothing is shown: the image is judged by dive's rules, out of .dive-ci, and the
+command ends with 1 if it breaks one.
 
 ` + imageHelp,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.look(cmd.Context(), args[0], func(im *anatomy.Image) error { return a.runExplorer(cmd.Context(), im) })
+			if on, err := strconv.ParseBool(os.Getenv("CI")); err == nil && on {
+				f.ci = true
+			}
+			return a.look(cmd.Context(), args[0], func(im *anatomy.Image) error { return a.runExplore(cmd, im, f) })
 		},
 	}
+	fl := cmd.Flags()
+	fl.BoolVar(&f.ci, "ci", false, "judge the image by dive's rules and show nothing; CI=true says the same")
+	fl.StringVar(&f.config, "ci-config", rules.DefaultFile, "`FILE` with the rules")
+	fl.StringVarP(&f.json, "json", "j", "", "write layers and inefficient files to this `FILE`, as dive does, and show nothing")
+	fl.StringVar(&f.rules.LowestEfficiency, "lowestEfficiency", "", "lowest part of the bytes that may be useful, 0 to 1")
+	fl.StringVar(&f.rules.HighestWastedBytes, "highestWastedBytes", "", "highest `SIZE` that may be wasted")
+	fl.StringVar(&f.rules.HighestUserWastedPercent, "highestUserWastedPercent", "", "highest part of the bytes above the lowest layer that may be wasted, 0 to 1")
+	return cmd
 }
 
-func (a *app) runExplorer(ctx context.Context, im *anatomy.Image) error {
-	if !isTerminal(a.stdin) || !isTerminal(a.stdout) {
-		return errors.New("explore needs a terminal; strata log, show and du print the same")
+func (a *app) runExplore(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags) error {
+	judged := f.ci || f.json != ""
+	if !judged && (!isTerminal(a.stdin) || !isTerminal(a.stdout)) {
+		return usageError("explore needs a terminal; strata log, show and du print the same, and --ci judges")
 	}
-	t, err := im.Timeline(ctx)
+	t, err := im.Timeline(cmd.Context())
 	if err != nil {
 		return err
 	}
+	if !judged {
+		return a.runExplorer(cmd.Context(), im, t)
+	}
+	analysis := rules.Analyze(t)
+	if f.json != "" {
+		if err := writeJSONFile(f.json, analysis.Export(im, t)); err != nil || !f.ci {
+			return err
+		}
+	}
+	return a.judge(analysis, cmd, f)
+}
+
+// judge applies the rules; those on the command line go before those of the file.
+func (a *app) judge(analysis *rules.Analysis, cmd *cobra.Command, f *exploreFlags) error {
+	c, err := rules.Read(f.config, cmd.Flags().Changed("ci-config"))
+	if err != nil {
+		return err
+	}
+	for name, to := range map[string]*string{
+		"lowestEfficiency": &c.LowestEfficiency, "highestWastedBytes": &c.HighestWastedBytes, "highestUserWastedPercent": &c.HighestUserWastedPercent,
+	} {
+		if flag := cmd.Flags().Lookup(name); flag.Changed {
+			*to = flag.Value.String()
+		}
+	}
+	result, err := rules.Judge(c, analysis)
+	if err != nil {
+		return err
+	}
+	result.Print(a.stdout, listing.Clean)
+	if !result.Pass {
+		return &exit{code: exitError}
+	}
+	return nil
+}
+
+func writeJSONFile(name string, v any) error {
+	return writeNew(name, func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		return e.Encode(v)
+	})
+}
+
+func (a *app) runExplorer(ctx context.Context, im *anatomy.Image, t *timeline.Timeline) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
