@@ -250,7 +250,7 @@ func TestRemoteMovesWhatIsLookedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := there.Push(t.Context(), ref.(reference.NamedTagged)); err != nil {
+	if _, err := there.Push(t.Context(), ref.(reference.NamedTagged), nil); err != nil {
 		t.Fatal(err)
 	}
 	m := newMover(t)

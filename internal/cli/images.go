@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"slices"
+
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/inventory"
 	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/platform"
 )
 
 type imagesFlags struct {
@@ -32,7 +35,7 @@ func (a *app) images() *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs")
 	fl.BoolVar(&f.digests, "digests", false, "show the digests that images have in their registries")
-	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size")
+	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Platform")
 	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list some only: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
 	return cmd
 }
@@ -69,7 +72,7 @@ func imageListing(columns ...string) listing.Listing {
 		Headers: map[string]string{
 			"ID": "IMAGE ID", "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "CreatedSince": "CREATED",
 			"CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS", "VirtualSize": "SIZE",
-			"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE",
+			"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Platform": "PLATFORM",
 		},
 		Default: columns,
 	}
@@ -85,6 +88,7 @@ func (f *imagesFlags) rows(img *inventory.Image) []listing.Row {
 			"CreatedSince": listing.Since(created), "CreatedAt": created.UTC().Format("2006-01-02 15:04:05 -0700 MST"),
 			"Size": listing.Size(img.Size), "VirtualSize": listing.FullSize(img.Size),
 			"Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
+			"Platform": platform.Format(platform.Normal(img.Config.Platform)),
 		}
 		if !f.noTrunc {
 			r["ID"] = image.ShortID(img.ID)
@@ -94,7 +98,7 @@ func (f *imagesFlags) rows(img *inventory.Image) []listing.Row {
 	var rows []listing.Row
 	seen := map[string]bool{}
 	for _, tagged := range []bool{true, false} {
-		for _, n := range img.Names {
+		for _, n := range slices.Concat(img.Names, img.Others) {
 			if (n.Tag != "") != tagged || !tagged && len(rows) > 0 && (!f.digests || seen[n.ByDigest()]) {
 				continue
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/inventory"
@@ -14,7 +15,7 @@ import (
 )
 
 func (a *app) inspect() *cobra.Command {
-	var format, kind string
+	var format, kind, wanted string
 	cmd := &cobra.Command{
 		Use:   "inspect [OPTIONS] IMAGE|STEP-ID...",
 		Short: "Show all that is known of images or steps, as JSON",
@@ -23,20 +24,25 @@ func (a *app) inspect() *cobra.Command {
 			if kind != "" && kind != "image" {
 				return usageError("--type %s: there are images only", kind)
 			}
-			return a.runInspect(args, format)
+			only, err := parseOnlyPlatform(wanted)
+			if err != nil {
+				return err
+			}
+			return a.runInspect(args, only, format)
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "`TEMPLATE` in Go's language, such as '{{json .Config.Env}}'")
 	cmd.Flags().StringVar(&kind, "type", "", "image, the only kind there is")
+	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }
 
 // runInspect prints what it finds though other names may not be here, and fails then, as docker does.
-func (a *app) runInspect(names []string, format string) error {
+func (a *app) runInspect(names []string, only *ocispec.Platform, format string) error {
 	found := []any{}
 	missing := false
 	for _, name := range names {
-		c, err := a.find(name)
+		c, err := a.findOnly(name, only)
 		if errors.Is(err, store.ErrNotFound) {
 			fmt.Fprintf(a.stderr, "strata: %v\n", err)
 			missing = true

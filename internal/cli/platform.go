@@ -32,6 +32,20 @@ func parsePlatform(flag string) (ocispec.Platform, error) {
 	return p, nil
 }
 
+// onlyPlatformFlag adds --platform for one of the images that a name means.
+func onlyPlatformFlag(fl *pflag.FlagSet, value *string) {
+	fl.StringVar(value, "platform", "", "only the image for this `PLATFORM` of a name that means several")
+}
+
+// parseOnlyPlatform reads a --platform that picks one of several images; nil takes them as they come.
+func parseOnlyPlatform(flag string) (*ocispec.Platform, error) {
+	if flag == "" {
+		return nil, nil
+	}
+	p, err := parsePlatform(flag)
+	return &p, err
+}
+
 // parsePlatforms reads the values of a --platform for several; none is this machine's.
 func parsePlatforms(flags []string) ([]ocispec.Platform, error) {
 	if env := os.Getenv(defaultPlatform); len(flags) == 0 && env != "" {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/progress"
@@ -16,20 +17,22 @@ import (
 
 func (a *app) push() *cobra.Command {
 	var quiet, all bool
+	var wanted string
 	cmd := &cobra.Command{
 		Use:   "push [OPTIONS] NAME[:TAG]",
 		Short: "Send an image to its registry",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runPush(cmd.Context(), args[0], quiet, all)
+			return a.runPush(cmd.Context(), args[0], wanted, quiet, all)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
 	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "send all tags of the repository")
+	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }
 
-func (a *app) runPush(ctx context.Context, name string, quiet, all bool) error {
+func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool) error {
 	ref, err := registry.ParseName(name)
 	if err != nil {
 		return &exit{exitUsage, err}
@@ -39,6 +42,10 @@ func (a *app) runPush(ctx context.Context, name string, quiet, all bool) error {
 	}
 	if all && !reference.IsNameOnly(ref) {
 		return usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
+	}
+	only, err := parseOnlyPlatform(wanted)
+	if err != nil {
+		return err
 	}
 	m, err := a.mover()
 	if err != nil {
@@ -55,7 +62,7 @@ func (a *app) runPush(ctx context.Context, name string, quiet, all bool) error {
 	if reference.IsNameOnly(ref) && !all {
 		out.Message("Using default tag: latest")
 	}
-	err = pushAll(ctx, m, refs, out)
+	err = pushAll(ctx, m, refs, only, out)
 	out.Close()
 	if err != nil {
 		return err
@@ -66,12 +73,12 @@ func (a *app) runPush(ctx context.Context, name string, quiet, all bool) error {
 	return nil
 }
 
-func pushAll(ctx context.Context, m *transfer.Mover, refs []reference.Named, out *progress.Layers) error {
+func pushAll(ctx context.Context, m *transfer.Mover, refs []reference.Named, only *ocispec.Platform, out *progress.Layers) error {
 	m.Progress = func(diffID digest.Digest, status string, current, total int64) {
 		out.Update(diffID.String(), status, current, total)
 	}
 	for _, ref := range refs {
-		p, err := m.Push(ctx, ref)
+		p, err := m.Push(ctx, ref, only)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/inventory"
@@ -24,9 +25,29 @@ func (a *app) tag() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if ids := a.imagesOf(args[0]); len(ids) > 1 {
+				return a.store.SetImages(name, ids, "")
+			}
 			return nameImage(a.store, c, name)
 		},
 	}
+}
+
+// imagesOf are the images for several platforms that a name means together; none if text is no name.
+func (a *app) imagesOf(text string) []digest.Digest {
+	ref, err := reference.ParseNormalizedNamed(text)
+	if err != nil {
+		return nil
+	}
+	members, err := a.store.Together(ref, nil)
+	if err != nil {
+		return nil
+	}
+	var ids []digest.Digest
+	for _, m := range members {
+		ids = append(ids, m.ID)
+	}
+	return ids
 }
 
 // nameImage makes a step with a name an image: it is listed, and stays when the cache goes.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/containerd/console"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/enter"
@@ -267,6 +268,22 @@ func forwardSignals(ctx context.Context, o *enter.Options) (context.Context, fun
 }
 
 // find resolves what a person types for an image, a step or a history row.
+// findOnly is find, for a platform if only is not nil.
+func (a *app) findOnly(text string, only *ocispec.Platform) (*store.Config, error) {
+	c, err := a.find(text)
+	if err != nil || only == nil {
+		return c, err
+	}
+	id, err := a.store.ResolveFor(text, *only)
+	if errors.Is(err, store.ErrNotFound) {
+		return c, nil // a history row
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.store.Config(id)
+}
+
 func (a *app) find(text string) (*store.Config, error) {
 	s, err := a.open()
 	if err != nil {

@@ -6,13 +6,15 @@ import (
 	"slices"
 
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
 func (a *app) save() *cobra.Command {
-	var output, format string
+	var output, format, wanted string
 	cmd := &cobra.Command{
 		Use:   "save [OPTIONS] IMAGE [IMAGE...]",
 		Short: "Write images to an archive",
@@ -22,22 +24,30 @@ func (a *app) save() *cobra.Command {
 			if f != transfer.DockerArchive && f != transfer.OCIArchive {
 				return usageError("--format %s: it is docker or oci", format)
 			}
-			return a.runSave(cmd.Context(), args, output, f)
+			only, err := parseOnlyPlatform(wanted)
+			if err != nil {
+				return err
+			}
+			return a.runSave(cmd.Context(), args, only, output, f)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `FILE` instead of standard output")
 	cmd.Flags().StringVar(&format, "format", "docker", "docker (which is an OCI layout too) or oci")
+	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }
 
-func (a *app) runSave(ctx context.Context, names []string, output string, format transfer.Format) error {
+func (a *app) runSave(ctx context.Context, names []string, only *ocispec.Platform, output string, format transfer.Format) error {
 	m, err := a.mover()
 	if err != nil {
 		return err
 	}
+	if format == transfer.OCIArchive && only == nil && len(names) == 1 && len(a.imagesOf(names[0])) > 1 {
+		return a.saveIndex(ctx, m, names[0], output)
+	}
 	var images []transfer.Saved
 	for _, text := range names {
-		c, err := a.find(text)
+		c, err := a.findOnly(text, only)
 		if err != nil {
 			return err
 		}
@@ -57,6 +67,16 @@ func (a *app) runSave(ctx context.Context, names []string, output string, format
 		}
 	}
 	return a.writeTo(ctx, output, func(w io.Writer) error { return m.Save(ctx, w, format, images) })
+}
+
+// saveIndex writes the images for several platforms that a name means, with an index of them.
+func (a *app) saveIndex(ctx context.Context, m *transfer.Mover, name, output string) error {
+	ref, err := registry.ParseName(name)
+	if err != nil {
+		return err
+	}
+	ref = reference.TagNameOnly(ref)
+	return a.writeTo(ctx, output, func(w io.Writer) error { return m.SaveTogether(ctx, w, ref) })
 }
 
 // namesIn are the names that an image gets in an archive: what was typed, if it is a name with a tag.

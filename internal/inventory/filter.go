@@ -128,12 +128,12 @@ func (f *Filter) matchesLabels(c *image.Config) bool {
 		!slices.ContainsFunc(f.lacks, func(l string) bool { return hasLabel(c, l) })
 }
 
-// matches takes the names that match a reference= pattern only: the others are not to be listed.
+// matches keeps the names that match a reference= pattern only: the others are not to be listed.
 func (f *Filter) matches(img *Image, hasChildren bool) bool {
 	if f == nil {
 		return true
 	}
-	if f.dangling != nil && *f.dangling != (len(img.Names) == 0 && !hasChildren) {
+	if f.dangling != nil && *f.dangling != (len(img.Names)+len(img.Others) == 0 && !hasChildren) {
 		return false
 	}
 	created := image.Created(img.Config)
@@ -144,10 +144,12 @@ func (f *Filter) matches(img *Image, hasChildren bool) bool {
 	if len(f.references) == 0 {
 		return true
 	}
-	img.Names = slices.DeleteFunc(slices.Clone(img.Names), func(n Name) bool {
+	unwanted := func(n Name) bool {
 		return !slices.ContainsFunc(f.references, func(pattern string) bool { return matchesReference(pattern, n) })
-	})
-	return len(img.Names) > 0
+	}
+	img.Names = slices.DeleteFunc(slices.Clone(img.Names), unwanted)
+	img.Others = slices.DeleteFunc(slices.Clone(img.Others), unwanted)
+	return len(img.Names)+len(img.Others) > 0
 }
 
 func matchesReference(pattern string, n Name) bool {

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -96,7 +97,7 @@ func Inspect(img *Image) (*Inspection, error) {
 		i.Comment = img.Config.History[n-1].Comment
 	}
 	seen := map[string]bool{}
-	for _, n := range img.Names {
+	for _, n := range slices.Concat(img.Names, img.Others) {
 		if n.Tag != "" {
 			i.RepoTags = append(i.RepoTags, n.String())
 		}

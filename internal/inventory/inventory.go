@@ -24,6 +24,8 @@ type Image struct {
 	Config *image.Config
 	Data   []byte // the config as it is stored
 	Names  []Name
+	// Others are names that mean this image for its platform, and another one where no platform is asked for.
+	Others []Name
 	Size   int64 // of all layers' files in bytes, -1 if a layer was never here
 	Added  time.Time
 }
@@ -63,20 +65,20 @@ func Load(s *store.Store, id digest.Digest) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newImage(s, c, names)
+	others, err := s.OtherNames(id)
+	if err != nil {
+		return nil, err
+	}
+	return newImage(s, c, names, others)
 }
 
-func newImage(s *store.Store, c *store.Config, names []store.Name) (*Image, error) {
+func newImage(s *store.Store, c *store.Config, names, others []store.Name) (*Image, error) {
 	config, err := image.Parse(c.Data)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", image.ShortID(c.ID), err)
 	}
 	img := &Image{ID: c.ID, Parent: c.Parent, Kind: c.Kind, Config: config, Data: c.Data, Added: c.Added}
-	for _, n := range names {
-		if name, ok := newName(n); ok {
-			img.Names = append(img.Names, name)
-		}
-	}
+	img.Names, img.Others = newNames(names), newNames(others)
 	for _, d := range config.RootFS.DiffIDs {
 		l, err := s.Layer(d)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -89,6 +91,16 @@ func newImage(s *store.Store, c *store.Config, names []store.Name) (*Image, erro
 		img.Size += l.Size
 	}
 	return img, nil
+}
+
+func newNames(names []store.Name) []Name {
+	var all []Name
+	for _, n := range names {
+		if name, ok := newName(n); ok {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 func newName(n store.Name) (Name, bool) {
@@ -128,16 +140,17 @@ func List(s *store.Store, all bool, filter *Filter) ([]*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	byID := map[digest.Digest][]store.Name{}
-	for _, n := range names {
-		byID[n.ID] = append(byID[n.ID], n)
+	otherNames, err := s.OtherNames("")
+	if err != nil {
+		return nil, err
 	}
+	byID, others := namesByID(names), namesByID(otherNames)
 	var images []*Image
 	for _, c := range configs {
-		if !all && len(byID[c.ID]) == 0 && parents[c.ID] {
+		if !all && len(byID[c.ID])+len(others[c.ID]) == 0 && parents[c.ID] {
 			continue
 		}
-		img, err := newImage(s, c, byID[c.ID])
+		img, err := newImage(s, c, byID[c.ID], others[c.ID])
 		if err != nil {
 			return nil, err
 		}
@@ -149,6 +162,14 @@ func List(s *store.Store, all bool, filter *Filter) ([]*Image, error) {
 		return image.Created(b.Config).Compare(image.Created(a.Config))
 	})
 	return images, nil
+}
+
+func namesByID(names []store.Name) map[digest.Digest][]store.Name {
+	byID := map[digest.Digest][]store.Name{}
+	for _, n := range names {
+		byID[n.ID] = append(byID[n.ID], n)
+	}
+	return byID
 }
 
 // hasLabel tests for "key" or "key=value".

@@ -61,7 +61,34 @@ func (img *Image) namedBy(text string) (Name, bool) {
 	return Name{}, false
 }
 
+// removeName takes a name from its image, and from those for other platforms, which go if they have no other.
 func removeName(s *store.Store, img *Image, name Name) (*Removed, error) {
+	ref, err := reference.ParseNormalizedNamed(name.Full)
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.Members(ref)
+	if err != nil {
+		return nil, err
+	}
+	r, err := removeFrom(s, img, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range members[1:] {
+		if held, err := s.IsNamed(m.ID); held || err != nil {
+			continue // its other name keeps it, or the next prune looks again
+		}
+		p, err := s.Remove(m.ID)
+		if err != nil {
+			return nil, err
+		}
+		r.Deleted = append(append(append(r.Deleted, p.Images...), p.Steps...), p.Layers...)
+	}
+	return r, nil
+}
+
+func removeFrom(s *store.Store, img *Image, name Name) (*Removed, error) {
 	others := 0 // names by digest do not hold an image (Docker 20.10, daemon/images/image_delete.go)
 	for _, n := range img.Names {
 		if n.Tag != "" && n.Full != name.Full {

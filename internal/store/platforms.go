@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -161,6 +163,56 @@ func (s *Store) Members(ref reference.Named) ([]Member, error) {
 		return nil, fmt.Errorf("%s: %w", reference.FamiliarString(ref), ErrNotFound)
 	}
 	return all, nil
+}
+
+// IsNamed says whether any name means the image, for whichever platform.
+func (s *Store) IsNamed(id digest.Digest) (bool, error) {
+	var named bool
+	err := s.db.QueryRow("SELECT EXISTS (SELECT 1 FROM names WHERE id = ?1) OR EXISTS (SELECT 1 FROM platforms WHERE id = ?1)", id).Scan(&named)
+	if err != nil {
+		return false, fmt.Errorf("looking for names of %s: %w", id, err)
+	}
+	return named, nil
+}
+
+// OtherNames are the names that mean an image, or any image if id is "", for its platform, and another image where no
+// platform is asked for.
+func (s *Store) OtherNames(id digest.Digest) ([]Name, error) {
+	rows, err := s.db.Query("SELECT name, p.id, p.manifest, set_at FROM platforms p JOIN names USING (name) WHERE ?1 = '' OR p.id = ?1 ORDER BY name", id)
+	if err != nil {
+		return nil, fmt.Errorf("listing names: %w", err)
+	}
+	defer rows.Close()
+	var names []Name
+	for rows.Next() {
+		var n Name
+		var set int64
+		if err := rows.Scan(&n.Name, &n.ID, &n.Manifest, &set); err != nil {
+			return nil, fmt.Errorf("listing names: %w", err)
+		}
+		n.Set = time.UnixMilli(set)
+		names = append(names, n)
+	}
+	return names, rows.Err()
+}
+
+// Together are the images of a name that belong together: that for no platform in particular first, and with it those
+// that came with the same index or out of the same build. want limits them to the one for a platform, a *PlatformError
+// if there is none.
+func (s *Store) Together(ref reference.Named, want *ocispec.Platform) ([]Member, error) {
+	all, err := s.Members(ref)
+	if err != nil {
+		return nil, err
+	}
+	if want == nil {
+		first := all[0].Manifest
+		return slices.DeleteFunc(all, func(m Member) bool { return m.Manifest != first }), nil
+	}
+	id, err := s.ResolveFor(ref.String(), *want)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(m Member) bool { return m.ID != id }), nil
 }
 
 // ResolveFor is Resolve for a platform: of the images that a name means the one that suits it best. Where none does, or

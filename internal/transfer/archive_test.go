@@ -57,7 +57,7 @@ func TestSaveLoad(t *testing.T) {
 		return b.Bytes()
 	}
 	archives := map[string][]byte{"built, docker": save(ours, DockerArchive), "built, oci": save(ours, OCIArchive)}
-	pushed, err := ours.Push(ctx, named(t, addr+"/me/app:1"))
+	pushed, err := ours.Push(ctx, named(t, addr+"/me/app:1"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestSaveLoad(t *testing.T) {
 				}
 			}
 			if strings.HasSuffix(name, "docker") && !strings.HasPrefix(name, "built") {
-				again, err := m.Push(ctx, named(t, addr+"/me/app"))
+				again, err := m.Push(ctx, named(t, addr+"/me/app"), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -178,7 +178,7 @@ func TestLoadKeepsTars(t *testing.T) {
 	if _, err := m.Store.SetName(named(t, addr+"/theirs:1"), loaded[0].ID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Push(ctx, named(t, addr+"/theirs:1")); err != nil {
+	if _, err := m.Push(ctx, named(t, addr+"/theirs:1"), nil); err != nil {
 		t.Fatal(err)
 	}
 	fresh := newMover(t)
@@ -213,7 +213,7 @@ func sparseTar(t *testing.T) []byte {
 	return data
 }
 
-// An archive of many platforms gives this machine's image its name.
+// The images of an archive for many platforms share their name, which without a platform means this machine's.
 func TestLoadPlatforms(t *testing.T) {
 	arm := ocispec.Platform{OS: "linux", Architecture: "arm64"}
 	l := layerSource(tarOf(t, member{name: "a", body: "a"}))
@@ -236,6 +236,10 @@ func TestLoadPlatforms(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"docker.io/library/app:1": "amd64", "docker.io/library/arm:1": "arm64"}, got); diff != "" {
 		t.Error(diff)
+	}
+	members, err := m.Store.Members(named(t, "app:1"))
+	if err != nil || len(members) != 2 || members[1].Platform.Architecture != "arm64" {
+		t.Errorf("%v, %v", members, err)
 	}
 }
 

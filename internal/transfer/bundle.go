@@ -214,6 +214,16 @@ func (m *Mover) SaveBundle(ctx context.Context, w io.Writer, format Format, b Bu
 	return sent, err
 }
 
+// SaveTogether writes the images that a name means for several platforms as an OCI archive with an index of them.
+func (m *Mover) SaveTogether(ctx context.Context, w io.Writer, ref reference.Named) error {
+	members, err := m.Store.Together(ref, nil)
+	if err != nil {
+		return err
+	}
+	_, err = m.SaveBundle(ctx, w, OCIArchive, bundleOf(members), []string{reference.FamiliarString(ref)})
+	return err
+}
+
 // SaveDirectory writes images into a directory as an OCI layout, beside what the layout has already.
 func (m *Mover) SaveDirectory(ctx context.Context, dir string, b Bundle, names []string) (*Sent, error) {
 	sent, sources, index, err := m.pack(ctx, b, false)

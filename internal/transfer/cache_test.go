@@ -55,7 +55,7 @@ func TestPushCache(t *testing.T) {
 	m := newMover(t)
 	id := built(t, m, addr+"/me/app:1")
 	steps := stepsOf(t, m, id)
-	if _, err := m.Push(ctx, named(t, addr+"/me/app:1")); err != nil {
+	if _, err := m.Push(ctx, named(t, addr+"/me/app:1"), nil); err != nil {
 		t.Fatal(err)
 	}
 	// Whoever compresses them again leaves them here.

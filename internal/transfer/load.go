@@ -18,11 +18,12 @@ import (
 	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
 )
 
-// Loaded is an image that an archive had.
+// Loaded is an image that an archive had, or the first of those for several platforms that share their names.
 type Loaded struct {
 	ID    digest.Digest
 	Names []reference.Named // that it has now; often none
@@ -47,11 +48,29 @@ func (m *Mover) Load(ctx context.Context, r *archive.Reader) ([]Loaded, error) {
 	}
 	all := make([]Loaded, len(images))
 	for i, img := range images {
-		if all[i], err = m.loadImage(img); err != nil {
+		if all[i].ID, err = m.loadImage(img); err != nil {
 			return nil, err
 		}
 	}
-	return all, nil
+	taken := map[int]bool{} // images with a name that says another first
+	for _, n := range m.namesOf(images) {
+		var ids []digest.Digest
+		for _, i := range n.images {
+			ids = append(ids, all[i].ID)
+			taken[i] = true
+		}
+		if err := m.Store.SetImages(n.ref, ids, ""); err != nil {
+			return nil, err
+		}
+		all[n.images[0]].Names = append(all[n.images[0]].Names, n.ref)
+	}
+	var told []Loaded
+	for i, l := range all {
+		if len(l.Names) > 0 || !taken[i] {
+			told = append(told, l)
+		}
+	}
+	return told, nil
 }
 
 // archived is an image of an archive, read.
@@ -61,11 +80,9 @@ type archived struct {
 	names  []reference.Named
 }
 
-// readImages reads configs and names. A name that images for several platforms share is this machine's; the others,
-// if they have no name of their own, are left out.
+// readImages reads configs and names.
 func (m *Mover) readImages(images []archive.Image) ([]archived, error) {
 	var all []archived
-	ours := map[string]bool{}
 	for _, img := range images {
 		c, err := image.Parse(img.Config)
 		if err != nil {
@@ -77,42 +94,50 @@ func (m *Mover) readImages(images []archive.Image) ([]archived, error) {
 			if err != nil {
 				return nil, fmt.Errorf("it names an image so that it cannot be used: %w", err)
 			}
-			ref = reference.TagNameOnly(ref)
-			a.names = append(a.names, ref)
-			ours[ref.String()] = ours[ref.String()] || m.runsHere(c)
+			a.names = append(a.names, reference.TagNameOnly(ref))
 		}
 		all = append(all, a)
 	}
-	for i, a := range all {
-		if !m.runsHere(a.config) {
-			all[i].names = slices.DeleteFunc(a.names, func(ref reference.Named) bool { return ours[ref.String()] })
-		}
-	}
-	return slices.DeleteFunc(all, func(a archived) bool {
-		return len(a.Names) > 0 && len(a.names) == 0
-	}), nil
+	return all, nil
 }
 
-func (m *Mover) runsHere(c *image.Config) bool {
-	return c.OS == m.Platform.OS && c.Architecture == m.Platform.Architecture
-}
-
-func (m *Mover) loadImage(a archived) (Loaded, error) {
+// loadImage takes in an image whose layers are here.
+func (m *Mover) loadImage(a archived) (digest.Digest, error) {
 	id, err := m.Store.PutConfig(a.Config, "", store.Image)
-	if err != nil {
-		return Loaded{}, err
+	if err != nil || a.Manifest == nil {
+		return id, err
 	}
-	if a.Manifest != nil {
-		if err := m.Store.PutManifest(store.Manifest{Digest: a.Manifest.Digest, MediaType: a.Manifest.MediaType, ID: id, Data: a.Manifest.Data}); err != nil {
-			return Loaded{}, err
+	return id, m.Store.PutManifest(store.Manifest{Digest: a.Manifest.Digest, MediaType: a.Manifest.MediaType, ID: id, Data: a.Manifest.Data})
+}
+
+// shared is a name with the images that an archive has for it: for several platforms, or one.
+type shared struct {
+	ref    reference.Named
+	images []int // of the archive's; the one that suits this machine best first
+}
+
+// namesOf gathers the images of each name. Of two for the same platform the later one counts.
+func (m *Mover) namesOf(images []archived) []shared {
+	var all []shared
+	for i, img := range images {
+		for _, ref := range img.names {
+			at := slices.IndexFunc(all, func(n shared) bool { return n.ref.String() == ref.String() })
+			if at < 0 {
+				at = len(all)
+				all = append(all, shared{ref: ref})
+			}
+			all[at].images = slices.DeleteFunc(all[at].images, func(j int) bool {
+				return platform.Same(images[j].config.Platform, img.config.Platform)
+			})
+			all[at].images = append(all[at].images, i)
 		}
 	}
-	for _, ref := range a.names {
-		if _, err := m.Store.SetName(ref, id, ""); err != nil {
-			return Loaded{}, err
-		}
+	for _, n := range all {
+		slices.SortStableFunc(n.images, func(a, b int) int {
+			return platform.Rank(images[b].config.Platform, m.Platform) - platform.Rank(images[a].config.Platform, m.Platform)
+		})
 	}
-	return Loaded{id, a.names}, nil
+	return all
 }
 
 // loadLayer keeps the bytes that the archive has, compressed or not: the layer's exact tar can be had from them

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/platform"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -25,34 +27,48 @@ type Pushed struct {
 	Size   int           // of the manifest, in bytes
 }
 
-// Push sends the image that ref names in the store to ref's registry. What the registry has is not sent, and
+// Push sends the image that ref names in the store to ref's registry, or those for several platforms with an index of
+// them; want limits it to that for one platform. What the registry has is not sent, and
 // of layers that are not on this machine only those that it has not are fetched, and passed on.
 //
 // Progress is told of layers by their diffID, as docker push shows them.
-func (m *Mover) Push(ctx context.Context, ref reference.Named) (*Pushed, error) {
+func (m *Mover) Push(ctx context.Context, ref reference.Named, want *ocispec.Platform) (*Pushed, error) {
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
-	id, err := m.Store.Resolve(ref.String())
+	members, err := m.Store.Together(ref, want)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("no image here has the name %s; build it with -t, or see strata images and strata tag", reference.FamiliarString(ref))
 	}
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.newImagePush(ref, id, Packing{})
+	sent, err := m.PushBundle(ctx, ref, bundleOf(members))
 	if err != nil {
 		return nil, err
 	}
-	manifest, blobs, err := p.send(ctx, p.plan)
-	if err == nil {
-		err = p.note(manifest, blobs)
+	pushed := &Pushed{sent.Descriptor.Digest, int(sent.Descriptor.Size)}
+	if want != nil {
+		return pushed, nil // the name goes on meaning all
 	}
-	if err != nil {
-		return nil, err
+	for i, member := range members {
+		if err := m.Store.AddImage(ref, member.ID, pushed.Digest, i == 0, false); err != nil {
+			return nil, err
+		}
 	}
-	_, err = m.Store.SetName(ref, id, manifest.Digest)
-	return &Pushed{manifest.Digest, len(manifest.Data)}, err
+	return pushed, nil
+}
+
+// bundleOf are images as they go out together, in the order of their platforms where there are several.
+func bundleOf(members []store.Member) Bundle {
+	b := Bundle{Index: len(members) > 1}
+	for _, m := range members {
+		b.Items = append(b.Items, Item{ID: m.ID, Platform: m.Platform})
+	}
+	slices.SortFunc(b.Items, func(x, y Item) int {
+		return strings.Compare(platform.Format(x.Platform), platform.Format(y.Platform))
+	})
+	return b
 }
 
 // push is layers on their way to a registry, with a config and a manifest about them.

@@ -204,12 +204,12 @@ func TestPushPull(t *testing.T) {
 	ours := newMover(t)
 	name := addr + "/me/app:1"
 	id := built(t, ours, name)
-	pushed, err := ours.Push(ctx, named(t, name))
+	pushed, err := ours.Push(ctx, named(t, name), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	told := statuses(ours)
-	again, err := ours.Push(ctx, named(t, name))
+	again, err := ours.Push(ctx, named(t, name), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestPushOfLayersElsewhere(t *testing.T) {
 	addr, other := registrytest.Start(t), registrytest.Start(t)
 	ours := newMover(t)
 	built(t, ours, addr+"/base:1")
-	if _, err := ours.Push(ctx, named(t, addr+"/base:1")); err != nil {
+	if _, err := ours.Push(ctx, named(t, addr+"/base:1"), nil); err != nil {
 		t.Fatal(err)
 	}
 
@@ -289,7 +289,7 @@ func TestPushOfLayersElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		told := statuses(m)
-		if _, err := m.Push(ctx, named(t, test.name)); err != nil {
+		if _, err := m.Push(ctx, named(t, test.name), nil); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(test.want, told()); diff != "" {
@@ -315,7 +315,7 @@ func TestPushOfLostBlobs(t *testing.T) {
 	m := newMover(t)
 	name := named(t, addr+"/me/app:1")
 	id := built(t, m, name.String())
-	before, err := m.Push(ctx, name)
+	before, err := m.Push(ctx, name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +337,7 @@ func TestPushOfLostBlobs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	after, err := m.Push(ctx, name)
+	after, err := m.Push(ctx, name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestPushOfLostBlobs(t *testing.T) {
 
 func TestPushOfNothing(t *testing.T) {
 	m := newMover(t)
-	_, err := m.Push(context.Background(), named(t, "127.0.0.1:1/me/app:1"))
+	_, err := m.Push(context.Background(), named(t, "127.0.0.1:1/me/app:1"), nil)
 	if err == nil || !strings.Contains(err.Error(), "no image here has the name 127.0.0.1:1/me/app:1") {
 		t.Error(err)
 	}
@@ -392,7 +392,7 @@ func TestPullOfDamagedLayers(t *testing.T) {
 	addr := registrytest.Start(t)
 	ours := newMover(t)
 	id := built(t, ours, addr+"/me/app:1")
-	if _, err := ours.Push(ctx, named(t, addr+"/me/app:1")); err != nil {
+	if _, err := ours.Push(ctx, named(t, addr+"/me/app:1"), nil); err != nil {
 		t.Fatal(err)
 	}
 	m := newMover(t)
@@ -421,7 +421,7 @@ func TestPullIsInterrupted(t *testing.T) {
 	addr := registrytest.Start(t)
 	ours := newMover(t)
 	built(t, ours, addr+"/me/app:1")
-	if _, err := ours.Push(context.Background(), named(t, addr+"/me/app:1")); err != nil {
+	if _, err := ours.Push(context.Background(), named(t, addr+"/me/app:1"), nil); err != nil {
 		t.Fatal(err)
 	}
 	m := newMover(t)
