@@ -11,7 +11,9 @@ import (
 
 // archive is type=oci and type=docker with a file or a directory.
 func (x *exporter) archive(ctx context.Context, s *Spec, out Output) error {
-	p, err := x.pack(ctx, s)
+	m, done := x.told(out)
+	defer done()
+	p, err := x.pack(ctx, m, s)
 	if err != nil {
 		return err
 	}
@@ -19,7 +21,6 @@ func (x *exporter) archive(ctx context.Context, s *Spec, out Output) error {
 	for _, ref := range x.namesOf(s) {
 		names = append(names, reference.FamiliarString(ref))
 	}
-	m := x.told(out)
 	if s.Directory {
 		sent, err := m.SaveDirectory(ctx, s.Dest, p.bundle, names)
 		if err == nil {

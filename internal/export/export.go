@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -92,7 +91,6 @@ type exporter struct {
 	images []Image
 	o      Options
 	result Result
-	mu     sync.Mutex // of displays
 }
 
 // Run makes the outputs, one after the other. images are what the build gave, one for each platform.

@@ -19,7 +19,7 @@ type packed struct {
 
 // pack gives each image the times and the layers that an output wants it to have. That may be another image, of which
 // the store knows as of a step until somebody keeps it.
-func (x *exporter) pack(ctx context.Context, s *Spec) (*packed, error) {
+func (x *exporter) pack(ctx context.Context, m *transfer.Mover, s *Spec) (*packed, error) {
 	if err := x.checkImages(); err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (x *exporter) pack(ctx context.Context, s *Spec) (*packed, error) {
 	}}
 	for i := range x.images {
 		img := &x.images[i]
-		c, id, err := x.finished(ctx, img, &s.Packing)
+		c, id, err := x.finished(ctx, m, img, &s.Packing)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +60,7 @@ func (x *exporter) pack(ctx context.Context, s *Spec) (*packed, error) {
 var always = true
 
 // finished is an image with the times and layers that an output wants it to have.
-func (x *exporter) finished(ctx context.Context, img *Image, p *Packing) (*image.Config, digest.Digest, error) {
+func (x *exporter) finished(ctx context.Context, m *transfer.Mover, img *Image, p *Packing) (*image.Config, digest.Digest, error) {
 	c := img.Config
 	var err error
 	if epoch := p.epochOr(x.o.Epoch); epoch != nil {
@@ -75,7 +75,7 @@ func (x *exporter) finished(ctx context.Context, img *Image, p *Packing) (*image
 		if p.Force {
 			keep = 0
 		}
-		if c, err = x.Seekable(ctx, c, keep, p.Level); err != nil {
+		if c, err = m.Seekable(ctx, c, keep, p.Level); err != nil {
 			return nil, "", err
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -18,18 +20,20 @@ import (
 
 // store is type=image, and type=docker without a file: the image in the store, under its names, and pushed if it is to be.
 func (x *exporter) store(ctx context.Context, s *Spec, out Output) error {
-	p, err := x.pack(ctx, s)
+	m, done := x.told(out)
+	defer done()
+	p, err := x.pack(ctx, m, s)
 	if err != nil {
 		return err
 	}
 	names := x.namesOf(s)
 	var manifest digest.Digest
 	if s.Push {
-		if manifest, err = x.push(ctx, s, p, names, out); err != nil {
+		if manifest, err = x.push(ctx, m, s, p, names, out); err != nil {
 			return err
 		}
 	} else if s.wantsManifest() {
-		sent, err := x.told(out).PackBundle(ctx, p.bundle)
+		sent, err := m.PackBundle(ctx, p.bundle)
 		if err != nil {
 			return err
 		}
@@ -71,8 +75,7 @@ func (x *exporter) namesOf(s *Spec) []reference.Named {
 }
 
 // push sends the images to the registries of all names.
-func (x *exporter) push(ctx context.Context, s *Spec, p *packed, names []reference.Named, out Output) (digest.Digest, error) {
-	m := x.told(out)
+func (x *exporter) push(ctx context.Context, m *transfer.Mover, s *Spec, p *packed, names []reference.Named, out Output) (digest.Digest, error) {
 	var manifest digest.Digest
 	for _, ref := range names {
 		if s.Insecure {
@@ -89,17 +92,21 @@ func (x *exporter) push(ctx context.Context, s *Spec, p *packed, names []referen
 	return manifest, nil
 }
 
-// told is the Mover with out for its display.
-func (x *exporter) told(out Output) *transfer.Mover {
-	m := *x.Mover
+// told is the Mover with out for its display; done says that it compresses nothing any more.
+func (x *exporter) told(out Output) (m *transfer.Mover, done func()) {
+	var mu sync.Mutex
 	compressing := map[digest.Digest]bool{}
-	m.Progress = func(diffID digest.Digest, status string, current, total int64) {
-		x.mu.Lock()
-		defer x.mu.Unlock()
+	stop := func(diffID digest.Digest) {
 		if compressing[diffID] {
 			delete(compressing, diffID)
 			out.Item("compressing "+diffID.String(), 0, 0, "done")
 		}
+	}
+	told := *x.Mover
+	told.Progress = func(diffID digest.Digest, status string, current, total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		stop(diffID)
 		switch status {
 		case "Preparing":
 			compressing[diffID] = true
@@ -113,7 +120,13 @@ func (x *exporter) told(out Output) *transfer.Mover {
 			out.Item(status+" "+diffID.String(), 0, 0, "done")
 		}
 	}
-	return &m
+	return &told, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, diffID := range slices.Sorted(maps.Keys(compressing)) {
+			stop(diffID)
+		}
+	}
 }
 
 // keep makes the result images of the store.
