@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -134,11 +135,30 @@ type secretBuild struct {
 	t                     *testing.T
 	binary, dir, variable string
 	secrets               [][]byte
+	// known are the files that were there before any secret was: those of the base image, hard links.
+	known map[inode]bool
+}
+
+type inode struct{ device, number uint64 }
+
+func inodeOf(info fs.FileInfo) inode {
+	st := info.Sys().(*syscall.Stat_t)
+	return inode{uint64(st.Dev), st.Ino}
 }
 
 func newSecretBuild(t *testing.T, binary string, base *testbed.Store) *secretBuild {
-	b := &secretBuild{t: t, binary: binary, dir: t.TempDir(), variable: "STRATA_TEST_SECRET"}
+	b := &secretBuild{t: t, binary: binary, dir: t.TempDir(), variable: "STRATA_TEST_SECRET", known: map[inode]bool{}}
 	check(t, base.Copy(t.Context(), b.path("store")))
+	check(t, filepath.WalkDir(filepath.Join(b.path("store"), "layers"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			b.known[inodeOf(info)] = true
+		}
+		return err
+	}))
 	for _, name := range []string{"context", "logs"} {
 		check(t, os.Mkdir(b.path(name), 0o755))
 	}
@@ -215,8 +235,12 @@ func (b *secretBuild) found() []string {
 				return err
 			}
 			s.in(path, []byte(path))
-			if !d.Type().IsRegular() {
+			info, err := d.Info()
+			if errors.Is(err, fs.ErrNotExist) {
 				return nil
+			}
+			if err != nil || !info.Mode().IsRegular() || b.known[inodeOf(info)] {
+				return err
 			}
 			data, err := os.ReadFile(path)
 			if errors.Is(err, fs.ErrNotExist) {
