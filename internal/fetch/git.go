@@ -43,7 +43,7 @@ func (g *git) config() []string {
 	return append([]string{
 		"core.hooksPath", os.DevNull, "core.fsmonitor", "false", "credential.helper", "", "gc.auto", "0", "maintenance.auto", "false",
 		"advice.detachedHead", "false", "init.defaultBranch", "master", "submodule.recurse", "false", "protocol.file.allow", "user",
-		"transfer.bundleURI", "false", "core.protectHFS", "true", "core.protectNTFS", "true",
+		"transfer.bundleURI", "false", "fetch.unpackLimit", "1", "core.protectHFS", "true", "core.protectNTFS", "true",
 	}, g.auth...)
 }
 

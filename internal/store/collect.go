@@ -3,12 +3,10 @@ package store
 import (
 	"database/sql"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -132,49 +130,6 @@ func (s *Store) removeUnnamed(path, query string, p *Pruned) error {
 		return os.Rename(path, filepath.Join(tmp, "it"))
 	})
 	return errors.Join(err, s.removeAll(filepath.Join(tmp, "it"), p), os.Remove(tmp))
-}
-
-// pruneKept removes what only saves time or traffic: the stat caches of build contexts, what was downloaded from URLs,
-// and the mirrors of git repositories.
-func (s *Store) pruneKept(cutoff int64, p *Pruned) error {
-	for _, dir := range keptDirs() {
-		err := eachEntry(s.path(dir), cutoff, func(path string) error { return s.removeKept(path, p) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// keptDirs are the folders of pruneKept. The time of what is in them is that of its last use.
-func keptDirs() []string { return []string{"contexts", "downloads", "git"} }
-
-// removeKept takes something away at once, so that who makes it anew finds no half of it.
-func (s *Store) removeKept(path string, p *Pruned) error {
-	tmp, err := s.Temp("gone")
-	if err != nil {
-		return err
-	}
-	gone := filepath.Join(tmp, "it")
-	if err := os.Rename(path, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return errors.Join(s.removeAll(gone, p), os.Remove(tmp))
-}
-
-// KeepSource makes the folder in which package fetch keeps what it has of one source, and notes its use; kind is
-// "downloads" or "git".
-func (s *Store) KeepSource(kind, name string) (string, error) {
-	dir := s.path(kind, name)
-	err := os.MkdirAll(dir, 0o700)
-	if err == nil {
-		now := time.Now()
-		err = os.Chtimes(dir, now, now)
-	}
-	if err != nil {
-		return "", fmt.Errorf("making a folder for what is fetched: %w%s", err, hint(err))
-	}
-	return dir, nil
 }
 
 // eachEntry calls f for what is in dir since before cutoff.

@@ -16,12 +16,12 @@ import (
 )
 
 // Limit removes what was not used for the longest time until the build cache takes no more than size bytes on the
-// disk: the cache mounts, and the layers that no image has with the records that lead to them. With o.All it counts and takes what images
-// without a name have too, and those images. o.Until spares what is younger. Named images always stay, and so does
+// disk: the cache mounts, what is kept of URLs and git repositories, and the layers that no image has with the records
+// that lead to them. With o.All it counts and takes what images without a name have too, and those images. o.Until spares what is younger. Named images always stay, and so does
 // what a process that runs now may be using.
 //
-// A store that is below size altogether costs one look at meta.db, one at the names of the blobs, and one at those cache
-// mounts that were used since the last.
+// A store that is below size altogether costs one look at meta.db, one at the names of the blobs, one at those cache
+// mounts that were used since the last, and one at the few files of sources.
 func (s *Store) Limit(size int64, o PruneOptions) (*Pruned, error) {
 	p := &Pruned{}
 	c, err := s.measureCache(o)
@@ -56,6 +56,13 @@ func (s *Store) Limit(size int64, o PruneOptions) (*Pruned, error) {
 			}
 		}
 	}
+	for _, u := range c.sources {
+		if gone[u.key()] {
+			if err := s.removeKept(u.path, p); err != nil {
+				return p, fmt.Errorf("removing what is kept of URLs and repositories: %w", err)
+			}
+		}
+	}
 	err = s.inTx(func(tx *sql.Tx) error { return s.evict(tx, c, gone, cutoff, p) })
 	if err != nil {
 		return p, fmt.Errorf("removing cache records: %w", err)
@@ -76,10 +83,11 @@ func (s *Store) CacheSize() (int64, error) {
 	return c.total, nil
 }
 
-// cacheUse is the layers and cache mounts that may go.
+// cacheUse is the layers, cache mounts and sources that may go.
 type cacheUse struct {
-	mounts []CacheMountUse
-	// layers are by diffID, and the cache mounts among them by mountKey: what goes first is chosen from both.
+	mounts  []CacheMountUse
+	sources []sourceUse
+	// layers are by diffID, and cache mounts and sources among them by keys of their own: what goes first is chosen from both.
 	layers map[digest.Digest]*cachedLayer
 	total  int64 // bytes on this disk
 	// configs that have one of the layers
@@ -123,6 +131,9 @@ func (s *Store) measureCache(o PruneOptions) (*cacheUse, error) {
 	c, err := s.measureLayersOf(o)
 	if err == nil && !o.NoMounts {
 		err = c.measureMounts(s)
+	}
+	if err == nil && !o.Mounts {
+		err = c.measureSources(s)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("measuring the cache: %w", err)

@@ -1,0 +1,88 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// pruneKept removes what only saves time or traffic: the stat caches of build contexts, what was downloaded from URLs,
+// and the mirrors of git repositories.
+func (s *Store) pruneKept(cutoff int64, p *Pruned) error {
+	for _, dir := range keptDirs() {
+		err := eachEntry(s.path(dir), cutoff, func(path string) error { return s.removeKept(path, p) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keptDirs are the folders of pruneKept. The time of what is in them is that of its last use.
+func keptDirs() []string { return []string{"contexts", "downloads", "git"} }
+
+// removeKept takes something away at once, so that who makes it anew finds no half of it.
+func (s *Store) removeKept(path string, p *Pruned) error {
+	tmp, err := s.Temp("gone")
+	if err != nil {
+		return err
+	}
+	gone := filepath.Join(tmp, "it")
+	if err := os.Rename(path, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(s.removeAll(gone, p), os.Remove(tmp))
+}
+
+// KeepSource makes the folder in which package fetch keeps what it has of one source, and notes its use; kind is
+// "downloads" or "git".
+func (s *Store) KeepSource(kind, name string) (string, error) {
+	dir := s.path(kind, name)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		now := time.Now()
+		err = os.Chtimes(dir, now, now)
+	}
+	if err != nil {
+		return "", fmt.Errorf("making a folder for what is fetched: %w%s", err, hint(err))
+	}
+	return dir, nil
+}
+
+// sourceUse is what is kept of a URL or of a git repository.
+type sourceUse struct {
+	path string
+	disk int64
+	used int64
+}
+
+// key stands for it among diffIDs.
+func (u sourceUse) key() digest.Digest { return digest.Digest("source:" + u.path) }
+
+// measureSources adds what is kept of URLs and git repositories. These are few files: git keeps what it fetches in packs.
+func (c *cacheUse) measureSources(s *Store) error {
+	for _, dir := range []string{"downloads", "git"} {
+		entries, err := os.ReadDir(s.path(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				continue // gone meanwhile
+			}
+			u := sourceUse{path: s.path(dir, e.Name()), used: info.ModTime().UnixMilli()}
+			if u.disk, err = diskUse(u.path); err != nil {
+				return err
+			}
+			c.sources = append(c.sources, u)
+			c.layers[u.key()] = &cachedLayer{diffID: u.key(), disk: u.disk, added: u.used, used: u.used}
+		}
+	}
+	return nil
+}
