@@ -28,7 +28,8 @@ import (
 //	linked=/path   the first of the names that are hard links of each other
 //	xattr:NAME=hex an extended attribute
 //
-// A line that leaves out text, digest, mtime or linked does not mind them; extended attributes are never left out.
+// "*" stands for any field, such as the size of a file that comes from the machine. A line that leaves out text, digest,
+// mtime or linked does not mind them; extended attributes are never left out.
 
 // row is a line of a listing: fields come first and are compared as they are, options where they are expected.
 type row struct {
@@ -142,7 +143,8 @@ func (r row) matches(line []string) bool {
 		}
 		fields = append(fields, word)
 	}
-	return strings.Join(fields, " ") == r.fields
+	have, _ := words(r.fields)
+	return slices.EqualFunc(fields, have, func(want, got string) bool { return want == got || want == "*" })
 }
 
 // words cuts a line at its blanks, which quotes protect.

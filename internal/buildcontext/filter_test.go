@@ -1,0 +1,122 @@
+package buildcontext
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// What --parents and --exclude select, as the targets of the items; "~" marks a directory that is only on the way.
+func TestSelectFiltered(t *testing.T) {
+	dir := plant(t, "a/b/c/f: 1", "a/b/c/g.md: 2", "a/b/x/f: 3", "a/top.md: 4", "e/f: 5", "l -> a")
+	for _, tt := range []struct {
+		pattern string
+		o       SelectOptions
+		want    string
+		err     string
+	}{
+		{"a", SelectOptions{Exclude: []string{"*.md"}}, "b b/c b/c/f b/c/g.md b/x b/x/f", ""},
+		{"a", SelectOptions{Exclude: []string{"**/*.md"}}, "b b/c b/c/f b/x b/x/f", ""},
+		{"a", SelectOptions{Exclude: []string{"b/c/"}}, "b b/x b/x/f top.md", ""},
+		{"a", SelectOptions{Exclude: []string{"/b/c", "./b/x"}}, "b b/c b/c/f b/c/g.md top.md", ""}, // not relative: nothing
+		{"a", SelectOptions{Exclude: []string{"b", "!b/x"}}, "~b b/x b/x/f top.md", ""},
+		{"a", SelectOptions{Exclude: []string{"**", "!**/f"}}, "~b ~b/c b/c/f ~b/x b/x/f", ""},
+		{"a", SelectOptions{Exclude: []string{"!b", "b"}}, "top.md", ""},
+		{"a", SelectOptions{Exclude: []string{"*"}}, "", ""},
+		{"a/*", SelectOptions{Exclude: []string{"c", "top.md"}}, "x x/f", ""},
+		{"a/top.md", SelectOptions{Exclude: []string{"*.md"}}, "", ""},
+		{"a", SelectOptions{Exclude: []string{"[b"}}, "", "COPY --exclude: "},
+		{"a/b/c/f", SelectOptions{Parents: true}, "~a ~a/b ~a/b/c a/b/c/f", ""},
+		{"/a/./b/c", SelectOptions{Parents: true}, "~b b/c b/c/f b/c/g.md", ""},
+		{"a/b/./../b/x", SelectOptions{Parents: true}, "", "no such file"},
+		{"./a/*/c/*.md", SelectOptions{Parents: true}, "~a ~a/b ~a/b/c a/b/c/g.md", ""},
+		{"**/f", SelectOptions{Parents: true}, "~a ~a/b ~a/b/c a/b/c/f ~a/b/x a/b/x/f ~e e/f", ""},
+		{"a/**/c", SelectOptions{Parents: true, Exclude: []string{"**/*.md"}}, "~a ~a/b a/b/c a/b/c/f", ""},
+		{"a/b", SelectOptions{Parents: true, Exclude: []string{"a/b"}}, "", "no such file"},
+		{"nothing/**", SelectOptions{Parents: true}, "", ""},
+		{"a/nothing", SelectOptions{Parents: true}, "", "no such file"},
+		{"l/b/c/f", SelectOptions{Parents: true}, "", "no such file"}, // a link is no directory on the way
+		{"l/./b/c/f", SelectOptions{Parents: true}, "~b ~b/c b/c/f", ""},
+		{"[a", SelectOptions{Parents: true}, "", ""},
+		{".", SelectOptions{Parents: true}, "", "nothing to copy"},
+	} {
+		tt.o.AllowEmpty = true
+		ms, err := Select(bg, open(t, dir, Options{}), tt.pattern, tt.o)
+		if tt.err != "" || err != nil {
+			if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s %v: error %v, want %q", tt.pattern, tt.o, err, tt.err)
+			}
+			continue
+		}
+		if diff := cmp.Diff(tt.want, targets(ms)); diff != "" {
+			t.Errorf("%s %v (-want +got):\n%s", tt.pattern, tt.o, diff)
+		}
+	}
+}
+
+func targets(ms []Match) string {
+	var all []string
+	for _, m := range ms {
+		for _, it := range m.Items {
+			if it.OnTheWay {
+				all = append(all, "~"+it.Target)
+			} else {
+				all = append(all, it.Target)
+			}
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// A directory that is only on the way has a sum of its own: the copy treats it differently.
+func TestSumOnTheWay(t *testing.T) {
+	c := open(t, plant(t, "a/f: 1"), Options{})
+	ms, err := Select(bg, c, "a", SelectOptions{Parents: true})
+	must(t, err)
+	items := ms[0].Items
+	selected, err := Sum(bg, c, items)
+	must(t, err)
+	items[0].OnTheWay = true
+	onTheWay, err := Sum(bg, c, items)
+	must(t, err)
+	if selected == onTheWay {
+		t.Error("both have the sum", selected)
+	}
+}
+
+// Whatever the patterns are: no panic, each item's directory comes before it unless it is the match's own, nothing comes
+// twice, and what an exclude matches by its whole name is not selected.
+func FuzzFilter(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"a/**/f", "**/*.md"}, {"a/./b", "!b"}, {"**", "a/b/**"}, {"/./", "["}, {"a/b*/./c", "**\n!**/f"}, {"*", `\*`}, {"", ""},
+	} {
+		f.Add(seed[0], seed[1], true)
+		f.Add(seed[0], seed[1], false)
+	}
+	dir := plant(f, "a/b/c/f: 1", "a/b/c/g.md: 2", "a/b/x/f: 3", "a/top.md: 4", "e/f: 5", "l -> a")
+	f.Fuzz(func(t *testing.T, pattern, exclude string, parents bool) {
+		if len(pattern)+len(exclude) > 200 {
+			return
+		}
+		o := SelectOptions{AllowEmpty: true, Parents: parents, Exclude: strings.Split(exclude, "\n")}
+		ms, err := Select(bg, open(t, dir, Options{}), pattern, o)
+		if err != nil {
+			return
+		}
+		for _, m := range ms {
+			seen := map[string]bool{"": true}
+			for _, it := range m.Items {
+				if m.Dir && (seen[it.Target] || !seen[layer.Parent(it.Target)]) {
+					t.Errorf("%q without %q: %q of %s", pattern, exclude, it.Target, targets(ms))
+				}
+				if m.Dir && !it.OnTheWay && it.Target == exclude {
+					t.Errorf("%q is selected though it is excluded", it.Target)
+				}
+				seen[it.Target] = true
+			}
+		}
+	})
+}
