@@ -58,7 +58,11 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
-	for _, line := range warnings {
+	legacy, err := f.legacy.check()
+	if err != nil {
+		return err
+	}
+	for _, line := range append(warnings, legacy...) {
 		if !f.quiet {
 			fmt.Fprintln(a.stderr, "WARNING: "+line)
 		}

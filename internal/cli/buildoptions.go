@@ -27,6 +27,8 @@ type buildFlags struct {
 
 	output outputFlags
 	rights rightsFlags
+	limits limitFlags
+	legacy legacyFlags
 }
 
 func (f *buildFlags) register(fl *pflag.FlagSet) {
@@ -51,6 +53,8 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
 	f.output.register(fl)
 	f.rights.register(fl)
+	f.limits.register(fl)
+	f.legacy.register(fl)
 	fl.StringVar(&f.call, "call", "build", "answer instead of building: `METHOD` is check, outline or targets, with ,format=json for JSON")
 	fl.BoolFunc("check", "look for mistakes instead of building, as --call=check", f.setCheck)
 	fl.BoolVarP(&f.debug, "debug", "D", false, "show all of each warning")
@@ -140,6 +144,7 @@ func (f *buildFlags) options() (build.Options, error) {
 	if err := f.rights.apply(&o, f.network); err != nil {
 		return o, err
 	}
+	o.Machine.Limits = f.limits.limits
 	if o.Engine, err = engine(f.engine); err != nil {
 		return o, err
 	}

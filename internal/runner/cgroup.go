@@ -10,26 +10,32 @@ import (
 	"github.com/opencontainers/cgroups/manager"
 )
 
-// ownCgroup makes a cgroup for a container below s.CgroupParent, in every hierarchy that this machine has, and returns
+// ownCgroup makes a cgroup for a container below s.CgroupParent, or for its limits, in every hierarchy that this machine has, and returns
 // how libcontainer finds it. libcontainer puts the container's first process into it and removes it in the end.
 //
-// Without a parent there is none: a container counts as part of the builder then. Where none can be made, for instance
+// Without a parent and limits there is none: a container counts as part of the builder then. Where none can be made, for instance
 // because /sys/fs/cgroup is read-only, s.Warn is told and the container goes without.
 func ownCgroup(s Spec, name string) (*cgroups.Cgroup, map[string]string) {
 	none := &cgroups.Cgroup{Name: "strata", Rootless: true, Resources: &cgroups.Resources{}}
-	if s.CgroupParent == "" {
+	what := "--cgroup-parent " + s.CgroupParent + " is"
+	switch {
+	case s.Limits != (Limits{}):
+		what = "the limits of memory and processors are"
+		if s.CgroupParent == "" {
+			name = "strata-" + name // so that no parent stays behind
+		}
+	case s.CgroupParent == "":
 		return none, map[string]string{}
 	}
 	group := &cgroups.Cgroup{
 		// The parent is a path below the root of the hierarchies, as for Docker's cgroupfs driver.
-		Path: filepath.Join("/", s.CgroupParent, name),
-		// Devices are kept away by other means, see deviceMounts.
-		Resources: &cgroups.Resources{SkipDevices: true},
+		Path:      filepath.Join("/", s.CgroupParent, name),
+		Resources: s.Limits.resources(),
 	}
 	paths, err := makeCgroup(group)
 	if err != nil {
 		if s.Warn != nil {
-			s.Warn(fmt.Sprintf("--cgroup-parent %s is left out: no cgroup can be made there: %v", s.CgroupParent, err))
+			s.Warn(fmt.Sprintf("%s left out: no cgroup can be made there: %v", what, err))
 		}
 		return none, map[string]string{}
 	}

@@ -46,6 +46,7 @@ type Machine struct {
 	// CgroupParent, when not empty, is the cgroup below which the container gets one of its own: a path below the
 	// root of the hierarchies.
 	CgroupParent string
+	Limits       Limits
 }
 
 // Spec is all there is to know about one run.

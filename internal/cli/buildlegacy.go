@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/strata-build/strata/internal/runner"
+)
+
+// limitFlags are the options of Docker's first builder that limit RUN steps, and buildx's --resource, which has all of them.
+type limitFlags struct{ limits runner.Limits }
+
+func (f *limitFlags) register(fl *pflag.FlagSet) {
+	fl.VarP(&limit{f, "memory"}, "memory", "m", "memory of a RUN, as `512m`")
+	fl.Var(&limit{f, "memory-swap"}, "memory-swap", "memory and swap of a RUN together, as `1g`; -1 without a limit")
+	fl.VarP(&limit{f, "cpu-shares"}, "cpu-shares", "c", "weight of a RUN against what else runs; 1024 is usual")
+	fl.Var(&limit{f, "cpu-period"}, "cpu-period", "period of --cpu-quota, in µs")
+	fl.Var(&limit{f, "cpu-quota"}, "cpu-quota", "processor time of a RUN in each period, in µs")
+	fl.Var(&limit{f, "cpuset-cpus"}, "cpuset-cpus", "processors of a RUN, as `0-3,5`")
+	fl.Var(&limit{f, "cpuset-mems"}, "cpuset-mems", "memory nodes of a RUN, as `0-3`")
+	fl.Var(&limit{f, ""}, "resource", "several of these, as `memory=512m,cpu-quota=50000`")
+}
+
+// limit is one of these options; without a name it is --resource.
+type limit struct {
+	flags *limitFlags
+	name  string
+}
+
+func (l *limit) String() string { return "" }
+func (l *limit) Type() string   { return "number" }
+
+// Set implements pflag.Value.
+func (l *limit) Set(value string) error {
+	if l.name != "" {
+		return l.flags.limits.Set(l.name, value)
+	}
+	name := ""
+	for part := range strings.SplitSeq(value, ",") {
+		key, v, ok := strings.Cut(part, "=")
+		switch {
+		case ok:
+			name, value = key, v
+		case strings.HasPrefix(name, "cpuset-"): // whose values have commas
+			value += "," + part
+		default:
+			return fmt.Errorf("%s: it takes NAME=VALUE", part)
+		}
+		if err := l.flags.limits.Set(name, value); err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+	}
+	return nil
+}
+
+// legacyFlags are options that change nothing here, or that would mean something which cannot be had.
+type legacyFlags struct {
+	squash                     bool
+	isolation, builder, policy string
+	security                   []string
+	trust                      bool
+	ignored                    bool
+}
+
+func (f *legacyFlags) register(fl *pflag.FlagSet) {
+	fl.StringVar(&f.builder, "builder", "", "ignored: there is one builder, this program (`NAME`)")
+	fl.BoolVar(&f.ignored, "compress", false, "ignored: the context is read where it is, and sent nowhere")
+	fl.BoolVar(&f.ignored, "rm", true, "ignored: a container is always removed after its step")
+	fl.BoolVar(&f.ignored, "force-rm", false, "ignored: a container is always removed after its step")
+	fl.StringVar(&f.isolation, "isolation", "", "`KIND` of container: only default, others are for Windows")
+	fl.BoolVar(&f.trust, "disable-content-trust", true, "ignored unless false: signatures of images are not checked")
+	fl.StringArrayVar(&f.security, "security-opt", nil, "left out with a warning, as in BuildKit: see RUN --security and --allow (`OPTION`)")
+	fl.BoolVar(&f.squash, "squash", false, "left out with a warning, as in BuildKit: copy from a stage instead")
+	fl.StringVar(&f.policy, "policy", "", "not supported: there are no source policies (`FILE`)")
+}
+
+// check refuses what would be a promise, and gives the warnings.
+func (f *legacyFlags) check() (warnings []string, err error) {
+	switch {
+	case f.isolation != "" && f.isolation != "default":
+		return nil, usageError("--isolation %s: on Linux there is only default", f.isolation)
+	case !f.trust:
+		return nil, usageError("--disable-content-trust=false: signatures of images cannot be checked; name base images by their digests")
+	case f.policy != "" && !strings.Contains(","+f.policy+",", ",disabled=true,"):
+		return nil, usageError("--policy: source policies are not supported; name base images by their digests, and ADD with --checksum")
+	}
+	if f.squash {
+		warnings = append(warnings, "--squash is left out: copy what is to stay from one stage into another (COPY --from)")
+	}
+	if len(f.security) > 0 {
+		warnings = append(warnings, "--security-opt is left out: a RUN says --security=insecure, which --allow security.insecure permits")
+	}
+	return warnings, nil
+}
