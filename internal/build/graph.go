@@ -193,8 +193,12 @@ func (g *Graph) Warning(line string) {
 	g.out.Finish(id, progress.Done, nil)
 }
 
-// Found implements Display: below the reading of the Dockerfile, as in BuildKit.
+// Found implements Display: below the reading of the Dockerfile, as in BuildKit. What is no rule's is said at the end,
+// when it is certain.
 func (g *Graph) Found(w dockerfile.Warning) {
+	if w.Rule == "" {
+		return
+	}
 	g.out.Warn(g.definition, progress.Warning{Short: w.String(), Detail: w.Description, URL: w.URL, Range: w.Ranges})
 }
 

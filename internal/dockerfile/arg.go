@@ -10,6 +10,9 @@ func (in *instruction) arg(c *instructions.ArgCommand) error {
 	texts := make([]string, len(c.Args))
 	for i, a := range c.Args {
 		lintSecret("ARG", a.Key, c.Location(), in.rules)
+		if in.step.OnBuild {
+			in.stage.plan.useArg(a.Key)
+		}
 		apply := in.graphArg
 		if in.classic {
 			apply = in.classicArg

@@ -85,9 +85,9 @@ func (f *File) expandGlobalArgs(env *environ, args map[string]string, o *outline
 				continue
 			}
 			if _, itself := deps[arg.Key]; itself {
-				maps.Copy(deps, o.args[arg.Key].deps)
+				maps.Copy(deps, o.global[arg.Key].deps)
 			}
-			o.args[arg.Key] = OutlineArg{Name: arg.Key, Value: value, Description: arg.DocComment, Ranges: ranges(cmd.Location()), deps: deps}
+			o.global[arg.Key] = OutlineArg{Name: arg.Key, Value: value, Description: arg.DocComment, Ranges: ranges(cmd.Location()), deps: deps}
 		}
 	}
 	return nil

@@ -98,6 +98,8 @@ const (
 	// maxReplace is the same for words with ${name//pattern/text}, whose result grows with the product of two sizes:
 	// at most maxReplace²/4 bytes.
 	maxReplace = 16 << 10
+	// maxNested is how deep ${name:-word} may be nested: the lexer reads an inner one once for each outer one.
+	maxNested = 100
 )
 
 var errExpansion = errors.New("the variables here expand to more than is allowed")
@@ -123,6 +125,9 @@ func (x expander) expand(word string, split bool) (expansion, error) {
 	word = string([]rune(word)) // the lexer complains on standard error about what is no UTF-8, then does the same
 	if !strings.ContainsAny(word, "$\\`'\"<") && !split {
 		return expansion{text: word}, nil // nothing in it is special
+	}
+	if nested(word) > maxNested {
+		return expansion{}, fmt.Errorf("%.40s…: variables in variables more than %d deep are not supported; use several instructions", word, maxNested)
 	}
 	meter := &meteredEnv{EnvGetter: x.env, left: maxExpansion}
 	if depth := replaceDepth(word); depth > 0 {
@@ -164,6 +169,24 @@ func (m *meteredEnv) Get(name string) (string, bool) {
 		return "", ok
 	}
 	return value, ok
+}
+
+// nested is how deep ${ are nested in word, each closing brace taken for one.
+func nested(word string) int {
+	if strings.Count(word, "${") <= maxNested {
+		return 0
+	}
+	deepest, now := 0, 0
+	for i := range len(word) {
+		switch {
+		case strings.HasPrefix(word[i:], "${"):
+			now++
+			deepest = max(deepest, now)
+		case word[i] == '}':
+			now = max(now-1, 0)
+		}
+	}
+	return deepest
 }
 
 // replaceDepth is how deep ${name//pattern/text} are nested in word: 0 without any. It may find more than there are,

@@ -127,9 +127,15 @@ func (p *Plan) Violation(found []Warning) error {
 	return p.file.errorAt(fmt.Errorf("lint violation found for rules: %s", strings.Join(slices.Compact(rules), ", ")), 0, 0)
 }
 
-// Findings are all warnings so far: those of the plan, then those of each stage that was walked, once each.
+// Findings are all warnings so far: those of the plan, then those of each stage that was walked, once each. Once all
+// stages were, an argument that only a trigger of a base image declares is no unused one.
 func (p *Plan) Findings() []Warning {
-	all := slices.Clone(p.Warnings)
+	all := slices.DeleteFunc(slices.Clone(p.Warnings), func(w Warning) bool { return w.Rule == "" })
+	p.mu.Lock()
+	if len(p.unused) > 0 {
+		all = append(all, unusedArgs(p.unused))
+	}
+	p.mu.Unlock()
 	for _, s := range p.all {
 		s.mu.Lock()
 		all = append(all, s.warnings...)
@@ -231,8 +237,9 @@ func (p *Plan) lintDefaultBases(target string, rules *linter.Linter) {
 }
 
 // lintUndeclared names the variables of a FROM line that no ARG declares.
-func lintUndeclared(unset map[string]struct{}, declared []string, at []parser.Range, rules *linter.Linter) {
+func lintUndeclared(unset map[string]struct{}, env *environ, at []parser.Range, rules *linter.Linter) {
 	for _, name := range sortedKeys(unset) {
+		declared := env.Keys()
 		if slices.Contains(declared, name) {
 			continue
 		}

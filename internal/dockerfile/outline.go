@@ -55,20 +55,33 @@ type OutlineMount struct {
 // outline is what one stage uses, with what the stages that it starts from do: BuildKit's outlineCapture. nil is for
 // plans that nobody asks for it.
 type outline struct {
-	args         map[string]OutlineArg // by name: the last ARG of that name, global ones included
+	global       map[string]OutlineArg // ARGs before the first FROM
+	args         map[string]OutlineArg // ARGs of stages, by name: the last of that name
 	used         map[string]struct{}   // names of arguments
 	secrets, ssh map[string]OutlineMount
 }
 
 func newOutline() *outline {
-	return &outline{args: map[string]OutlineArg{}, used: map[string]struct{}{}, secrets: map[string]OutlineMount{}, ssh: map[string]OutlineMount{}}
+	return &outline{
+		global: map[string]OutlineArg{}, args: map[string]OutlineArg{}, used: map[string]struct{}{},
+		secrets: map[string]OutlineMount{}, ssh: map[string]OutlineMount{},
+	}
 }
 
 func (o *outline) clone() *outline {
 	if o == nil {
 		return nil
 	}
-	return &outline{args: maps.Clone(o.args), used: maps.Clone(o.used), secrets: maps.Clone(o.secrets), ssh: maps.Clone(o.ssh)}
+	return &outline{
+		global: o.global, args: maps.Clone(o.args), used: maps.Clone(o.used), secrets: maps.Clone(o.secrets), ssh: maps.Clone(o.ssh),
+	}
+}
+
+func (o *outline) arg(name string) (a OutlineArg, declared bool) {
+	if a, declared = o.args[name]; !declared {
+		a, declared = o.global[name]
+	}
+	return a, declared
 }
 
 // declare notes an ARG of the stage. One without a value that takes the global one's keeps that one's place.
@@ -104,7 +117,8 @@ func (o *outline) useAll() {
 	for len(open) > 0 {
 		name := open[len(open)-1]
 		open = open[:len(open)-1]
-		for dep := range o.args[name].deps {
+		a, _ := o.arg(name)
+		for dep := range a.deps {
 			if _, known := o.used[dep]; !known {
 				o.used[dep] = struct{}{}
 				open = append(open, dep)
@@ -125,7 +139,7 @@ func (p *Plan) Outline() *Outline {
 		}
 		o.useAll()
 		for name := range o.used {
-			a, declared := o.args[name]
+			a, declared := o.arg(name)
 			if _, known := args[name]; declared && !known {
 				args[name] = a
 			}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
@@ -60,6 +61,9 @@ type Plan struct {
 	named   map[string][]*Stage
 	lint    lintRules
 	outline *outline // global ARGs
+
+	mu     sync.Mutex
+	unused []string // build arguments that nothing declares, as far as is known
 }
 
 // Plan finds out which stages there are to build. Errors are *Error.
@@ -236,6 +240,8 @@ func (p *Plan) count() {
 	for _, s := range p.Stages {
 		s.Position = next()
 		position += len(s.source.Commands)
+	}
+	for _, s := range p.all { // also those that only a trigger needs
 		s.Total = s.vertices()
 	}
 	p.Steps = position
@@ -256,7 +262,18 @@ func (p *Plan) warnUnusedArgs() {
 			unused = append(unused, name)
 		}
 	}
-	if len(unused) > 0 {
-		p.warn(Warning{Message: fmt.Sprintf("[Warning] One or more build-args %v were not consumed", unused)})
+	if p.unused = unused; len(unused) > 0 {
+		p.warn(unusedArgs(unused))
 	}
+}
+
+func unusedArgs(names []string) Warning {
+	return Warning{Message: fmt.Sprintf("[Warning] One or more build-args %v were not consumed", names)}
+}
+
+// useArg notes that a trigger of a base image declares an argument, which the plan could not know.
+func (p *Plan) useArg(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unused = slices.DeleteFunc(slices.Clone(p.unused), func(unused string) bool { return unused == name })
 }

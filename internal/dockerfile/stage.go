@@ -56,7 +56,7 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 	if err != nil {
 		return err
 	}
-	lintUndeclared(name.unset, s.plan.global.Keys(), s.source.Location, rules)
+	lintUndeclared(name.unset, s.plan.global, s.source.Location, rules)
 	if name.text == "" {
 		return fmt.Errorf("the name of the base image is empty: %s expands to nothing; give the ARG before FROM a default or pass --build-arg", s.source.BaseName)
 	}
@@ -64,7 +64,7 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 	if err != nil {
 		return err
 	}
-	lintUndeclared(flag.unset, s.plan.global.Keys(), s.source.Location, rules)
+	lintUndeclared(flag.unset, s.plan.global, s.source.Location, rules)
 	s.fromArgs = maps.Clone(name.used)
 	if s.fromArgs == nil {
 		s.fromArgs = map[string]struct{}{}
