@@ -129,7 +129,7 @@ func (x *exporter) export(ctx context.Context, s *Spec) error {
 	err := run(ctx, s, out)
 	out.Done(err)
 	if err != nil {
-		return fmt.Errorf("--output type=%s: %w", s.Kind, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

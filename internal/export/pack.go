@@ -48,7 +48,7 @@ func (x *exporter) pack(ctx context.Context, m *transfer.Mover, s *Spec) (*packe
 		if s.Seekable {
 			item.Packing.Level = nil // the layers have the only form that they are to have
 		}
-		if s.Kind == OCI && s.OCI == nil {
+		if s.OCI == nil && (s.Kind == OCI || s.Kind == Docker && s.Dest != "") {
 			item.Packing.OCI = &always
 		}
 		p.bundle.Items = append(p.bundle.Items, item)
@@ -56,7 +56,7 @@ func (x *exporter) pack(ctx context.Context, m *transfer.Mover, s *Spec) (*packe
 	return p, nil
 }
 
-// always is an OCI layout's answer to whether it has OCI's media types.
+// always is an archive's answer to whether it has OCI's media types: all of ours are OCI layouts.
 var always = true
 
 // finished is an image with the times and layers that an output wants it to have.

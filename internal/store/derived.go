@@ -23,10 +23,15 @@ func (s *Store) PutDerived(source digest.Digest, how string, d Derived) error {
 	return nil
 }
 
-// Derived returns what was made of a layer; ErrNotFound if nothing was. It may be gone since.
+// Derived returns what was made of a layer; ErrNotFound if nothing was. It may be gone since; if it is a layer that is
+// not, that counts as used now.
 func (s *Store) Derived(source digest.Digest, how string) (Derived, error) {
 	var d Derived
-	err := s.db.QueryRow("SELECT result, data FROM derived WHERE source = ? AND how = ?", source, how).Scan(&d.Digest, &d.Data)
+	_, err := s.db.Exec("UPDATE layers SET used = ?1 WHERE diff_id = (SELECT result FROM derived WHERE source = ?2 AND how = ?3)", now(), source, how)
+	if err != nil {
+		return d, fmt.Errorf("noting the use of what was made of layer %s: %w", source, err)
+	}
+	err = s.db.QueryRow("SELECT result, data FROM derived WHERE source = ? AND how = ?", source, how).Scan(&d.Digest, &d.Data)
 	if errors.Is(err, sql.ErrNoRows) {
 		return d, fmt.Errorf("%s of layer %s: %w", how, source, ErrNotFound)
 	}
