@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -146,8 +147,26 @@ func (j *journal) inputs(s *dockerfile.Step, in *solver.Inputs) {
 	defer j.mu.Unlock()
 	e := j.steps[s]
 	e.Key, e.Forced, e.Matches, e.Elsewhere = in.Key, in.Forced, in.Matches, in.Elsewhere
+	e.Mounts = nil
+	for _, m := range in.Mounts {
+		e.Mounts = append(e.Mounts, explain.Mount{Target: m.Target, Source: sourceOf(m), List: m.List})
+	}
 	e.Refused = nil // of a look-up before, if a file of the context changed meanwhile
 	e.Step.Key = in.Key.Digest()
+}
+
+// sourceOf names what a mount shows: a path of the context, or of a stage, image or named context, whose
+// name is in front.
+func sourceOf(m solver.MountInput) string {
+	switch {
+	case m.FromStage != nil:
+		return m.FromStage.DisplayName + ":" + m.Source
+	case m.FromImage != "":
+		return m.FromImage + ":" + m.Source
+	case m.FromNamed != "":
+		return m.FromNamed + ":" + m.Source
+	}
+	return strings.TrimPrefix(m.Source, "/")
 }
 
 // refuse is what the solver tells of images that could not give a step.

@@ -117,6 +117,7 @@ const (
 	FailedLast  Kind = "failed"       // it failed when it last ran
 	Instruction Kind = "instruction"  // its text changed
 	Files       Kind = "files"        // what it copies changed
+	Mounted     Kind = "mounted"      // what it mounts changed
 	Remote      Kind = "remote"       // a URL or repository that it adds changed
 	Variable    Kind = "variable"     // a variable of its environment changed
 	BuildArg    Kind = "build-arg"    // a build argument changed

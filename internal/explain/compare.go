@@ -53,6 +53,7 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 	if !rewritten {
 		reasons = append(reasons, compareExpanded(m, near, len(reasons) > 0)...)
 	}
+	reasons = append(reasons, e.compareMounts(m, near, rewritten)...)
 	if copiesOther(m.Key, near) && !(rewritten && otherSources(m.Instruction, near.Instruction)) {
 		reasons = append(reasons, Reason{Kind: Files, Text: "the files that it copies changed"})
 	}
@@ -81,8 +82,8 @@ func compareExpanded(m *Miss, near *cache.Record, explained bool) []Reason {
 	if before, after := near.Part("dest"), m.Key.Part("dest"); !slices.Equal(before, after) {
 		reasons = append(reasons, moved(Setting, "destination", first(before), first(after)))
 	}
-	if before, after := near.Part("arg"), m.Key.Part("arg"); !slices.Equal(before, after) {
-		reasons = append(reasons, moved(Setting, "shell", mask(join(before)), mask(join(after))))
+	if r, ok := compareCommand(m, near); ok {
+		reasons = append(reasons, r)
 	}
 	// The classic engine's text holds the variables, which were told already if they differ.
 	before, after := near.Part("instruction"), m.Key.Part("instruction")

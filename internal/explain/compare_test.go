@@ -21,7 +21,7 @@ func runKey(changes ...string) *cache.Key {
 		parts[changes[i]] = append(parts[changes[i]], changes[i+1])
 	}
 	k := &cache.Key{Kind: "RUN"}
-	for _, name := range []string{"arg", "env", "user", "dir", "network", "platform", "chain", "mount"} {
+	for _, name := range []string{"arg", "env", "user", "dir", "network", "platform", "chain", "other"} {
 		k.Add(name, parts[name]...)
 	}
 	return k
@@ -54,7 +54,7 @@ func TestCompare(t *testing.T) {
 		{name: "network", before: runKey("network", "none"), now: runKey(), want: []string{"setting: network: none → host"}},
 		{name: "platform", before: runKey("platform", "linux/arm64"), now: runKey(), want: []string{"setting: platform: linux/arm64 → linux/amd64"}},
 		{name: "shell", before: runKey("arg", "sh", "arg", "-c", "arg", "make"), now: runKey(), want: []string{"setting: shell: sh -c make → /bin/sh -c make"}},
-		{name: "a part that nobody knows", before: runKey("mount", "a"), now: runKey("mount", "b"), want: []string{"setting: mount: a → b"}},
+		{name: "a part that nobody knows", before: runKey("other", "a"), now: runKey("other", "b"), want: []string{"setting: other: a → b"}},
 		{name: "variables", before: runKey("env", "A=1", "env", "B=2"), now: runKey("env", "A=2", "env", "C="), want: []string{
 			`build-arg: build argument A: "1" → "2"`, `variable: environment variable B is gone, it was "2"`, `variable: environment variable C is new: ""`,
 		}, buildArgs: []string{"A=2"}, wantBefore: "1"},

@@ -80,6 +80,8 @@ type Miss struct {
 	Matches []buildcontext.Match
 	// Elsewhere names the sources of an ADD that are neither in the context nor in a stage, in their order.
 	Elsewhere []string
+	// Mounts are those of a RUN that count by content.
+	Mounts []Mount
 	// Refused says what caches from elsewhere had that could not be taken: "me/app:1: its row 3 has another text".
 	Refused []string
 

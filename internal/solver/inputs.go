@@ -4,6 +4,7 @@ import (
 	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // Inputs are what a step's result depends on, as they were looked up in the cache.
@@ -16,15 +17,24 @@ type Inputs struct {
 	// Elsewhere names the sources of an ADD that are elsewhere, in the order of their parts in the key: "the URL http://…",
 	// "the branch main of https://…".
 	Elsewhere []string
+	// Mounts are those of a RUN that count by content.
+	Mounts []MountInput
 	// Forced is the flag for which the step runs even if it is recorded: "--no-cache", "--no-cache-filter" or, which is
 	// known only once the record was looked at, "--refresh". "" where records are taken.
 	Forced string
 }
 
+// MountInput is a mount of a RUN that counts by content.
+type MountInput struct {
+	dockerfile.Mount
+	// List lists the files that it shows.
+	List func() (*layer.TOC, error)
+}
+
 // tell tells whoever asked what a step depends on.
 func (s *Solver) tell(step *dockerfile.Step, op *operation, parent *State, forced string) {
 	if s.Inputs != nil {
-		s.Inputs(step, &Inputs{Key: op.key, Parent: parent, Matches: op.matches, Elsewhere: op.elsewhere, Forced: forced})
+		s.Inputs(step, &Inputs{Key: op.key, Parent: parent, Matches: op.matches, Mounts: op.mounts, Elsewhere: op.elsewhere, Forced: forced})
 	}
 }
 

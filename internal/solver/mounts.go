@@ -133,6 +133,17 @@ func addMounts(key *cache.Key, mounts []*mount) {
 	}
 }
 
+// list lists what a mount shows, reading layers of a state if need be.
+func (m *mount) list(ctx context.Context) (*layer.TOC, error) {
+	if m.sel.read != nil {
+		if err := m.sel.read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	t, _, err := layout(m.sel)
+	return t, err
+}
+
 // mounted is what the mounts of a RUN need while it runs.
 type mounted struct {
 	binds  []runner.Bind
@@ -147,6 +158,9 @@ func (s *Solver) mountAll(ctx context.Context, dir string, mounts []*mount, step
 		return all, err
 	}
 	for i, m := range mounts {
+		if m.sel != nil {
+			s.remember(ctx, m)
+		}
 		bind := runner.Bind{Target: m.Target, ReadOnly: m.ReadOnly}
 		var err error
 		switch {
@@ -170,6 +184,17 @@ func (s *Solver) mountAll(ctx context.Context, dir string, mounts []*mount, step
 		all.binds = append(all.binds, bind)
 	}
 	return all, nil
+}
+
+// remember keeps the names of what a mount shows, for who asks later what changed.
+func (s *Solver) remember(ctx context.Context, m *mount) {
+	t, err := m.list(ctx)
+	if err == nil {
+		err = s.Store.PutListing(m.sel.sum, t)
+	}
+	if err != nil && ctx.Err() == nil && s.Warn != nil {
+		s.Warn(err.Error())
+	}
 }
 
 // release takes the mounts away, so that the step's folder can be removed, and lets others have the caches.

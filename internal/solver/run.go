@@ -51,6 +51,7 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	for _, m := range mounts {
 		if m.sel != nil {
 			op.selected = append(op.selected, m.sel.steps()...)
+			op.mounts = append(op.mounts, MountInput{Mount: m.Mount, List: func() (*layer.TOC, error) { return m.list(ctx) }})
 		}
 	}
 	return op, nil

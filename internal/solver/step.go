@@ -29,7 +29,8 @@ type operation struct {
 	// elsewhere names those of the sources that are elsewhere, in their order: "the URL http://…".
 	elsewhere []string
 	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
-	link bool
+	link   bool
+	mounts []MountInput // of a RUN, those that count by content
 	// selected are the records of what a COPY --from or mounts of a RUN selected.
 	selected []cache.Step
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.

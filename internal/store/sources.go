@@ -24,7 +24,7 @@ func (s *Store) pruneKept(cutoff int64, p *Pruned) error {
 }
 
 // keptDirs are the folders of pruneKept. The time of what is in them is that of its last use.
-func keptDirs() []string { return []string{"contexts", "downloads", "git"} }
+func keptDirs() []string { return []string{"contexts", "downloads", "git", "listings"} }
 
 // removeKept takes something away at once, so that who makes it anew finds no half of it.
 func (s *Store) removeKept(path string, p *Pruned) error {

@@ -1,0 +1,105 @@
+package explain
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// Mount is what a RUN mounts that counts by content.
+type Mount struct {
+	Target string
+	// Source is what its files are named after: a path of the context, or a stage's or image's, as "stage:/path".
+	Source string
+	// List lists what it shows now.
+	List func() (*layer.TOC, error)
+}
+
+// mounted is the parts of a key that tell what each mount showed, by target.
+func mounted(values []string) map[string]digest.Digest {
+	sums := map[string]digest.Digest{}
+	for _, v := range values {
+		sum, target, _ := strings.Cut(v, " ")
+		sums[target] = digest.Digest(sum)
+	}
+	return sums
+}
+
+// compareMounts tells what is different in the mounts of a RUN: how they are made, unless the instruction tells that,
+// or the files that they show.
+func (e *Explainer) compareMounts(m *Miss, near *cache.Record, rewritten bool) []Reason {
+	var reasons []Reason
+	before, after := near.Part("mount"), m.Key.Part("mount")
+	if !rewritten && !slices.Equal(before, after) {
+		reasons = append(reasons, moved(Setting, "mounts", strings.Join(before, ", "), strings.Join(after, ", ")))
+	}
+	old, now := mounted(near.Part("mounted")), mounted(m.Key.Part("mounted"))
+	for _, mount := range m.Mounts {
+		was, had := old[mount.Target]
+		if !had || was == now[mount.Target] {
+			continue
+		}
+		r := Reason{Kind: Mounted, Text: "what it mounts on " + mount.Target + " changed"}
+		e.nameFiles(&r, mount, was)
+		reasons = append(reasons, r)
+	}
+	return reasons
+}
+
+// nameFiles names the files that a mount shows otherwise than it did, as far as that is remembered.
+func (e *Explainer) nameFiles(r *Reason, mount Mount, was digest.Digest) {
+	old, err := e.store.Listing(was)
+	if err != nil {
+		return
+	}
+	now, err := mount.List()
+	if err != nil {
+		return
+	}
+	differences := diffTOC(old, now, "")
+	single := len(now.Entries) == 1 && now.Entries[0].Path != "" // a file is mounted, not a directory
+	for _, d := range differences {
+		if len(r.Files) == maxFiles {
+			r.More = len(differences) - maxFiles
+			break
+		}
+		name := mount.Source
+		if !single {
+			name = strings.TrimPrefix(path.Join(mount.Source, d.path()), "/")
+		}
+		r.Files = append(r.Files, File{Path: name, Change: d.change(), Detail: d.detail()})
+	}
+	if len(r.Files) > 0 {
+		r.Text = summary(r)
+	}
+}
+
+// compareCommand compares what an unchanged text of a RUN gave the shell. What may differ is the shell, or a here-document,
+// of which the text has the first line only.
+func compareCommand(m *Miss, near *cache.Record) (Reason, bool) {
+	before, after := near.Part("arg"), m.Key.Part("arg")
+	script := slices.Equal(before, after)
+	if script {
+		before, after = near.Part("script"), m.Key.Part("script")
+	}
+	if slices.Equal(before, after) {
+		return Reason{}, false
+	}
+	n := len(after) - 1
+	if !strings.Contains(m.Instruction, "<<") || n < 0 || len(before) != len(after) || !slices.Equal(before[:n], after[:n]) {
+		return moved(Setting, "shell", mask(join(before)), mask(join(after))), true
+	}
+	r := Reason{Kind: Instruction, Text: "the here-document changed"}
+	f := File{Path: "the here-document", Change: "changed"}
+	f.Line, f.Lines = firstChange(before[n], after[n])
+	if r.Files = []File{f}; f.Line > 0 {
+		r.Text += fmt.Sprintf(", line %d", f.Line)
+	}
+	return r, true
+}
