@@ -70,6 +70,12 @@ func TestScript(t *testing.T) {
 			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
 			return err
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "emulates" {
+				return false, fmt.Errorf("no condition %q", name)
+			}
+			return registeredForeign(), nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"strata":      program("strata"),
 			"docker":      program("docker"),
@@ -82,6 +88,7 @@ func TestScript(t *testing.T) {
 			"capture":     capture,
 			"tars":        tars,
 			"serve":       serve,
+			"foreign":     foreign,
 			"web":         web,
 			"gitserver":   gitserver,
 		},

@@ -165,6 +165,9 @@ func solve(ctx context.Context, m *transfer.Mover, in *input, parts []*part, j *
 	if err != nil {
 		return "", err
 	}
+	if len(images) > 1 {
+		j.image = resultOf(images, o.Platform)
+	}
 	if err := exportCaches(ctx, m, parts, o); err != nil {
 		return "", err
 	}
@@ -228,8 +231,8 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 		o.Exported(result)
 	}
 	id := result.ID
-	if id == "" {
-		id = resultOf(images, o.Platform) // of files: the step that they are of
+	if id == "" || id == images[0].ID {
+		id = resultOf(images, o.Platform) // of files, the step that they are of
 	}
 	var names []string
 	for _, ref := range result.Names {

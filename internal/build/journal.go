@@ -33,6 +33,8 @@ type journal struct {
 	stages map[*dockerfile.Stage]*explain.Stage
 	steps  map[*dockerfile.Step]*entry
 
+	image digest.Digest // that the build is remembered by, if it is not the result: of several platforms' images
+
 	summary []string // lines for the end
 }
 
@@ -243,7 +245,9 @@ func (j *journal) close(id digest.Digest, err error) *explain.Build {
 	defer j.mu.Unlock()
 	b := j.build
 	b.Took = time.Since(b.Started).Milliseconds()
-	b.Image = id
+	if b.Image = id; err == nil && j.image != "" {
+		b.Image = j.image
+	}
 	if err != nil {
 		b.Fail(cause(err))
 	}

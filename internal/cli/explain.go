@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/explain"
@@ -83,6 +84,25 @@ func (a *app) findBuild(name string) (*explain.Build, error) {
 	return explain.Read(row)
 }
 
+// findBuildBeside finds the build that gave an image beside that of the same name for another platform, by which builds
+// are remembered.
+func (a *app) findBuildBeside(id digest.Digest) (*store.Build, error) {
+	names, err := a.store.OtherNames(id)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		first, err := a.store.Resolve(n.Name)
+		if err != nil {
+			return nil, err
+		}
+		if row, err := a.store.BuildByImage(first); !errors.Is(err, store.ErrNotFound) {
+			return row, err
+		}
+	}
+	return nil, store.ErrNotFound
+}
+
 func (a *app) findBuildOf(name string) (*store.Build, error) {
 	c, err := a.find(name)
 	if errors.Is(err, store.ErrNotFound) {
@@ -92,6 +112,9 @@ func (a *app) findBuildOf(name string) (*store.Build, error) {
 		return nil, err
 	}
 	row, err := a.store.BuildByImage(c.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		row, err = a.findBuildBeside(c.ID)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("no build that is remembered gave image %s; `strata builds` lists the builds", image.ShortID(c.ID))
 	}
