@@ -340,6 +340,8 @@ func (w *dockerfileWriter) copy(in instruction) {
 			args = strings.TrimSpace(fmt.Sprintf("%s %s:%s %s", flags, kind, sum[:min(12, len(sum))], dest))
 		}
 	}
+	// Of a here-document the row has the name only: it becomes a file of that name.
+	args = strings.TrimPrefix(strings.ReplaceAll(" "+args, " <<", " "), " ")
 	if len(strings.Fields(args)) < 2 {
 		w.line("# " + in.name + " " + args)
 		return

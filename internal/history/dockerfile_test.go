@@ -27,6 +27,7 @@ func TestDockerfile(t *testing.T) {
 		"SHELL [/bin/bash -o pipefail -c]",
 		"+RUN /bin/bash -o pipefail -c set -e | cat # buildkit",
 		"+COPY --chown=1:1 a b /app/ # buildkit",
+		"+COPY --parents a <<EOF <<b /app/ # buildkit",
 		"+/bin/sh -c #(nop) COPY --chown=1:1dir:0123456789abcdef0123 in /app ",
 		"EXPOSE map[53/udp:{} 8000/tcp:{}]",
 		"VOLUME [/data /logs]",
@@ -64,6 +65,7 @@ RUN ["/bin/busybox", "true"]
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN set -e | cat
 COPY --chown=1:1 a b /app/
+COPY --parents a EOF b /app/
 COPY --chown=1:1 dir:0123456789ab /app
 EXPOSE 53/udp 8000
 VOLUME ["/data", "/logs"]

@@ -99,6 +99,9 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 		op.key.Add(cache.Chain, string(image.ChainID(parent.Chain())))
 		return
 	}
+	if step.Copy != nil && step.Copy.Chown != "" {
+		op.shared.Add("owners", "classic") // the rules of --chown are others: see classicOwner and makeParents
+	}
 	if step.Run != nil {
 		// What the step does in them is not in its layer: another result than the graph engine's.
 		op.shared.Add("volume", slices.Sorted(maps.Keys(parent.Config.Config.Volumes))...)
