@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/opencontainers/go-digest"
@@ -229,10 +227,17 @@ func (s *Solver) mountSource(ctx context.Context, all *mounted, m *mount, dir st
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
-	if m.from == nil {
-		return s.layMatch(ctx, m.sel, dir)
-	}
 	root := filepath.Join(dir, "root")
+	if m.from == nil {
+		if err := s.mountFiles(ctx, m.sel, dir, root); err != nil {
+			return "", err
+		}
+		all.dirs = append(all.dirs, root)
+		if !m.sel.matches[0].Dir {
+			return filepath.Join(root, mountedFile), nil
+		}
+		return root, nil
+	}
 	if err := s.mountState(ctx, m.from, dir, root); err != nil {
 		return "", err
 	}
@@ -265,11 +270,9 @@ func (s *Solver) mountState(ctx context.Context, from *State, dir, root string) 
 	if err != nil {
 		return err
 	}
-	o := snapshot.Options{Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
-	for _, d := range []string{root, o.Upper, o.Work} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return err
-		}
+	o, err := throwAway(dir, root)
+	if err != nil {
+		return err
 	}
 	if err := setRoot(below, o.Upper); err != nil {
 		return err
@@ -277,64 +280,13 @@ func (s *Solver) mountState(ctx context.Context, from *State, dir, root string) 
 	return snapshot.Mount(root, lowers, o)
 }
 
-// layMatch lays out what a mount selects of the context below dir, and returns its path.
-func (s *Solver) layMatch(ctx context.Context, sel *selection, dir string) (string, error) {
-	t, from, err := layout(sel)
-	if err != nil {
-		return "", err
-	}
-	tree := filepath.Join(dir, "fs")
-	if err := os.Mkdir(tree, 0o755); err != nil {
-		return "", err
-	}
-	if err := layer.Lay(ctx, t, from, tree); err != nil {
-		return "", err
-	}
-	if !sel.matches[0].Dir {
-		return filepath.Join(tree, mountedFile), nil
-	}
-	return tree, nil
-}
-
-// mountedFile is the name under which a single file is laid out.
-const mountedFile = "file"
-
-// layout lists what a mount selects, as a tree of its own, with where its contents come from. As in a COPY, extended
-// attributes of the context stay behind.
-func layout(sel *selection) (*layer.TOC, layer.LaySource, error) {
-	match := sel.matches[0]
-	origin := map[*layer.Entry]*layer.Entry{}
-	var entries []*layer.Entry
-	add := func(e *layer.Entry, path string) *layer.Entry {
-		laid := *e
-		laid.Path, laid.Offset = path, 0
-		if sel.context {
-			laid.Xattrs = nil
-		}
-		entries = append(entries, &laid)
-		origin[&laid] = e
-		return &laid
-	}
-	if match.Dir {
-		if root := add(match.Entry, ""); root.Mode == 0 {
-			root.Mode = 0o755
+// throwAway makes root, and beside it the directories of a layer that nobody keeps.
+func throwAway(dir, root string) (snapshot.Options, error) {
+	o := snapshot.Options{Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+	for _, d := range []string{root, o.Upper, o.Work} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return o, err
 		}
 	}
-	for _, it := range match.Items {
-		path := it.Target
-		if !match.Dir {
-			path = mountedFile
-		}
-		if laid := add(it.Entry, path); it.Link != "" {
-			laid.Type, laid.Link, laid.Size, laid.Digest = layer.Hardlink, it.Link, 0, ""
-		}
-	}
-	t, err := layer.NewTOC(entries)
-	from := layer.LaySource{
-		Open: func(e *layer.Entry) (io.ReadCloser, error) { return sel.tree.Open(origin[e]) },
-	}
-	if fine, ok := sel.tree.(interface{ ModTime(path string) time.Time }); ok {
-		from.ModTime = func(e *layer.Entry) time.Time { return fine.ModTime(origin[e].Path) }
-	}
-	return t, from, err
+	return o, nil
 }

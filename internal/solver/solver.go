@@ -102,6 +102,7 @@ type Solver struct {
 	warned []string
 	stages map[*dockerfile.Stage]*promise
 	images map[string]*promise            // by platform and reference
+	laid   map[laidKey]*laid              // copies of what mounts show of contexts
 	taken  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
 	lost   map[digest.Digest]bool         // layers that cannot be had any more
 }
