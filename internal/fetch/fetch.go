@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/strata-build/strata/internal/store"
 )
@@ -24,6 +25,8 @@ type Fetcher struct {
 	SSH func() (socket string, err error)
 	// Progress, if not nil, is told how much of a URL's bytes there is; total is -1 where the server does not say.
 	Progress func(url string, current, total int64)
+	// Stall is for how long a server may send nothing of a URL before it is asked again.
+	Stall time.Duration
 
 	mu      sync.Mutex
 	files   map[string]*promise[*File]
@@ -33,7 +36,7 @@ type Fetcher struct {
 
 // New returns a Fetcher that knows no secrets.
 func New(s *store.Store) *Fetcher {
-	return &Fetcher{Store: s, files: map[string]*promise[*File]{}, commits: map[string]*promise[*Commit]{}}
+	return &Fetcher{Store: s, Stall: 2 * time.Minute, files: map[string]*promise[*File]{}, commits: map[string]*promise[*Commit]{}}
 }
 
 // promise is something that somebody may be asking for.

@@ -305,3 +305,31 @@ func TestUnknownCertificate(t *testing.T) {
 		t.Errorf("a certificate of nobody: %v", err)
 	}
 }
+
+// A server that stops sending is asked for the rest.
+func TestStall(t *testing.T) {
+	w := newSite(t)
+	body := strings.Repeat("x", 200_000)
+	asked := 0
+	slow := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		asked++
+		rw.Header().Set("ETag", `"1"`)
+		if asked > 1 {
+			http.ServeContent(rw, r, "", time.Time{}, strings.NewReader(body))
+			return
+		}
+		rw.Header().Set("Content-Length", "200000")
+		io.WriteString(rw, body[:100_000])
+		rw.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}))
+	defer slow.Close()
+	f := fetch.New(w.store)
+	defer f.Close()
+	f.Stall = 300 * time.Millisecond
+	file, err := f.File(context.Background(), slow.URL, "")
+	check(t, err)
+	if file.Digest != digest.FromString(body) || asked != 2 {
+		t.Errorf("%d bytes after %d requests", file.Size, asked)
+	}
+}

@@ -83,7 +83,7 @@ func worthAgain(err error) bool {
 	if errors.As(err, &status) {
 		return status.temporary()
 	}
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 func (d *download) partialSize() int64 {
@@ -104,7 +104,19 @@ func (d *download) forgetPartial() error {
 	return errors.Join(errs...)
 }
 
-func (d *download) askOnce(ctx context.Context, c *http.Client, known *answer) (*answer, error) {
+// errStalled ends a request in which no byte moved for the Fetcher's Stall.
+var errStalled = errors.New("the server stopped sending")
+
+func (d *download) askOnce(ctx context.Context, c *http.Client, known *answer) (_ *answer, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(d.fetcher.Stall, func() { cancel(errStalled) })
+	defer timer.Stop()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+			err = errStalled
+		}
+	}()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url, nil)
 	if err != nil {
 		return nil, err
@@ -136,7 +148,7 @@ func (d *download) askOnce(ctx context.Context, c *http.Client, known *answer) (
 	default:
 		return nil, &statusError{resp.StatusCode, resp.Status}
 	}
-	return d.save(resp, began)
+	return d.save(resp, began, func() { timer.Reset(d.fetcher.Stall) })
 }
 
 // plain is an error of a request without the URL, which may hold a password and is told anyway.
@@ -182,8 +194,8 @@ func rangeBegins(resp *http.Response, at int64) bool {
 	return strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at))
 }
 
-// save appends the body to the first began bytes of the file partial.
-func (d *download) save(resp *http.Response, began int64) (*answer, error) {
+// save appends the body to the first began bytes of the file partial, and calls moved whenever there is more of it.
+func (d *download) save(resp *http.Response, began int64, moved func()) (*answer, error) {
 	f, h, err := d.openPartial(began)
 	if err != nil {
 		return nil, fmt.Errorf("keeping the file: %w", err)
@@ -199,10 +211,12 @@ func (d *download) save(resp *http.Response, began int64) (*answer, error) {
 	if resp.ContentLength >= 0 {
 		total = began + resp.ContentLength
 	}
-	body := io.Reader(io.LimitReader(resp.Body, maxFile-began+1))
-	if p := d.fetcher.Progress; p != nil {
-		body = &meter{body, began, func(n int64) { p(d.url, n, total) }}
-	}
+	body := &meter{io.LimitReader(resp.Body, maxFile-began+1), began, func(n int64) {
+		moved()
+		if p := d.fetcher.Progress; p != nil {
+			p(d.url, n, total)
+		}
+	}}
 	n, err := io.Copy(io.MultiWriter(f, h), body)
 	if err != nil {
 		return nil, plain(err)
