@@ -89,6 +89,8 @@ func TestScript(t *testing.T) {
 			"tars":        tars,
 			"serve":       serve,
 			"foreign":     foreign,
+			"checkblame":  checkBlame,
+			"checkdiff":   checkDiff,
 			"web":         web,
 			"gitserver":   gitserver,
 		},
