@@ -89,6 +89,7 @@ func TestScript(t *testing.T) {
 			"tars":        tars,
 			"serve":       serve,
 			"foreign":     foreign,
+			"screen":      screen,
 			"checkblame":  checkBlame,
 			"checkdiff":   checkDiff,
 			"web":         web,

@@ -218,7 +218,6 @@ func (m *model) back() {
 func (m *model) goTo(n timeline.Node) {
 	m.tree.reveal(n)
 	m.cursor = m.tree.at(n)
-	m.focus = treePane
 }
 
 func (m *model) askFilter() {
@@ -257,6 +256,7 @@ func (m *model) again(back bool) {
 		m.status = "nothing here matches " + m.search
 		return
 	}
+	m.focus = treePane
 	m.goTo(n)
 }
 

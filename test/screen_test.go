@@ -1,0 +1,88 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// screenWait is how long a text may take to appear on a busy machine.
+const screenWait = 30 * time.Second
+
+// screen drives a program in a real terminal, that of tmux:
+//
+//	screen start WIDTHxHEIGHT COMMAND ARGS...
+//	screen keys KEY...        as tmux names them: Up, Tab, Escape, x
+//	screen see PATTERN...     waits until the screen matches all; ! screen see, until it matches none
+//	screen show [colors]      prints the screen; with its colours as escape sequences
+//	screen ended              waits until the program has ended
+func screen(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: screen start|keys|see|show|ended")
+	}
+	switch args[0] {
+	case "start":
+		startScreen(ts, args[1:])
+	case "keys":
+		for _, key := range args[1:] {
+			ts.Check(tmux(ts, "send-keys", "-t", "it", key))
+			time.Sleep(50 * time.Millisecond) // a person's fingers; Escape and a key at once would be Alt
+		}
+	case "see":
+		for _, pattern := range args[1:] {
+			p, err := regexp.Compile("(?m)" + pattern)
+			ts.Check(err)
+			waitScreen(ts, func(text string) bool { return p.MatchString(text) != neg }, pattern)
+		}
+	case "show":
+		flags := []string{"capture-pane", "-t", "it", "-p"}
+		if len(args) > 1 {
+			flags = append(flags, "-e")
+		}
+		ts.Check(tmux(ts, flags...))
+	case "ended":
+		waitScreen(ts, func(text string) bool { return strings.Contains(text, "[ended with ") }, "the end of the program")
+	default:
+		ts.Fatalf("screen %s: start, keys, see, show or ended", args[0])
+	}
+}
+
+func startScreen(ts *testscript.TestScript, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: screen start WIDTHxHEIGHT COMMAND ARGS...")
+	}
+	width, height, _ := strings.Cut(args[0], "x")
+	// The shell stays after the program, so that its last screen and exit code can be seen.
+	command := strings.Join(args[1:], " ") + `; echo "[ended with $?]"; exec sleep 1000`
+	ts.Check(os.WriteFile(ts.MkAbs(".tmux.conf"), []byte("set -g default-terminal tmux-256color\nset -g escape-time 0\nset -g status off\n"), 0o600))
+	ts.Check(tmux(ts, "-f", ts.MkAbs(".tmux.conf"), "new-session", "-d", "-s", "it", "-x", width, "-y", height, "sh", "-c", command))
+	ts.Defer(func() { _ = tmux(ts, "kill-server") })
+}
+
+// tmux runs a command of a server of the script's own.
+func tmux(ts *testscript.TestScript, args ...string) error {
+	// A socket's path may have 108 bytes, which a test's folder can exceed.
+	sum := 0
+	for _, c := range ts.MkAbs(".") {
+		sum = sum*31 + int(c)
+	}
+	socket := filepath.Join(os.TempDir(), fmt.Sprintf("strata-tmux-%d-%x", os.Getpid(), uint32(sum)))
+	return ts.Exec("tmux", append([]string{"-S", socket}, args...)...)
+}
+
+// waitScreen waits until the screen is as it should be.
+func waitScreen(ts *testscript.TestScript, good func(string) bool, what string) {
+	text := ""
+	for end := time.Now().Add(screenWait); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		ts.Check(tmux(ts, "capture-pane", "-t", "it", "-p"))
+		if text = ts.ReadFile("stdout"); good(text) {
+			return
+		}
+	}
+	ts.Fatalf("the screen never came to %s:\n%s", what, text)
+}
