@@ -2,7 +2,10 @@ package test
 
 import (
 	"fmt"
+	"hash/fnv"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -66,21 +69,23 @@ func startScreen(ts *testscript.TestScript, args []string) {
 
 // tmux runs a command of a server of the script's own.
 func tmux(ts *testscript.TestScript, args ...string) error {
-	// A socket's path may have 108 bytes, which a test's folder can exceed.
-	sum := 0
-	for _, c := range ts.MkAbs(".") {
-		sum = sum*31 + int(c)
-	}
-	socket := filepath.Join(os.TempDir(), fmt.Sprintf("strata-tmux-%d-%x", os.Getpid(), uint32(sum)))
-	return ts.Exec("tmux", append([]string{"-S", socket}, args...)...)
+	return ts.Exec("tmux", append([]string{"-S", socket(ts)}, args...)...)
+}
+
+// socket is the server's. Its path may have 108 bytes, which one in the script's folder could exceed.
+func socket(ts *testscript.TestScript) string {
+	sum := fnv.New32a()
+	io.WriteString(sum, ts.MkAbs("."))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("strata-tmux-%x", sum.Sum32()))
 }
 
 // waitScreen waits until the screen is as it should be.
 func waitScreen(ts *testscript.TestScript, good func(string) bool, what string) {
 	text := ""
 	for end := time.Now().Add(screenWait); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		ts.Check(tmux(ts, "capture-pane", "-t", "it", "-p"))
-		if text = ts.ReadFile("stdout"); good(text) {
+		out, err := exec.Command("tmux", "-S", socket(ts), "capture-pane", "-t", "it", "-p").Output()
+		ts.Check(err)
+		if text = string(out); good(text) {
 			return
 		}
 	}
