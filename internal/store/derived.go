@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Derived is what was made of a layer for others: a compressed form, or another layer.
+// Derived is what was made of a layer for others, a compressed form or another layer, or of an image, its manifest.
 type Derived struct {
 	Digest digest.Digest // of the blob, or the other layer's diffID
 	Data   []byte        // what else whoever made it wants to know
@@ -49,4 +49,23 @@ func (s *Store) DerivedData(result digest.Digest) ([]byte, error) {
 		return nil, fmt.Errorf("looking up how %s was made: %w", result, err)
 	}
 	return data, nil
+}
+
+// DerivedOf returns all that was made of a layer, by how it was made.
+func (s *Store) DerivedOf(source digest.Digest) (map[string]digest.Digest, error) {
+	rows, err := s.db.Query("SELECT how, result FROM derived WHERE source = ?", source)
+	if err != nil {
+		return nil, fmt.Errorf("looking up what was made of layer %s: %w", source, err)
+	}
+	defer rows.Close()
+	all := map[string]digest.Digest{}
+	for rows.Next() {
+		var how string
+		var d digest.Digest
+		if err := rows.Scan(&how, &d); err != nil {
+			return nil, fmt.Errorf("looking up what was made of layer %s: %w", source, err)
+		}
+		all[how] = d
+	}
+	return all, rows.Err()
 }

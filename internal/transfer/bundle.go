@@ -168,6 +168,11 @@ func (m *Mover) packImage(ctx context.Context, item Item, keep bool) (archive.So
 	if !keep && !p.want.plain() {
 		return src, parcel.manifest, nil
 	}
+	if keep {
+		if err := p.Store.PutDerived(p.id, packedAs, store.Derived{Digest: parcel.manifest.Digest}); err != nil {
+			return src, parcel.manifest, err
+		}
+	}
 	return src, parcel.manifest, p.keepManifest(parcel.manifest)
 }
 

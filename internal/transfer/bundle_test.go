@@ -112,15 +112,14 @@ func TestPackedManifestsAreKept(t *testing.T) {
 	if plain := save(Packing{}); plain == noted {
 		t.Error("annotations of one output are in the next")
 	}
-	m2 := newMover(t)
-	built(t, m2, "app:1")
-	sent, err := m2.PackBundle(ctx, bundle(note))
-	if err != nil || sent.Descriptor.Digest.String() != noted {
-		t.Fatalf("%+v, %v", sent, err)
-	}
-	m = m2
-	if kept := save(Packing{}); kept != noted {
-		t.Error("what was packed to be kept is not the image's manifest")
+	for _, want := range []Packing{note, {Annotations: map[string]string{"c": "d"}}, {Compression: layer.Zstd}, note} {
+		sent, err := m.PackBundle(ctx, bundle(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept := save(Packing{}); kept != sent.Descriptor.Digest.String() {
+			t.Errorf("%+v was packed last, and the image's manifest is another one", want)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func (m *Mover) Seekable(ctx context.Context, c *image.Config, keep int, level *
 func (m *Mover) seekableLayer(ctx context.Context, diffID digest.Digest, level *int) (digest.Digest, error) {
 	how := "estargz"
 	if level != nil {
-		how += " level " + strconv.Itoa(*level)
+		how += levelMark + strconv.Itoa(*level)
 	}
 	made, err := m.Store.Derived(diffID, how)
 	if err == nil {

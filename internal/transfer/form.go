@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -54,13 +53,18 @@ func (f form) how() string {
 	if f.level == nil {
 		return string(f.compression)
 	}
-	return fmt.Sprintf("%s level %d", f.compression, *f.level)
+	return fmt.Sprintf("%s%s%d", f.compression, levelMark, *f.level)
 }
 
-// fits says whether a blob has the form; made is the one that was made here of that level, "" if none was.
-func (f form) fits(b store.Blob, made digest.Digest) bool {
+// fits says whether a blob has the form; made are those that were made here at a level.
+func (f form) fits(b store.Blob, made map[string]digest.Digest) bool {
 	if f.level != nil {
-		return b.Digest == made
+		return b.Digest == made[f.how()]
+	}
+	for _, d := range made {
+		if d == b.Digest {
+			return false // what others asked for would make another manifest of the same build
+		}
 	}
 	switch f.compression {
 	case layer.Gzip:
@@ -71,17 +75,28 @@ func (f form) fits(b store.Blob, made digest.Digest) bool {
 	return true
 }
 
-// madeAt is the blob that was made of a layer at a level, "" if none was.
-func (m *Mover) madeAt(l *store.Layer, f form) (digest.Digest, error) {
-	if f.level == nil {
-		return "", nil
+// rankOf orders the forms of a layer of which any would do, so that it is the same one whatever others were made:
+// gzip, which everybody reads, before the others.
+func rankOf(b store.Blob) int {
+	if isGzip(b.MediaType) {
+		return 0
 	}
-	d, err := m.Store.Derived(l.DiffID, f.how())
-	if errors.Is(err, store.ErrNotFound) {
-		return "", nil
-	}
-	return d.Digest, err
+	return 1
 }
+
+// madeAtLevels are the blobs that were made of a layer at a level, by how.
+func (m *Mover) madeAtLevels(l *store.Layer) (map[string]digest.Digest, error) {
+	made, err := m.Store.DerivedOf(l.DiffID)
+	for how := range made {
+		if !strings.Contains(how, levelMark) {
+			delete(made, how)
+		}
+	}
+	return made, err
+}
+
+// levelMark is in how of what was made at a level.
+const levelMark = " level "
 
 // uncompressed is a layer's tar as a blob.
 func uncompressed(ctx context.Context, l *store.Layer) (store.Blob, error) {

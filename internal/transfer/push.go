@@ -160,7 +160,7 @@ func (p *imagePush) plan(ctx context.Context) (*parcel, error) {
 	var manifests []store.Manifest
 	if p.want.plain() {
 		var err error
-		if manifests, err = p.Store.ManifestsOf(p.id); err != nil {
+		if manifests, err = p.ownManifests(); err != nil {
 			return nil, err
 		}
 	}
@@ -221,14 +221,15 @@ func (p *push) choose(ctx context.Context, i int) (store.Blob, error) {
 	if f.compression == layer.None {
 		return uncompressed(ctx, l)
 	}
-	made, err := p.madeAt(l, f)
+	made, err := p.madeAtLevels(l)
 	if err != nil {
 		return store.Blob{}, err
 	}
-	best, where := store.Blob{}, nowhere
+	best, where, rank := store.Blob{}, nowhere, 0
 	for _, b := range p.known[i] {
-		if w := p.place(b); w < where && !p.lost[b.Digest] && f.fits(b, made) {
-			best, where = b, w
+		r := rankOf(b)
+		if w := p.place(b); w < nowhere && !p.lost[b.Digest] && f.fits(b, made) && (where == nowhere || r < rank || r == rank && w < where) {
+			best, where, rank = b, w, r
 		}
 	}
 	if where < elsewhere {
@@ -368,6 +369,31 @@ func (p *imagePush) note(manifest registry.Blob, blobs []store.Blob) error {
 		return nil // made for this once: the next push makes what it is asked for
 	}
 	return p.keepManifest(manifest)
+}
+
+// packedAs is how the store remembers the manifest that an image was packed with to be kept.
+const packedAs = "manifest"
+
+// ownManifests are those that the image has, the one first that it was packed with.
+func (p *imagePush) ownManifests() ([]store.Manifest, error) {
+	all, err := p.Store.ManifestsOf(p.id)
+	if err != nil || len(all) < 2 {
+		return all, err
+	}
+	packed, err := p.Store.Derived(p.id, packedAs)
+	if errors.Is(err, store.ErrNotFound) {
+		return all, nil
+	}
+	slices.SortStableFunc(all, func(a, b store.Manifest) int {
+		switch packed.Digest {
+		case a.Digest:
+			return -1
+		case b.Digest:
+			return 1
+		}
+		return 0
+	})
+	return all, err
 }
 
 // keepManifest makes a manifest the image's, which pushes and archives take that want no particular one.
