@@ -33,7 +33,7 @@ func newManifest(config []byte, layers []store.Blob, annotations []map[string]st
 		Layers:      []ocispec.Descriptor{},
 		Annotations: want.Annotations,
 	}
-	oci := len(want.Annotations) > 0
+	oci := len(want.Annotations) > 0 || annotations != nil
 	for _, b := range layers {
 		oci = oci || !isGzip(b.MediaType)
 	}
