@@ -211,3 +211,18 @@ func TestWithNote(t *testing.T) {
 		}
 	}
 }
+
+// A warning stands below its step, also when that has ended; nothing in it reaches the terminal as a control sequence.
+func TestWarn(t *testing.T) {
+	p, v, c := ttyFixture(t, 80, 24)
+	p.Start(1, "[internal] load build definition from Dockerfile")
+	c.ms(100)
+	p.Finish(1, Done, nil)
+	p.Warn(1, Warning{Short: "Rule: what is \x1b[31mwrong (line 3)"})
+	p.Warn(2, Warning{Short: "of a step that never was"})
+	p.Close(nil)
+	checkScreen(t, v, `[+] Building 0.1s (1/1) FINISHED
+ => [internal] load build definition from Dockerfile                        0.1s
+ => WARN: Rule: what is wrong (line 3)                                      0.1s
+`)
+}
