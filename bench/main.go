@@ -80,7 +80,11 @@ func bench(ctx context.Context, runs int, only string) error {
 		return err
 	}
 	progress("the filled store's database has %d MB", f.size()>>20)
-	scenarios = choose(slices.Concat(scenarios, e.scenarios(), []*scenario{f.scenario()}), only)
+	l, err := startLook(ctx, builders[0].(*strata), work)
+	if err != nil {
+		return err
+	}
+	scenarios = choose(slices.Concat(scenarios, e.scenarios(), []*scenario{f.scenario()}, l.scenarios()), only)
 	results := results{}
 	for run := range runs {
 		for _, s := range scenarios {
