@@ -5,7 +5,7 @@ VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unkno
 LDFLAGS = -s -w -X main.version=$(VERSION)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test edits equal bench lint clean help
+.PHONY: build static demo test edits equal fuzz bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -32,6 +32,10 @@ edits: ## cached builds against uncached ones after random edits; EDITS=20000 fo
 equal: ## only the comparison with Docker: file systems and configs
 	test/require build test
 	$(GO) test -tags seccomp -timeout 20m -count=1 -v ./test/equal
+
+fuzz: ## every fuzz target for FUZZTIME=10m, on PARALLEL cores (all); TARGETS='internal/layer/ FuzzOpen' for some
+	test/require build
+	FUZZTIME=$(or $(FUZZTIME),10m) PARALLEL=$(PARALLEL) test/fuzz $(TARGETS)
 
 bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look
 	test/require build demo test
