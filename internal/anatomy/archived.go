@@ -52,6 +52,9 @@ func (p *archived) look(ctx context.Context) error {
 	}
 	defer f.Close()
 	defer z.Close()
+	if p.layer.Desc.Digest == p.layer.DiffID {
+		return p.store.ScanChecked(ctx, p.layer.DiffID, z) // not compressed, and the archive checks what it gives
+	}
 	return p.store.Scan(ctx, p.layer.DiffID, z)
 }
 

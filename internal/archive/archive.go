@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/registry"
 )
 
@@ -136,20 +138,19 @@ func readBlob(files source, desc ocispec.Descriptor, limit int64) ([]byte, error
 // checked is a blob that is compared with its digest while it is read.
 type checked struct {
 	io.ReadCloser
-	name   string
-	want   digest.Digest
-	digest digest.Digester
+	name string
+	want digest.Digest
+	sum  *layer.DigestReader
 }
 
 func newChecked(r io.ReadCloser, name string, want digest.Digest) io.ReadCloser {
-	return &checked{ReadCloser: r, name: name, want: want, digest: want.Algorithm().Digester()}
+	return &checked{ReadCloser: r, name: name, want: want, sum: layer.NewDigestReader(r)}
 }
 
 func (c *checked) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	c.digest.Hash().Write(p[:n])
+	n, err := c.sum.Read(p)
 	if err == io.EOF {
-		if got := c.digest.Digest(); got != c.want {
+		if got := c.sum.Digest(); got != c.want {
 			return n, fmt.Errorf("%s: %w", c.name, &registry.DigestError{Want: c.want, Got: got})
 		}
 	}

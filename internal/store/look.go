@@ -46,17 +46,31 @@ func (s *Store) EachEntry(diffID digest.Digest, fn func(*layer.Entry) error) err
 // Scan reads the uncompressed tar of the layer diffID from r, of which it keeps the table of contents and nothing else. A
 // tar with another digest is refused.
 func (s *Store) Scan(ctx context.Context, diffID digest.Digest, r io.Reader) error {
-	hash := digest.SHA256.Digester()
-	tee := io.TeeReader(r, hash.Hash())
-	t, err := layer.Scan(ctx, tee)
+	sum := layer.NewDigestReader(r)
+	return s.scan(ctx, diffID, sum, func() error {
+		if got := sum.Digest(); got != diffID {
+			return fmt.Errorf("its contents have the digest %s; whoever made or sent the image damaged it: get it again, or ask its author", got)
+		}
+		return nil
+	})
+}
+
+// ScanChecked is Scan of a tar that is checked while it is read: instead of io.EOF, r gives an error if its digest is
+// not diffID.
+func (s *Store) ScanChecked(ctx context.Context, diffID digest.Digest, r io.Reader) error {
+	return s.scan(ctx, diffID, r, func() error { return nil })
+}
+
+func (s *Store) scan(ctx context.Context, diffID digest.Digest, r io.Reader, check func() error) error {
+	t, err := layer.Scan(ctx, r)
 	if err == nil {
-		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))
+		_, err = io.CopyBuffer(io.Discard, r, make([]byte, 1<<16))
+	}
+	if err == nil {
+		err = check()
 	}
 	if err != nil {
 		return fmt.Errorf("reading layer %s: %w", diffID, err)
-	}
-	if got := hash.Digest(); got != diffID {
-		return fmt.Errorf("reading layer %s: its contents have the digest %s; whoever made or sent the image damaged it: get it again, or ask its author", diffID, got)
 	}
 	dir, err := s.Temp("toc")
 	if err != nil {
