@@ -107,7 +107,7 @@ func (as annotations) at(place Place, p *ocispec.Platform) map[string]string {
 func (as annotations) checkPlaces(images []Image, index bool) error {
 	for _, a := range as {
 		if !index && (a.Place == OnIndex || a.Place == OnIndexDescriptor) {
-			return errors.New("an image for one platform has no index that could be annotated; take manifest: instead of index:")
+			return errors.New("an image for one platform has no index that could be annotated; write manifest: where index: stands now")
 		}
 		there := a.Platform == ""
 		for _, img := range images {
