@@ -127,7 +127,14 @@ func (a *app) root() *cobra.Command {
 		return usageError("%v; see %s --help", err, cmd.CommandPath())
 	})
 	cmd.SetVersionTemplate("strata {{.Version}}\n")
-	cmd.AddCommand(a.commands()...)
+	cobra.EnableCommandSorting = false // in the order of the groups
+	for _, g := range a.groups() {
+		cmd.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			cmd.AddCommand(c)
+		}
+	}
 	plainUsage(cmd)
 	return cmd
 }

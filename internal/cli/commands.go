@@ -2,35 +2,22 @@ package cli
 
 import "github.com/spf13/cobra"
 
-func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{
-		a.build(),
-		a.pull(),
-		a.push(),
-		a.save(),
-		a.load(),
-		a.importTar(),
-		a.export(),
-		a.login(),
-		a.logout(),
-		a.run(),
-		a.history(),
-		a.log(),
-		a.explore(),
-		a.show(),
-		a.diff(),
-		a.blame(),
-		a.du(),
-		a.explain(),
-		a.builds(),
-		a.inspect(),
-		a.images(),
-		a.tag(),
-		a.remove(),
-		a.printVersion(),
-		a.info(),
-		a.imageGroup(),
-		a.systemGroup(),
-		a.builderGroup(),
+// commandGroup is a heading of `strata --help`, and the commands below it.
+type commandGroup struct {
+	id, title string
+	commands  []*cobra.Command
+}
+
+func (a *app) groups() []commandGroup {
+	return []commandGroup{
+		{"build", "Build:", []*cobra.Command{a.build(), a.explain(), a.builds(), a.builderGroup()}},
+		{"look", "Look:", []*cobra.Command{a.explore(), a.log(), a.show(), a.diff(), a.blame(), a.du(), a.history(), a.inspect()}},
+		{"enter", "Enter:", []*cobra.Command{a.run()}},
+		{"carry", "Carry:", []*cobra.Command{
+			a.pull(), a.push(), a.login(), a.logout(), a.save(), a.load(), a.importTar(), a.export(),
+		}},
+		{"keep", "Keep and tidy up:", []*cobra.Command{
+			a.images(), a.tag(), a.remove(), a.imageGroup(), a.systemGroup(), a.info(), a.printVersion(),
+		}},
 	}
 }
