@@ -22,9 +22,14 @@ func (c Change) String() string {
 	return c.Name + " " + c.Before + " → " + c.After
 }
 
-// Compare tells how two lists, in the order of List, differ. A package with one version on either side was changed; of one
-// with several, those versions that went and came are told one by one.
-func Compare(before, after []Package) []Change {
+// Compare tells how two listings differ. A package with one version on either side was changed; of one with several, those
+// versions that went and came are told one by one. Of a manager whose list could not be read on either side nothing is told.
+func Compare(a, b Listing) []Change {
+	before, after := a.Packages, b.Packages
+	for _, u := range slices.Concat(a.Unread, b.Unread) {
+		of := func(p Package) bool { return p.Manager == u.Manager }
+		before, after = slices.DeleteFunc(slices.Clone(before), of), slices.DeleteFunc(slices.Clone(after), of)
+	}
 	var out []Change
 	for len(before) > 0 || len(after) > 0 {
 		first := firstOf(before, after)

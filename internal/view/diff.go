@@ -23,7 +23,9 @@ type Diff struct {
 	After    string            `json:"after"`
 	Files    []DiffEntry       `json:"files,omitempty"`
 	Packages []packages.Change `json:"packages,omitempty"`
-	Config   []ConfigChange    `json:"config,omitempty"`
+	// Unread says which lists of packages make no sense; what their managers have installed is not compared.
+	Unread []string       `json:"unread,omitempty"`
+	Config []ConfigChange `json:"config,omitempty"`
 
 	sides [2]side
 }
@@ -178,11 +180,14 @@ func (d *Diff) comparePackages(ctx context.Context) error {
 	if len(d.Files) == 0 {
 		return nil
 	}
-	var lists [2][]packages.Package
+	var lists [2]packages.Listing
 	for i, s := range d.sides {
 		var err error
 		if lists[i], err = packages.List(stateFiles{ctx, s}); err != nil {
 			return fmt.Errorf("listing the packages of %s: %w", s.im.Text, err)
+		}
+		for _, u := range lists[i].Unread {
+			d.Unread = append(d.Unread, s.im.Text+": "+u.String())
 		}
 	}
 	d.Packages = packages.Compare(lists[0], lists[1])
@@ -265,6 +270,12 @@ func (d *Diff) Print(p *Printer) {
 				color = red
 			}
 			p.line("  %s", p.paint(color, listing.Clean(c.String())))
+		}
+	}
+	if len(d.Unread) > 0 {
+		p.line("")
+		for _, u := range d.Unread {
+			p.line("%s", p.paint(yellow, listing.Clean(u)))
 		}
 	}
 	if len(d.Config) > 0 {

@@ -1,0 +1,130 @@
+// Package rpmdb reads which packages a database of RPM lists. RPM keeps it in one of three forms: rpmdb.sqlite since 2020
+// (Fedora, RHEL 9), Packages.db, its own form named ndb (SUSE), and Packages, a hash of Berkeley DB (RHEL up to 8).
+//
+// The database is one of an image, which anybody may have made: it is read as bytes, nothing in it is executed, what it
+// points to is looked for inside of it only, and nothing takes longer than reading all of it once. The library that
+// scanners use for this, go-rpmdb, reads in goroutines of its own, where a damaged page ends the whole program or is read
+// for ever.
+package rpmdb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// errDamaged is that a database points to something outside of it or twice to the same.
+var errDamaged = errors.New("the database is damaged")
+
+// Packages calls found for every package that a database lists. A version is as rpm writes it, EPOCH:VERSION-RELEASE, without
+// the epoch where there is none. An empty database has no packages.
+//
+// Of rpmdb.sqlite a write-ahead log is not read; rpm leaves none behind.
+func Packages(db []byte, found func(name, version string)) error {
+	w := &walk{db: db, left: uint64(len(db)), found: found}
+	switch {
+	case len(db) == 0:
+		return nil
+	case bytes.HasPrefix(db, []byte("SQLite format 3\x00")):
+		return w.sqlite()
+	case bytes.HasPrefix(db, []byte("RpmP")):
+		return w.ndb()
+	case isBerkeley(db):
+		return w.berkeley()
+	}
+	return errors.New("this is none of the forms of RPM's database: sqlite, ndb, a hash of Berkeley DB")
+}
+
+// walk is the way through a database.
+type walk struct {
+	db    []byte
+	left  uint64 // bytes that may still be found to be a header or a row: all together are not longer than the database
+	found func(name, version string)
+}
+
+// at is n bytes of the database, from the offset on.
+func (w *walk) at(offset, n uint64) ([]byte, error) { return cut(w.db, offset, n) }
+
+// cut is b[offset:offset+n], if that is inside of b.
+func cut(b []byte, offset, n uint64) ([]byte, error) {
+	if size := uint64(len(b)); offset > size || n > size-offset {
+		return nil, fmt.Errorf("%w: it points behind its end", errDamaged)
+	}
+	return b[offset:][:n], nil
+}
+
+// take counts n bytes of a header or a row. That nothing is counted twice in an honest database bounds what a walk through another
+// one takes.
+func (w *walk) take(n uint64) error {
+	if n > w.left {
+		return fmt.Errorf("%w: it holds more than it is long", errDamaged)
+	}
+	w.left -= n
+	return nil
+}
+
+// Tags and types of a header's entries, of RPM's lib/rpmtag.h and the reference manual's "RPM Header format".
+const (
+	tagName, tagVersion, tagRelease, tagEpoch = 1000, 1001, 1002, 1003
+	typeInt32, typeString                     = 4, 6
+)
+
+// header reads a package's header: the numbers of entries and of bytes of data, the entries (tag, type, offset, count), the
+// data. All numbers are big endian, of 32 bits.
+func (w *walk) header(b []byte) error {
+	lengths, err := cut(b, 0, 8)
+	if err != nil {
+		return err
+	}
+	entries := uint64(binary.BigEndian.Uint32(lengths)) * 16
+	index, err := cut(b, 8, entries)
+	if err != nil {
+		return err
+	}
+	data, err := cut(b, 8+entries, uint64(binary.BigEndian.Uint32(lengths[4:])))
+	if err != nil {
+		return err
+	}
+	values := map[uint32]string{}
+	for ; len(index) > 0; index = index[16:] {
+		tag, kind := binary.BigEndian.Uint32(index), binary.BigEndian.Uint32(index[4:])
+		if _, known := values[tag]; known || tag < tagName || tag > tagEpoch {
+			continue
+		}
+		if values[tag], err = value(data, kind, binary.BigEndian.Uint32(index[8:])); err != nil {
+			return err
+		}
+	}
+	if values[tagName] == "" || values[tagVersion] == "" {
+		return fmt.Errorf("%w: a package has no name or no version", errDamaged)
+	}
+	version := values[tagVersion]
+	if values[tagRelease] != "" {
+		version += "-" + values[tagRelease]
+	}
+	if values[tagEpoch] != "" {
+		version = values[tagEpoch] + ":" + version
+	}
+	w.found(values[tagName], version)
+	return nil
+}
+
+// value is the text of a header's entry.
+func value(data []byte, kind, offset uint32) (string, error) {
+	if _, err := cut(data, uint64(offset), 0); err != nil {
+		return "", err
+	}
+	rest := data[offset:]
+	switch kind {
+	case typeString:
+		if text, _, ok := bytes.Cut(rest, []byte{0}); ok {
+			return string(text), nil
+		}
+	case typeInt32:
+		if len(rest) >= 4 {
+			return fmt.Sprint(binary.BigEndian.Uint32(rest)), nil
+		}
+	}
+	return "", fmt.Errorf("%w: an entry of a package is neither text nor a number", errDamaged)
+}
