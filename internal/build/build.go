@@ -84,6 +84,14 @@ func (o *Options) index() bool {
 	return err == nil && on
 }
 
+// hostname is what a RUN finds as its machine's name, by BuildKit's build argument. The classic engine knows none of those.
+func (o *Options) hostname() string {
+	if o.Engine == dockerfile.Classic {
+		return ""
+	}
+	return o.Args["BUILDKIT_SANDBOX_HOSTNAME"]
+}
+
 // Display shows a build: as BuildKit does for the graph engine, as Docker's first builder did for the classic
 // one.
 type Display interface {
@@ -192,6 +200,7 @@ func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, 
 		NoInline: o.NoInline,
 		Network:  o.Network,
 		Machine:  o.Machine,
+		Hostname: o.hostname(),
 		Secrets:  o.Secrets,
 		SSH:      o.SSH,
 		Report:   j,

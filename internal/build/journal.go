@@ -49,6 +49,9 @@ func newJournal(ctx context.Context, s *store.Store, parts []*part, o Options) *
 		ID: newBuildID(), Started: time.Now(), Target: o.Target, Engine: string(o.Engine), Positions: parts[0].plan.Steps,
 	}
 	b.Context, b.Dockerfile = place(o)
+	if o.Engine != dockerfile.Classic {
+		b.Name = o.Args["BUILDKIT_BUILD_NAME"]
+	}
 	for _, t := range o.Tags {
 		b.Tags = append(b.Tags, reference.FamiliarString(t))
 	}

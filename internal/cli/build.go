@@ -41,6 +41,7 @@ func (a *app) build() *cobra.Command {
 }
 
 func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
+	f.quiet = f.quiet || f.progress == "quiet"
 	o, err := f.options()
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return err
 	}
 	for _, line := range append(warnings, legacy...) {
-		if !f.quiet {
+		if !f.silent() {
 			fmt.Fprintln(a.stderr, "WARNING: "+line)
 		}
 	}
@@ -93,12 +94,12 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		}
 	}
 	if built != nil && built.Hits < built.Total {
-		defer func() { a.keepLimit(limit, began, f.quiet) }()
+		defer func() { a.keepLimit(limit, began, f.silent()) }()
 	}
 	if err != nil {
 		return a.buildFailed(o, err)
 	}
-	if !f.quiet {
+	if !f.silent() {
 		for _, line := range summary {
 			fmt.Fprintln(a.stderr, listing.Clean(line))
 		}
@@ -139,13 +140,16 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 	}
 }
 
+// silent says that nothing of the build is shown: --quiet, or buildx's two ways of --progress that have no display.
+func (f *buildFlags) silent() bool { return f.quiet || f.progress == "none" }
+
 func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o build.Options, f *buildFlags) (digest.Digest, error) {
 	if o.Engine == dockerfile.Classic {
-		o.Display = build.NewClassic(progress.NewClassic(a.stdout, f.quiet))
+		o.Display = build.NewClassic(progress.NewClassic(a.stdout, f.silent()))
 		return build.Run(ctx, m, o)
 	}
 	mode := f.progress
-	if f.quiet {
+	if f.silent() {
 		mode = "quiet"
 	}
 	// BuildKit's progress goes to standard error.

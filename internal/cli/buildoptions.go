@@ -48,7 +48,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for the base images even if they are here")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the result, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
-	fl.StringVar(&f.progress, "progress", "auto", "auto, tty, plain or rawjson")
+	fl.StringVar(&f.progress, "progress", "auto", "auto, tty, plain or rawjson; quiet is --quiet, none is that without the ID")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
 	f.output.register(fl)
@@ -56,6 +56,8 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	f.limits.register(fl)
 	f.legacy.register(fl)
 	fl.StringVar(&f.call, "call", "build", "answer instead of building: `METHOD` is check, outline or targets, with ,format=json for JSON")
+	fl.StringVar(&f.call, "print", "build", "as --call")
+	_ = fl.MarkHidden("print") // as buildx does
 	fl.BoolFunc("check", "look for mistakes instead of building, as --call=check", f.setCheck)
 	fl.BoolVarP(&f.debug, "debug", "D", false, "show all of each warning")
 	fl.StringVar(&f.engine, "engine", "", "graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")

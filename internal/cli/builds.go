@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func (a *app) builds() *cobra.Command {
 	fl.BoolVarP(&f.all, "all", "a", false, "list all that are remembered")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.IntVarP(&f.last, "last", "n", 20, "list the last `N`")
-	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Since .At .Took .Hits .Steps .Saved .Result .Image .Context .Dockerfile .Target .Engine .Error")
+	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Name .Since .At .Took .Hits .Steps .Saved .Result .Image .Context .Dockerfile .Target .Engine .Error")
 	cmd.AddCommand(a.buildsShow())
 	return cmd
 }
@@ -65,19 +66,23 @@ func (a *app) runBuilds(f *buildsFlags) error {
 	if f.quiet {
 		return a.printColumn("ID", rows)
 	}
+	columns := []string{"ID", "Since", "Took", "Hits", "Saved", "Result", "Context"}
+	if slices.ContainsFunc(rows, func(r listing.Row) bool { return r["Name"] != "" }) {
+		columns = slices.Insert(columns, 1, "Name")
+	}
 	return a.list(listing.Listing{
 		Headers: map[string]string{
-			"ID": "BUILD", "Since": "WHEN", "At": "AT", "Took": "TOOK", "Hits": "HITS", "Steps": "STEPS", "Saved": "SAVED",
+			"ID": "BUILD", "Name": "NAME", "Since": "WHEN", "At": "AT", "Took": "TOOK", "Hits": "HITS", "Steps": "STEPS", "Saved": "SAVED",
 			"Result": "RESULT", "Image": "IMAGE", "Context": "CONTEXT", "Dockerfile": "DOCKERFILE", "Target": "TARGET",
 			"Engine": "ENGINE", "Error": "ERROR",
 		},
-		Default: []string{"ID", "Since", "Took", "Hits", "Saved", "Result", "Context"},
+		Default: columns,
 	}, f.format, rows)
 }
 
 func buildCells(b *explain.Build) listing.Row {
 	r := listing.Row{
-		"ID": b.ID, "Since": listing.Since(b.Started), "At": b.Started.UTC().Format(time.RFC3339), "Took": explain.Seconds(b.Took),
+		"ID": b.ID, "Name": listing.Clean(b.Name), "Since": listing.Since(b.Started), "At": b.Started.UTC().Format(time.RFC3339), "Took": explain.Seconds(b.Took),
 		"Hits": fmt.Sprintf("%d/%d", b.Hits, b.Total), "Steps": fmt.Sprint(b.Total), "Saved": explain.Seconds(b.Saved),
 		"Image": image.ShortID(b.Image), "Context": listing.Clean(b.Context), "Dockerfile": listing.Clean(b.Dockerfile),
 		"Target": b.Target, "Engine": b.Engine, "Error": listing.Clean(b.Error),

@@ -28,7 +28,7 @@ func (a *app) answer(ctx context.Context, method call.Method, o build.Options, f
 		return err
 	}
 	mode := f.progress
-	if f.quiet {
+	if f.silent() {
 		mode = "quiet"
 	}
 	printer, err := progress.New(mode, a.stderr)
@@ -70,7 +70,7 @@ func ask(ctx context.Context, method call.Method, m *transfer.Mover, o build.Opt
 
 // writeFindings says after a build what is probably not meant in its Dockerfile, in buildx's words.
 func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warning, o build.Options, f *buildFlags) {
-	if len(found) == 0 || f.quiet || f.progress == "rawjson" || f.progress == "quiet" || o.Engine == dockerfile.Classic {
+	if len(found) == 0 || f.silent() || f.progress == "rawjson" || o.Engine == dockerfile.Classic {
 		return
 	}
 	count := "1 warning found"

@@ -98,7 +98,6 @@ func TestErrors(t *testing.T) {
 		{name: "mount type", text: "FROM a\nRUN --mount=type=cash,target=/c x\n", line: 2, want: `unsupported mount type "cash"`},
 		{name: "mount option", text: "FROM a\nRUN --mount=type=bind,targe=/c x\n", line: 2, want: "unexpected key 'targe' in 'targe=/c' (did you mean target?)"},
 		{name: "mount from variable", text: "FROM a\nRUN --mount=from=$X,target=/c x\n", line: 2, want: "'from' doesn't support variable expansion"},
-		{name: "mount from index", text: "FROM a\nFROM a\nRUN --mount=from=0,target=/c x\n", line: 3, want: "a mount knows stages by their names only"},
 		{name: "mount from later", text: "FROM a AS x\nRUN --mount=from=y,target=/c x\nFROM b AS y\nFROM x\n", line: 2, want: `RUN --mount=from=y: the stage "y" in line 3 must come before this one, x`},
 		{name: "mount from itself", text: "FROM a AS x\nRUN --mount=from=X,target=/c x\n", line: 2, want: "a stage cannot copy or mount from itself"},
 		{name: "mount on root", text: "FROM a\nWORKDIR /a\nRUN --mount=target=.. x\n", line: 3, want: `the target ".." is the root directory`},

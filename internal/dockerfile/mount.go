@@ -84,12 +84,25 @@ func (f *File) mountSources(c *instructions.RunCommand) []string {
 	return from
 }
 
-// mountSource is what from= of a mount names: a stage, a named context or an image.
+// mountSource is what from= of a mount names: a stage, a named context or an image. Unlike COPY --from, BuildKit takes a
+// number for a name here (detectRunMount), and no stage can have it.
 func (s *Stage) mountSource(from string) (Source, error) {
-	if _, err := strconv.Atoi(from); err == nil {
-		return Source{}, fmt.Errorf("RUN --mount=from=%s: a mount knows stages by their names only; write FROM … AS name, and from=name", from)
-	}
 	return s.sourceCalled("RUN --mount=from", from)
+}
+
+// isStageIndex says that somebody probably means a stage by its index.
+func (s *Stage) isStageIndex(text string) bool {
+	i, err := strconv.Atoi(text)
+	return err == nil && i >= 0 && i < len(s.plan.all)
+}
+
+// MountHint adds to the error of an image that a mount names and that cannot be had what is probably wrong with the name.
+func (s *Stage) MountHint(image string, err error) error {
+	if err == nil || !s.isStageIndex(image) {
+		return err
+	}
+	return fmt.Errorf("RUN --mount=from=%s: a mount knows stages by their names only, so this is an image; "+
+		"for the stage write FROM … AS name, and from=name: %w", image, err)
 }
 
 // mounts expands the mounts of a RUN.

@@ -36,6 +36,7 @@ type Build struct {
 	ID         string        `json:"id"`
 	Started    time.Time     `json:"started"`
 	Took       int64         `json:"took"`
+	Name       string        `json:"name,omitempty"` // that the person gave it
 	Context    string        `json:"context"`
 	Dockerfile string        `json:"dockerfile"`
 	Target     string        `json:"target,omitempty"`
@@ -150,6 +151,7 @@ func NewStep(s *dockerfile.Step) *Step {
 
 // stored is what the store keeps as a build's data.
 type stored struct {
+	Name      string   `json:"name,omitempty"`
 	Tags      []string `json:"tags,omitempty"`
 	Positions int      `json:"positions,omitempty"`
 	Stages    []*Stage `json:"stages"`
@@ -157,7 +159,7 @@ type stored struct {
 
 // Save remembers a build.
 func Save(s *store.Store, b *Build) error {
-	data, err := json.Marshal(stored{b.Tags, b.Positions, b.Stages})
+	data, err := json.Marshal(stored{b.Name, b.Tags, b.Positions, b.Stages})
 	if err != nil {
 		return fmt.Errorf("remembering the build: %w", err)
 	}
@@ -174,7 +176,7 @@ func Read(row *store.Build) (*Build, error) {
 		return nil, fmt.Errorf("reading what is remembered of build %s: %w", row.ID, err)
 	}
 	return &Build{
-		ID: row.ID, Started: row.Started, Took: row.Took.Milliseconds(), Context: row.Context, Dockerfile: row.Dockerfile,
+		ID: row.ID, Name: d.Name, Started: row.Started, Took: row.Took.Milliseconds(), Context: row.Context, Dockerfile: row.Dockerfile,
 		Target: row.Target, Engine: row.Engine, Image: row.Image, Error: row.Error, Saved: row.Saved.Milliseconds(),
 		Hits: row.Hits, Total: row.Total, Tags: d.Tags, Positions: d.Positions, Stages: d.Stages,
 	}, nil

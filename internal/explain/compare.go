@@ -22,6 +22,7 @@ func settings() []setting {
 		{"dir", "working directory", "/"},
 		{"network", "network", "default"},
 		{"host", "--add-host", "none"},
+		{"hostname", "host name", "strata"},
 		{"ulimit", "--ulimit", "none"},
 		{"shm", "--shm-size", "64m"},
 		{"security", "--security", "sandbox"},

@@ -84,7 +84,7 @@ func New(mode string, out *os.File) (Printer, error) {
 	case "quiet":
 		return newQuiet(out, time.Now), nil
 	}
-	return nil, fmt.Errorf("%w %q: use auto, tty, plain, rawjson or quiet", ErrMode, mode)
+	return nil, fmt.Errorf("%w %q: use auto, tty, plain, rawjson, quiet or none", ErrMode, mode)
 }
 
 // step is what every printer knows of a vertex.

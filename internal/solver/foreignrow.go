@@ -66,7 +66,7 @@ func untold(key *cache.Key) string {
 		return "no row tells which network a RUN had, and this step is to have none"
 	}
 	for part, what := range map[string]string{
-		"host": "which --add-host", "ulimit": "which --ulimit", "shm": "which --shm-size", "security": "which --security",
+		"host": "which --add-host", "hostname": "which host name", "ulimit": "which --ulimit", "shm": "which --shm-size", "security": "which --security",
 	} {
 		if len(key.Part(part)) > 0 {
 			return "no row tells " + what + " a RUN had, and this step has one"

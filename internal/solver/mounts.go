@@ -52,6 +52,7 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 			m.from, err = s.stage(ctx, said.FromStage)
 		case said.FromImage != "":
 			m.from, err = s.image(ctx, said.FromImage, step.Stage.TargetPlatform())
+			err = step.Stage.MountHint(said.FromImage, err)
 		case said.FromNamed != "":
 			var named *Files
 			if named, err = s.Named(ctx, said.FromNamed); err == nil {

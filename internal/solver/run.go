@@ -70,6 +70,9 @@ func (s *Solver) addMachine(key *cache.Key, r *dockerfile.Run) {
 	if len(hosts) > 0 {
 		key.Add("host", hosts...)
 	}
+	if s.Hostname != "" {
+		key.Add("hostname", s.Hostname)
+	}
 	if len(limits) > 0 {
 		key.Add("ulimit", limits...)
 	}
@@ -138,6 +141,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 		Binds:    append(all.binds, given.sockets...),
 		Files:    given.files,
 		Machine:  s.Machine,
+		Hostname: s.Hostname,
 		Insecure: step.Run.Insecure,
 		Warn:     s.warnOnce,
 		StateDir: state,

@@ -85,8 +85,10 @@ type Solver struct {
 	SSH     *sshagent.Agents
 	// Machine is what a RUN finds on its machine.
 	Machine runner.Machine
-	Report  Reporter
-	StepLog *LogLimit // nil is DefaultLogLimit
+	// Hostname is what a RUN finds as the name of its machine; "" is the usual one.
+	Hostname string
+	Report   Reporter
+	StepLog  *LogLimit // nil is DefaultLogLimit
 	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
 	// where a file of the context changed meanwhile.
 	Inputs func(*dockerfile.Step, *Inputs)
