@@ -68,6 +68,11 @@ echo x > /f && chown 70000:1234 /f && chmod 4755 /f && stat -c '%u:%g %a' /f
 	if code != 0 || emulated != plain {
 		t.Errorf("with an emulator:\n%s\nwithout:\n%s", emulated, plain)
 	}
+	// The machine's own mounts below /sys, its cgroups for one, are neither seen nor written to.
+	below := `for d in $(grep -o ' /sys/[^ ]*' /proc/self/mounts); do ls -A $d 2>/dev/null; mkdir $d/strata 2>/dev/null && echo $d can be written; done; true`
+	if out, code := r.sh(t, Spec{Arch: foreignArch}, below); code != 0 || out != "" {
+		t.Errorf("below /sys, with an emulator: exit code %d: %s", code, out)
+	}
 	st, err := os.Stat(filepath.Join(r.upper, "f"))
 	must(t, err)
 	if st.Mode() != 0o755|os.ModeSetuid {

@@ -142,7 +142,9 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 		return ExitNotExecutable, err
 	}
 	defer emulator.stop()
-	emulator.join(config)
+	if err := emulator.join(config); err != nil {
+		return ExitSandbox, err
+	}
 	container, err := create(s, config)
 	if err != nil {
 		return ExitSandbox, fmt.Errorf("create container: %w", err)
