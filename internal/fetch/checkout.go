@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/strata-build/strata/internal/remote"
 )
 
 // Tree says what of a commit is laid out.
@@ -116,7 +114,7 @@ func (m *mirror) clone(ctx context.Context, c *Commit, object string, t Tree, di
 		args,
 		{"fetch", "--quiet", "-u", "--depth=1", "--no-tags", "--", "file://" + m.dir, refspec},
 		{"checkout", "--quiet", "--detach", "FETCH_HEAD"},
-		{"config", "remote.origin.url", remote.Redact(m.url)},
+		{"config", "remote.origin.url", m.url},
 		{"config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"},
 		{"reflog", "expire", "--all", "--expire=now"},
 	}
@@ -131,7 +129,7 @@ func (m *mirror) clone(ctx context.Context, c *Commit, object string, t Tree, di
 	if !t.Submodules {
 		return nil
 	}
-	_, err := m.git.run(ctx, nil, "-C", dir, "-c", "remote.origin.url="+m.url, "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
+	_, err := m.git.run(ctx, nil, "-C", dir, "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
 	return err
 }
 

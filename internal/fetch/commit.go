@@ -90,7 +90,7 @@ func (g *git) resolve(ctx context.Context, r *remote.Repository) (*Commit, error
 	if r.Ref == "" {
 		return g.resolveHead(ctx, r)
 	}
-	out, err := g.run(ctx, nil, "ls-remote", "--", r.Remote, r.Ref, r.Ref+"^{}")
+	out, err := g.run(ctx, nil, "ls-remote", "--", remote.Redact(r.Remote), r.Ref, r.Ref+"^{}")
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (g *git) resolve(ctx context.Context, r *remote.Repository) (*Commit, error
 }
 
 func (g *git) resolveHead(ctx context.Context, r *remote.Repository) (*Commit, error) {
-	out, err := g.run(ctx, nil, "ls-remote", "--symref", "--", r.Remote, "HEAD")
+	out, err := g.run(ctx, nil, "ls-remote", "--symref", "--", remote.Redact(r.Remote), "HEAD")
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,7 +145,7 @@ func lastLines(said string) string {
 // gitFor is git with what the build may use for a repository: GIT_AUTH_HEADER and GIT_AUTH_TOKEN, first those for the
 // repository's host alone (BuildKit, source/git), and the ssh agent.
 func (f *Fetcher) gitFor(r *remote.Repository) (*git, error) {
-	g := &git{known: filepath.Join(f.Store.Root(), "ssh_known_hosts")}
+	g := &git{known: filepath.Join(f.Store.Root(), "ssh_known_hosts"), auth: password(r.Remote)}
 	if r.SSH() {
 		if f.SSH == nil {
 			return g, nil
@@ -162,8 +163,20 @@ func (f *Fetcher) gitFor(r *remote.Repository) (*git, error) {
 	if strings.HasPrefix(id, "GIT_AUTH_TOKEN") {
 		text = "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+text))
 	}
-	g.auth = []string{"http." + authScope(r.Remote) + ".extraheader", "Authorization: " + text}
+	g.auth = append(g.auth, "http."+authScope(r.Remote)+".extraheader", "Authorization: "+text)
 	return g, nil
+}
+
+// password is the setting by which git, which is given addresses without their password (remote.Redact), finds it: so
+// that it stands neither in the arguments of a process nor in the .git of a clone, where a submodule's address, made of
+// its parent's, would bring it.
+func password(address string) []string {
+	u, err := url.Parse(address)
+	if err != nil || remote.Redact(address) == address {
+		return nil
+	}
+	host := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, Path: "/"}
+	return []string{"url." + host.String() + ".insteadOf", host.Redacted()}
 }
 
 // authScope is for which addresses an authorization holds: this repository alone, but for GitHub, where submodules

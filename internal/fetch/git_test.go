@@ -250,6 +250,31 @@ func TestKeepGitDir(t *testing.T) {
 	}
 }
 
+// The password of an address ends neither in a clone nor in the store, nor does git hand it on to a submodule's .git.
+func TestNoPasswordInAClone(t *testing.T) {
+	b := newBed(t)
+	b.repository("inner.git", "echo inner >i; git add -A; git commit -qm i")
+	b.repository("outer.git", "git submodule --quiet add $URL/inner.git sub; git config -f .gitmodules submodule.sub.url ../inner.git; git add -A; git commit -qm o")
+	b.git.Password = "hunter2"
+	b.url = strings.Replace(b.url, "http://", "http://x-access-token:hunter2@", 1)
+	dir, files, err := b.checkout(fetch.New(b.store), "outer.git", fetch.Tree{Submodules: true, KeepGitDir: true})
+	if err != nil || files["sub/i"] != "inner\n" {
+		t.Fatal(files, err)
+	}
+	for _, d := range []string{dir, b.store.Root()} {
+		check(t, filepath.WalkDir(d, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			data, err := os.ReadFile(p)
+			if err == nil && strings.Contains(string(data), "hunter2") {
+				t.Errorf("%s holds the password:\n%s", p, data)
+			}
+			return err
+		}))
+	}
+}
+
 func TestModesAndTimes(t *testing.T) {
 	b := newBed(t)
 	b.repository("r.git", twoCommits)

@@ -17,7 +17,7 @@ import (
 type mirror struct {
 	git *git
 	dir string // the repository
-	url string
+	url string // without a password: see password
 }
 
 // mirror opens the mirror of a remote, which is the caller's alone until release.
@@ -30,7 +30,7 @@ func (f *Fetcher) mirror(ctx context.Context, r *remote.Repository, commit strin
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &mirror{git: g, dir: filepath.Join(dir, "repository"), url: r.Remote}
+	m := &mirror{git: g, dir: filepath.Join(dir, "repository"), url: remote.Redact(r.Remote)}
 	format := "sha1"
 	if len(commit) == 64 {
 		m.dir += "-sha256"
