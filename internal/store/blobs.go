@@ -157,10 +157,6 @@ func (in *Ingest) Write(p []byte) (int, error) {
 	in.hash.Write(p[:n])
 	in.offset += int64(n)
 	in.progress.set(in.offset, writing)
-	if errors.Is(err, syscall.ENOSPC) {
-		// What is there of the blob would keep the disk full, and others from working.
-		os.Remove(in.f.Name())
-	}
 	if err != nil {
 		return n, fmt.Errorf("storing blob %s: %w%s", in.digest, err, hint(err))
 	}
@@ -199,10 +195,24 @@ func (in *Ingest) Commit() error {
 	return nil
 }
 
-// Close ends the writing.
+// Close ends the writing. What was not committed stays for the next Ingest to go on with, unless there is no room for the
+// rest: then it would only keep the disk full, and others from working.
 func (in *Ingest) Close() error {
+	if _, state := in.progress.wait(-1); state != committed && !in.fits() {
+		os.Remove(in.f.Name())
+	}
 	in.progress.set(in.offset, dropped)
 	return in.f.Close()
+}
+
+// fits says whether the disk has room for what is still to come.
+func (in *Ingest) fits() bool {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(in.f.Fd()), &fs); err != nil {
+		return true
+	}
+	free := int64(fs.Bavail) * fs.Bsize
+	return free > 0 && free >= in.size-in.offset
 }
 
 // MismatchError says that bytes which came from elsewhere are not those that were asked for.
