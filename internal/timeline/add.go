@@ -180,6 +180,7 @@ func (a *adder) resolveLinks() error {
 		to := a.newest(target)
 		l.event.size, l.event.content, l.event.xattrs, l.event.typ, l.event.link = to.size, to.content, to.xattrs, to.typ, to.link
 		a.happened(l.node, l.event)
+		a.shared = append(a.shared, HardLink{int(a.layer), l.node, target})
 	}
 	a.links = nil
 	return nil

@@ -132,7 +132,8 @@ type Timeline struct {
 	byID   map[owner]uint32
 	stats  []Stats
 
-	links []pendingLink // of the layer that is being added
+	links  []pendingLink // of the layer that is being added
+	shared []HardLink
 
 	mu    sync.Mutex
 	index map[Node][]Node // what large directories hold, for Find
@@ -311,6 +312,15 @@ func (t *Timeline) event(e *event) Event {
 	}
 	return out
 }
+
+// HardLink is a path that shares the contents of another one of its layer, where they are counted.
+type HardLink struct {
+	Layer    int
+	Node, To Node
+}
+
+// HardLinks are those of all layers, the lowest first.
+func (t *Timeline) HardLinks() []HardLink { return t.shared }
 
 // Walk calls fn for a node and all that is or was below it, parents before children, in the order of the names; with false
 // fn leaves out what is below.

@@ -27,16 +27,17 @@ type Report struct {
 	Bytes, Stored int64
 }
 
-// Find goes through all paths of an image. Empty files waste nothing.
+// Find goes through all paths of an image. Empty files waste nothing, nor does one that can still be seen by another name.
 func Find(t *timeline.Timeline) *Report {
 	r := &Report{}
+	linked := seenLinks(t)
 	for i := range t.Layers() {
 		r.Stored += t.Stats(i).Stored
 	}
 	for n := range timeline.Node(t.Len()) {
 		var later *timeline.Event
 		for e := range t.Events(n) {
-			if size := e.Stored(); size > 0 && later != nil {
+			if size := e.Stored(); size > 0 && later != nil && !linked[stored{e.Layer, n}] {
 				r.Items = append(r.Items, Item{Node: n, Layer: e.Layer, By: later.Layer, Kind: later.Kind, What: later.What, Size: size})
 				r.Bytes += size
 			}
@@ -45,6 +46,23 @@ func Find(t *timeline.Timeline) *Report {
 	}
 	slices.SortStableFunc(r.Items, func(a, b Item) int { return cmp.Compare(b.Size, a.Size) })
 	return r
+}
+
+// stored is a file of a layer.
+type stored struct {
+	layer int
+	node  timeline.Node
+}
+
+// seenLinks are the files that have a hard link in their layer which no later layer hides.
+func seenLinks(t *timeline.Timeline) map[stored]bool {
+	seen := map[stored]bool{}
+	for _, l := range t.HardLinks() {
+		if e, ok := t.StateAt(l.Node, t.Layers()-1); ok && e.Layer == l.Layer && e.Kind != timeline.Removed {
+			seen[stored{l.Layer, l.To}] = true
+		}
+	}
+	return seen
 }
 
 // Efficiency is the part of the image's bytes that can be seen, from 0 to 1.
