@@ -5,6 +5,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
@@ -87,8 +88,14 @@ func (f *File) mountSources(c *instructions.RunCommand) []string {
 // mountSource is what from= of a mount names: a stage, a named context or an image. Unlike COPY --from, BuildKit takes a
 // number for a name here (detectRunMount), and no stage can have it.
 func (s *Stage) mountSource(from string) (Source, error) {
-	return s.sourceCalled("RUN --mount=from", from)
+	source, err := s.sourceCalled("RUN --mount=from", from)
+	if source.Image == from && s.isStageIndex(from) {
+		source.Image = numberedImage + from // never the beginning of an image's ID
+	}
+	return source, err
 }
+
+const numberedImage = "docker.io/library/"
 
 // isStageIndex says that somebody probably means a stage by its index.
 func (s *Stage) isStageIndex(text string) bool {
@@ -98,11 +105,12 @@ func (s *Stage) isStageIndex(text string) bool {
 
 // MountHint adds to the error of an image that a mount names and that cannot be had what is probably wrong with the name.
 func (s *Stage) MountHint(image string, err error) error {
-	if err == nil || !s.isStageIndex(image) {
+	number, ok := strings.CutPrefix(image, numberedImage)
+	if err == nil || !ok || !s.isStageIndex(number) {
 		return err
 	}
 	return fmt.Errorf("RUN --mount=from=%s: a mount knows stages by their names only, so this is an image; "+
-		"for the stage write FROM … AS name, and from=name: %w", image, err)
+		"for the stage write FROM … AS name, and from=name: %w", number, err)
 }
 
 // mounts expands the mounts of a RUN.

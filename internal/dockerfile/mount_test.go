@@ -22,7 +22,7 @@ func TestMounts(t *testing.T) {
 		"type=cache,target=/x,mode=0700,ro":      {Type: MountCache, Target: "/x", Source: "/", ID: "//x", Sharing: ShareAll, Mode: &mode, ReadOnly: true},
 		"type=tmpfs,target=/x,size=1m":           {Type: MountTmpfs, Target: "/x", Source: "/", Size: 1 << 20},
 		"from=scratch,target=/x":                 {Type: MountBind, Target: "/x", Source: "/", ReadOnly: true, FromScratch: true},
-		"from=0,target=/x":                       {Type: MountBind, Target: "/x", Source: "/", ReadOnly: true, FromImage: "0"}, // no index
+		"from=0,target=/x":                       {Type: MountBind, Target: "/x", Source: "/", ReadOnly: true, FromImage: "docker.io/library/0"}, // no index
 		"from=busybox:1,target=/x,src=bin":       {Type: MountBind, Target: "/x", Source: "/bin", ReadOnly: true, FromImage: "busybox:1"},
 		"type=secret,target=x/key,required":      {Type: MountSecret, Target: "/x/key", ID: "key", ReadOnly: true, Required: true},
 		"type=secret,id=key,env=TOKEN":           {Type: MountSecret, ID: "key", ReadOnly: true, Env: &name},
