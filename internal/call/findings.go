@@ -99,21 +99,26 @@ func (f *Findings) Write(w io.Writer) error {
 }
 
 // WriteDetails writes what the rules want, where they are documented, and the lines, as buildx does after a build.
-func (f *Findings) WriteDetails(w io.Writer) {
+func (f *Findings) WriteDetails(w io.Writer) error {
 	for _, found := range f.Warnings {
 		fmt.Fprintln(w, found.Description)
 		if found.URL != "" {
 			fmt.Fprintf(w, "More info: %s\n", found.URL)
 		}
-		fmt.Fprintf(w, "%s\n", f.excerpt(*found.Location))
+		if _, err := fmt.Fprintf(w, "%s\n", f.excerpt(*found.Location)); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // WriteFailure writes why the file could not be looked at to the end, with its lines.
-func (f *Findings) WriteFailure(w io.Writer) {
-	if f.Error != nil {
-		fmt.Fprintf(w, "ERROR: %s\n%s", f.Error.Message, f.excerpt(f.Error.Location))
+func (f *Findings) WriteFailure(w io.Writer) error {
+	if f.Error == nil {
+		return nil
 	}
+	_, err := fmt.Fprintf(w, "ERROR: %s\n%s", f.Error.Message, f.excerpt(f.Error.Location))
+	return err
 }
 
 // excerpt shows the lines of a place and their neighbours.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -42,15 +43,18 @@ func (a *app) answer(ctx context.Context, method call.Method, o build.Options, f
 	if err != nil {
 		return a.buildFailed(o, err)
 	}
-	write := answer.Write
 	if method.JSON {
-		write = answer.WriteJSON
+		err = answer.WriteJSON(a.stdout)
+	} else {
+		err = writePrintable(a.stdout, answer.Write)
 	}
-	if err := write(a.stdout); err != nil {
+	if err != nil {
 		return err
 	}
 	if findings, ok := answer.(*call.Findings); ok {
-		findings.WriteFailure(a.stderr)
+		if err := writePrintable(a.stderr, findings.WriteFailure); err != nil {
+			return err
+		}
 		if findings.Error != nil || !findings.Clean() && !method.IgnoreStatus {
 			return &exit{code: exitError}
 		}
@@ -84,7 +88,17 @@ func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warni
 	for _, w := range found {
 		fmt.Fprintf(a.stderr, " - %s\n", printable(w.String()))
 		if f.debug {
-			call.NewFindings(name, source, []dockerfile.Warning{w}, nil).WriteDetails(a.stderr)
+			_ = writePrintable(a.stderr, call.NewFindings(name, source, []dockerfile.Warning{w}, nil).WriteDetails)
 		}
 	}
+}
+
+// writePrintable writes a text that quotes a Dockerfile, which may come from elsewhere.
+func writePrintable(w io.Writer, write func(io.Writer) error) error {
+	var text bytes.Buffer
+	if err := write(&text); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, printable(text.String()))
+	return err
 }

@@ -91,13 +91,13 @@ func (a *app) report(ctx context.Context, err error) int {
 }
 
 // printable replaces what could do something to a terminal: messages quote Dockerfiles, archives and registries.
-func printable(message string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, message)
+func printable(message string) string { return strings.Map(printableRune, message) }
+
+func printableRune(r rune) rune {
+	if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 func (a *app) root() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -24,7 +25,7 @@ func (a *app) show() *cobra.Command {
 and removed (-), with modes, owners and sizes. An image is its last step; see strata log for the others.
 
 With a path, which begins with a slash or stands behind an ID, the contents that the file has in this state are printed
-as they are; of a directory its entries. Of an image in a registry only the step's own layer is fetched.
+as they are, on a terminal without what could do something to it; of a directory its entries. Of an image in a registry only the step's own layer is fetched.
 
 ` + imageHelp,
 		Args: args(1, 1),
@@ -91,11 +92,37 @@ func (a *app) showContents(ctx context.Context, im *anatomy.Image, path string) 
 	}
 	defer r.Close()
 	in := bufio.NewReaderSize(r, 64<<10)
-	if head, _ := in.Peek(8000); isTerminal(a.stdout) && bytes.IndexByte(head, 0) >= 0 { // git's way to tell what is binary
-		return fmt.Errorf("%s is binary, %s; redirect standard output to a file", listing.Clean(c.Path), listing.Size(c.Size))
+	if isTerminal(a.stdout) {
+		if head, _ := in.Peek(8000); bytes.IndexByte(head, 0) >= 0 { // git's way to tell what is binary
+			return fmt.Errorf("%s is binary, %s; redirect standard output to a file", listing.Clean(c.Path), listing.Size(c.Size))
+		}
+		err = copyPrintable(a.stdout, in)
+	} else {
+		_, err = io.Copy(a.stdout, in)
 	}
-	if _, err := io.Copy(a.stdout, in); err != nil {
+	if err != nil {
 		return fmt.Errorf("reading %s: %w", listing.Clean(c.Path), err)
 	}
 	return nil
+}
+
+// copyPrintable copies a text of an image to a terminal: what could do something to it is replaced, and the carriage
+// returns at the ends of lines are left out.
+func copyPrintable(to io.Writer, in *bufio.Reader) error {
+	w := bufio.NewWriterSize(to, 64<<10)
+	for {
+		r, _, err := in.ReadRune()
+		if err == io.EOF {
+			return w.Flush()
+		}
+		if err != nil {
+			return errors.Join(err, w.Flush())
+		}
+		if next, _ := in.Peek(1); r == '\r' && string(next) == "\n" {
+			continue
+		}
+		if _, err := w.WriteRune(printableRune(r)); err != nil {
+			return err
+		}
+	}
 }
