@@ -42,13 +42,13 @@ func Shorten(s string, n int) string {
 }
 
 // Clean makes a text that came from elsewhere fit for one line of a terminal: tabs and line ends become blanks,
-// other control characters, which could move the cursor or hide what comes after, question marks.
+// other control characters, which could move the cursor, hide what comes after or show it backwards, question marks.
 func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t' || r == '\n':
 			return ' '
-		case unicode.IsControl(r):
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
 			return '?'
 		}
 		return r

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"unicode"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/timeline"
@@ -46,14 +47,14 @@ func Mode(t layer.Type, mode uint32) string {
 // owner is "0:0".
 func owner(uid, gid int) string { return fmt.Sprintf("%d:%d", uid, gid) }
 
-// quoted makes a path from an image fit for a line: one that holds what could do something to a terminal, or is not UTF-8,
-// is written as a Go string, like git does it.
+// quoted makes a path from an image fit for a line: one that holds what could do something to a terminal or turn the order of
+// its letters round, or is not UTF-8, is written as a Go string, like git does it.
 func quoted(path string) string {
 	q := fmt.Sprintf("%q", path)
 	if plain := q[1 : len(q)-1]; plain == path {
 		return path
 	}
-	if strings.ToValidUTF8(path, "") == path && !strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }) {
+	if strings.ToValidUTF8(path, "") == path && !strings.ContainsFunc(path, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
 		return path // nothing but quotes or backslashes, or letters that this Go does not know
 	}
 	return q
