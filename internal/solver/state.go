@@ -38,13 +38,17 @@ func newState(s *store.Store, id digest.Digest, c *image.Config) *State {
 	st.root = st
 	var mu sync.Mutex
 	var stack *layer.Stack
+	var reading context.Context // that the stack fetches and reads layers with
 	st.stack = func(ctx context.Context) (*layer.Stack, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		var err error
-		if stack == nil {
-			stack, err = s.Stack(ctx, c.RootFS.DiffIDs)
+		// A state outlives a round of Solve, whose context has ended by then: what was begun with that is of no use.
+		if stack != nil && reading.Err() == nil {
+			return stack, nil
 		}
+		var err error
+		stack, err = s.Stack(ctx, c.RootFS.DiffIDs)
+		reading = ctx
 		return stack, err
 	}
 	return st
