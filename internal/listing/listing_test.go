@@ -41,7 +41,7 @@ func TestCells(t *testing.T) {
 		Shorten("abcdef", 4):        "abc…",
 		Shorten("żółw", 4):          "żółw",
 		Clean("a\tb\n\x1b[2Jc\x7f"): "a b ?[2Jc?",
-		Clean("a\u202etxt.exe"):       "a?txt.exe",
+		Clean("a\u202etxt.exe"):     "a?txt.exe",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)
