@@ -7,7 +7,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
-	"github.com/strata-build/strata/internal/history"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/listing"
@@ -145,7 +144,7 @@ func (m *model) layerLine(i, width int) string {
 	if m.rows[i] <= m.im.BaseRow() {
 		base = "░" // of the base image
 	}
-	text := fmt.Sprintf("%s%7s %s", base, size, clean(instruction(&r.Row)))
+	text := fmt.Sprintf("%s%7s %s", base, size, clean(view.Instruction(&r)))
 	return m.choose(i == m.row, m.focus == layersPane, text, "", width)
 }
 
@@ -165,16 +164,6 @@ func (m *model) choose(selected, focused bool, text, color string, width int) st
 		return m.paint(color, text)
 	}
 	return text
-}
-
-func instruction(r *history.Row) string {
-	if text := history.Instruction(r.History.CreatedBy); text != "" {
-		return text
-	}
-	if r.History.Comment != "" {
-		return "(" + r.History.Comment + ")"
-	}
-	return "(no instruction is known)"
 }
 
 // info describes the selected row.
@@ -198,7 +187,7 @@ func (m *model) info(width int) []string {
 	if len(r.Base) > 0 {
 		add(clean(strings.Join(r.Base, ", ")))
 	}
-	for _, l := range strings.Split(ansi.Wrap(clean(instruction(&r.Row)), width-2, ""), "\n") {
+	for _, l := range strings.Split(ansi.Wrap(clean(view.Instruction(r)), width-2, ""), "\n") {
 		add(l)
 	}
 	return out[:min(len(out), height)]

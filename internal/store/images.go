@@ -141,7 +141,12 @@ func (s *Store) RemoveName(ref reference.Named) error {
 
 // Names returns the names of an image, or of all if id is "", in the order of the names.
 func (s *Store) Names(id digest.Digest) ([]Name, error) {
-	rows, err := s.db.Query("SELECT name, id, manifest, set_at FROM names WHERE ?1 = '' OR id = ?1 ORDER BY name", id)
+	return s.queryNames("SELECT name, id, manifest, set_at FROM names WHERE ?1 = '' OR id = ?1 ORDER BY name", id)
+}
+
+// queryNames reads rows of a name, an ID, a manifest and a time.
+func (s *Store) queryNames(query string, id digest.Digest) ([]Name, error) {
+	rows, err := s.db.Query(query, id)
 	if err != nil {
 		return nil, fmt.Errorf("listing names: %w", err)
 	}

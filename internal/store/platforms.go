@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -178,22 +177,7 @@ func (s *Store) IsNamed(id digest.Digest) (bool, error) {
 // OtherNames are the names that mean an image, or any image if id is "", for its platform, and another image where no
 // platform is asked for.
 func (s *Store) OtherNames(id digest.Digest) ([]Name, error) {
-	rows, err := s.db.Query("SELECT name, p.id, p.manifest, set_at FROM platforms p JOIN names USING (name) WHERE ?1 = '' OR p.id = ?1 ORDER BY name", id)
-	if err != nil {
-		return nil, fmt.Errorf("listing names: %w", err)
-	}
-	defer rows.Close()
-	var names []Name
-	for rows.Next() {
-		var n Name
-		var set int64
-		if err := rows.Scan(&n.Name, &n.ID, &n.Manifest, &set); err != nil {
-			return nil, fmt.Errorf("listing names: %w", err)
-		}
-		n.Set = time.UnixMilli(set)
-		names = append(names, n)
-	}
-	return names, rows.Err()
+	return s.queryNames("SELECT name, p.id, p.manifest, set_at FROM platforms p JOIN names USING (name) WHERE ?1 = '' OR p.id = ?1 ORDER BY name", id)
 }
 
 // Together are the images of a name that belong together: that for no platform in particular first, and with it those

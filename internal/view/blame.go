@@ -72,7 +72,7 @@ func culprit(im *anatomy.Image, index int) Culprit {
 	r := im.Rows[at]
 	c := Culprit{
 		ID: r.ID, DiffID: r.DiffID, Layer: index + 1, Created: r.History.Created, Image: im.Text,
-		Instruction: instruction(r),
+		Instruction: Instruction(&r),
 	}
 	for _, row := range im.Rows[at : len(im.Rows)-1] {
 		if len(row.Base) > 0 {

@@ -73,7 +73,7 @@ func NewLog(ctx context.Context, im *anatomy.Image) (*Log, error) {
 	for i := len(im.Rows) - 1; i >= 0; i-- {
 		r := im.Rows[i]
 		row := LogRow{
-			ID: r.ID, Instruction: instruction(r), CreatedBy: r.History.CreatedBy,
+			ID: r.ID, Instruction: Instruction(&r), CreatedBy: r.History.CreatedBy,
 			Created: r.History.Created, Comment: r.History.Comment, Names: r.Base, Base: i <= base,
 		}
 		if r.Layer >= 0 {
@@ -84,8 +84,8 @@ func NewLog(ctx context.Context, im *anatomy.Image) (*Log, error) {
 	return l, nil
 }
 
-// instruction is what made a row: its instruction, or its comment in brackets, as of an image that was imported.
-func instruction(r anatomy.Row) string {
+// Instruction is what made a row: its instruction, or its comment in brackets, as of an image that was imported.
+func Instruction(r *anatomy.Row) string {
 	if text := history.Instruction(r.History.CreatedBy); text != "" {
 		return text
 	}

@@ -46,7 +46,7 @@ func NewShow(ctx context.Context, im *anatomy.Image) (*Show, error) {
 	}
 	r := im.Rows[last]
 	s := &Show{LogRow: LogRow{
-		ID: r.ID, Instruction: instruction(r), CreatedBy: r.History.CreatedBy, Created: r.History.Created, Comment: r.History.Comment, Names: r.Base,
+		ID: r.ID, Instruction: Instruction(&r), CreatedBy: r.History.CreatedBy, Created: r.History.Created, Comment: r.History.Comment, Names: r.Base,
 	}}
 	var before *image.Config
 	if last > 0 {
