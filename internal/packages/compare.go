@@ -22,8 +22,9 @@ func (c Change) String() string {
 	return c.Name + " " + c.Before + " → " + c.After
 }
 
-// Compare tells how two listings differ. A package with one version on either side was changed; of one with several, those
-// versions that went and came are told one by one. Of a manager whose list could not be read on either side nothing is told.
+// Compare tells how two listings differ. A package with one version on either side was changed; of one with several,
+// those versions that went and came are told one by one. Of a manager whose list could not be read on either side
+// nothing is told.
 func Compare(a, b Listing) []Change {
 	before, after := a.Packages, b.Packages
 	for _, u := range slices.Concat(a.Unread, b.Unread) {

@@ -1,5 +1,5 @@
-// Package packages reads which packages a file system has, out of the databases of Debian's, Alpine's and Red Hat's package
-// managers and from the metadata that Python's packages carry.
+// Package packages reads which packages a file system has, out of the databases of Debian's, Alpine's and Red Hat's
+// package managers and from the metadata that Python's packages carry.
 package packages
 
 import (
@@ -29,8 +29,8 @@ type Files interface {
 	Open(path string) (io.ReadCloser, error)
 }
 
-// maxDatabase bounds how much of a package manager's list is read, in bytes. Debian's has 1 MB for 1,000 packages, RPM's 33 MB
-// for 400: it holds the packages' files, too.
+// maxDatabase bounds how much of a package manager's list is read, in bytes. Debian's has 1 MB for 1,000 packages,
+// RPM's 33 MB for 400: it holds the packages' files, too.
 const maxDatabase = 64 << 20
 
 // database is a package manager's list of what is installed.
@@ -74,8 +74,8 @@ func (u Unread) String() string {
 	return fmt.Sprintf("what %s has installed is not known: reading /%s: %v", u.Manager, u.Path, u.Err)
 }
 
-// List lists the packages. Files that cannot be had are an error; files that make no sense are in Unread, for they are the
-// image's, and there is more to know about it.
+// List lists the packages. Files that cannot be had are an error; files that make no sense are in Unread, for they
+// are the image's, and there is more to know about it.
 func List(files Files) (Listing, error) {
 	var l Listing
 	var lists []string

@@ -36,8 +36,8 @@ type hash struct {
 	size  uint64 // of a page, in bytes
 }
 
-// berkeley reads Packages, page by page. A hash has its items in pairs, key and value. Values that are larger than a part of
-// a page, as packages' headers mostly are, stand in a chain of pages of their own.
+// berkeley reads Packages, page by page. A hash has its items in pairs, key and value. Values that are larger than a
+// part of a page, as packages' headers mostly are, stand in a chain of pages of their own.
 func (w *walk) berkeley() error {
 	h := &hash{walk: w, order: berkeleyOrder(w.db)}
 	h.size = uint64(h.order.Uint32(w.db[20:]))

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// ndb reads Packages.db, as RPM's lib/backend/ndb/rpmpkg.c writes it: pages of 4096 bytes of slots, the first two of which
-// are the header, then the headers of packages, each behind a head of its own at a multiple of 16 bytes. All numbers are
-// little endian, of 32 bits.
+// ndb reads Packages.db, as RPM's lib/backend/ndb/rpmpkg.c writes it: pages of 4096 bytes of slots, the first two of
+// which are the header, then the headers of packages, each behind a head of its own at a multiple of 16 bytes. All
+// numbers are little endian, of 32 bits.
 func (w *walk) ndb() error {
 	const page, slot, head = 4096, 16, 16
 	first, err := w.at(0, 2*slot)

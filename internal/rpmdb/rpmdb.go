@@ -1,10 +1,11 @@
-// Package rpmdb reads which packages a database of RPM lists. RPM keeps it in one of three forms: rpmdb.sqlite since 2020
-// (Fedora, RHEL 9), Packages.db, its own form named ndb (SUSE), and Packages, a hash of Berkeley DB (RHEL up to 8).
+// Package rpmdb reads which packages a database of RPM lists. RPM keeps it in one of three forms: rpmdb.sqlite since
+// 2020 (Fedora, RHEL 9), Packages.db, its own form named ndb (SUSE), and Packages, a hash of Berkeley DB (RHEL up to
+// 8).
 //
-// The database is one of an image, which anybody may have made: it is read as bytes, nothing in it is executed, what it
-// points to is looked for inside of it only, and nothing takes longer than reading all of it once. The library that
-// scanners use for this, go-rpmdb, reads in goroutines of its own, where a damaged page ends the whole program or is read
-// for ever.
+// The database is one of an image, which anybody may have made: it is read as bytes, nothing in it is executed, what
+// it points to is looked for inside of it only, and nothing takes longer than reading all of it once. The library
+// that scanners use for this, go-rpmdb, reads in goroutines of its own, where a damaged page ends the whole program
+// or is read for ever.
 package rpmdb
 
 import (
@@ -17,8 +18,8 @@ import (
 // errDamaged is that a database points to something outside of it or twice to the same.
 var errDamaged = errors.New("the database is damaged")
 
-// Packages calls found for every package that a database lists. A version is as rpm writes it, EPOCH:VERSION-RELEASE, without
-// the epoch where there is none. An empty database has no packages.
+// Packages calls found for every package that a database lists. A version is as rpm writes it, EPOCH:VERSION-RELEASE,
+// without the epoch where there is none. An empty database has no packages.
 //
 // Of rpmdb.sqlite a write-ahead log is not read; rpm leaves none behind.
 func Packages(db []byte, found func(name, version string)) error {
@@ -54,8 +55,8 @@ func cut(b []byte, offset, n uint64) ([]byte, error) {
 	return b[offset:][:n], nil
 }
 
-// take counts n bytes of a header or a row. That nothing is counted twice in an honest database bounds what a walk through another
-// one takes.
+// take counts n bytes of a header or a row. That nothing is counted twice in an honest database bounds what a walk
+// through another one takes.
 func (w *walk) take(n uint64) error {
 	if n > w.left {
 		return fmt.Errorf("%w: it holds more than it is long", errDamaged)
@@ -70,8 +71,8 @@ const (
 	typeInt32, typeString                     = 4, 6
 )
 
-// header reads a package's header: the numbers of entries and of bytes of data, the entries (tag, type, offset, count), the
-// data. All numbers are big endian, of 32 bits.
+// header reads a package's header: the numbers of entries and of bytes of data, the entries (tag, type, offset,
+// count), the data. All numbers are big endian, of 32 bits.
 func (w *walk) header(b []byte) error {
 	lengths, err := cut(b, 0, 8)
 	if err != nil {

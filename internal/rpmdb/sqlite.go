@@ -13,8 +13,9 @@ const (
 	sqliteLeaf     = 0x0d
 )
 
-// tables is a SQLite database (https://www.sqlite.org/fileformat2.html). It is read by hand: a file that says what "Packages"
-// is can say so with a view, which SQLite would execute, and a tree of pages that leads into itself has no end.
+// tables is a SQLite database (https://www.sqlite.org/fileformat2.html). It is read by hand: a file that says what
+// "Packages" is can say so with a view, which SQLite would execute, and a tree of pages that leads into itself has no
+// end.
 type tables struct {
 	*walk
 	size   uint64 // of a page, in bytes
@@ -119,7 +120,8 @@ func (t *tables) child(page []byte, at uint64, visit func(row []byte) error) err
 	return t.tree(uint64(binary.BigEndian.Uint32(number)), visit)
 }
 
-// cell visits a row: its length, its number, its bytes, and the page on which they go on if they are too long for this one.
+// cell visits a row: its length, its number, its bytes, and the page on which they go on if they are too long for
+// this one.
 func (t *tables) cell(page []byte, at uint64, visit func(row []byte) error) error {
 	if _, err := cut(page, at, 0); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package waste finds the bytes that an image carries and nobody sees: files that a later layer wrote again or removed, and
-// which are moved with the image all the same.
+// Package waste finds the bytes that an image carries and nobody sees: files that a later layer wrote again or
+// removed, and which are moved with the image all the same.
 package waste
 
 import (
@@ -27,7 +27,8 @@ type Report struct {
 	Bytes, Stored int64
 }
 
-// Find goes through all paths of an image. Empty files waste nothing, nor does one that can still be seen by another name.
+// Find goes through all paths of an image. Empty files waste nothing, nor does one that can still be seen by another
+// name.
 func Find(t *timeline.Timeline) *Report {
 	r := &Report{}
 	linked := seenLinks(t)
