@@ -201,6 +201,31 @@ func TestSubmodules(t *testing.T) {
 	}
 }
 
+// A machine that lost its power in the middle of a fetch leaves git's lock files behind.
+func TestLocksThatAreLeft(t *testing.T) {
+	b := newBed(t)
+	dir := b.repository("r.git", twoCommits)
+	if _, _, err := b.checkout(fetch.New(b.store), "r.git", fetch.Tree{}); err != nil {
+		t.Fatal(err)
+	}
+	mirrors, err := filepath.Glob(filepath.Join(b.store.Root(), "git", "*", "repository"))
+	check(t, err)
+	if len(mirrors) != 1 {
+		t.Fatal(mirrors)
+	}
+	for _, name := range []string{"shallow.lock", "packed-refs.lock", "refs/strata/fetched.lock"} {
+		check(t, os.WriteFile(filepath.Join(mirrors[0], name), nil, 0o600))
+	}
+	check(t, fetchtest.Change(dir, "echo three >file; git commit -qam 3"))
+	_, files, err := b.checkout(fetch.New(b.store), "r.git", fetch.Tree{})
+	if err != nil || files["file"] != "three\n" {
+		t.Errorf("%v, %v", files, err)
+	}
+	if _, err := os.Stat(filepath.Join(mirrors[0], "shallow")); err != nil {
+		t.Errorf("the whole history was fetched instead of a commit: %v", err)
+	}
+}
+
 // A repository cannot reach files of this machine, run anything, or write elsewhere.
 func TestHostileRepositories(t *testing.T) {
 	b := newBed(t)

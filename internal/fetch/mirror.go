@@ -77,6 +77,9 @@ func (m *mirror) has(ctx context.Context, object string) bool {
 	return err == nil
 }
 
+// fetched is the ref that a fetch sets.
+const fetched = "refs/strata/fetched"
+
 // fetch brings an object, a commit or an annotated tag, with all files of the commit; nothing moves if it is here. ref
 // is where the server has it, "" if that is not known.
 func (m *mirror) fetch(ctx context.Context, ref, object string) error {
@@ -84,7 +87,7 @@ func (m *mirror) fetch(ctx context.Context, ref, object string) error {
 		return nil
 	}
 	// What a killed fetch left would stop this one; nobody else is at work here.
-	for _, name := range []string{"shallow.lock", "packed-refs.lock"} {
+	for _, name := range []string{"shallow.lock", "packed-refs.lock", fetched + ".lock"} {
 		if err := os.Remove(filepath.Join(m.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -102,7 +105,6 @@ func (m *mirror) fetch(ctx context.Context, ref, object string) error {
 // name; and all branches and tags with their history, which is the only way of "dumb" http and to a commit that no ref
 // names any more.
 func (m *mirror) fetchWays(ctx context.Context, ref, object string) error {
-	const fetched = "refs/strata/fetched"
 	var shallow [][]string
 	if ref != "" {
 		shallow = append(shallow, []string{"+" + ref + ":" + fetched})
