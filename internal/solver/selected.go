@@ -68,14 +68,20 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 	if err != nil {
 		return err
 	}
-	sel.read = func(ctx context.Context) (err error) {
+	sel.read = func(ctx context.Context) error {
 		if sel.tree != nil {
 			return nil
 		}
-		if sel.tree, err = from.stack(ctx); err != nil {
+		files, err := from.stack(ctx)
+		if err != nil {
 			return err
 		}
-		return selectIn(ctx)
+		sel.tree = files
+		if err := selectIn(ctx); err != nil {
+			sel.tree = nil // who asks again is not told that all is there
+			return err
+		}
+		return nil
 	}
 	if known {
 		return nil
