@@ -5,7 +5,7 @@ VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unkno
 LDFLAGS = -s -w -X main.version=$(VERSION)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test edits equal fuzz bench lint clean help
+.PHONY: build static demo test test-real edits equal fuzz bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -24,6 +24,10 @@ demo: build ## the lesson, from the first build to entering a layer
 test: ## unit tests, transcripts, and the comparison with Docker
 	test/require build demo test
 	$(GO) test -tags seccomp -count=1 -timeout 20m ./...
+
+test-real: ## ten Dockerfiles as people write them, built, built again, edited and run; fetches about 300 MB
+	test/require build demo
+	$(GO) test -tags seccomp -count=1 -timeout 60m -v ./test/real -all
 
 edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
 	test/require build test
@@ -53,4 +57,4 @@ clean: ## remove what was built; the caches in ~/.cache/strata-* stay
 	rm -rf bin
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /  \1: /p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1: /p' Makefile
