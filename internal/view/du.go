@@ -96,6 +96,7 @@ func NewDu(ctx context.Context, im *anatomy.Image, o DuOptions) (*Du, error) {
 // addDirs lists what can be seen below a directory. A directory has a lower number than what it holds.
 func (d *Du) addDirs(t *timeline.Timeline, root timeline.Node, top int, o DuOptions) {
 	sizes, files := make([]int64, t.Len()), make([]int32, t.Len())
+	links := countedLinks(t, top)
 	for n := timeline.Node(t.Len() - 1); n > timeline.Root; n-- {
 		v, ok := t.StateAt(n, top)
 		if !ok || v.Kind == timeline.Removed {
@@ -104,7 +105,7 @@ func (d *Du) addDirs(t *timeline.Timeline, root timeline.Node, top int, o DuOpti
 		if v.Type != layer.Dir {
 			files[n]++
 		}
-		if v.Stored {
+		if v.Stored || links[n] {
 			sizes[n] += v.Size
 		}
 		parent := t.Parent(n)
@@ -133,6 +134,26 @@ func (d *Du) addDirs(t *timeline.Timeline, root timeline.Node, top int, o DuOpti
 		}
 	}
 	add(root, 1)
+}
+
+// countedLinks are the hard links at which a file is counted because its first path, where its layer has it, is gone.
+func countedLinks(t *timeline.Timeline, top int) map[timeline.Node]bool {
+	type file struct {
+		layer int
+		node  timeline.Node
+	}
+	counted, links := map[file]bool{}, map[timeline.Node]bool{}
+	for _, l := range t.HardLinks() {
+		v, _ := t.StateAt(l.Node, top)
+		first, _ := t.StateAt(l.To, top)
+		switch f := (file{l.Layer, l.To}); {
+		case v.Layer != l.Layer || v.Kind == timeline.Removed: // it is gone itself
+		case first.Layer == l.Layer && first.Stored, counted[f]:
+		default:
+			counted[f], links[l.Node] = true, true
+		}
+	}
+	return links
 }
 
 // shownPaths is how many paths of each waste are named.

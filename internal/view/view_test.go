@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
@@ -164,6 +165,48 @@ func TestAdvice(t *testing.T) {
 		w := &DuWaste{Of: Culprit{Layer: c.of, Instruction: c.by}, Change: c.change, Paths: []string{c.path}}
 		if got := advice(w, c.what, base); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q does not say %q", name, got, c.want)
+		}
+	}
+}
+
+// A file that has several names is counted once, at the first that is left.
+func TestDuHardLinks(t *testing.T) {
+	file := &layer.Entry{Path: "a", Type: layer.File, Size: 100, Digest: digest.FromString("a")}
+	gone := func(path string) *layer.Entry { return &layer.Entry{Path: path, Type: layer.Whiteout} }
+	link := func(path string) *layer.Entry { return &layer.Entry{Path: path, Type: layer.Hardlink, Link: "a"} }
+	for _, c := range []struct {
+		above []*layer.Entry
+		want  string
+	}{
+		{nil, "100: /a 100, /b 0, /c 0"},
+		{[]*layer.Entry{gone("a")}, "100: /b 100, /c 0"},
+		{[]*layer.Entry{gone("a"), gone("b")}, "100: /c 100"},
+		{[]*layer.Entry{gone("b")}, "100: /a 100, /c 0"},
+		{[]*layer.Entry{gone("a"), gone("b"), gone("c")}, "0: "},
+		{[]*layer.Entry{{Path: "a", Type: layer.File, Size: 7, Digest: digest.FromString("b")}}, "107: /b 100, /a 7, /c 0"},
+	} {
+		tl := timeline.New()
+		for _, entries := range [][]*layer.Entry{{file, link("b"), link("c")}, c.above} {
+			err := tl.Add(func(fn func(*layer.Entry) error) error {
+				for _, e := range entries {
+					if err := fn(e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := &Du{}
+		d.addDirs(tl, timeline.Root, tl.Layers()-1, DuOptions{Depth: 1})
+		var words []string
+		for _, e := range d.Dirs {
+			words = append(words, fmt.Sprintf("%s %d", e.Path, e.Size))
+		}
+		if got := fmt.Sprintf("%d: %s", d.Size, strings.Join(words, ", ")); got != c.want {
+			t.Errorf("%s, expected %s", got, c.want)
 		}
 	}
 }
