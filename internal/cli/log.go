@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"runtime/debug"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
@@ -68,8 +69,13 @@ func (a *app) buildOf(id digest.Digest) *explain.Build {
 	return b
 }
 
+// lookMemory is the size in bytes that the verbs that look at an image try to stay in. A million files are a heap of 100 MB,
+// which has no pointers and is cheap to mark; by itself Go would let it grow to twice that before it collects what is unused.
+const lookMemory = 112 << 20
+
 // look calls f with the image that a person named.
 func (a *app) look(ctx context.Context, text string, f func(*anatomy.Image) error) error {
+	debug.SetMemoryLimit(lookMemory)
 	m, err := a.mover()
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ type place struct {
 }
 
 func (a *adder) entry(e *layer.Entry) error {
-	if a.Len() > 1<<30 || a.events.len() > 1<<30 || len(a.text) > 1<<31 {
+	if a.Len() > 1<<30 || a.events.len() > 1<<30 || a.text.full() {
 		return errors.New("the image has too many files to be shown")
 	}
 	if e.Path == "" {
@@ -120,9 +120,8 @@ func (a *adder) child(name string, create bool) (n Node, found bool) {
 		return None, false
 	}
 	n = Node(a.nodes.push(node{
-		name: uint32(len(a.text)), length: uint8(len(name)), parent: p.dir, child: None, next: at, last: -1,
+		name: a.text.push(name), length: uint8(len(name)), parent: p.dir, child: None, next: at, last: -1,
 	}))
-	a.text = append(a.text, name...)
 	if before == None {
 		a.nodes.at(int(p.dir)).child = n
 	} else {
@@ -150,8 +149,7 @@ func (a *adder) put(n Node, e *layer.Entry) error {
 		v.content = a.hash(string(e.Digest))
 	case layer.Symlink:
 		v.content = a.hash(e.Link)
-		v.link = uint32(len(a.text))
-		a.text = append(append(a.text, byte(len(e.Link)>>8), byte(len(e.Link))), e.Link...)
+		v.link = a.text.push(string([]byte{byte(len(e.Link) >> 8), byte(len(e.Link))}) + e.Link)
 	case layer.Char, layer.Block:
 		v.content = uint64(e.Major)<<32 | uint64(e.Minor)
 	case layer.Hardlink:

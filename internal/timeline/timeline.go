@@ -127,7 +127,7 @@ const Root Node = 0
 type Timeline struct {
 	nodes  chunks[node]
 	events chunks[event]
-	text   []byte // names, and where links lead
+	text   text // names, and where links lead
 	owners []owner
 	byID   map[owner]uint32
 	stats  []Stats
@@ -191,7 +191,8 @@ const maxLayers = math.MaxUint16
 
 // New returns a Timeline without layers: nothing but a root directory.
 func New() *Timeline {
-	t := &Timeline{byID: map[owner]uint32{}, text: make([]byte, 1)}
+	t := &Timeline{byID: map[owner]uint32{}}
+	t.text.push("\x00") // so that 0 is nowhere
 	t.nodes.push(node{parent: None, child: None, next: None, last: -1})
 	return t
 }
@@ -208,7 +209,7 @@ func (t *Timeline) Len() int { return t.nodes.len() }
 // Name is the last component of the node's path; "" of the root.
 func (t *Timeline) Name(n Node) string {
 	d := t.nodes.at(int(n))
-	return string(t.text[d.name : d.name+uint32(d.length)])
+	return string(t.text.at(d.name, int(d.length)))
 }
 
 // Path is the node's path as in layer.Entry: "usr/bin/env", "" for the root.
@@ -307,8 +308,8 @@ func (t *Timeline) event(e *event) Event {
 		content: e.content, xattrs: e.xattrs,
 	}
 	if e.link != 0 {
-		n := uint32(t.text[e.link])<<8 | uint32(t.text[e.link+1])
-		out.Link = string(t.text[e.link+2 : e.link+2+n])
+		n := t.text.at(e.link, 2)
+		out.Link = string(t.text.at(e.link+2, int(n[0])<<8|int(n[1])))
 	}
 	return out
 }
