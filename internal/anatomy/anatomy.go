@@ -87,7 +87,7 @@ func (im *Image) BaseRow() int {
 	return -1
 }
 
-// Known says that a layer's table of contents is on this machine.
+// Known says that a layer's table of contents is on this machine. It may be asked while another goroutine looks.
 func (im *Image) Known(layer int) bool { return im.layers[layer].known() }
 
 // BlobSize is how many bytes a layer has as it is moved, compressed as a rule; -1 where that is not known.

@@ -16,7 +16,6 @@ import (
 	"github.com/strata-build/strata/internal/explorer"
 	"github.com/strata-build/strata/internal/listing"
 	"github.com/strata-build/strata/internal/rules"
-	"github.com/strata-build/strata/internal/timeline"
 )
 
 type exploreFlags struct {
@@ -61,12 +60,12 @@ func (a *app) runExplore(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags)
 	if !judged && (!isTerminal(a.stdin) || !isTerminal(a.stdout)) {
 		return usageError("explore needs a terminal; strata log, show and du print the same, and --ci judges")
 	}
+	if !judged {
+		return a.runExplorer(cmd.Context(), im)
+	}
 	t, err := im.Timeline(cmd.Context())
 	if err != nil {
 		return err
-	}
-	if !judged {
-		return a.runExplorer(cmd.Context(), im, t)
 	}
 	analysis := rules.Analyze(t)
 	if f.json != "" {
@@ -110,13 +109,13 @@ func writeJSONFile(name string, v any) error {
 	})
 }
 
-func (a *app) runExplorer(ctx context.Context, im *anatomy.Image, t *timeline.Timeline) error {
+func (a *app) runExplorer(ctx context.Context, im *anatomy.Image) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
 	return explorer.Run(ctx, explorer.Options{
-		Image: im, Timeline: t, NoColor: os.Getenv("NO_COLOR") != "",
+		Image: im, NoColor: os.Getenv("NO_COLOR") != "",
 		Shell: func(id digest.Digest) *exec.Cmd {
 			return exec.Command(self, "run", "--rm", "-it", string(id), "/bin/sh")
 		},

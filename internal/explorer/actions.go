@@ -29,7 +29,7 @@ const (
 
 // version is the newest event at the selected layer in which a path was there: of one that the layer removed, what it was.
 func (m *model) version(n timeline.Node) (timeline.Event, bool) {
-	for e := range m.options.Timeline.Events(n) {
+	for e := range m.timeline.Events(n) {
 		if e.Layer <= m.top() && e.Kind != timeline.Removed {
 			return e, true
 		}
@@ -44,7 +44,7 @@ func (m *model) preview() tea.Cmd {
 		return nil
 	}
 	e, ok := m.version(n)
-	name := m.options.Timeline.Path(n)
+	name := m.timeline.Path(n)
 	switch {
 	case !ok || e.Type == layer.Dir:
 		return nil
@@ -55,16 +55,16 @@ func (m *model) preview() tea.Cmd {
 	}
 	m.status = "reading /" + clean(name) + " …"
 	return func() tea.Msg {
-		data, err := m.read(e.Layer, name, maxText)
+		data, err := m.beginning(e.Layer, name, maxText)
 		if err != nil {
 			return statusMsg(err.Error())
 		}
-		return detail{title: fmt.Sprintf("/%s  %s  at layer %d", clean(name), listing.Size(e.Size), e.Layer+1), lines: previewLines(data, e.Size)}
+		return detail{title: fmt.Sprintf("/%s  %s  at layer %d", clean(name), listing.Size(e.Size), e.Layer+1), text: previewLines(data, e.Size)}
 	}
 }
 
-// read returns the first bytes of a file.
-func (m *model) read(index int, name string, limit int64) ([]byte, error) {
+// beginning returns the first bytes of a file.
+func (m *model) beginning(index int, name string, limit int64) ([]byte, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	r, err := m.im.Open(m.ctx, index, name)
@@ -127,12 +127,12 @@ func (m *model) showBlame() tea.Cmd {
 	if n == timeline.None {
 		return nil
 	}
-	b := view.BlameOf(m.im, m.options.Timeline, n, m.options.Timeline.Layers()-1)
+	b := view.BlameOf(m.im, m.timeline, n, m.timeline.Layers()-1)
 	lines := text(b.Print)
 	for i := range lines {
 		lines[i] = clean(lines[i])
 	}
-	return m.open(detail{title: "Who put it there", lines: lines})
+	return m.open(detail{title: "Who put it there", text: lines, wrap: true})
 }
 
 // open shows a detail.
@@ -153,9 +153,9 @@ func (m *model) showWaste() tea.Cmd {
 		if it.Kind == timeline.Removed {
 			verb = "removed"
 		}
-		lines = append(lines, fmt.Sprintf("%9s  /%s  of layer %d, %s by layer %d", listing.Size(it.Size), clean(m.options.Timeline.Path(it.Node)), it.Layer+1, verb, it.By+1))
+		lines = append(lines, fmt.Sprintf("%9s  /%s  of layer %d, %s by layer %d", listing.Size(it.Size), clean(m.timeline.Path(it.Node)), it.Layer+1, verb, it.By+1))
 	}
-	return m.open(detail{title: "Wasted space", lines: lines})
+	return m.open(detail{title: "Wasted space", text: lines, wrap: true})
 }
 
 func (m *model) showKeys() tea.Cmd {
@@ -163,9 +163,10 @@ func (m *model) showKeys() tea.Cmd {
 	for _, a := range actions() {
 		lines = append(lines, fmt.Sprintf("%-22s %s", strings.Join(a.keys, ", "), a.long))
 	}
-	lines = append(lines, "", "mouse                  select a layer, a path or a pane; the wheel scrolls", "",
+	lines = append(lines, "", "left, right            in a file: scroll sideways; 0: back to the beginning of the lines",
+		"mouse                  select a layer, a path or a pane; the wheel scrolls", "",
 		"+ added   ~ changed   - removed   = written again with the same contents")
-	return m.open(detail{title: "Keys", lines: lines})
+	return m.open(detail{title: "Keys", text: lines, wrap: true})
 }
 
 // shell leaves the screen to a shell in the selected state.
@@ -192,7 +193,7 @@ func (m *model) askExtract() {
 		m.status = "only files can be extracted; strata export writes a whole image as a tar"
 		return
 	}
-	name := m.options.Timeline.Path(n)
+	name := m.timeline.Path(n)
 	m.prompt = &prompt{label: "extract to: ", text: path.Base(name), done: func(m *model, to string) tea.Cmd {
 		return func() tea.Msg { return statusMsg(m.extract(e, name, to)) }
 	}}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/strata-build/strata/internal/image"
@@ -34,11 +33,15 @@ func (m *model) layersHeight() int { return max(1, m.body()-m.infoHeight()) }
 // leftWidth is the width of the layers' pane.
 func (m *model) leftWidth() int { return clamp(m.width*2/5, min(30, m.width/2), 60) }
 
+func (m *model) rightWidth() int { return m.width - m.leftWidth() - 1 }
+
 // scroll moves what is seen so that the selected lines are in it.
 func (m *model) scroll() {
 	m.rowTop = keep(m.row, m.rowTop, m.layersHeight(), len(m.rows))
 	m.treeTop = keep(m.cursor, m.treeTop, m.body(), len(m.tree.lines))
-	m.detail.top = clamp(m.detail.top, 0, max(0, len(m.detail.lines)-m.body()))
+	if m.focus == detailPane {
+		m.detail.scroll(m.rightWidth()-1, m.body())
+	}
 }
 
 // keep returns the first of height lines so that line at is among them.
@@ -80,7 +83,7 @@ func (m *model) draw() string {
 	if m.width < 20 || m.height < 6 {
 		return "the terminal is too small"
 	}
-	left, right := m.leftWidth(), m.width-m.leftWidth()-1
+	left, right := m.leftWidth(), m.rightWidth()
 	l, r := m.drawLeft(left), m.drawRight(right)
 	var b strings.Builder
 	b.WriteString(m.title())
@@ -98,24 +101,6 @@ func lineOf(lines []string, i, width int) string {
 		return lines[i]
 	}
 	return strings.Repeat(" ", width)
-}
-
-func (m *model) title() string {
-	layers := "layers"
-	if m.im.Layers() == 1 {
-		layers = "layer"
-	}
-	text := fmt.Sprintf(" %s  %s  %d %s  %s  wasted %s (%.0f %% efficient)", clean(m.im.Text), image.ShortID(m.im.ID), m.im.Layers(), layers,
-		listing.Size(m.waste.Stored), listing.Size(m.waste.Bytes), 100*m.waste.Efficiency())
-	return m.paint(reverse, fit(text, m.width))
-}
-
-// heading is the first line of a pane, marked where the keys go.
-func (m *model) heading(p pane, text string, width int) string {
-	if m.focus == p || p == treePane && m.focus == detailPane {
-		return m.paint(bold, fit("▌"+text, width))
-	}
-	return m.paint(faint, fit(" "+text, width))
 }
 
 // drawLeft draws the layers, and the selected one's description.
@@ -138,7 +123,7 @@ func (m *model) layerLine(i, width int) string {
 	r := m.im.Rows[m.rows[i]]
 	size := "config"
 	if r.Layer >= 0 {
-		size = listing.Size(m.options.Timeline.Stats(r.Layer).Stored)
+		size = listing.Size(m.timeline.Stats(r.Layer).Stored)
 	}
 	base := " "
 	if m.rows[i] <= m.im.BaseRow() {
@@ -181,7 +166,7 @@ func (m *model) info(width int) []string {
 	}
 	add(head)
 	if r.Layer >= 0 {
-		s := m.options.Timeline.Stats(r.Layer)
+		s := m.timeline.Stats(r.Layer)
 		out = append(out, " "+m.counts(s)+strings.Repeat(" ", max(0, width-1-ansi.StringWidth(m.counts(s)))))
 	}
 	if len(r.Base) > 0 {
@@ -200,13 +185,9 @@ func (m *model) counts(s timeline.Stats) string {
 // drawRight draws the tree, or what is in its place.
 func (m *model) drawRight(width int) []string {
 	if m.focus == detailPane {
-		out := []string{m.heading(detailPane, m.detail.title+"  (esc: back)", width)}
-		for _, l := range m.detail.lines[m.detail.top:min(len(m.detail.lines), m.detail.top+m.body())] {
-			out = append(out, fit(" "+l, width))
-		}
-		return out
+		return append([]string{m.heading(detailPane, m.detailHeading(width), width)}, m.detail.draw(width, m.body())...)
 	}
-	out := []string{m.heading(treePane, m.treeHeading(), width)}
+	out := []string{m.heading(treePane, m.treeHeading(width), width)}
 	if len(m.tree.lines) == 0 {
 		return append(out, m.nothing(width)...)
 	}
@@ -216,27 +197,13 @@ func (m *model) drawRight(width int) []string {
 	return out
 }
 
-func (m *model) treeHeading() string {
-	text := "Changes of this layer"
-	if m.all {
-		text = "All files up to this layer"
-	}
-	text += fmt.Sprintf("  %s in %d", listing.Size(m.tree.sizes[timeline.Root]), m.tree.total)
-	if m.filter != "" {
-		text += "  filter: " + clean(m.filter)
-	}
-	for _, k := range []timeline.Kind{timeline.Added, timeline.Changed, timeline.Removed, timeline.Kept} {
-		if m.hide[k] {
-			text += "  no " + string(k)
-		}
-	}
-	return text
-}
-
 // nothing says why the tree is empty: a row that only changes the configuration shows what it changed.
 func (m *model) nothing(width int) []string {
 	r := m.current()
-	if r == nil || r.Layer >= 0 || m.all || m.filter != "" {
+	if m.filter != "" {
+		return []string{fit(" (nothing matches the filter; esc takes it away)", width)}
+	}
+	if r == nil || r.Layer >= 0 || m.all {
 		return []string{fit(" (nothing)", width)}
 	}
 	var out []string
@@ -299,7 +266,7 @@ func (m *model) treeLine(i, width int) string {
 			fold = "▾ "
 		}
 	}
-	name := clean(m.options.Timeline.Name(n))
+	name := clean(m.timeline.Name(n))
 	if e.Type == layer.Dir {
 		name += "/"
 	}
@@ -313,68 +280,4 @@ func (m *model) treeLine(i, width int) string {
 	text += strings.Repeat("  ", min(depth, max(0, width/4))) + fold + name
 	color := map[byte]string{'+': green, '~': yellow, '-': red}[sign]
 	return m.choose(i == m.cursor, m.focus == treePane, text, color, width)
-}
-
-// bottom is the last line: a prompt, a word about what was done, or the keys.
-func (m *model) bottom() string {
-	switch {
-	case m.prompt != nil:
-		return fit(m.paint(bold, m.prompt.label)+clean(m.prompt.text)+m.paint(reverse, " ")+"  "+m.paint(faint, "enter: do it, esc: leave it"), m.width)
-	case m.status != "":
-		return fit(" "+clean(m.status), m.width)
-	}
-	var words []string
-	used := 0
-	for _, a := range actions() {
-		if a.help == "" {
-			continue
-		}
-		word := a.keys[0] + " " + a.help
-		if used += len(word) + 2; used > m.width-len("? keys  q quit")-2 && a.keys[0] != "?" && a.keys[0] != "q" {
-			continue
-		}
-		words = append(words, m.paint(bold, a.keys[0])+" "+a.help)
-	}
-	return fit(" "+strings.Join(words, "  "), m.width)
-}
-
-// click selects what is under the mouse; a second click on a directory opens or closes it.
-func (m *model) click(x, y int) {
-	y -= 2 // the title and the heading
-	switch {
-	case m.prompt != nil:
-	case x < m.leftWidth():
-		if m.focus == detailPane {
-			m.back()
-		}
-		m.focus = layersPane
-		if i := m.rowTop + y; y >= 0 && y < m.layersHeight() && i < len(m.rows) && i != m.row {
-			m.row = i
-			m.selected(true)
-		}
-	case m.focus == detailPane:
-	default:
-		i := m.treeTop + y
-		if y >= 0 && i < len(m.tree.lines) {
-			if m.focus == treePane && m.cursor == i {
-				m.tree.toggle(m.tree.lines[i].node)
-			}
-			m.cursor = i
-		}
-		m.focus = treePane
-	}
-}
-
-// wheel scrolls the pane under the mouse.
-func (m *model) wheel(w tea.MouseWheelMsg) {
-	by := 3
-	if w.Button == tea.MouseWheelUp {
-		by = -3
-	}
-	if m.focus != detailPane {
-		if m.focus = treePane; w.X < m.leftWidth() {
-			m.focus, by = layersPane, by/3
-		}
-	}
-	m.move(by)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/opencontainers/go-digest"
@@ -18,20 +19,41 @@ import (
 
 // Options are what the explorer shows, and what it may do.
 type Options struct {
-	Image    *anatomy.Image
-	Timeline *timeline.Timeline
+	Image *anatomy.Image
 	// Shell makes the command that enters the state of an ID.
 	Shell func(id digest.Digest) *exec.Cmd
 	// NoColor leaves colours out (no-color.org); signs say the same.
 	NoColor bool
 }
 
-// Run shows the explorer on a terminal until the person leaves it.
+// patience is how long the first screen may take before another one says what it is waiting for.
+const patience = 150 * time.Millisecond
+
+// Run shows the explorer on a terminal until the person leaves it. What has to be read or fetched for the first screen is
+// shown meanwhile.
 func Run(ctx context.Context, o Options, in, out *os.File) error {
-	m := newModel(ctx, o)
-	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out)).Run()
+	ctx, cancel := context.WithCancel(ctx)
+	r := read(ctx, o.Image)
+	defer func() { // the image is used until its timeline is complete
+		cancel()
+		<-r.done
+	}()
+	var first tea.Model
+	select {
+	case <-r.done:
+		if r.err != nil {
+			return r.err
+		}
+		first = newModel(ctx, o, r.timeline)
+	case <-time.After(patience):
+		first = newLoader(ctx, o, r)
+	}
+	last, err := tea.NewProgram(first, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out)).Run()
 	if ctx.Err() != nil {
 		return context.Canceled
+	}
+	if l, ok := last.(*loader); ok && err == nil {
+		return l.err
 	}
 	return err
 }
@@ -47,10 +69,11 @@ const (
 
 // model is the state of the screen. Update changes it and View draws it, both in one goroutine.
 type model struct {
-	ctx     context.Context
-	options Options
-	im      *anatomy.Image
-	reading *sync.Mutex // an Image is used by one goroutine at a time, and previews are read beside this one
+	ctx      context.Context
+	options  Options
+	timeline *timeline.Timeline
+	im       *anatomy.Image
+	reading  *sync.Mutex // an Image is used by one goroutine at a time, and previews are read beside this one
 
 	width, height int
 	focus         pane
@@ -76,14 +99,6 @@ type model struct {
 	waste  *waste.Report
 }
 
-// detail is what takes the place of the tree: a file, a blame, the keys.
-type detail struct {
-	title string
-	lines []string
-	top   int
-	from  pane // where to go back to
-}
-
 // prompt asks for a text in the last line.
 type prompt struct {
 	label, text string
@@ -92,12 +107,12 @@ type prompt struct {
 	cancel      func(*model)
 }
 
-func newModel(ctx context.Context, o Options) *model {
+func newModel(ctx context.Context, o Options, t *timeline.Timeline) *model {
 	m := &model{
-		ctx: ctx, options: o, im: o.Image, reading: &sync.Mutex{}, tree: newTree(o.Timeline), hide: map[timeline.Kind]bool{},
+		ctx: ctx, options: o, timeline: t, im: o.Image, reading: &sync.Mutex{}, tree: newTree(t), hide: map[timeline.Kind]bool{},
 		width: 80, height: 24,
 	}
-	m.waste = waste.Find(o.Timeline)
+	m.waste = waste.Find(t)
 	m.listRows()
 	m.row = max(0, len(m.rows)-1)
 	m.selected(true)
@@ -186,11 +201,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.MouseWheelMsg:
 		m.wheel(msg)
 	case detail:
-		msg.from = m.focus
-		if m.focus == detailPane {
-			msg.from = m.detail.from
-		}
-		m.detail, m.focus = msg, detailPane
+		m.showDetail(msg)
 	case statusMsg:
 		m.status = string(msg)
 	}
@@ -203,9 +214,14 @@ type statusMsg string
 
 // View implements tea.Model.
 func (m *model) View() tea.View {
-	v := tea.NewView(m.draw())
+	return screen(m.draw(), m.im)
+}
+
+// screen is a tea.View with what both screens have in common.
+func screen(text string, im *anatomy.Image) tea.View {
+	v := tea.NewView(text)
 	v.AltScreen = true
 	v.MouseMode = tea.MouseModeCellMotion
-	v.WindowTitle = "strata explore " + m.im.Text
+	v.WindowTitle = "strata explore " + clean(im.Text)
 	return v
 }

@@ -54,8 +54,8 @@ func actions() []action {
 		{[]string{"v"}, "", "show the selected file", (*model).preview},
 		{[]string{"up", "k", "ctrl+p"}, "", "up", only(func(m *model) { m.move(-1) })},
 		{[]string{"down", "j", "ctrl+n"}, "", "down", only(func(m *model) { m.move(1) })},
-		{[]string{"pgup"}, "", "a page up", only(func(m *model) { m.move(-m.page()) })},
-		{[]string{"pgdown"}, "", "a page down", only(func(m *model) { m.move(m.page()) })},
+		{[]string{"pgup", "u"}, "", "a page up", only(func(m *model) { m.move(-m.page()) })},
+		{[]string{"pgdown", "d", "ctrl+d"}, "", "a page down", only(func(m *model) { m.move(m.page()) })},
 		{[]string{"g", "home"}, "", "to the beginning", only(func(m *model) { m.move(-1 << 30) })},
 		{[]string{"G", "end"}, "", "to the end", only(func(m *model) { m.move(1 << 30) })},
 		{[]string{"h", "left"}, "", "close the directory, or go to the one above", only((*model).left)},
@@ -80,8 +80,7 @@ func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 		return m.prompt.key(m, k)
 	}
 	name := k.String()
-	if m.focus == detailPane && (name == "q" || name == "h" || name == "left" || name == "enter" || name == "tab") {
-		m.back()
+	if m.focus == detailPane && m.detailKey(name) {
 		return nil
 	}
 	for _, a := range actions() {
@@ -144,7 +143,7 @@ func (m *model) move(by int) {
 	case treePane:
 		m.cursor = clamp(m.cursor+by, 0, len(m.tree.lines)-1)
 	case detailPane:
-		m.detail.top = clamp(m.detail.top+by, 0, max(0, len(m.detail.lines)-m.body()))
+		m.detail.top += by
 	}
 	m.cursor = max(m.cursor, 0)
 }
@@ -187,7 +186,7 @@ func (m *model) left() {
 		m.tree.toggle(n)
 		return
 	}
-	if parent := m.options.Timeline.Parent(n); parent != timeline.Root {
+	if parent := m.timeline.Parent(n); parent != timeline.Root {
 		m.cursor = m.tree.at(parent)
 		return
 	}
