@@ -12,6 +12,7 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/listing"
 	"github.com/strata-build/strata/internal/timeline"
+	"github.com/strata-build/strata/internal/view"
 )
 
 // reading is a timeline that is being made. Its fields are there when done is closed.
@@ -121,7 +122,7 @@ func (l *loader) draw() string {
 		}
 		text := ""
 		if row := im.RowOf(i); row >= 0 {
-			text = clean(instruction(&im.Rows[row].Row))
+			text = clean(view.Instruction(&im.Rows[row]))
 		}
 		lines = append(lines, fmt.Sprintf(" %s %7s %s", word, size, text))
 	}
