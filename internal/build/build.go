@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/explain"
 	"github.com/strata-build/strata/internal/export"
+	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/runner"
 	"github.com/strata-build/strata/internal/secret"
 	"github.com/strata-build/strata/internal/solver"
@@ -76,6 +77,8 @@ type Options struct {
 	Summary func([]string)
 
 	epoch *time.Time // SOURCE_DATE_EPOCH, nil if it is not set
+	// globals are values of ARGs before the first FROM, instead of those that the Dockerfile gives them.
+	globals map[string]string
 }
 
 // index says that the result has the form of one for several platforms whatever it is for.
@@ -103,6 +106,8 @@ type Display interface {
 	Plan(p *dockerfile.Plan)
 	// Transfer tells of a layer that is fetched.
 	Transfer(blob digest.Digest, status string, current, total int64)
+	// Fetch begins to show what comes from a URL or a git repository.
+	Fetch(what string) fetch.Transfer
 	// Built gives the result.
 	Built(id digest.Digest, tags []string)
 	// Note puts a line beside a step that runs: why it does.
@@ -131,7 +136,9 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if in.named, err = newNamedContexts(s, fetcher, o); err != nil {
 		return "", err
 	}
-	in.resolveEpoch(&o)
+	if err := in.resolveEpoch(ctx, s, &o); err != nil {
+		return "", err
+	}
 	parts, err := in.plans(o)
 	if err != nil {
 		return "", err

@@ -13,6 +13,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/export"
+	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/solver"
 )
@@ -101,12 +102,16 @@ func (c *Classic) Transfer(blob digest.Digest, status string, _, _ int64) {
 	}
 }
 
+// Fetch implements Display: it says nothing.
+func (c *Classic) Fetch(string) fetch.Transfer { return silent{} }
+
 // Exporting implements export.Display: the result is all that Docker shows.
 func (c *Classic) Exporting(string) export.Output { return silent{} }
 
 type silent struct{}
 
 func (silent) Item(string, int64, int64, string) {}
+func (silent) Bytes(int64, int64)                {}
 func (silent) Done(error)                        {}
 
 // Built implements Display.

@@ -1,15 +1,23 @@
 package build
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/buildcontext"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/export"
-	"github.com/strata-build/strata/internal/fetch"
+	"github.com/strata-build/strata/internal/remote"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // sourceDateEpoch is the build argument after which no time of what is built is (reproducible-builds.org/docs/source-date-epoch).
@@ -18,17 +26,103 @@ const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 // contextEpoch is its value for the time of the context.
 const contextEpoch = "context"
 
-// resolveEpoch puts the time of a remote context into the place of SOURCE_DATE_EPOCH=context: the commit's, that which
-// the server gave, or that of the newest file. A directory here has none, as in BuildKit.
-func (in *input) resolveEpoch(o *Options) {
-	if o.Args[sourceDateEpoch] != contextEpoch {
-		return
+// resolveEpoch puts a time into the place of a SOURCE_DATE_EPOCH that is a word: "context", the name of a named context, or
+// that of a stage which is FROM scratch and one ADD from elsewhere (BuildKit's dockerfile2llb/epoch.go). Of a git
+// repository it is the commit's, of a URL that which the server gave, or that of an archive's newest file. Files here and
+// images have none, as in BuildKit.
+func (in *input) resolveEpoch(ctx context.Context, s *store.Store, o *Options) error {
+	value, given := o.Args[sourceDateEpoch]
+	if o.Engine == dockerfile.Classic || !given && !bytes.Contains(in.source, []byte(sourceDateEpoch)) {
+		return nil
 	}
-	if in.modified.IsZero() {
+	f, err := dockerfile.Parse(in.source, in.name)
+	if err != nil {
+		return nil // whoever makes the plans tells
+	}
+	options := in.planOptions(*o, o.targets()[0])
+	options.Found = nil
+	plan, err := f.Plan(options)
+	if err != nil {
+		return nil
+	}
+	if !given {
+		value, _ = plan.Argument(sourceDateEpoch)
+	}
+	if _, err := strconv.ParseInt(value, 10, 64); err == nil || value == "" {
+		return nil
+	}
+	t, err := in.timeCalled(ctx, s, plan, value)
+	if err != nil {
+		return fmt.Errorf("%s=%s: %w", sourceDateEpoch, value, err)
+	}
+	seconds := ""
+	if !t.IsZero() {
+		seconds = strconv.FormatInt(t.Unix(), 10)
+	}
+	switch {
+	case !given:
+		o.globals = map[string]string{sourceDateEpoch: seconds}
+	case seconds == "":
 		delete(o.Args, sourceDateEpoch)
-		return
+	default:
+		o.Args[sourceDateEpoch] = seconds
 	}
-	o.Args[sourceDateEpoch] = strconv.FormatInt(in.modified.Unix(), 10)
+	return nil
+}
+
+// timeCalled is the time of what a SOURCE_DATE_EPOCH names; the zero time if that has none.
+func (in *input) timeCalled(ctx context.Context, s *store.Store, plan *dockerfile.Plan, name string) (time.Time, error) {
+	if name == contextEpoch {
+		return in.timeOf(ctx, s, in.remote, "")
+	}
+	if key, err := dockerfile.ContextName(name); err == nil {
+		if spec := in.named.specs[key]; spec != nil {
+			return in.timeOf(ctx, s, spec.Remote, "")
+		}
+	}
+	e, err := plan.OnlyAdd(name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if e == nil {
+		return time.Time{}, errors.New("it is a number of seconds since 1970, as git log -1 --pretty=%ct prints it, or " +
+			"context, or the name of a --build-context or a stage")
+	}
+	return in.timeOf(ctx, s, e.Source, e.Checksum)
+}
+
+// timeOf is the time of what is elsewhere; nil has none.
+func (in *input) timeOf(ctx context.Context, s *store.Store, source *remote.Source, checksum digest.Digest) (time.Time, error) {
+	if source == nil {
+		return time.Time{}, nil
+	}
+	if source.Git != nil {
+		c, err := in.fetcher.Commit(ctx, source.Git)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return in.fetcher.CommitTime(ctx, c)
+	}
+	file, err := in.fetcher.File(ctx, source.URL, checksum)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !file.Modified.IsZero() {
+		return file.Modified, nil
+	}
+	kind, r, err := buildcontext.Detect(file.Reader())
+	if err != nil || kind == buildcontext.Dockerfile {
+		return time.Time{}, nil // no archive
+	}
+	dir, err := s.Temp("epoch")
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer os.RemoveAll(dir)
+	if buildcontext.Unpack(ctx, r, dir) != nil {
+		return time.Time{}, context.Cause(ctx)
+	}
+	return newestIn(dir)
 }
 
 // epoch is SOURCE_DATE_EPOCH: the build argument, or what an ARG before the first FROM says; nil if there is none. The
@@ -48,14 +142,10 @@ func epoch(parts []*part, o Options) (*time.Time, error) {
 	return t, nil
 }
 
-// timeOf is the time of a remote context that is laid out in dir.
-func timeOf(c *fetch.Context, dir string) (newest time.Time) {
-	if c.Commit == nil && !c.Modified.IsZero() {
-		return c.Modified
-	}
-	// All files of a commit have its time.
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+// newestIn is the time of the newest file in a directory, the zero time if there is none.
+func newestIn(dir string) (newest time.Time, err error) {
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
 			return err
 		}
 		st, err := e.Info()
@@ -64,8 +154,5 @@ func timeOf(c *fetch.Context, dir string) (newest time.Time) {
 		}
 		return err
 	})
-	if err != nil {
-		return time.Time{}
-	}
-	return newest
+	return newest, err
 }

@@ -15,6 +15,7 @@ import (
 // newFetcher makes what fetches for a build, with the secrets and the ssh agent of the build.
 func newFetcher(s *store.Store, o Options) *fetch.Fetcher {
 	f := fetch.New(s)
+	f.Begin = o.Display.Fetch
 	f.Secret = func(id string) ([]byte, error) {
 		data, ok, err := o.Secrets.Get(id)
 		if !ok {

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"path"
 	"strings"
 	"sync"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/export"
+	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/progress"
 	"github.com/strata-build/strata/internal/solver"
 )
@@ -150,6 +152,37 @@ func (g *Graph) Transfer(blob digest.Digest, status string, current, total int64
 		status = "done"
 	}
 	g.out.Transfer(id, blob.String(), current, total, status)
+}
+
+// Fetch implements Display.
+func (g *Graph) Fetch(what string) fetch.Transfer {
+	id := g.id()
+	g.out.Start(id, "[internal] fetch "+what)
+	return &graphFetch{out: g.out, id: id, item: path.Base(what)}
+}
+
+// graphFetch is a vertex for what is fetched.
+type graphFetch struct {
+	out  progress.Printer
+	id   int
+	item string
+	came bool // there were bytes
+}
+
+func (f *graphFetch) Bytes(current, total int64) {
+	f.came = true
+	f.out.Transfer(f.id, f.item, current, total, "")
+}
+
+func (f *graphFetch) Done(err error) {
+	if isCanceled(err) {
+		f.out.Finish(f.id, progress.Canceled, nil)
+		return
+	}
+	if err == nil && f.came {
+		f.out.Transfer(f.id, f.item, 0, 0, "done")
+	}
+	f.out.Finish(f.id, status(err), err)
 }
 
 // Built implements Display.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -21,14 +20,14 @@ import (
 
 // input is what a build reads: the Dockerfile and the contexts.
 type input struct {
-	name     string // of the Dockerfile, for messages
-	source   []byte
-	context  *buildcontext.Context
-	reopen   func() (*buildcontext.Context, error) // nil for what was read from standard input
-	modified time.Time                             // of a remote context, if somebody asked for it
-	remove   string                                // temporary directory
-	named    *namedContexts
-	fetcher  *fetch.Fetcher
+	name    string // of the Dockerfile, for messages
+	source  []byte
+	context *buildcontext.Context
+	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
+	remote  *remote.Source                        // where the context is, nil for here
+	remove  string                                // temporary directory
+	named   *namedContexts
+	fetcher *fetch.Fetcher
 }
 
 func (in *input) close() {
@@ -47,7 +46,7 @@ func (in *input) close() {
 // planOptions are what a plan for one of the platforms is told.
 func (in *input) planOptions(o Options, target ocispec.Platform) dockerfile.Options {
 	return dockerfile.Options{
-		Target: o.Target, Args: o.Args, Platform: target, BuildPlatform: o.Platform, SeveralPlatforms: len(o.Platforms) > 1,
+		Target: o.Target, Args: o.Args, Globals: o.globals, Platform: target, BuildPlatform: o.Platform, SeveralPlatforms: len(o.Platforms) > 1,
 		Labels: o.Labels, Engine: o.Engine, Contexts: in.named.meanings(),
 		Allow:   o.Allow,
 		Ignored: in.context.IgnoresSource, Found: o.Display.Found,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/remote"
@@ -44,14 +43,10 @@ func readRemote(ctx context.Context, s *store.Store, f *fetch.Fetcher, source *r
 	if err != nil {
 		return nil, err
 	}
-	modified := time.Time{}
-	if o.Args[sourceDateEpoch] == contextEpoch {
-		modified = timeOf(c, dir)
-	}
 	in, err := readLaid(ctx, f, dir, c.Dockerfile, source.String(), o)
 	if err != nil {
 		return nil, err
 	}
-	in.modified = modified
+	in.remote = source
 	return in, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/dockerfile"
 	"github.com/strata-build/strata/internal/export"
+	"github.com/strata-build/strata/internal/fetch"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/runner"
@@ -221,6 +222,7 @@ func newRecorder() *recorder {
 func (r *recorder) Phase(string) func(error)                          { return func(error) {} }
 func (r *recorder) Plan(*dockerfile.Plan)                             {}
 func (r *recorder) Transfer(digest.Digest, string, int64, int64)      {}
+func (r *recorder) Fetch(string) fetch.Transfer                       { return noOutput{} }
 func (r *recorder) Exporting(string) export.Output                    { return noOutput{} }
 func (r *recorder) Built(digest.Digest, []string)                     {}
 func (r *recorder) StartStage(*dockerfile.Stage)                      {}
@@ -294,4 +296,5 @@ func (b *bed) lastLayer(id digest.Digest) map[string]string {
 type noOutput struct{}
 
 func (noOutput) Item(string, int64, int64, string) {}
+func (noOutput) Bytes(int64, int64)                {}
 func (noOutput) Done(error)                        {}

@@ -59,6 +59,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
+	warnings = append(warnings, epochWarning(o)...)
 	legacy, err := f.legacy.check()
 	if err != nil {
 		return err

@@ -67,13 +67,23 @@ func (f *outputFlags) options(o *build.Options) error {
 	return nil
 }
 
+const sourceDateEpoch = "SOURCE_DATE_EPOCH"
+
 // takeEpoch takes SOURCE_DATE_EPOCH over from the environment, as buildx does. Docker's first builder knew nothing of it.
 func takeEpoch(o *build.Options) {
-	const name = "SOURCE_DATE_EPOCH"
-	value := os.Getenv(name)
-	if _, ok := o.Args[name]; !ok && value != "" && o.Engine != dockerfile.Classic {
-		o.Args[name] = value
+	value := os.Getenv(sourceDateEpoch)
+	if _, ok := o.Args[sourceDateEpoch]; !ok && value != "" && o.Engine != dockerfile.Classic {
+		o.Args[sourceDateEpoch] = value
 	}
+}
+
+// epochWarning says that the classic engine has no use for a SOURCE_DATE_EPOCH.
+func epochWarning(o build.Options) []string {
+	_, given := o.Args[sourceDateEpoch]
+	if o.Engine != dockerfile.Classic || !given && os.Getenv(sourceDateEpoch) == "" {
+		return nil
+	}
+	return []string{sourceDateEpoch + " is left out: the image will have the times of this build; leave out DOCKER_BUILDKIT=0 or --engine=classic for one that can be built again"}
 }
 
 // writeMetadata writes what --metadata-file asks for.

@@ -20,6 +20,8 @@ import (
 type Options struct {
 	Target string            // name or index of the stage to build; "" is the last
 	Args   map[string]string // --build-arg, one without a value already looked up in the environment
+	// Globals replace the values of ARGs before the first FROM that no --build-arg has.
+	Globals map[string]string
 	// Platform is what is built for, BuildPlatform what is built on: this machine's. What is empty of that is Go's own, and
 	// without Platform it is what is built for.
 	Platform, BuildPlatform ocispec.Platform
@@ -95,6 +97,9 @@ func (f *File) Plan(o Options) (*Plan, error) {
 	}
 	if err := f.expandGlobalArgs(p.global, o.Args, p.outline); err != nil {
 		return nil, err
+	}
+	for name, value := range o.Globals {
+		p.global.set(name, value)
 	}
 	if err := p.addStages(rules); err != nil {
 		return nil, err

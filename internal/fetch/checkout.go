@@ -73,6 +73,22 @@ func (f *Fetcher) checkout(ctx context.Context, c *Commit, t Tree, dir string) e
 	return err
 }
 
+// CommitTime is when a commit was made. Its files are fetched if they are not here.
+func (f *Fetcher) CommitTime(ctx context.Context, c *Commit) (time.Time, error) {
+	m, release, err := f.mirror(ctx, c.Repository, c.ID)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer release()
+	if err := m.fetch(ctx, c.Ref, c.ID); err != nil {
+		if ctx.Err() != nil {
+			return time.Time{}, context.Cause(ctx)
+		}
+		return time.Time{}, fmt.Errorf("fetching the git repository %s: %w", c.Repository, gitHint(c.Repository, err, ""))
+	}
+	return m.commitTime(ctx, c.ID)
+}
+
 func (m *mirror) commitTime(ctx context.Context, commit string) (time.Time, error) {
 	out, err := m.run(ctx, "log", "-1", "--format=%ct", commit, "--")
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/strata-build/strata/internal/remote"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -23,8 +24,9 @@ type Fetcher struct {
 	Secret func(id string) ([]byte, error)
 	// SSH gives the socket of the agent that the build may use for git through ssh, "" for none.
 	SSH func() (socket string, err error)
-	// Progress, if not nil, is told how much of a URL's bytes there is; total is -1 where the server does not say.
-	Progress func(url string, current, total int64)
+	// Begin, if not nil, is told when the bytes of a URL or the objects of a repository begin to move, and gives what is
+	// told of that. Nothing is told where nothing has to move. what has no passwords.
+	Begin func(what string) Transfer
 	// Stall is for how long a server may send nothing of a URL before it is asked again.
 	Stall time.Duration
 
@@ -33,6 +35,27 @@ type Fetcher struct {
 	commits map[string]*promise[*Commit]
 	atClose []func()
 }
+
+// Transfer is told of something on its way, by one goroutine at a time.
+type Transfer interface {
+	// Bytes says how much of it is here; total is 0 where that is not known.
+	Bytes(current, total int64)
+	// Done ends it.
+	Done(err error)
+}
+
+// begin begins a transfer, or one that nobody is told of.
+func (f *Fetcher) begin(what string) Transfer {
+	if f.Begin == nil {
+		return untold{}
+	}
+	return f.Begin(remote.Redact(what))
+}
+
+type untold struct{}
+
+func (untold) Bytes(int64, int64) {}
+func (untold) Done(error)         {}
 
 // New returns a Fetcher that knows no secrets.
 func New(s *store.Store) *Fetcher {

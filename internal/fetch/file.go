@@ -76,6 +76,7 @@ type download struct {
 	url     string
 	dir     string
 	pinned  digest.Digest
+	shown   Transfer // nil as long as nothing moves
 }
 
 func (d *download) file(ctx context.Context) (*File, error) {
@@ -84,6 +85,9 @@ func (d *download) file(ctx context.Context) (*File, error) {
 		return file, nil
 	}
 	fresh, err := d.ask(ctx, known)
+	if d.shown != nil {
+		d.shown.Done(err)
+	}
 	if err != nil {
 		if file != nil {
 			file.bytes.Close()

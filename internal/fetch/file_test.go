@@ -178,10 +178,12 @@ func TestResume(t *testing.T) {
 	w.server.Set("/h", fetchtest.Answer{Body: body, ETag: `"1"`, Cut: 400_000})
 	ctx, cancel := context.WithCancel(context.Background())
 	f := fetch.New(w.store)
-	f.Progress = func(_ string, n, _ int64) {
-		if n > 200_000 {
-			cancel()
-		}
+	f.Begin = func(string) fetch.Transfer {
+		return &transfer{bytes: func(n, _ int64) {
+			if n > 200_000 {
+				cancel()
+			}
+		}}
 	}
 	if _, err := f.File(ctx, w.http.URL+"/h", ""); !errors.Is(err, context.Canceled) {
 		t.Fatalf("canceled: %v", err)
@@ -331,5 +333,49 @@ func TestStall(t *testing.T) {
 	check(t, err)
 	if file.Digest != digest.FromString(body) || asked != 2 {
 		t.Errorf("%d bytes after %d requests", file.Size, asked)
+	}
+}
+
+// transfer writes down what is told of one.
+type transfer struct {
+	what  string
+	bytes func(current, total int64)
+	err   error
+	ended bool
+}
+
+func (t *transfer) Bytes(current, total int64) { t.bytes(current, total) }
+func (t *transfer) Done(err error)             { t.err, t.ended = err, true }
+
+func TestTransfersAreTold(t *testing.T) {
+	w := newSite(t)
+	body := strings.Repeat("abcdefghij", 100_000)
+	w.server.Set("/f", fetchtest.Answer{Body: body, ETag: `"1"`, Cut: 400_000})
+	var told []*transfer
+	get := func() {
+		f := fetch.New(w.store)
+		defer f.Close()
+		f.Begin = func(what string) fetch.Transfer {
+			var last int64
+			tr := &transfer{what: what, bytes: func(current, total int64) {
+				if current < last || total != int64(len(body)) {
+					t.Errorf("%d of %d after %d", current, total, last)
+				}
+				last = current
+			}}
+			told = append(told, tr)
+			return tr
+		}
+		if _, err := f.File(context.Background(), strings.Replace(w.http.URL, "://", "://me:password@", 1)+"/f", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get()
+	if len(told) != 1 || !told[0].ended || told[0].err != nil || strings.Contains(told[0].what, "password") {
+		t.Fatalf("told of %+v", told)
+	}
+	get() // nothing moves
+	if len(told) != 1 {
+		t.Errorf("told of %+v", told[1:])
 	}
 }

@@ -37,6 +37,8 @@ type git struct {
 	known string
 	// local lets it fetch from a path of this machine, and from nowhere else.
 	local bool
+	// moved, if not nil, is told how many bytes of objects a fetch with --progress has received.
+	moved func(int64)
 }
 
 // repository is the configuration that every call has.
@@ -101,12 +103,15 @@ func (g *git) run(ctx context.Context, env []string, args ...string) (string, er
 	cmd.Env = append(g.environment(), env...)
 	cmd.Dir = "/"
 	var out, said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &said
+	progress := &gitProgress{said: &said, moved: g.moved}
+	cmd.Stdout, cmd.Stderr = &out, progress
 	// git starts helpers, which have to end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
-	if err := withUmask(0o022, cmd.Run); err != nil {
+	err = withUmask(0o022, cmd.Run)
+	progress.flush()
+	if err != nil {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}

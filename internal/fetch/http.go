@@ -207,15 +207,16 @@ func (d *download) save(resp *http.Response, began int64, moved func()) (*answer
 			return nil, fmt.Errorf("keeping the file: %w", err)
 		}
 	}
-	total := int64(-1)
+	total := int64(0)
 	if resp.ContentLength >= 0 {
 		total = began + resp.ContentLength
 	}
 	body := &meter{io.LimitReader(resp.Body, maxFile-began+1), began, func(n int64) {
 		moved()
-		if p := d.fetcher.Progress; p != nil {
-			p(d.url, n, total)
+		if d.shown == nil {
+			d.shown = d.fetcher.begin(d.url)
 		}
+		d.shown.Bytes(n, total)
 	}}
 	n, err := io.Copy(io.MultiWriter(f, h), body)
 	if err != nil {

@@ -15,9 +15,10 @@ import (
 // mirror is the bare repository in the store that holds what was fetched of a remote: of each commit that was asked for
 // its files, and of its history only what a server insists on.
 type mirror struct {
-	git *git
-	dir string // the repository
-	url string // without a password: see password
+	git     *git
+	dir     string // the repository
+	url     string // without a password: see password
+	fetcher *Fetcher
 }
 
 // mirror opens the mirror of a remote, which is the caller's alone until release.
@@ -30,7 +31,7 @@ func (f *Fetcher) mirror(ctx context.Context, r *remote.Repository, commit strin
 	if err != nil {
 		return nil, nil, err
 	}
-	m := &mirror{git: g, dir: filepath.Join(dir, "repository"), url: remote.Redact(r.Remote)}
+	m := &mirror{git: g, dir: filepath.Join(dir, "repository"), url: remote.Redact(r.Remote), fetcher: f}
 	format := "sha1"
 	if len(commit) == 64 {
 		m.dir += "-sha256"
@@ -92,7 +93,10 @@ func (m *mirror) fetch(ctx context.Context, ref, object string) error {
 			return err
 		}
 	}
+	shown := m.fetcher.begin(m.url)
+	m.git.moved = func(n int64) { shown.Bytes(n, 0) }
 	err := m.fetchWays(ctx, ref, object)
+	shown.Done(err)
 	if err != nil {
 		return err
 	}
@@ -112,7 +116,7 @@ func (m *mirror) fetchWays(ctx context.Context, ref, object string) error {
 	shallow = append(shallow, []string{"+" + object + ":" + fetched})
 	var last error
 	for _, refspec := range shallow {
-		_, last = m.run(ctx, append([]string{"fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head", "--", m.url}, refspec...)...)
+		_, last = m.run(ctx, append([]string{"fetch", "--progress", "--no-tags", "--depth=1", "--no-write-fetch-head", "--", m.url}, refspec...)...)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -123,7 +127,7 @@ func (m *mirror) fetchWays(ctx context.Context, ref, object string) error {
 			return last
 		}
 	}
-	args := []string{"fetch", "--quiet", "--no-tags", "--no-write-fetch-head"}
+	args := []string{"fetch", "--progress", "--no-tags", "--no-write-fetch-head"}
 	if _, err := os.Stat(filepath.Join(m.dir, "shallow")); err == nil {
 		args = append(args, "--unshallow")
 	}
