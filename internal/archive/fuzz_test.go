@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -103,4 +104,36 @@ func writeBlob(t *testing.T, dir string, data []byte) digest.Digest {
 		t.Fatal(err)
 	}
 	return d
+}
+
+func FuzzOpen(f *testing.F) {
+	var docker, oci bytes.Buffer
+	if err := errors.Join(WriteDocker(&docker, twoImages(f)), WriteOCI(&oci, twoImages(f))); err != nil {
+		f.Fatal(err)
+	}
+	files, _ := oldDocker(f)
+	f.Add(docker.Bytes())
+	f.Add(oci.Bytes())
+	f.Add(tarOf(f, files...))
+	f.Add(zstded(oci.Bytes()))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := OpenStream(bytes.NewReader(data), t.TempDir())
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		for _, img := range r.Images() {
+			for _, l := range img.Layers {
+				body, err := l.Open()
+				if err != nil {
+					continue
+				}
+				got, err := io.ReadAll(body)
+				if err == nil && l.Desc.Digest != "" && digest.FromBytes(got) != l.Desc.Digest {
+					t.Errorf("bytes that do not match %s passed", l.Desc.Digest)
+				}
+				body.Close()
+			}
+		}
+	})
 }

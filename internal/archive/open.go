@@ -52,6 +52,9 @@ func Open(name, tmpDir string) (*Reader, error) {
 	return openTar(f, name)
 }
 
+// tarBlock is the unit of a tar, in bytes; zeros are its end.
+const tarBlock = 512
+
 // OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir, "" meaning
 // os.TempDir, until the Reader is closed.
 func OpenStream(r io.Reader, tmpDir string) (*Reader, error) {
@@ -60,6 +63,10 @@ func OpenStream(r io.Reader, tmpDir string) (*Reader, error) {
 		return nil, err
 	}
 	defer plain.Close()
+	in := bufio.NewReaderSize(plain, 64<<10)
+	if head, _ := in.Peek(tarBlock); len(head) == tarBlock && bytes.Count(head, []byte{0}) == tarBlock {
+		return nil, fmt.Errorf("reading the archive: a tar that is empty: %w", ErrFormat) // and may be endless: /dev/zero
+	}
 	f, err := os.CreateTemp(tmpDir, "strata-archive-")
 	if err != nil {
 		return nil, err
@@ -68,7 +75,7 @@ func OpenStream(r io.Reader, tmpDir string) (*Reader, error) {
 		f.Close()
 		return nil, err
 	}
-	if _, err := io.Copy(f, plain); err != nil {
+	if _, err := io.Copy(f, in); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("reading the archive: %w", damaged(err))
 	}
