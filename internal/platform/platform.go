@@ -52,7 +52,7 @@ func Normal(p ocispec.Platform) ocispec.Platform {
 func Parse(s string, here ocispec.Platform) (ocispec.Platform, error) {
 	parts := strings.Split(s, "/")
 	for _, part := range parts {
-		if part == "" || strings.Trim(strings.ToLower(part), "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" || len(parts) > 3 {
+		if strings.Trim(part, ".") == "" || strings.Trim(strings.ToLower(part), "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" || len(parts) > 3 {
 			return ocispec.Platform{}, fmt.Errorf("%q: a platform is written os/architecture or os/architecture/variant", s)
 		}
 	}
