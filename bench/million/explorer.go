@@ -93,7 +93,7 @@ func (s *screen) end() error {
 func measureExplorer(ctx context.Context, binary, root string, runs int) error {
 	keys := []struct{ name, press, back string }{
 		{"to the tree", "\t", ""}, {"down", "j", "k"}, {"a page down", "\x1b[6~", "\x1b[5~"}, {"to the end of the list", "G", "g"}, {"the whole tree (`a`)", "a", "a"},
-		{"the layer below", "\tk\t", "\tj\t"}, {"sort by size (`s`)", "s", "s"},
+		{"sort by size (`s`)", "s", "s"}, {"back to the layers", "\t", ""}, {"the layer below, with all files", "k", "j"},
 	}
 	times := make([][]time.Duration, len(keys)+1)
 	var most int64

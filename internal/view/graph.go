@@ -2,6 +2,7 @@ package view
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -70,10 +71,27 @@ func (g *graph) branches(prefix string, s *explain.Step) {
 			continue
 		}
 		g.drawn[st] = true
+		g.chain(inner, st)
+	}
+}
+
+// chain draws the steps of a stage, and below them those of the stages that it is FROM.
+func (g *graph) chain(prefix string, st *explain.Stage) {
+	for {
 		for i := len(st.Steps) - 1; i >= 0; i-- {
-			g.step(inner, st, st.Steps[i])
+			g.step(prefix, st, st.Steps[i])
 		}
-		g.p.line("%s%s %s", g.paint(inner), g.paint("o"), g.p.room(len(inner)+2, listing.Clean("FROM "+st.From)))
+		from := g.stage(st.From)
+		switch {
+		case from == nil || st.Base != "" || from.Index >= st.Index: // an image, be it named like a stage
+			g.p.line("%s%s %s", g.paint(prefix), g.paint("o"), g.p.room(len(prefix)+2, listing.Clean("FROM "+st.From)))
+			return
+		case g.drawn[from]:
+			g.p.line("%s%s (stage %s, as above)", g.paint(prefix), g.paint("*"), listing.Clean(from.Name))
+			return
+		}
+		g.drawn[from] = true
+		st = from
 	}
 }
 
@@ -87,10 +105,11 @@ func (g *graph) step(prefix string, st *explain.Stage, s *explain.Step) {
 	g.branches(prefix, s)
 }
 
-// stage finds a stage by what --from says: its name, as progress shows it, or its index.
+// stage finds a stage by what FROM or --from says: its name or its index.
 func (g *graph) stage(from string) *explain.Stage {
+	index, err := strconv.Atoi(from)
 	for _, st := range g.stages {
-		if strings.EqualFold(st.Name, from) || st.Name != "" && st.Name == "stage-"+from {
+		if st.Name != "" && strings.EqualFold(st.Name, from) || err == nil && st.Index == index {
 			return st
 		}
 	}
