@@ -52,6 +52,9 @@ func Open(name, tmpDir string) (*Reader, error) {
 	return openTar(f, name)
 }
 
+// errNoIndex is of an archive that is of neither format.
+var errNoIndex = fmt.Errorf("%w: it has neither manifest.json (docker save) nor index.json (OCI layout); a root file system is read by `strata import`", ErrFormat)
+
 // tarBlock is the unit of a tar, in bytes; zeros are its end.
 const tarBlock = 512
 
@@ -65,7 +68,7 @@ func OpenStream(r io.Reader, tmpDir string) (*Reader, error) {
 	defer plain.Close()
 	in := bufio.NewReaderSize(plain, 64<<10)
 	if head, _ := in.Peek(tarBlock); len(head) == tarBlock && bytes.Count(head, []byte{0}) == tarBlock {
-		return nil, fmt.Errorf("reading the archive: a tar that is empty: %w", ErrFormat) // and may be endless: /dev/zero
+		return nil, errNoIndex // an empty tar, which may be endless: /dev/zero
 	}
 	f, err := os.CreateTemp(tmpDir, "strata-archive-")
 	if err != nil {

@@ -44,7 +44,7 @@ func (r *Reader) read() error {
 	}
 	switch {
 	case ociErr != nil && dockerErr != nil:
-		return fmt.Errorf("%w: it has neither manifest.json (docker save) nor index.json (OCI layout); a root file system is read by `strata import`", ErrFormat)
+		return errNoIndex
 	case ociErr != nil:
 		return r.readDocker(docker)
 	}
