@@ -137,6 +137,9 @@ func (w *dockerfileWriter) run(in instruction) {
 	switch {
 	case text == "":
 		return
+	case strings.HasPrefix(text, "/dev/pipes/"):
+		w.line("# the script of a here-document, which no row has: RUN " + text)
+		return
 	case in.shell == "":
 		w.line("RUN " + jsonList(strings.Fields(text)))
 		return
