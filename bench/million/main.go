@@ -45,7 +45,7 @@ func measureAll(ctx context.Context, binary string, files, runs int) error {
 	}
 	fmt.Printf("%d files; medians of %d runs\n\n| work | time | peak memory |\n|---|---|---|\n", files, runs)
 	for _, args := range [][]string{
-		{"log", imageName}, {"du", imageName}, {"blame", imageName, "/" + fileName(files / 2)}, {"blame", imageName, "/" + dirName(3)},
+		{"log", imageName}, {"du", imageName}, {"blame", imageName, "/" + fileName(files/2)}, {"blame", imageName, "/" + dirName(3)},
 		{"explore", "--ci", "--highestUserWastedPercent", "disabled", imageName},
 	} {
 		if err := measureVerb(ctx, binary, root, args, runs); err != nil {
