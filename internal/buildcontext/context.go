@@ -77,6 +77,9 @@ func (c *Context) Close() error {
 	return errors.Join(c.cache.save(c.top), c.root.Close())
 }
 
+// Cache is the file of the stat cache, which is another for each context directory; "" without one.
+func (c *Context) Cache() string { return c.cache.file }
+
 // Ignored tells whether .dockerignore excludes a path, be it there or not. Unlike in Lookup, a directory
 // is ignored even if an exception lets something below it through.
 func (c *Context) Ignored(path string) bool {

@@ -15,9 +15,6 @@ type LaySource struct {
 	Open func(e *Entry) (io.ReadCloser, error)
 	// ModTime is the time of an entry, finer than the seconds that a TOC has; the zero time where it is not known.
 	ModTime func(e *Entry) time.Time
-	// Same gives the path of a file on the same file system that has the contents and all the metadata of e, and that
-	// nobody ever writes to; "" for none. It is linked instead of copied.
-	Same func(e *Entry) string
 }
 
 // Lay writes entries as a tree into the empty directory dir, in the form that overlayfs takes as a lower layer. On an
@@ -48,15 +45,6 @@ func Lay(ctx context.Context, t *TOC, from LaySource, dir string) error {
 }
 
 func (from LaySource) file(t *tree, e *Entry) error {
-	at, name, err := t.parent(e.Path)
-	if err != nil {
-		return err
-	}
-	if from.Same != nil {
-		if same := from.Same(e); same != "" && unix.Linkat(unix.AT_FDCWD, same, at, name, 0) == nil {
-			return nil
-		}
-	}
 	r, err := from.Open(e)
 	if err != nil {
 		return err
@@ -83,6 +71,10 @@ func (from LaySource) file(t *tree, e *Entry) error {
 	when := from.ModTime(e)
 	if when.IsZero() {
 		return nil
+	}
+	at, name, err := t.parent(e.Path)
+	if err != nil {
+		return err
 	}
 	ts := unix.NsecToTimespec(when.UnixNano())
 	if err := unix.UtimesNanoAt(at, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {

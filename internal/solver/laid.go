@@ -18,6 +18,8 @@ import (
 // What a mount shows of a context is copied, once for all steps of a build that mount the same: with the owners that a
 // COPY would give, without what .dockerignore excludes, and as the step's key counts it, whatever an editor does to the
 // files while the step runs. Steps see the copy below a layer of their own that is thrown away.
+//
+// The store keeps a large copy (keptlaid.go), so that the next build copies what changed only.
 
 // laidKey is what a copy was made of: files as their contents count, in one look at a context.
 type laidKey struct {
@@ -27,13 +29,13 @@ type laidKey struct {
 
 // laid is a copy that somebody may be making.
 type laid struct {
-	once sync.Once
-	dir  string
-	err  error
+	once  sync.Once
+	trees []string // the topmost first
+	err   error
 }
 
-// lay gives the directory with the copy of what a mount selects; who asks first makes it. It goes with the build.
-func (s *Solver) lay(ctx context.Context, sel *selection) (string, error) {
+// lay gives the directories that, one over the other, are the copy of what a mount selects; who asks first makes it.
+func (s *Solver) lay(ctx context.Context, sel *selection) ([]string, error) {
 	key := laidKey{sel.tree, sel.sum}
 	s.mu.Lock()
 	if s.laid == nil {
@@ -45,7 +47,7 @@ func (s *Solver) lay(ctx context.Context, sel *selection) (string, error) {
 		s.laid[key] = l
 	}
 	s.mu.Unlock()
-	l.once.Do(func() { l.dir, l.err = s.layOut(ctx, sel) })
+	l.once.Do(func() { l.trees, l.err = s.layOut(ctx, sel) })
 	if l.err != nil {
 		s.mu.Lock()
 		if s.laid[key] == l {
@@ -53,14 +55,23 @@ func (s *Solver) lay(ctx context.Context, sel *selection) (string, error) {
 		}
 		s.mu.Unlock()
 	}
-	return l.dir, l.err
+	return l.trees, l.err
 }
 
-func (s *Solver) layOut(ctx context.Context, sel *selection) (string, error) {
+func (s *Solver) layOut(ctx context.Context, sel *selection) ([]string, error) {
 	t, from, err := layout(sel)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	if name := keptName(sel, t); name != "" {
+		return s.layKept(ctx, name, t, from)
+	}
+	dir, err := s.layNew(ctx, t, from)
+	return []string{filepath.Join(dir, "fs")}, err
+}
+
+// layNew lays files out as "fs" in a folder of its own, which goes with the build.
+func (s *Solver) layNew(ctx context.Context, t *layer.TOC, from layer.LaySource) (string, error) {
 	dir, err := s.Store.Temp("mount")
 	if err != nil {
 		return "", err
@@ -69,12 +80,12 @@ func (s *Solver) layOut(ctx context.Context, sel *selection) (string, error) {
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return "", err
 	}
-	return tree, layer.Lay(ctx, t, from, tree)
+	return dir, layer.Lay(ctx, t, from, tree)
 }
 
 // mountFiles mounts what a mount selects of a context at root; for a file, root holds it as mountedFile.
 func (s *Solver) mountFiles(ctx context.Context, sel *selection, dir, root string) error {
-	tree, err := s.lay(ctx, sel)
+	trees, err := s.lay(ctx, sel)
 	if err != nil {
 		return err
 	}
@@ -84,7 +95,7 @@ func (s *Solver) mountFiles(ctx context.Context, sel *selection, dir, root strin
 	}
 	// overlayfs shows the root of the topmost layer.
 	var st unix.Stat_t
-	if err := unix.Stat(tree, &st); err != nil {
+	if err := unix.Stat(trees[0], &st); err != nil {
 		return err
 	}
 	if err := unix.Chmod(o.Upper, st.Mode&0o7777); err != nil {
@@ -94,7 +105,7 @@ func (s *Solver) mountFiles(ctx context.Context, sel *selection, dir, root strin
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, o.Upper, times, 0); err != nil {
 		return err
 	}
-	return snapshot.Mount(root, []string{tree}, o)
+	return snapshot.Mount(root, trees, o)
 }
 
 // mountedFile is the name under which a single file is laid out.

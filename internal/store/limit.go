@@ -16,7 +16,7 @@ import (
 )
 
 // Limit removes what was not used for the longest time until the build cache takes no more than size bytes on the
-// disk: the cache mounts, what is kept of URLs and git repositories, and the layers that no image has with the records
+// disk: the cache mounts, what is kept of URLs, git repositories and build contexts, and the layers that no image has with the records
 // that lead to them. With o.All it counts and takes what images without a name have too, and those images. o.Until spares what is younger. Named images always stay, and so does
 // what a process that runs now may be using.
 //

@@ -11,8 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// pruneKept removes what only saves time or traffic: the stat caches of build contexts, what was downloaded from URLs,
-// and the mirrors of git repositories.
+// pruneKept removes what only saves time or traffic: the stat caches and kept copies of build contexts, what was
+// downloaded from URLs, and the mirrors of git repositories.
 func (s *Store) pruneKept(cutoff int64, p *Pruned) error {
 	for _, dir := range keptDirs() {
 		err := eachEntry(s.path(dir), cutoff, func(path string) error { return s.removeKept(path, p) })
@@ -24,10 +24,15 @@ func (s *Store) pruneKept(cutoff int64, p *Pruned) error {
 }
 
 // keptDirs are the folders of pruneKept. The time of what is in them is that of its last use.
-func keptDirs() []string { return []string{"contexts", "downloads", "git", "listings"} }
+func keptDirs() []string { return []string{"contexts", "downloads", "git", "laid", "listings"} }
 
-// removeKept takes something away at once, so that who makes it anew finds no half of it.
+// removeKept takes something away at once, so that who makes it anew finds no half of it. What is mounted stays.
 func (s *Store) removeKept(path string, p *Pruned) error {
+	release, free, err := freeToRemove(path)
+	if err != nil || !free {
+		return err
+	}
+	defer release()
 	tmp, err := s.Temp("gone")
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func (s *Store) KeepSource(kind, name string) (string, error) {
 	return dir, nil
 }
 
-// sourceUse is what is kept of a URL or of a git repository.
+// sourceUse is what is kept of a URL, a git repository or a build context.
 type sourceUse struct {
 	path string
 	disk int64
@@ -64,9 +69,10 @@ type sourceUse struct {
 // key stands for it among diffIDs.
 func (u sourceUse) key() digest.Digest { return digest.Digest("source:" + u.path) }
 
-// measureSources adds what is kept of URLs and git repositories. These are few files: git keeps what it fetches in packs.
+// measureSources adds what is kept of URLs, git repositories and build contexts. Of the first two these are few files: git
+// keeps what it fetches in packs. Of the last, the size is noted.
 func (c *cacheUse) measureSources(s *Store) error {
-	for _, dir := range []string{"downloads", "git"} {
+	for _, dir := range []string{"downloads", "git", "laid"} {
 		entries, err := os.ReadDir(s.path(dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -77,7 +83,12 @@ func (c *cacheUse) measureSources(s *Store) error {
 				continue // gone meanwhile
 			}
 			u := sourceUse{path: s.path(dir, e.Name()), used: info.ModTime().UnixMilli()}
-			if u.disk, err = diskUse(u.path); err != nil {
+			if dir == "laid" {
+				u.disk, err = laidSize(u.path)
+			} else {
+				u.disk, err = diskUse(u.path)
+			}
+			if err != nil {
 				return err
 			}
 			c.sources = append(c.sources, u)

@@ -52,6 +52,7 @@ type Store struct {
 	session *session
 	tocs    map[digest.Digest]*tocEntry
 	fetches map[digest.Digest]*sync.Mutex
+	inUse   []*os.File // locks of kept copies that this process mounts
 }
 
 // DefaultRoot is where the store is when $STRATA_ROOT does not say: /var/lib/strata for root,
@@ -231,6 +232,10 @@ func (s *Store) Close() error {
 		errs = append(errs, s.session.close())
 		s.session = nil
 	}
+	for _, lock := range s.inUse {
+		_ = lock.Close() // some were given back before
+	}
+	s.inUse = nil
 	errs = append(errs, s.db.Close())
 	return errors.Join(errs...)
 }
