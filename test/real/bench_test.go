@@ -3,12 +3,16 @@ package real
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 )
+
+// npmrc is where npm keeps its configuration; the tests change $HOME.
+var npmrc = filepath.Join(os.Getenv("HOME"), ".npmrc")
 
 // A bench is an example on its way: a copy of its files that is built and edited.
 type bench struct {
@@ -141,10 +145,39 @@ func (b *bench) run(args ...string) string {
 	return command(b.t, "", "strata", append([]string{"run", b.image}, args...)...)
 }
 
+// input runs the image's program with a standard input.
+func (b *bench) input(text string, args ...string) string {
+	b.t.Helper()
+	cmd := exec.CommandContext(b.t.Context(), "strata", append([]string{"run", "-i", b.image}, args...)...)
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		b.t.Fatalf("%s: %v\n%s", b.image, err, out)
+	}
+	return string(out)
+}
+
 func (b *bench) times() string {
 	line := fmt.Sprintf("%-16s %6.1f s, again %.2f s, edited", b.example.name, b.first.Seconds(), b.again.Seconds())
 	for i, edit := range b.example.edits {
 		line += fmt.Sprintf(" %s %.1f s", edit.file, b.edited[i].Seconds())
 	}
 	return line
+}
+
+// npmConfig gives npm what this machine's own npm knows of registries, as a secret: there are passwords in it.
+func npmConfig(b *bench) []string {
+	config := "cafile=/etc/ssl/certs/ca-certificates.crt\n"
+	text, err := os.ReadFile(npmrc)
+	if err != nil && !os.IsNotExist(err) {
+		b.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "registry=") || strings.HasPrefix(line, "//") || strings.HasPrefix(line, "@") {
+			config += strings.TrimSpace(line) + "\n"
+		}
+	}
+	path := filepath.Join(b.t.TempDir(), "npmrc")
+	check(b.t, os.WriteFile(path, []byte(config), 0o600))
+	return []string{"--secret", "id=npmrc,src=" + path}
 }

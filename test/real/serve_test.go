@@ -45,7 +45,8 @@ func (b *bench) serve() *server {
 		close(ended)
 	}()
 	stop := syscall.SIGTERM
-	if name := strings.TrimSpace(command(b.t, "", "strata", "inspect", "--format", "{{.Config.StopSignal}}", b.image)); name != "" {
+	name := command(b.t, "", "strata", "inspect", "--format", "{{.Config.StopSignal}}", b.image)
+	if name = strings.TrimSpace(name); name != "" {
 		stop = unix.SignalNum(name)
 	}
 	b.t.Cleanup(func() {
