@@ -22,6 +22,7 @@ const screenWait = 30 * time.Second
 //	screen start WIDTHxHEIGHT COMMAND ARGS...
 //	screen keys KEY...        as tmux names them: Up, Tab, Escape, x
 //	screen see PATTERN...     waits until the screen matches all; ! screen see, until it matches none
+//	screen until KEY PATTERN  presses a key until the screen matches: a program that comes back may miss the first
 //	screen show [colors]      prints the screen; with its colours as escape sequences
 //	screen ended              waits until the program has ended
 func screen(ts *testscript.TestScript, neg bool, args []string) {
@@ -42,6 +43,20 @@ func screen(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(err)
 			waitScreen(ts, func(text string) bool { return p.MatchString(text) != neg }, pattern)
 		}
+	case "until":
+		if len(args) != 3 {
+			ts.Fatalf("usage: screen until KEY PATTERN")
+		}
+		p, err := regexp.Compile("(?m)" + args[2])
+		ts.Check(err)
+		pressed := time.Time{}
+		waitScreen(ts, func(text string) bool {
+			if !p.MatchString(text) && time.Since(pressed) > time.Second {
+				ts.Check(tmux(ts, "send-keys", "-t", "it", args[1]))
+				pressed = time.Now()
+			}
+			return p.MatchString(text)
+		}, args[2])
 	case "show":
 		flags := []string{"capture-pane", "-t", "it", "-p"}
 		if len(args) > 1 {
