@@ -2,14 +2,12 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -140,19 +138,12 @@ func (s *Store) describeLaid(l *Laid, dir string) (*os.File, error) {
 
 // dropLaid removes those beyond maxLaid that were not used for the longest time.
 func (s *Store) dropLaid() error {
-	entries, err := os.ReadDir(s.path("laid"))
-	if err != nil || len(entries) <= maxLaid {
+	old, err := beyond(s.path("laid"), maxLaid)
+	if err != nil {
 		return err
 	}
-	age := map[string]int64{}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			age[e.Name()] = info.ModTime().UnixNano()
-		}
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(age[a.Name()], age[b.Name()]) })
-	for _, e := range entries[:len(entries)-maxLaid] {
-		if err := s.removeKept(s.path("laid", e.Name()), &Pruned{}); err != nil {
+	for _, path := range old {
+		if err := s.removeKept(path, &Pruned{}); err != nil {
 			return err
 		}
 	}

@@ -51,9 +51,23 @@ func (s *Store) PutListing(sum digest.Digest, t *layer.TOC) error {
 
 // dropListings removes the oldest beyond maxListings.
 func (s *Store) dropListings() error {
-	entries, err := os.ReadDir(s.path("listings"))
-	if err != nil || len(entries) <= maxListings {
+	old, err := beyond(s.path("listings"), maxListings)
+	if err != nil {
 		return err
+	}
+	for _, path := range old {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// beyond lists what is in a folder besides the most newly written entries, of which there may be most.
+func beyond(dir string, most int) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) <= most {
+		return nil, err
 	}
 	age := map[string]int64{}
 	for _, e := range entries {
@@ -62,12 +76,11 @@ func (s *Store) dropListings() error {
 		}
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(age[a.Name()], age[b.Name()]) })
-	for _, e := range entries[:len(entries)-maxListings] {
-		if err := os.Remove(s.path("listings", e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	var old []string
+	for _, e := range entries[:len(entries)-most] {
+		old = append(old, filepath.Join(dir, e.Name()))
 	}
-	return nil
+	return old, nil
 }
 
 // Listing returns what PutListing remembered; ErrNotFound if that is forgotten.
