@@ -31,7 +31,7 @@ test-real: ## ten Dockerfiles as people write them, built, built again, edited a
 
 edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
 	test/require build test
-	$(GO) test -tags seccomp -timeout 80m -count=1 ./internal/build -run TestCachedEqualsUncached -edits $(or $(EDITS),2000)
+	$(GO) test -tags seccomp -timeout 80m -count=1 ./internal/builder -run TestCachedEqualsUncached -edits $(or $(EDITS),2000)
 
 equal: ## only the comparison with Docker: file systems and configs
 	test/require build test

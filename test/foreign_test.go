@@ -5,8 +5,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/strata-build/strata/internal/binfmt"
-	"github.com/strata-build/strata/internal/binfmt/binfmttest"
+	"github.com/strata-build/strata/internal/sandbox/binfmt"
+	"github.com/strata-build/strata/internal/sandbox/binfmt/binfmttest"
 )
 
 // foreign FILE TEXT writes a program for arm64 that prints a line.

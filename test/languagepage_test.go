@@ -94,7 +94,13 @@ func testExists(t *testing.T, root, name string) bool {
 	if !ok || !regexp.MustCompile(`^(Test|Fuzz)\w+$`).MatchString(function) {
 		return false
 	}
-	files, err := filepath.Glob(filepath.Join(root, "internal", dir, "*_test.go"))
+	var files []string
+	err := filepath.WalkDir(filepath.Join(root, "internal"), func(name string, _ os.DirEntry, err error) error {
+		if filepath.Base(filepath.Dir(name)) == dir && strings.HasSuffix(name, "_test.go") {
+			files = append(files, name)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/strata-build/strata/internal/fetch/fetchtest"
+	"github.com/strata-build/strata/internal/builder/source/remote/remotetest"
 )
 
 // remotes are the servers of each script, by its folder.
@@ -22,8 +22,8 @@ var remotes sync.Map
 type server struct {
 	*http.Server
 	address string
-	files   *fetchtest.Server
-	git     *fetchtest.Git
+	files   *remotetest.Server
+	git     *remotetest.Git
 }
 
 // start starts a server on a free port of 127.0.0.1, or again on the one it had.
@@ -65,7 +65,7 @@ func web(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case neg || len(args) == 0:
 	case args[0] == "start":
-		s := &server{files: &fetchtest.Server{}}
+		s := &server{files: &remotetest.Server{}}
 		s.start(ts, s.files)
 		remotes.Store("web"+ts.Getenv("WORK"), s)
 		ts.Setenv("WEB", "http://"+s.address)
@@ -83,7 +83,7 @@ func web(ts *testscript.TestScript, neg bool, args []string) {
 	case args[0] == "set" && len(args) >= 3:
 		data, err := os.ReadFile(ts.MkAbs(args[2]))
 		ts.Check(err)
-		a := fetchtest.Answer{Body: string(data)}
+		a := remotetest.Answer{Body: string(data)}
 		for _, option := range args[3:] {
 			ts.Check(setAnswer(&a, option))
 		}
@@ -93,7 +93,7 @@ func web(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("usage: web start | stop | again | set PATH FILE [K=V]… | requests FILE")
 }
 
-func setAnswer(a *fetchtest.Answer, option string) (err error) {
+func setAnswer(a *remotetest.Answer, option string) (err error) {
 	name, value, _ := strings.Cut(option, "=")
 	switch name {
 	case "etag":
@@ -132,7 +132,7 @@ func gitserver(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case neg || len(args) == 0:
 	case args[0] == "start":
-		s := &server{git: &fetchtest.Git{Dir: ts.MkAbs("git")}}
+		s := &server{git: &remotetest.Git{Dir: ts.MkAbs("git")}}
 		ts.Check(os.MkdirAll(s.git.Dir, 0o755))
 		s.start(ts, s.git)
 		remotes.Store("gitserver"+ts.Getenv("WORK"), s)
@@ -155,11 +155,11 @@ func gitserver(ts *testscript.TestScript, neg bool, args []string) {
 		dir := ts.MkAbs("git/" + args[1])
 		script := strings.ReplaceAll(ts.ReadFile(args[2]), "$GITSERVER", ts.Getenv("GITSERVER"))
 		if args[0] == "change" {
-			ts.Check(fetchtest.Change(dir, script))
+			ts.Check(remotetest.Change(dir, script))
 			return
 		}
 		ts.Check(os.MkdirAll(dir, 0o755))
-		ts.Check(fetchtest.Make(dir, script))
+		ts.Check(remotetest.Make(dir, script))
 		return
 	}
 	ts.Fatalf("usage: gitserver start | stop | again | make NAME FILE | change NAME FILE | password WORD | requests FILE")

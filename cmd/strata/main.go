@@ -7,7 +7,7 @@ import (
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // the container's first steps, before Go's runtime starts
 
 	"github.com/strata-build/strata/internal/cli"
-	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/sandbox/runner"
 )
 
 // version is set when the program is linked.

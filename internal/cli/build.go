@@ -12,15 +12,15 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/build"
-	"github.com/strata-build/strata/internal/call"
-	"github.com/strata-build/strata/internal/dockerfile"
-	"github.com/strata-build/strata/internal/explain"
-	"github.com/strata-build/strata/internal/export"
+	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/explain"
+	"github.com/strata-build/strata/internal/builder/export"
+	"github.com/strata-build/strata/internal/builder/solver"
+	"github.com/strata-build/strata/internal/builder/subrequest"
+	"github.com/strata-build/strata/internal/event/progress"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/listing"
-	"github.com/strata-build/strata/internal/progress"
-	"github.com/strata-build/strata/internal/solver"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
@@ -46,12 +46,12 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
-	method, err := call.ParseMethod(f.call)
+	method, err := subrequest.ParseMethod(f.call)
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
 	o.Context, o.Stdin, o.StepLog = dir, a.stdin, stepLog()
-	if method.Name != call.Build {
+	if method.Name != subrequest.Build {
 		return a.answer(ctx, method, o, f)
 	}
 	o.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
@@ -102,7 +102,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	}
 	if !f.silent() {
 		for _, line := range summary {
-			fmt.Fprintln(a.stderr, listing.Clean(line))
+			fmt.Fprintln(a.stderr, human.Clean(line))
 		}
 	}
 	if f.quiet && exported.ID != "" && !export.UsesStdout(o.Outputs) {
@@ -137,17 +137,17 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 	case err != nil:
 		fmt.Fprintf(a.stderr, "strata: keeping the cache below its size limit: %v\n", err)
 	case !quiet && len(gone.Layers) > 0:
-		fmt.Fprintf(a.stderr, "The cache was above cache-size-limit: removed %s that had not been used for the longest time.\n", listing.FullSize(gone.Freed))
+		fmt.Fprintf(a.stderr, "The cache was above cache-size-limit: removed %s that had not been used for the longest time.\n", human.FullSize(gone.Freed))
 	}
 }
 
 // silent says that nothing of the build is shown: --quiet, or buildx's two ways of --progress that have no display.
 func (f *buildFlags) silent() bool { return f.quiet || f.progress == "none" }
 
-func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o build.Options, f *buildFlags) (digest.Digest, error) {
+func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o builder.Options, f *buildFlags) (digest.Digest, error) {
 	if o.Engine == dockerfile.Classic {
-		o.Display = build.NewClassic(progress.NewClassic(a.stdout, f.silent()))
-		return build.Run(ctx, m, o)
+		o.Display = builder.NewClassic(progress.NewClassic(a.stdout, f.silent()))
+		return builder.Run(ctx, m, o)
 	}
 	mode := f.progress
 	if f.silent() {
@@ -158,15 +158,15 @@ func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o build.Optio
 	if err != nil {
 		return "", &exit{exitUsage, err}
 	}
-	o.Display = build.NewGraph(printer)
-	id, err := build.Run(ctx, m, o)
+	o.Display = builder.NewGraph(printer)
+	id, err := builder.Run(ctx, m, o)
 	printer.Close(err)
 	return id, err
 }
 
 // buildFailed prints what went wrong, with the lines of the Dockerfile and the way into what the failed step
 // left.
-func (a *app) buildFailed(o build.Options, err error) error {
+func (a *app) buildFailed(o builder.Options, err error) error {
 	var located *dockerfile.Error
 	if !errors.As(err, &located) {
 		return err

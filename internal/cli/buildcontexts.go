@@ -1,17 +1,17 @@
 package cli
 
 import (
-	"github.com/strata-build/strata/internal/build"
-	"github.com/strata-build/strata/internal/dockerfile"
+	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
 )
 
 // namedContexts reads the --build-contexts.
-func (f *buildFlags) namedContexts(o *build.Options) error {
+func (f *buildFlags) namedContexts(o *builder.Options) error {
 	if len(f.contexts) > 0 && o.Engine == dockerfile.Classic {
 		return usageError("--build-context requires BuildKit: build without DOCKER_BUILDKIT=0 and --engine classic")
 	}
 	for _, text := range f.contexts {
-		spec, err := build.ParseContextSpec(text)
+		spec, err := builder.ParseContextSpec(text)
 		if err != nil {
 			return usageError("--build-context %w", err)
 		}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/sandbox/runner"
 )
 
 // limitFlags are the options of Docker's first builder that limit RUN steps, and buildx's --resource, which has all of them.

@@ -8,12 +8,12 @@ import (
 	"github.com/distribution/reference"
 	"github.com/spf13/pflag"
 
-	"github.com/strata-build/strata/internal/build"
-	"github.com/strata-build/strata/internal/call"
-	"github.com/strata-build/strata/internal/dockerfile"
-	"github.com/strata-build/strata/internal/platform"
-	"github.com/strata-build/strata/internal/registry"
-	"github.com/strata-build/strata/internal/solver"
+	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/solver"
+	"github.com/strata-build/strata/internal/builder/subrequest"
+	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // buildFlags are the options of build as they are written.
@@ -40,7 +40,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step")
 	fl.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "run these steps: a `STAGE`, the number of a step as the output shows it (4, app:4), or a part of an instruction")
 	fl.StringArrayVar(&f.refresh, "refresh", nil, "run recorded steps again: those that fetch from the network, those older than an `AGE` (24h, 7d), or those named as for --no-cache-filter")
-	fl.Lookup("refresh").NoOptDefVal = build.RefreshAll
+	fl.Lookup("refresh").NoOptDefVal = builder.RefreshAll
 	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take steps from this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
 	fl.BoolVar(&f.explain, "explain", false, "say after the build which steps were cached, and why the others ran")
 	fl.StringArrayVar(&f.cacheTo, "cache-to", nil, "keep the steps in this cache: `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY, with mode=max those of all stages; none keeps them out of the image")
@@ -67,14 +67,14 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 func (f *buildFlags) setCheck(value string) error {
 	on, err := strconv.ParseBool(value)
 	if on {
-		f.call = call.Check
+		f.call = subrequest.Check
 	}
 	return err
 }
 
 // options checks what can be checked without the store.
-func (f *buildFlags) options() (build.Options, error) {
-	o := build.Options{
+func (f *buildFlags) options() (builder.Options, error) {
+	o := builder.Options{
 		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull, Platform: platform.Local(),
 		Args: map[string]string{}, Labels: map[string]string{},
 	}
@@ -107,7 +107,7 @@ func (f *buildFlags) options() (build.Options, error) {
 		delete(o.Args, "BUILDKIT_INLINE_CACHE")
 	}
 	for _, text := range f.cacheFrom {
-		spec, err := build.ParseCacheSpec(text)
+		spec, err := builder.ParseCacheSpec(text)
 		if err == nil {
 			err = spec.CheckFrom()
 		}
@@ -117,7 +117,7 @@ func (f *buildFlags) options() (build.Options, error) {
 		o.CacheFrom = append(o.CacheFrom, spec)
 	}
 	for _, text := range f.cacheTo {
-		spec, err := build.ParseCacheSpec(text)
+		spec, err := builder.ParseCacheSpec(text)
 		if err == nil {
 			err = spec.CheckTo()
 		}

@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/strata-build/strata/internal/build"
-	"github.com/strata-build/strata/internal/dockerfile"
-	"github.com/strata-build/strata/internal/explain"
-	"github.com/strata-build/strata/internal/export"
+	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/explain"
+	"github.com/strata-build/strata/internal/builder/export"
 )
 
 // outputFlags are the options of build that say what becomes of the result.
@@ -38,7 +38,7 @@ func (f *outputFlags) register(fl *pflag.FlagSet) {
 }
 
 // options adds the outputs to o.
-func (f *outputFlags) options(o *build.Options) error {
+func (f *outputFlags) options(o *builder.Options) error {
 	for _, text := range f.outputs {
 		if text == "" {
 			continue // as buildx does, for -o "$VARIABLE"
@@ -70,7 +70,7 @@ func (f *outputFlags) options(o *build.Options) error {
 const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
 // takeEpoch takes SOURCE_DATE_EPOCH over from the environment, as buildx does. Docker's first builder knew nothing of it.
-func takeEpoch(o *build.Options) {
+func takeEpoch(o *builder.Options) {
 	value := os.Getenv(sourceDateEpoch)
 	if _, ok := o.Args[sourceDateEpoch]; !ok && value != "" && o.Engine != dockerfile.Classic {
 		o.Args[sourceDateEpoch] = value
@@ -78,7 +78,7 @@ func takeEpoch(o *build.Options) {
 }
 
 // epochWarning says that the classic engine has no use for a SOURCE_DATE_EPOCH.
-func epochWarning(o build.Options) []string {
+func epochWarning(o builder.Options) []string {
 	_, given := o.Args[sourceDateEpoch]
 	if o.Engine != dockerfile.Classic || !given && os.Getenv(sourceDateEpoch) == "" {
 		return nil

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/explain"
+	"github.com/strata-build/strata/internal/builder/explain"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/listing"
 )
 
 type buildsFlags struct {
@@ -55,7 +55,7 @@ func (a *app) runBuilds(f *buildsFlags) error {
 	if err != nil {
 		return err
 	}
-	var rows []listing.Row
+	var rows []human.Row
 	for _, row := range stored {
 		b, err := explain.Read(row)
 		if err != nil {
@@ -67,10 +67,10 @@ func (a *app) runBuilds(f *buildsFlags) error {
 		return a.printColumn("ID", rows)
 	}
 	columns := []string{"ID", "Since", "Took", "Hits", "Saved", "Result", "Context"}
-	if slices.ContainsFunc(rows, func(r listing.Row) bool { return r["Name"] != "" }) {
+	if slices.ContainsFunc(rows, func(r human.Row) bool { return r["Name"] != "" }) {
 		columns = slices.Insert(columns, 1, "Name")
 	}
-	return a.list(listing.Listing{
+	return a.list(human.Listing{
 		Headers: map[string]string{
 			"ID": "BUILD", "Name": "NAME", "Since": "WHEN", "At": "AT", "Took": "TOOK", "Hits": "HITS", "Steps": "STEPS", "Saved": "SAVED",
 			"Result": "RESULT", "Image": "IMAGE", "Context": "CONTEXT", "Dockerfile": "DOCKERFILE", "Target": "TARGET",
@@ -80,12 +80,12 @@ func (a *app) runBuilds(f *buildsFlags) error {
 	}, f.format, rows)
 }
 
-func buildCells(b *explain.Build) listing.Row {
-	r := listing.Row{
-		"ID": b.ID, "Name": listing.Clean(b.Name), "Since": listing.Since(b.Started), "At": b.Started.UTC().Format(time.RFC3339), "Took": explain.Seconds(b.Took),
+func buildCells(b *explain.Build) human.Row {
+	r := human.Row{
+		"ID": b.ID, "Name": human.Clean(b.Name), "Since": human.Since(b.Started), "At": b.Started.UTC().Format(time.RFC3339), "Took": explain.Seconds(b.Took),
 		"Hits": fmt.Sprintf("%d/%d", b.Hits, b.Total), "Steps": fmt.Sprint(b.Total), "Saved": explain.Seconds(b.Saved),
-		"Image": image.ShortID(b.Image), "Context": listing.Clean(b.Context), "Dockerfile": listing.Clean(b.Dockerfile),
-		"Target": b.Target, "Engine": b.Engine, "Error": listing.Clean(b.Error),
+		"Image": image.ShortID(b.Image), "Context": human.Clean(b.Context), "Dockerfile": human.Clean(b.Dockerfile),
+		"Target": b.Target, "Engine": b.Engine, "Error": human.Clean(b.Error),
 	}
 	switch {
 	case b.Error != "":
@@ -125,13 +125,13 @@ func (a *app) listSteps(b *explain.Build, noTrunc bool) error {
 		if noTrunc {
 			return s
 		}
-		return listing.Shorten(s, 60)
+		return human.Shorten(s, 60)
 	}
-	var rows []listing.Row
+	var rows []human.Row
 	for _, st := range b.Stages {
 		for _, s := range st.Steps {
-			r := listing.Row{
-				"Step": short(listing.Clean(b.Label(st, s))), "Status": string(s.Status), "ID": image.ShortID(s.State),
+			r := human.Row{
+				"Step": short(human.Clean(b.Label(st, s))), "Status": string(s.Status), "ID": image.ShortID(s.State),
 				"Layer": image.ShortID(s.Layer), "Took": "-", "Saved": "-", "Why": short(explain.Line(s.Reasons)),
 			}
 			switch s.Status {
@@ -152,7 +152,7 @@ func (a *app) listSteps(b *explain.Build, noTrunc bool) error {
 			rows = append(rows, r)
 		}
 	}
-	return a.list(listing.Listing{
+	return a.list(human.Listing{
 		Headers: map[string]string{
 			"Step": "STEP", "Status": "STATUS", "ID": "IMAGE", "Layer": "LAYER", "Took": "TOOK", "Saved": "SAVED", "Why": "WHY",
 		},

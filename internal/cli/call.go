@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/strata-build/strata/internal/build"
-	"github.com/strata-build/strata/internal/call"
-	"github.com/strata-build/strata/internal/dockerfile"
-	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/subrequest"
+	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -20,7 +20,7 @@ type answerer interface {
 }
 
 // answer does what --call asks for: the answer goes to standard output, and what is done for it to standard error.
-func (a *app) answer(ctx context.Context, method call.Method, o build.Options, f *buildFlags) error {
+func (a *app) answer(ctx context.Context, method subrequest.Method, o builder.Options, f *buildFlags) error {
 	if o.Engine == dockerfile.Classic {
 		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
 	}
@@ -36,7 +36,7 @@ func (a *app) answer(ctx context.Context, method call.Method, o build.Options, f
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	o.Display = build.NewGraph(printer)
+	o.Display = builder.NewGraph(printer)
 	o.CacheFrom = nil
 	answer, err := ask(ctx, method, m, o)
 	printer.Close(err)
@@ -51,7 +51,7 @@ func (a *app) answer(ctx context.Context, method call.Method, o build.Options, f
 	if err != nil {
 		return err
 	}
-	if findings, ok := answer.(*call.Findings); ok {
+	if findings, ok := answer.(*subrequest.Findings); ok {
 		if err := writePrintable(a.stderr, findings.WriteFailure); err != nil {
 			return err
 		}
@@ -62,18 +62,18 @@ func (a *app) answer(ctx context.Context, method call.Method, o build.Options, f
 	return nil
 }
 
-func ask(ctx context.Context, method call.Method, m *transfer.Mover, o build.Options) (answerer, error) {
+func ask(ctx context.Context, method subrequest.Method, m *transfer.Mover, o builder.Options) (answerer, error) {
 	switch method.Name {
-	case call.Check:
-		return build.Check(ctx, m, o)
-	case call.Outline:
-		return build.Outline(ctx, m, o)
+	case subrequest.Check:
+		return builder.Check(ctx, m, o)
+	case subrequest.Outline:
+		return builder.Outline(ctx, m, o)
 	}
-	return build.Targets(ctx, m, o)
+	return builder.Targets(ctx, m, o)
 }
 
 // writeFindings says after a build what is probably not meant in its Dockerfile, in buildx's words.
-func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warning, o build.Options, f *buildFlags) {
+func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warning, o builder.Options, f *buildFlags) {
 	if len(found) == 0 || f.silent() || f.progress == "rawjson" || o.Engine == dockerfile.Classic {
 		return
 	}
@@ -88,7 +88,7 @@ func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warni
 	for _, w := range found {
 		fmt.Fprintf(a.stderr, " - %s\n", printable(w.String()))
 		if f.debug {
-			_ = writePrintable(a.stderr, call.NewFindings(name, source, []dockerfile.Warning{w}, nil).WriteDetails)
+			_ = writePrintable(a.stderr, subrequest.NewFindings(name, source, []dockerfile.Warning{w}, nil).WriteDetails)
 		}
 	}
 }

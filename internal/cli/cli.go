@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/platform"
-	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // Exit codes, beside those of the containers that `strata run` runs.

@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/inventory"
-	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -46,21 +46,21 @@ func (a *app) runDiskUse(verbose bool, format string) error {
 	if verbose {
 		return a.printUseInFull(s, d)
 	}
-	l := listing.Listing{
+	l := human.Listing{
 		Headers: map[string]string{"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
 		Default: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"},
 	}
-	return a.list(l, format, []listing.Row{useRow("Images", d.Images), useRow("Build Cache", d.Cache)})
+	return a.list(l, format, []human.Row{useRow("Images", d.Images), useRow("Build Cache", d.Cache)})
 }
 
-func useRow(kind string, u store.Usage) listing.Row {
-	reclaimable := listing.FullSize(u.Reclaimable)
+func useRow(kind string, u store.Usage) human.Row {
+	reclaimable := human.FullSize(u.Reclaimable)
 	if u.Size > 0 {
 		reclaimable += fmt.Sprintf(" (%d%%)", u.Reclaimable*100/u.Size)
 	}
-	return listing.Row{
+	return human.Row{
 		"Type": kind, "TotalCount": strconv.Itoa(u.Count), "Active": strconv.Itoa(u.Active),
-		"Size": listing.FullSize(u.Size), "Reclaimable": reclaimable,
+		"Size": human.FullSize(u.Size), "Reclaimable": reclaimable,
 	}
 }
 
@@ -74,16 +74,16 @@ func (a *app) printUseInFull(s *store.Store, d *store.Disk) error {
 		sharers[l.DiffID] = l.Images
 	}
 	f := &imagesFlags{}
-	var rows []listing.Row
+	var rows []human.Row
 	for _, img := range images {
 		unique, err := inventory.UniqueSize(s, img, sharers)
 		if err != nil {
 			return err
 		}
 		row := f.rows(img)[0]
-		row["UniqueSize"], row["SharedSize"] = listing.FullSize(unique), "?"
+		row["UniqueSize"], row["SharedSize"] = human.FullSize(unique), "?"
 		if unique >= 0 && img.Size >= 0 {
-			row["SharedSize"] = listing.FullSize(img.Size - unique)
+			row["SharedSize"] = human.FullSize(img.Size - unique)
 		}
 		rows = append(rows, row)
 	}
@@ -107,7 +107,7 @@ func (a *app) printUseInFull(s *store.Store, d *store.Disk) error {
 			shared--
 		}
 	}
-	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s in %d records, %d of them with a layer of an image\n", listing.FullSize(d.Cache.Size), records, shared)
+	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s in %d records, %d of them with a layer of an image\n", human.FullSize(d.Cache.Size), records, shared)
 	if records > 0 {
 		fmt.Fprintln(a.stdout)
 		if err := a.printRecords(s, d); err != nil {
@@ -115,25 +115,25 @@ func (a *app) printUseInFull(s *store.Store, d *store.Disk) error {
 		}
 		fmt.Fprintln(a.stdout)
 	}
-	fmt.Fprintf(a.stdout, "Database and work under way: %s\n", listing.FullSize(d.Other))
+	fmt.Fprintf(a.stdout, "Database and work under way: %s\n", human.FullSize(d.Other))
 	return nil
 }
 
-func layerListing() listing.Listing {
-	return listing.Listing{
+func layerListing() human.Listing {
+	return human.Listing{
 		Headers: map[string]string{"ID": "LAYER", "Size": "SIZE", "Created": "CREATED", "Images": "IMAGES"},
 		Default: []string{"ID", "Size", "Created", "Images"},
 	}
 }
 
-func layerRows(layers []store.LayerUse) []listing.Row {
-	var rows []listing.Row
+func layerRows(layers []store.LayerUse) []human.Row {
+	var rows []human.Row
 	for _, l := range layers {
 		if l.Disk == 0 {
 			continue
 		}
-		rows = append(rows, listing.Row{
-			"ID": image.ShortID(l.DiffID), "Size": listing.FullSize(l.Disk), "Created": listing.Since(l.Added), "Images": strconv.Itoa(l.Images),
+		rows = append(rows, human.Row{
+			"ID": image.ShortID(l.DiffID), "Size": human.FullSize(l.Disk), "Created": human.Since(l.Added), "Images": strconv.Itoa(l.Images),
 		})
 	}
 	return rows
@@ -145,24 +145,24 @@ func (a *app) printRecords(s *store.Store, d *store.Disk) error {
 	if err != nil {
 		return err
 	}
-	l := listing.Listing{
+	l := human.Listing{
 		Headers: map[string]string{
 			"ID": "CACHE ID", "Size": "SIZE", "Created": "CREATED", "Used": "LAST USED", "Shared": "SHARED WITH",
 			"Reclaimable": "RECLAIMABLE", "Instruction": "INSTRUCTION",
 		},
 		Default: []string{"ID", "Size", "Created", "Used", "Shared", "Reclaimable", "Instruction"},
 	}
-	var rows []listing.Row
+	var rows []human.Row
 	for _, u := range uses {
-		row := listing.Row{
-			"ID": image.ShortID(u.Key), "Size": listing.FullSize(u.Disk), "Created": listing.Since(u.Made), "Used": listing.Since(u.Used),
-			"Shared": sharedWith(u), "Reclaimable": listing.FullSize(u.Disk), "Instruction": "-",
+		row := human.Row{
+			"ID": image.ShortID(u.Key), "Size": human.FullSize(u.Disk), "Created": human.Since(u.Made), "Used": human.Since(u.Used),
+			"Shared": sharedWith(u), "Reclaimable": human.FullSize(u.Disk), "Instruction": "-",
 		}
 		if u.Images > 0 {
-			row["Reclaimable"] = listing.FullSize(0)
+			row["Reclaimable"] = human.FullSize(0)
 		}
 		if r, err := cache.Decode(u.Data); err == nil {
-			row["Instruction"] = listing.Shorten(listing.Clean(r.Instruction), 45)
+			row["Instruction"] = human.Shorten(human.Clean(r.Instruction), 45)
 		}
 		rows = append(rows, row)
 	}
@@ -189,23 +189,23 @@ func sharedWith(u store.RecordUse) string {
 	return strings.Join(parts, ", ")
 }
 
-func mountListing() listing.Listing {
-	return listing.Listing{
+func mountListing() human.Listing {
+	return human.Listing{
 		Headers: map[string]string{"ID": "CACHE MOUNT", "Size": "SIZE", "Created": "CREATED", "Used": "LAST USED", "InUse": "IN USE"},
 		Default: []string{"ID", "Size", "Created", "Used", "InUse"},
 	}
 }
 
 // mountRows lists cache mounts, by id; the instances that sharing=private made beyond the first have their number.
-func mountRows(mounts []store.CacheMountUse) []listing.Row {
-	var rows []listing.Row
+func mountRows(mounts []store.CacheMountUse) []human.Row {
+	var rows []human.Row
 	for _, u := range mounts {
 		id := strings.TrimPrefix(u.ID, "/") // the namespace, which is mostly none, ends in a slash
 		if u.Instance > 0 {
 			id += " #" + strconv.Itoa(u.Instance+1)
 		}
-		rows = append(rows, listing.Row{
-			"ID": id, "Size": listing.FullSize(u.Disk), "Created": listing.Since(u.Created), "Used": listing.Since(u.Used),
+		rows = append(rows, human.Row{
+			"ID": id, "Size": human.FullSize(u.Disk), "Created": human.Since(u.Created), "Used": human.Since(u.Used),
 			"InUse": strconv.FormatBool(u.InUse),
 		})
 	}

@@ -3,8 +3,8 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/anatomy"
-	"github.com/strata-build/strata/internal/view"
+	"github.com/strata-build/strata/internal/look/anatomy"
+	"github.com/strata-build/strata/internal/look/view"
 )
 
 func (a *app) du() *cobra.Command {

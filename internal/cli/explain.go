@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/explain"
+	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
 )

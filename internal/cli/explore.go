@@ -12,10 +12,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/anatomy"
-	"github.com/strata-build/strata/internal/explorer"
-	"github.com/strata-build/strata/internal/listing"
-	"github.com/strata-build/strata/internal/rules"
+	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/look/anatomy"
+	"github.com/strata-build/strata/internal/look/explorer"
+	"github.com/strata-build/strata/internal/look/rules"
 )
 
 type exploreFlags struct {
@@ -93,7 +93,7 @@ func (a *app) judge(analysis *rules.Analysis, cmd *cobra.Command, f *exploreFlag
 	if err != nil {
 		return err
 	}
-	result.Print(a.stdout, listing.Clean)
+	result.Print(a.stdout, human.Clean)
 	if !result.Pass {
 		return &exit{code: exitError}
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/cache"
-	"github.com/strata-build/strata/internal/history"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/look/history"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -52,7 +52,7 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 		_, err := fmt.Fprint(a.stdout, history.Dockerfile(rows))
 		return err
 	}
-	cells := make([]listing.Row, 0, len(rows))
+	cells := make([]human.Row, 0, len(rows))
 	layers, fetching := 0, 0
 	for i := len(rows) - 1; i >= 0; i-- {
 		if rows[i].DiffID != "" {
@@ -70,7 +70,7 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 	if f.quiet {
 		return a.printColumn("ID", cells)
 	}
-	l := listing.Listing{
+	l := human.Listing{
 		Headers: map[string]string{
 			"ID": "IMAGE", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY",
 			"Size": "SIZE", "Comment": "COMMENT", "Layer": "LAYER", "Fetched": "FETCHED",
@@ -95,18 +95,18 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 	return nil
 }
 
-func (f *historyFlags) cells(row *history.Row) listing.Row {
+func (f *historyFlags) cells(row *history.Row) human.Row {
 	created := time.Time{}
 	if row.History.Created != nil {
 		created = *row.History.Created
 	}
-	r := listing.Row{
+	r := human.Row{
 		"ID":           string(row.ID),
 		"CreatedAt":    created.UTC().Format(time.RFC3339),
-		"CreatedSince": listing.Since(created),
-		"CreatedBy":    listing.Clean(row.History.CreatedBy),
-		"Size":         listing.Size(row.Size),
-		"Comment":      listing.Clean(row.History.Comment),
+		"CreatedSince": human.Since(created),
+		"CreatedBy":    human.Clean(row.History.CreatedBy),
+		"Size":         human.Size(row.Size),
+		"Comment":      human.Clean(row.History.Comment),
 		"Layer":        "-",
 	}
 	if row.DiffID != "" {
@@ -118,7 +118,7 @@ func (f *historyFlags) cells(row *history.Row) listing.Row {
 	}
 	if !f.noTrunc {
 		r["ID"] = image.ShortID(row.ID)
-		r["CreatedBy"] = listing.Shorten(r["CreatedBy"], 45)
+		r["CreatedBy"] = human.Shorten(r["CreatedBy"], 45)
 		if row.DiffID != "" {
 			r["Layer"] = image.ShortID(row.DiffID)
 		}
@@ -142,11 +142,11 @@ func fetched(s *store.Store, row *history.Row) (string, error) {
 	if r == nil || r.Fetches == "" {
 		return "-", nil
 	}
-	return fmt.Sprintf("%s (%s)", listing.Since(time.Now().Add(-r.Age())), r.Fetches), nil
+	return fmt.Sprintf("%s (%s)", human.Since(time.Now().Add(-r.Age())), r.Fetches), nil
 }
 
 // list prints rows, in the columns of a listing or as a template says.
-func (a *app) list(l listing.Listing, format string, rows []listing.Row) error {
+func (a *app) list(l human.Listing, format string, rows []human.Row) error {
 	if err := l.Write(a.stdout, format, rows); err != nil {
 		return &exit{exitError, err}
 	}
@@ -154,7 +154,7 @@ func (a *app) list(l listing.Listing, format string, rows []listing.Row) error {
 }
 
 // printColumn prints one column without its header, as -q does.
-func (a *app) printColumn(name string, rows []listing.Row) error {
+func (a *app) printColumn(name string, rows []human.Row) error {
 	var b strings.Builder
 	for _, r := range rows {
 		b.WriteString(r[name])

@@ -5,10 +5,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/inventory"
-	"github.com/strata-build/strata/internal/listing"
-	"github.com/strata-build/strata/internal/platform"
+	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/look/inventory"
 )
 
 type imagesFlags struct {
@@ -53,7 +53,7 @@ func (a *app) runImages(f *imagesFlags) error {
 	if err != nil {
 		return err
 	}
-	var rows []listing.Row
+	var rows []human.Row
 	for _, img := range images {
 		rows = append(rows, f.rows(img)...)
 	}
@@ -67,8 +67,8 @@ func (a *app) runImages(f *imagesFlags) error {
 	return a.list(l, f.format, rows)
 }
 
-func imageListing(columns ...string) listing.Listing {
-	return listing.Listing{
+func imageListing(columns ...string) human.Listing {
+	return human.Listing{
 		Headers: map[string]string{
 			"ID": "IMAGE ID", "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "CreatedSince": "CREATED",
 			"CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS", "VirtualSize": "SIZE",
@@ -80,13 +80,13 @@ func imageListing(columns ...string) listing.Listing {
 
 // rows makes a row for each name of an image. Names by digest alone have the tag <none>, and are shown only
 // where digests are, or where there is no other.
-func (f *imagesFlags) rows(img *inventory.Image) []listing.Row {
-	base := func() listing.Row {
+func (f *imagesFlags) rows(img *inventory.Image) []human.Row {
+	base := func() human.Row {
 		created := image.Created(img.Config)
-		r := listing.Row{
+		r := human.Row{
 			"ID": string(img.ID), "Repository": "<none>", "Tag": "<none>", "Digest": "<none>",
-			"CreatedSince": listing.Since(created), "CreatedAt": created.UTC().Format("2006-01-02 15:04:05 -0700 MST"),
-			"Size": listing.Size(img.Size), "VirtualSize": listing.FullSize(img.Size),
+			"CreatedSince": human.Since(created), "CreatedAt": created.UTC().Format("2006-01-02 15:04:05 -0700 MST"),
+			"Size": human.Size(img.Size), "VirtualSize": human.FullSize(img.Size),
 			"Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
 			"Platform": platform.Format(platform.Normal(img.Config.Platform)),
 		}
@@ -95,7 +95,7 @@ func (f *imagesFlags) rows(img *inventory.Image) []listing.Row {
 		}
 		return r
 	}
-	var rows []listing.Row
+	var rows []human.Row
 	seen := map[string]bool{}
 	for _, tagged := range []bool{true, false} {
 		for _, n := range slices.Concat(img.Names, img.Others) {

@@ -10,8 +10,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 func (a *app) importTar() *cobra.Command {

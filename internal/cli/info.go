@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -44,7 +44,7 @@ func (a *app) info() *cobra.Command {
 				return err
 			}
 			if format != "" {
-				return listing.Template(a.stdout, format, i)
+				return human.Template(a.stdout, format, i)
 			}
 			a.printInfo(i)
 			return nil
@@ -90,7 +90,7 @@ func (i *machineInfo) measure(s *store.Store) {
 	if unix.Statfs(s.Root(), &disk) == nil {
 		i.BackingFilesystem = filesystem(int64(disk.Type))
 		if free := int64(disk.Bavail) * disk.Bsize; free < 1<<30 {
-			i.warn("only %s are free on the disk of %s", listing.Size(free), s.Root())
+			i.warn("only %s are free on the disk of %s", human.Size(free), s.Root())
 		}
 	}
 	if i.BackingFilesystem == "overlayfs" {
@@ -213,7 +213,7 @@ func (a *app) printInfo(i *machineInfo) {
 		{"OS type", i.OSType},
 		{"Architecture", i.Architecture},
 		{"CPUs", fmt.Sprint(i.NCPU)},
-		{"Total memory", listing.Size(i.MemTotal)},
+		{"Total memory", human.Size(i.MemTotal)},
 	} {
 		fmt.Fprintf(a.stdout, "%s: %s\n", line[0], line[1])
 	}

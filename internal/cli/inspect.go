@@ -9,8 +9,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/inventory"
-	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -72,7 +72,7 @@ func (a *app) runInspect(names []string, only *ocispec.Platform, format string) 
 
 func (a *app) printInspected(found []any, format string) error {
 	if format != "" {
-		return listing.Template(a.stdout, format, found...)
+		return human.Template(a.stdout, format, found...)
 	}
 	var b strings.Builder
 	e := json.NewEncoder(&b)

@@ -9,9 +9,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/archive"
-	"github.com/strata-build/strata/internal/progress"
+	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/archive"
 )
 
 func (a *app) load() *cobra.Command {

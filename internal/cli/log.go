@@ -7,9 +7,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/anatomy"
-	"github.com/strata-build/strata/internal/explain"
-	"github.com/strata-build/strata/internal/view"
+	"github.com/strata-build/strata/internal/builder/explain"
+	"github.com/strata-build/strata/internal/look/anatomy"
+	"github.com/strata-build/strata/internal/look/view"
 )
 
 // imageHelp says what may be named, in the help of the commands that look into images.

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // maxPassword bounds what --password-stdin reads, in bytes. Tokens of some registries have several kilobytes.

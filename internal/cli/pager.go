@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-build/strata/internal/view"
+	"github.com/strata-build/strata/internal/look/view"
 )
 
 // page calls print with a Printer on standard output: on a terminal in colours and through a pager, as git does. $PAGER

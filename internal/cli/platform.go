@@ -6,7 +6,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
-	"github.com/strata-build/strata/internal/platform"
+	"github.com/strata-build/strata/internal/image/platform"
 )
 
 // defaultPlatform is the variable that stands for --platform in Docker's command line.

@@ -12,8 +12,8 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/inventory"
-	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -164,7 +164,7 @@ func (a *app) printPruned(gone *store.Pruned, lists bool) {
 	if gone.Records > 0 {
 		fmt.Fprintf(a.stdout, "Deleted build cache records: %d\n\n", gone.Records)
 	}
-	fmt.Fprintf(a.stdout, "Total reclaimed space: %s\n", listing.FullSize(gone.Freed))
+	fmt.Fprintf(a.stdout, "Total reclaimed space: %s\n", human.FullSize(gone.Freed))
 }
 
 // confirm asks. Anything but "y" and "yes" is a no, the end of the input too.

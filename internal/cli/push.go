@@ -9,10 +9,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/progress"
-	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 func (a *app) push() *cobra.Command {

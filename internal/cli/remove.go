@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/inventory"
+	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
 

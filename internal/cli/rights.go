@@ -8,11 +8,11 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
 
-	"github.com/strata-build/strata/internal/build"
-	"github.com/strata-build/strata/internal/dockerfile"
-	"github.com/strata-build/strata/internal/runner"
-	"github.com/strata-build/strata/internal/secret"
-	"github.com/strata-build/strata/internal/sshagent"
+	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/sandbox/secret"
+	"github.com/strata-build/strata/internal/sandbox/sshagent"
 )
 
 // machineFlags are the options of build and run that say what a container finds on its machine.
@@ -74,7 +74,7 @@ func (f *rightsFlags) register(fl *pflag.FlagSet) {
 }
 
 // apply puts what the flags say into o, whose Network is set.
-func (f *rightsFlags) apply(o *build.Options, network string) error {
+func (f *rightsFlags) apply(o *builder.Options, network string) error {
 	var err error
 	if o.Machine, err = f.machine(); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (f *rightsFlags) apply(o *build.Options, network string) error {
 }
 
 // applySecrets reads what can be read now: a build should not run for minutes before it says that a key is missing.
-func (f *rightsFlags) applySecrets(o *build.Options) error {
+func (f *rightsFlags) applySecrets(o *builder.Options) error {
 	var secrets []secret.Source
 	for _, text := range f.secrets {
 		s, err := secret.Parse(text)

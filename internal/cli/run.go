@@ -15,11 +15,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/enter"
-	"github.com/strata-build/strata/internal/history"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/listing"
-	"github.com/strata-build/strata/internal/runner"
+	"github.com/strata-build/strata/internal/look/history"
+	"github.com/strata-build/strata/internal/sandbox/enter"
+	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
@@ -70,7 +70,7 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return err
 	}
-	o.Warn = func(line string) { fmt.Fprintln(a.stderr, listing.Clean(line)) }
+	o.Warn = func(line string) { fmt.Fprintln(a.stderr, human.Clean(line)) }
 	if err := a.connect(&o, f); err != nil {
 		return err
 	}

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/anatomy"
-	"github.com/strata-build/strata/internal/listing"
-	"github.com/strata-build/strata/internal/view"
+	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/look/anatomy"
+	"github.com/strata-build/strata/internal/look/view"
 )
 
 func (a *app) show() *cobra.Command {
@@ -94,14 +94,14 @@ func (a *app) showContents(ctx context.Context, im *anatomy.Image, path string) 
 	in := bufio.NewReaderSize(r, 64<<10)
 	if isTerminal(a.stdout) {
 		if head, _ := in.Peek(8000); bytes.IndexByte(head, 0) >= 0 { // git's way to tell what is binary
-			return fmt.Errorf("%s is binary, %s; redirect standard output to a file", listing.Clean(c.Path), listing.Size(c.Size))
+			return fmt.Errorf("%s is binary, %s; redirect standard output to a file", human.Clean(c.Path), human.Size(c.Size))
 		}
 		err = copyPrintable(a.stdout, in)
 	} else {
 		_, err = io.Copy(a.stdout, in)
 	}
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", listing.Clean(c.Path), err)
+		return fmt.Errorf("reading %s: %w", human.Clean(c.Path), err)
 	}
 	return nil
 }

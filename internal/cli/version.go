@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/listing"
+	"github.com/strata-build/strata/internal/human"
 )
 
 // versionInfo has the names that templates for docker version use. There is no server: it is the same program.
@@ -29,7 +29,7 @@ func (a *app) printVersion() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := a.programVersion()
 			if format != "" {
-				return listing.Template(a.stdout, format, versionInfo{v, v, v})
+				return human.Template(a.stdout, format, versionInfo{v, v, v})
 			}
 			fmt.Fprintf(a.stdout, "strata\n Version:      %s\n Go version:   %s\n", v.Version, v.GoVersion)
 			if v.GitCommit != "" {

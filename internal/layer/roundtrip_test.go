@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/snapshot"
+	"github.com/strata-build/strata/internal/sandbox/snapshot"
 )
 
 func needRoot(t testing.TB) {

@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/platform"
+	"github.com/strata-build/strata/internal/image/platform"
 )
 
 // Member is one of the images that a name means: one for each platform.

@@ -15,7 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/platform"
+	"github.com/strata-build/strata/internal/image/platform"
 )
 
 // addFor puts an image for a platform into the store.

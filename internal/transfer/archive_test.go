@@ -19,10 +19,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/registry/registrytest"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/archive"
+	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
 func loadBytes(t *testing.T, m *Mover, data []byte) ([]Loaded, error) {

@@ -12,9 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/transfer/archive"
 )
 
 // readLayoutJSON reads a blob of a layout as JSON.

@@ -14,7 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
-	"github.com/strata-build/strata/internal/registry/registrytest"
+	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
 // stepsOf are steps that made the layers of an image, one that made none, and one whose layer nobody has.

@@ -11,8 +11,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
-	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // PushCache sends steps to ref's registry as an exported cache, under ref's tag. What the registry has is not sent, and no layer

@@ -8,8 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // sink lets package registry write one blob into the store.

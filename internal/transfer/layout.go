@@ -10,9 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/archive"
 )
 
 // layoutPrefix makes a repository's name of a directory with an OCI layout: "oci-layout:/path". No name in a registry can look

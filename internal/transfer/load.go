@@ -15,12 +15,12 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/platform"
-	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/archive"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // Loaded is an image that an archive had, or the first of those for several platforms that share their names.

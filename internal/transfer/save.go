@@ -10,11 +10,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/archive"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/registry"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/archive"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // Format is the kind of archive that Save writes.

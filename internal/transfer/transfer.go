@@ -11,9 +11,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/platform"
-	"github.com/strata-build/strata/internal/registry"
+	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // parallelLayers is how many layers are fetched at once, as Docker's max-concurrent-downloads.

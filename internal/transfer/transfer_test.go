@@ -20,9 +20,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/registry"
-	"github.com/strata-build/strata/internal/registry/registrytest"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/registry"
+	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
 var amd64 = ocispec.Platform{OS: "linux", Architecture: "amd64"}

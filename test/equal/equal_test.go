@@ -15,7 +15,7 @@
 // A case with a reference is built by strata only, and compared with two sections of its own instead:
 //
 //	-- expected --
-//	what the image has and its base has not, or not like that; see listing.go for the form of its lines
+//	what the image has and its base has not, or not like that; see human.go for the form of its lines
 //	-- expected-config --
 //	what is to be in the image's config: "Env: [...]", "history: COPY …"; see expectedconfig.go
 //

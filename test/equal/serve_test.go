@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/strata-build/strata/internal/fetch/fetchtest"
+	"github.com/strata-build/strata/internal/builder/source/remote/remotetest"
 )
 
 // serve serves a folder of the context as long as the test goes on, and writes the server's address where SERVER
@@ -18,7 +18,7 @@ func (c *buildCase) serve(t *testing.T, dir string) {
 	root := filepath.Join(c.context, dir)
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir(root)))
-	mux.Handle("/git/", http.StripPrefix("/git", &fetchtest.Git{Dir: filepath.Join(root, "git")}))
+	mux.Handle("/git/", http.StripPrefix("/git", &remotetest.Git{Dir: filepath.Join(root, "git")}))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	for i := range c.args {

@@ -1,0 +1,67 @@
+package builder
+
+import (
+	"context"
+	"sync"
+
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/builder/solver"
+	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// bases are the images of a build's FROMs, each looked up once for each platform, however many of the build's parts
+// want it.
+type bases struct {
+	mover *transfer.Mover
+	named *namedContexts
+	o     Options
+
+	mu    sync.Mutex
+	found map[string]func() (*solver.State, error)
+}
+
+func newBases(m *transfer.Mover, named *namedContexts, o Options) *bases {
+	return &bases{mover: m, named: named, o: o, found: map[string]func() (*solver.State, error){}}
+}
+
+// image finds the image of a FROM or COPY --from, for a platform.
+func (b *bases) image(ctx context.Context, ref string, want ocispec.Platform) (*solver.State, error) {
+	key := platform.Format(want) + " " + ref
+	b.mu.Lock()
+	find := b.found[key]
+	if find == nil {
+		find = sync.OnceValues(func() (*solver.State, error) { return b.load(ctx, ref, want) })
+		b.found[key] = find
+	}
+	b.mu.Unlock()
+	return find()
+}
+
+func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*solver.State, error) {
+	name := ref
+	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+		name = reference.TagNameOnly(named).String()
+	}
+	phase := "load metadata for " + name
+	if len(b.o.Platforms) > 1 {
+		phase = "[" + platform.Format(want) + " internal] " + phase
+	}
+	done := b.o.Display.Phase(phase)
+	c, err := b.find(ctx, ref, want)
+	done(err)
+	if err != nil {
+		return nil, err
+	}
+	return solver.NewState(b.mover.Store, c)
+}
+
+func (b *bases) find(ctx context.Context, ref string, want ocispec.Platform) (*store.Config, error) {
+	if l := b.named.layouts[ref]; l != nil {
+		return b.mover.LayoutBase(l.Dir, l.Tag, l.Digest, want)
+	}
+	return b.mover.Base(ctx, ref, want, b.o.Pull)
+}

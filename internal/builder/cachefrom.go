@@ -1,0 +1,94 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/registry"
+)
+
+// sources opens the caches from elsewhere, at once, for each platform that is built for: a name may mean another image
+// for each. One that cannot be had is a warning, not a failed build.
+func sources(ctx context.Context, m *transfer.Mover, o Options) map[string][]*cache.Source {
+	targets := o.targets()
+	found := make([]*cache.Source, len(o.CacheFrom)*len(targets))
+	failed := make([]error, len(found))
+	var wg sync.WaitGroup
+	for i := range found {
+		spec, target := o.CacheFrom[i/len(targets)], targets[i%len(targets)]
+		wg.Go(func() {
+			done := o.Display.Phase("load cache from " + spec.Ref)
+			found[i], failed[i] = source(ctx, m, spec, target)
+			done(nil)
+		})
+	}
+	wg.Wait()
+	all := map[string][]*cache.Source{}
+	for i, s := range found {
+		spec, target := o.CacheFrom[i/len(targets)], platform.Format(targets[i%len(targets)])
+		if failed[i] == nil {
+			all[target] = append(all[target], s)
+		} else if ctx.Err() == nil {
+			o.Display.Warning(fmt.Sprintf("no cache from %s: %v", spec.Ref, failed[i]))
+		}
+	}
+	return all
+}
+
+func source(ctx context.Context, m *transfer.Mover, spec CacheSpec, target ocispec.Platform) (*cache.Source, error) {
+	if spec.Type != "local" {
+		return m.Cache(ctx, spec.Ref, target, spec.Type == "registry")
+	}
+	s, err := m.DirCache(spec.Ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("there is no cache in this directory yet")
+	}
+	return s, err
+}
+
+// exportCaches writes the caches that --cache-to asks for. The image is there already: it stays whatever happens here.
+func exportCaches(ctx context.Context, m *transfer.Mover, parts []*part, o Options) error {
+	for _, spec := range o.CacheTo {
+		if spec.Type != "registry" && spec.Type != "local" {
+			continue
+		}
+		done := o.Display.Phase("export cache to " + spec.Ref)
+		var steps []cache.Step
+		for _, p := range parts {
+			steps = append(steps, p.solver.Steps(p.plan, spec.max())...)
+		}
+		err := exportCache(ctx, m, spec, steps)
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("exporting the cache to %s: %w", spec.Ref, err)
+		}
+		if err != nil && ctx.Err() == nil && spec.ignoreError() {
+			o.Display.Warning(err.Error())
+			err = nil
+		}
+		done(err)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exportCache(ctx context.Context, m *transfer.Mover, spec CacheSpec, steps []cache.Step) error {
+	if spec.Type == "local" {
+		return m.SaveCache(ctx, spec.Ref, steps)
+	}
+	ref, err := registry.ParseName(spec.Ref)
+	if err != nil {
+		return err
+	}
+	return m.PushCache(ctx, reference.TagNameOnly(ref), steps)
+}

@@ -1,0 +1,108 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/strata-build/strata/internal/builder/source/address"
+	"github.com/strata-build/strata/internal/builder/source/remote"
+)
+
+// definition is the Dockerfile of a build.
+type definition struct {
+	name   string // for messages
+	path   string // of the file, beside which its own .dockerignore may be; "" if it came without a directory
+	source []byte
+}
+
+// maxDockerfile is more than package dockerfile takes, so that it can say that there is too much.
+const maxDockerfile = 2 << 20
+
+// onStdin names a Dockerfile that comes from standard input.
+const onStdin = "standard input"
+
+// isURL says that -f names a file that a server has.
+func isURL(path string) bool {
+	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
+}
+
+// loadDefinition reads the Dockerfile that -f names, wherever the context is: from standard input for "-", from a server
+// for a URL, else with read. name is what it is shown as.
+func loadDefinition(ctx context.Context, f *remote.Fetcher, name string, o Options, read func() (*definition, error)) (d *definition, err error) {
+	switch {
+	case o.Dockerfile == "-":
+		name = onStdin
+		read = func() (*definition, error) { return readStdin(o.Stdin) }
+	case isURL(o.Dockerfile):
+		name = address.Redact(o.Dockerfile)
+		read = func() (*definition, error) { return fetchDefinition(ctx, f, o.Dockerfile) }
+	}
+	done := o.Display.Phase("load build definition from " + name)
+	defer func() { done(err) }()
+	return read()
+}
+
+func readStdin(r io.Reader) (*definition, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxDockerfile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the Dockerfile from standard input: %w", err)
+	}
+	return &definition{name: onStdin, source: data}, nil
+}
+
+func fetchDefinition(ctx context.Context, f *remote.Fetcher, url string) (*definition, error) {
+	file, err := f.File(ctx, url, "")
+	if err != nil {
+		return nil, fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	data, err := io.ReadAll(io.LimitReader(file.Reader(), maxDockerfile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	return &definition{name: address.FileName(url), source: data}, nil
+}
+
+// readDockerfile reads a Dockerfile of this machine.
+func readDockerfile(path string) (*definition, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no Dockerfile: %s does not exist; write one there, or name another with -f", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxDockerfile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the Dockerfile: %w; name a file with -f", err)
+	}
+	return &definition{name: filepath.Base(path), path: path, source: data}, nil
+}
+
+// findDockerfile gives the path of the Dockerfile of a context that is a directory, "-" for standard input. -f is
+// relative to where one is, as in Docker; where nothing is there, relative to the context. Without -f it is Dockerfile
+// or dockerfile.
+func findDockerfile(o Options) string {
+	path, other := o.Dockerfile, filepath.Join(o.Context, o.Dockerfile)
+	switch {
+	case path == "-" || isURL(path) || filepath.IsAbs(path):
+		return path
+	case path == "":
+		path, other = filepath.Join(o.Context, "Dockerfile"), filepath.Join(o.Context, "dockerfile")
+	}
+	if !exists(path) && exists(other) {
+		return other
+	}
+	return path
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,112 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/source/address"
+	"github.com/strata-build/strata/internal/builder/source/buildcontext"
+	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// input is what a build reads: the Dockerfile and the contexts.
+type input struct {
+	name    string // of the Dockerfile, for messages
+	source  []byte
+	context *buildcontext.Context
+	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
+	remote  *address.Source                       // where the context is, nil for here
+	remove  string                                // temporary directory
+	named   *namedContexts
+	fetcher *remote.Fetcher
+}
+
+func (in *input) close() {
+	if in.context != nil {
+		// The stat cache is for the next build's speed only: this one is not worse for losing it.
+		_ = in.context.Close()
+	}
+	if in.named != nil {
+		in.named.close()
+	}
+	if in.remove != "" {
+		os.RemoveAll(in.remove)
+	}
+}
+
+// planOptions are what a plan for one of the platforms is told.
+func (in *input) planOptions(o Options, target ocispec.Platform) dockerfile.Options {
+	return dockerfile.Options{
+		Target: o.Target, Args: o.Args, Globals: o.globals, Platform: target, BuildPlatform: o.Platform, SeveralPlatforms: len(o.Platforms) > 1,
+		Labels: o.Labels, Engine: o.Engine, Contexts: in.named.meanings(),
+		Allow:   o.Allow,
+		Ignored: in.context.IgnoresSource, Found: o.Display.Found,
+	}
+}
+
+func readInput(ctx context.Context, s *store.Store, f *remote.Fetcher, o Options) (*input, error) {
+	if o.Context == "-" && o.Dockerfile == "-" {
+		return nil, errors.New("standard input cannot be the context and the Dockerfile: put the Dockerfile into the tar, or name a directory as context")
+	}
+	if o.Context == "-" {
+		return readStream(ctx, s, f, o)
+	}
+	source, err := address.ParseContext(o.Context)
+	if err != nil {
+		return nil, fmt.Errorf("opening the build context: %w", err)
+	}
+	if source != nil {
+		return readRemote(ctx, s, f, source, o)
+	}
+	st, err := os.Stat(o.Context)
+	if err != nil {
+		return nil, fmt.Errorf("opening the build context: %w; give the path of a directory", err)
+	}
+	switch {
+	case st.Mode().IsRegular():
+		return readTarFile(ctx, s, f, o)
+	case !st.IsDir():
+		return nil, fmt.Errorf("opening the build context: %s is neither a directory nor a tar", o.Context)
+	}
+	path := findDockerfile(o)
+	d, err := loadDefinition(ctx, f, filepath.Base(path), o, func() (*definition, error) { return readDockerfile(path) })
+	if err != nil {
+		return nil, err
+	}
+	in := &input{}
+	in.define(d)
+	in.reopen = func() (*buildcontext.Context, error) { return openContext(s, o.Context, d.path) }
+	done := o.Display.Phase("load .dockerignore")
+	in.context, err = in.reopen()
+	done(err)
+	return in, err
+}
+
+// define sets the Dockerfile.
+func (in *input) define(d *definition) { in.name, in.source = d.name, d.source }
+
+// openContext opens a context directory with its stat cache, which is in the store under a name made of the
+// directory's path.
+func openContext(s *store.Store, dir, dockerfile string) (*buildcontext.Context, error) {
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		abs, err = filepath.EvalSymlinks(abs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the build context: %w", err)
+	}
+	sum := sha256.Sum256([]byte(abs))
+	return buildcontext.Open(abs, buildcontext.Options{
+		Dockerfile: dockerfile,
+		Cache:      filepath.Join(s.Root(), "contexts", hex.EncodeToString(sum[:16])),
+	})
+}

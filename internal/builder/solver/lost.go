@@ -1,0 +1,125 @@
+package solver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// A record may name a layer that is elsewhere, since a hit moves no bytes. That the layer cannot be had any more is
+// noticed when a later step runs on it, and maybe in another stage. Then the record was no hit after all: the layer
+// counts as lost, and everything is solved again, where the steps that ran meanwhile are hits and the one whose
+// layer was lost runs. Each round loses another layer, so there is an end.
+
+// took notes that a recorded layer is part of the build though it need not be here.
+func (s *Solver) took(r *cache.Record) {
+	if r == nil || r.Layer == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken[r.Layer] = *r
+}
+
+// recovers says whether an error is a recorded layer that cannot be had, so that solving again will help.
+func (s *Solver) recovers(err error) (*store.UnavailableError, bool) {
+	var gone *store.UnavailableError
+	if !errors.As(err, &gone) {
+		return nil, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, recorded := s.taken[gone.DiffID]
+	return gone, recorded && !s.lost[gone.DiffID]
+}
+
+// lose makes a layer count as lost.
+func (s *Solver) lose(gone *store.UnavailableError) {
+	s.mu.Lock()
+	r := s.taken[gone.DiffID]
+	s.lost[gone.DiffID] = true
+	s.mu.Unlock()
+	if s.Warn == nil {
+		return
+	}
+	from := ""
+	if r.Origin != "" {
+		from = " from the cache " + r.Origin
+	}
+	s.Warn(fmt.Sprintf("%s: its layer %s%s cannot be fetched, so the step runs again: %v", r.Instruction, image.ShortID(gone.DiffID), from, gone.Cause))
+}
+
+// isLost says that a record is of no use, since its layer cannot be had. Once the step ran again the layer is here, if it
+// turned out to be the same.
+func (s *Solver) isLost(r *cache.Record) bool {
+	if r == nil || r.Layer == "" {
+		return false
+	}
+	s.mu.Lock()
+	lost := s.lost[r.Layer]
+	s.mu.Unlock()
+	if !lost {
+		return false
+	}
+	l, err := s.Store.Layer(r.Layer)
+	return err != nil || !l.Present()
+}
+
+// Solve gives the state of the plan's target. The error of a step is a *dockerfile.Error around what went
+// wrong.
+func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
+	if s.Ran == nil {
+		s.Ran = NewRan()
+	}
+	s.taken, s.lost = map[digest.Digest]cache.Record{}, map[digest.Digest]bool{}
+	for {
+		state, err := s.solve(ctx, plan)
+		gone, again := s.recovers(err)
+		if !again || ctx.Err() != nil {
+			return state, err
+		}
+		s.lose(gone)
+	}
+}
+
+// Steps are those of the build that other machines can use, each once: of all stages of a plan that was solved, or of what
+// the target consists of.
+func (s *Solver) Steps(plan *dockerfile.Plan, all bool) []cache.Step {
+	var steps []cache.Step
+	had := map[digest.Digest]bool{}
+	for _, stage := range plan.Stages {
+		p := s.stages[stage]
+		if p.state == nil || !all && stage != plan.Target {
+			continue
+		}
+		for _, step := range p.state.steps {
+			if !had[step.Key] {
+				had[step.Key] = true
+				steps = append(steps, step)
+			}
+		}
+	}
+	return steps
+}
+
+// follows gives a state the steps of the one before it, and the one that made it.
+func (s *Solver) follows(next, parent *State, op *operation, record *cache.Record) {
+	next.steps = slices.Clip(parent.steps)
+	if op == nil || record == nil {
+		return
+	}
+	next.steps = append(next.steps, op.selected...)
+	key := op.shared
+	if key == nil {
+		key = op.key
+	}
+	next.steps = append(next.steps, cache.NewStep(key, record))
+}

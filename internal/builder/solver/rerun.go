@@ -1,0 +1,102 @@
+package solver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/layer/summary"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Refresh says which steps run again though they are recorded.
+type Refresh struct {
+	// Only are the steps that may run again; nil for all that fetch from the network. Those that it names
+	// themselves do so in any case, those of a stage that it names if they fetch.
+	Only *dockerfile.Selection
+	// Age spares the records that are younger.
+	Age time.Duration
+}
+
+// stale says whether a recorded step has to run again.
+func (s *Solver) stale(step *dockerfile.Step, r *cache.Record) bool {
+	if s.Refresh == nil || r.Age() < s.Refresh.Age {
+		return false
+	}
+	if s.Refresh.Only == nil {
+		return r.Fetches != ""
+	}
+	return s.Refresh.Only.Names(step) || r.Fetches != "" && s.Refresh.Only.Has(step)
+}
+
+// lookup is cache.Lookup that says of records from before, or from elsewhere, whether they fetch.
+func (s *Solver) lookup(step *dockerfile.Step, key *cache.Key) (*cache.Record, error) {
+	r, err := cache.Lookup(s.Store, key)
+	if s.isLost(r) {
+		return nil, err
+	}
+	if r != nil && r.Fetches == "" {
+		r.Fetches = s.fetches(step)
+	}
+	return r, err
+}
+
+// settle decides what is recorded of a step that ran again. Where the result holds the same files as before, the
+// recorded layer stays: the chainID does not change, and what comes after is still a hit. Unless everything ran, the
+// step's time stays too, and with it the step ID, which the classic engine's keys are made of.
+func (s *Solver) settle(ctx context.Context, before, r *cache.Record) error {
+	made := r.Layer
+	same, err := s.sameFiles(before.Layer, made)
+	if err != nil {
+		return err
+	}
+	if same {
+		r.Layer = before.Layer
+	}
+	if s.NoCache {
+		return nil
+	}
+	r.Again = &cache.Again{Same: same}
+	if same {
+		r.Checked, r.Created, r.Took, r.Origin = r.Created, before.Created, before.Took, before.Origin
+		return nil
+	}
+	// What differs is for people to read: where it cannot be told, the build is no worse for it.
+	r.Again.Changes = s.compare(ctx, before.Layer, made)
+	return nil
+}
+
+// sameFiles says whether two layers hold the same files, times aside. "" is no layer.
+func (s *Solver) sameFiles(recorded, made digest.Digest) (bool, error) {
+	if recorded == "" || made == "" || recorded == made {
+		return recorded == made, nil
+	}
+	layers, err := s.Store.Layers([]digest.Digest{recorded, made})
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return layers[0].ContentID != "" && layers[0].ContentID == layers[1].ContentID, nil
+}
+
+// compare tells in short what differs between two layers that are both on this disk; "" otherwise.
+func (s *Solver) compare(ctx context.Context, before, after digest.Digest) string {
+	if before == "" || after == "" {
+		return ""
+	}
+	layers, err := s.Store.Layers([]digest.Digest{before, after})
+	if err != nil || !layers[0].Present() || !layers[1].Present() {
+		return ""
+	}
+	c, err := summary.Between(layers[0].Source(ctx), layers[1].Source(ctx))
+	if err != nil {
+		return ""
+	}
+	return c.String()
+}

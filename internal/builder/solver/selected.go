@@ -1,0 +1,96 @@
+package solver
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/cache"
+)
+
+// What a COPY --from selects follows from the layers of the state that it copies from and from what is written. It is
+// recorded under a key of these, so that a build whose stages are all hits reads none of their layers, and fetches none.
+
+// selectionKey is that of what the sources of a COPY select in a state.
+func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
+	key := &cache.Key{Kind: "selection"}
+	key.Add("source", c.Sources...)
+	key.Add("dir", strconv.FormatBool(c.DestDir))
+	key.Add("strict", strconv.FormatBool(s.Engine == dockerfile.Classic))
+	if c.Parents {
+		key.Add("parents", "true")
+	}
+	key.Add("exclude", c.Exclude...)
+	key.Add(cache.Chain, cache.ChainPart(from.Chain()))
+	return key
+}
+
+// recall fills in what a selection is known to have, and says whether it is known.
+func (s *Solver) recall(sel *selection, key *cache.Key) (bool, error) {
+	r, err := cache.Lookup(s.Store, key)
+	if err != nil {
+		return false, err
+	}
+	for i := 0; r == nil && i < len(s.Sources); i++ {
+		if r = s.Sources[i].Lookup(key.Digest()); r != nil {
+			if err := cache.Save(s.Store, key, r); err != nil {
+				return false, err
+			}
+		}
+	}
+	if r == nil {
+		return false, nil
+	}
+	_, hex, _ := strings.Cut(r.Selected, ":")
+	if sel.sum = digest.NewDigestFromEncoded(digest.SHA256, hex); sel.sum.Validate() != nil {
+		return false, nil
+	}
+	sel.name = r.Selected
+	step := cache.NewStep(key, r)
+	sel.step = &step
+	return true, nil
+}
+
+// selectFrom is selectIn for a state whose layers need not be here.
+func (s *Solver) selectFrom(ctx context.Context, from *State, step *dockerfile.Step, sel *selection) error {
+	return s.selectOnce(ctx, from, step, sel, s.selectionKey(from, step.Copy), func(ctx context.Context) error {
+		return s.selectIn(ctx, step, sel)
+	})
+}
+
+// selectOnce takes what is recorded of a selection in a state, or has selectIn select, and records it.
+func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.Step, sel *selection, key *cache.Key, selectIn func(context.Context) error) error {
+	known, err := s.recall(sel, key)
+	if err != nil {
+		return err
+	}
+	sel.read = func(ctx context.Context) error {
+		if sel.tree != nil {
+			return nil
+		}
+		files, err := from.stack(ctx)
+		if err != nil {
+			return err
+		}
+		sel.tree = files
+		if err := selectIn(ctx); err != nil {
+			sel.tree = nil // who asks again is not told that all is there
+			return err
+		}
+		return nil
+	}
+	if known {
+		return nil
+	}
+	if err := sel.read(ctx); err != nil {
+		return err
+	}
+	r := &cache.Record{Created: time.Now().UTC(), Instruction: step.Text, Selected: sel.name}
+	made := cache.NewStep(key, r)
+	sel.step = &made
+	return cache.Save(s.Store, key, r)
+}

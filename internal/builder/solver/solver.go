@@ -1,0 +1,331 @@
+// Package solver turns the stages of a Dockerfile into states. For each step it makes the key, looks it up,
+// and either takes the recorded layer or runs the step; docs/solver.md tells why that is enough.
+package solver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/source/buildcontext"
+	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/sandbox/secret"
+	"github.com/strata-build/strata/internal/sandbox/sshagent"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Reporter is told what becomes of each step. With the graph engine its methods are called from several
+// goroutines, those of one step in the order in which they stand here.
+type Reporter interface {
+	// StartStage says that a stage's base is looked up. It is not called for FROM scratch and FROM a stage.
+	StartStage(s *dockerfile.Stage)
+	// DoneStage gives the state that a stage starts from, an error where it could not be had.
+	DoneStage(s *dockerfile.Stage, st *State, err error)
+	// Start says that a step is next.
+	Start(s *dockerfile.Step)
+	// Running says that nothing was recorded, and the step runs now.
+	Running(s *dockerfile.Step)
+	// Output passes on what a RUN prints: stream 1 is stdout, 2 stderr.
+	Output(s *dockerfile.Step, stream int, data []byte)
+	// Done gives the step's result. record is what it came from, nil for a step that needs none; ran says that
+	// it ran just now.
+	Done(s *dockerfile.Step, st *State, record *cache.Record, ran bool)
+	// Failed ends a step with its error.
+	Failed(s *dockerfile.Step, err error)
+}
+
+// Solver solves one build.
+type Solver struct {
+	Store  *store.Store
+	Engine dockerfile.Engine
+	// Target is the platform that the result's config has to name; the zero value leaves it what it is, that of the
+	// target's base image.
+	Target ocispec.Platform
+	// Context is what COPY and ADD see.
+	Context layer.Tree
+	// Reopen gives the context anew for a step that failed because a file of it changed under its hands; nil
+	// if that cannot be.
+	Reopen func() (*buildcontext.Context, error)
+	// Named gives the files of a named context. It may be called often for each.
+	Named func(ctx context.Context, name string) (*Files, error)
+	// Image finds the image of a FROM or a COPY --from by its reference, for a platform. It is called once for each of both.
+	Image func(ctx context.Context, ref string, p ocispec.Platform) (*State, error)
+	// Fetch brings the sources of an ADD that are elsewhere.
+	Fetch *remote.Fetcher
+	// NoCache runs every step, NoCacheFilter those that it has.
+	NoCache       bool
+	NoCacheFilter *dockerfile.Selection
+	// Refresh runs steps again whose records are too old; nil runs none.
+	Refresh *Refresh
+	// Ran are the steps that the build ran itself; nil if no other solver is part of it.
+	Ran *Ran
+	// Sources are caches from elsewhere, asked in their order when this machine has no record.
+	Sources []*cache.Source
+	// NoInline leaves the cache out of the images' configs.
+	NoInline bool
+	// Network is what a RUN sees, unless it says something else itself.
+	Network runner.Network
+	// Secrets and SSH are what a RUN may have mounted, and nothing else may know of.
+	Secrets *secret.Store
+	SSH     *sshagent.Agents
+	// Machine is what a RUN finds on its machine.
+	Machine runner.Machine
+	// Hostname is what a RUN finds as the name of its machine; "" is the usual one.
+	Hostname string
+	Report   Reporter
+	StepLog  *LogLimit // nil is DefaultLogLimit
+	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
+	// where a file of the context changed meanwhile.
+	Inputs func(*dockerfile.Step, *Inputs)
+	// Refused, if not nil, is told of each image among the sources that has something in a step's place which could
+	// not be taken.
+	Refused func(*dockerfile.Step, Refusal)
+	// Warn, if not nil, is told of what went wrong without failing the build.
+	Warn func(line string)
+
+	target *dockerfile.Stage
+
+	mu     sync.Mutex
+	warned []string
+	stages map[*dockerfile.Stage]*promise
+	images map[string]*promise            // by platform and reference
+	laid   map[laidKey]*laid              // copies of what mounts show of contexts
+	taken  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
+	lost   map[digest.Digest]bool         // layers that cannot be had any more
+}
+
+// promise is a state that somebody may be making.
+type promise struct {
+	once  sync.Once
+	state *State
+	err   error
+}
+
+// StepError is a RUN that ended with an exit code other than zero.
+type StepError struct {
+	Args     []string
+	ExitCode int
+	// State is the step ID of what the step left when it failed, its file changes included; "" if that
+	// could not be kept.
+	State digest.Digest
+	// Cause is why the process could not be run at all, nil where it ran.
+	Cause error
+}
+
+func (e *StepError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("process %q could not be run: %v", joinArgs(e.Args), e.Cause)
+	}
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", joinArgs(e.Args), e.ExitCode)
+}
+
+func (e *StepError) Unwrap() error { return e.Cause }
+
+// solve is one round of Solve.
+func (s *Solver) solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
+	s.stages = map[*dockerfile.Stage]*promise{}
+	s.images = map[string]*promise{}
+	s.target = plan.Target
+	for _, st := range plan.Stages {
+		s.stages[st] = &promise{}
+	}
+	if s.Engine == dockerfile.Classic {
+		for _, st := range plan.Stages {
+			if _, err := s.stage(ctx, st); err != nil {
+				return nil, err
+			}
+		}
+	} else {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, st := range plan.Stages {
+			g.Go(func() error {
+				_, err := s.stage(ctx, st)
+				if _, again := s.recovers(err); again {
+					return nil // other stages go on: what they do now is done in the next round
+				}
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+	}
+	return s.stage(ctx, plan.Target)
+}
+
+// stage gives the state at the end of a stage; whoever asks first makes it. A stage that only an ONBUILD
+// trigger copies from is not in the plan, and made here.
+func (s *Solver) stage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
+	s.mu.Lock()
+	p := s.stages[stage]
+	if p == nil {
+		p = &promise{}
+		s.stages[stage] = p
+	}
+	s.mu.Unlock()
+	p.once.Do(func() { p.state, p.err = s.solveStage(ctx, stage) })
+	return p.state, p.err
+}
+
+// image gives the state that an image is for a platform; whoever asks first looks it up.
+func (s *Solver) image(ctx context.Context, ref string, want ocispec.Platform) (*State, error) {
+	key := platform.Format(want) + " " + ref
+	s.mu.Lock()
+	p := s.images[key]
+	if p == nil {
+		p = &promise{}
+		s.images[key] = p
+	}
+	s.mu.Unlock()
+	p.once.Do(func() { p.state, p.err = s.Image(ctx, ref, want) })
+	return p.state, p.err
+}
+
+func (s *Solver) base(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
+	b := stage.Base
+	switch {
+	case b.Stage != nil:
+		return s.stage(ctx, b.Stage)
+	case b.Empty():
+		return Scratch(s.Store, stage.Platform), nil
+	}
+	return s.image(ctx, b.Image, stage.Platform)
+}
+
+func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
+	s.Report.StartStage(stage)
+	state, err := s.base(ctx, stage)
+	if err == nil && stage.Base.Empty() {
+		state, err = s.beginScratch(ctx, state)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Canceled
+	} else if err != nil && stage.Base.Image != "" {
+		err = stage.Err(err)
+	}
+	s.Report.DoneStage(stage, state, err)
+	if err != nil {
+		return nil, err
+	}
+	walk, err := stage.Walk(state.Config.Config)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		step, err := walk.Next()
+		if errors.Is(err, io.EOF) {
+			return s.finish(stage, state, walk)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, from := range step.Stages() {
+			// The wait for another stage is not part of the step.
+			if _, err := s.stage(ctx, from); err != nil {
+				return nil, err
+			}
+		}
+		files, err := s.filesOf(ctx, step) // before the step, as which it is not shown
+		s.Report.Start(step)
+		var next *State
+		var record *cache.Record
+		var ran bool
+		if err == nil {
+			next, record, ran, err = s.solveOn(ctx, state, step, files)
+		}
+		if err != nil {
+			// Whatever a step says that was stopped, because the person or another stage's failure stopped
+			// the build: that is not its own error.
+			if ctx.Err() != nil {
+				err = context.Canceled
+			} else {
+				err = step.Err(err)
+			}
+			if _, again := s.recovers(err); again {
+				s.Report.Failed(step, context.Canceled)
+			} else {
+				s.Report.Failed(step, err)
+			}
+			return nil, err
+		}
+		next.root, next.past = state.root, append(slices.Clip(state.past), step)
+		s.Report.Done(step, next, record, ran)
+		state = next
+	}
+}
+
+// finish gives the state at the end of a stage, whose config may have --labels that no step set, and another platform
+// than its base.
+func (s *Solver) finish(stage *dockerfile.Stage, state *State, walk *dockerfile.Walk) (*State, error) {
+	c := image.Clone(state.Config)
+	c.Config = walk.Config()
+	if s.target == stage && s.Target.OS != "" {
+		setPlatform(c, s.Target)
+	}
+	before, err := image.Encode(state.Config)
+	if err != nil {
+		return nil, err
+	}
+	after, err := image.Encode(c)
+	if err != nil || state.ID != "" && bytes.Equal(before, after) {
+		return state, err
+	}
+	last, err := s.put(state, c, store.Step)
+	if err == nil {
+		last.root, last.past = state.root, state.past
+		s.follows(last, state, nil, nil)
+	}
+	return last, err
+}
+
+// setPlatform names what an image was asked for as its platform, whatever its base is for, as BuildKit does
+// (dockerfile2llb, finalizeImage).
+func setPlatform(c *image.Config, p ocispec.Platform) {
+	same := c.OS == p.OS && c.Architecture == p.Architecture
+	c.OS, c.Architecture = p.OS, p.Architecture
+	if p.Variant != "" || !same {
+		c.Variant = p.Variant
+	}
+	if p.OSVersion != "" || !same {
+		c.OSVersion = p.OSVersion
+	}
+}
+
+// beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
+// configuration have the same time, and hence the same step ID, in every build.
+func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error) {
+	key := &cache.Key{Kind: "FROM scratch"}
+	release, err := s.Store.Lock(ctx, key.Digest().Encoded())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	r, err := cache.Lookup(s.Store, key)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		r = &cache.Record{Created: time.Now().UTC(), Instruction: "FROM scratch"}
+		if err := cache.Save(s.Store, key, r); err != nil {
+			return nil, err
+		}
+	}
+	c := *state.Config
+	c.Created = &r.Created
+	return newState(s.Store, "", &c), nil
+}

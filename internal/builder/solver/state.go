@@ -1,0 +1,87 @@
+package solver
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// State is what a step leaves: a chain of layers and an image config. Nothing of the layers need be on this
+// machine. States do not change.
+type State struct {
+	// ID is the step ID: the digest of the config. It is "" for FROM scratch, which is no image.
+	ID     digest.Digest
+	Config *image.Config
+
+	// root is the base image, or scratch, that the state was built from in this build, and past the steps since.
+	// A state that was not built is its own root.
+	root *State
+	past []*dockerfile.Step
+	// steps are those from FROM to here that other machines can use.
+	steps []cache.Step
+
+	store *store.Store
+	stack func(context.Context) (*layer.Stack, error)
+}
+
+func newState(s *store.Store, id digest.Digest, c *image.Config) *State {
+	st := &State{ID: id, Config: c, store: s}
+	st.root = st
+	var mu sync.Mutex
+	var stack *layer.Stack
+	var reading context.Context // that the stack fetches and reads layers with
+	st.stack = func(ctx context.Context) (*layer.Stack, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		// A state outlives a round of Solve, whose context has ended by then: what was begun with that is of no use.
+		if stack != nil && reading.Err() == nil {
+			return stack, nil
+		}
+		var err error
+		stack, err = s.Stack(ctx, c.RootFS.DiffIDs)
+		reading = ctx
+		return stack, err
+	}
+	return st
+}
+
+// NewState returns the state that an image in the store gives.
+func NewState(s *store.Store, c *store.Config) (*State, error) {
+	config, err := image.Parse(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	return newState(s, c.ID, config), nil
+}
+
+// Scratch returns the state of FROM scratch.
+func Scratch(s *store.Store, p ocispec.Platform) *State {
+	return newState(s, "", image.Scratch(p))
+}
+
+// Base is the state of the image that this one was built from in this build; nil if it was built from scratch. A state
+// that was not built is its own base.
+func (s *State) Base() *State {
+	if s.root.ID == "" {
+		return nil
+	}
+	return s.root
+}
+
+// Steps are those from the base to here that other machines can use.
+func (s *State) Steps() []cache.Step { return s.steps }
+
+// Chain is the state's layers, bottom first.
+func (s *State) Chain() []digest.Digest { return s.Config.RootFS.DiffIDs }
+
+// created is when the state's last step ran, as far as it is known.
+func (s *State) created() *time.Time { return s.Config.Created }

@@ -1,0 +1,212 @@
+package solver
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/source/buildcontext"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// operation is a step that touches files, ready to be looked up.
+type operation struct {
+	key *cache.Key
+	// shared is the key by which caches from elsewhere know the step: the graph engine's, in both engines. nil for
+	// a step of the classic engine that only changes the configuration.
+	shared *cache.Key
+	// content is what the step reads, as classic history rows name it: "file:<hex>".
+	content string
+	matches []buildcontext.Match // what a COPY or ADD selected
+	// elsewhere names those of the sources that are elsewhere, in their order: "the URL http://…".
+	elsewhere []string
+	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
+	link   bool
+	mounts []MountInput // of a RUN, those that count by content
+	// selected are the records of what a COPY --from or mounts of a RUN selected.
+	selected []cache.Step
+	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
+	draft func(ctx context.Context) (*copier, error)
+	// run makes the layer; "" says that no file changed.
+	run func(ctx context.Context) (digest.Digest, error)
+}
+
+// solveStep gives the state after step, which record tells of, nil for a step that needs none. files are
+// what a COPY or ADD sees of the context.
+func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.Step, files layer.Tree) (next *State, record *cache.Record, ran bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, false, context.Cause(ctx)
+	}
+	var op *operation
+	switch {
+	case step.Run != nil:
+		op, err = s.runOperation(ctx, parent, step, files)
+	case step.Copy != nil:
+		op, err = s.copyOperation(ctx, parent, step, files)
+	case step.Workdir != nil:
+		op, err = s.workdirOperation(parent, step)
+	case s.Engine == dockerfile.Classic:
+		op = &operation{key: &cache.Key{Kind: "configuration"}, run: noChange}
+	default:
+		if next, err = s.commit(parent, step, nil, nil); err == nil {
+			s.follows(next, parent, nil, nil)
+		}
+		return next, nil, false, err
+	}
+	if err != nil {
+		return nil, nil, false, err
+	}
+	s.addParent(op, parent, step)
+	s.tell(step, op, parent, s.forced(step))
+	record, ran, err = s.lookupOrRun(ctx, parent, step, op)
+	if err != nil {
+		return nil, nil, ran, err
+	}
+	if !ran {
+		s.took(record)
+	}
+	if next, err = s.commit(parent, step, op, record); err == nil {
+		s.follows(next, parent, op, record)
+	}
+	return next, record, ran, err
+}
+
+func noChange(context.Context) (digest.Digest, error) { return "", nil }
+
+// addParent makes the state that the step starts from a part of the key. The graph engine takes its
+// files only; what matters of the configuration is among the parts already. For the classic engine the
+// position counts, that is all that came before (lesson 2.5), and the step ID stands for it.
+func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) {
+	op.key.Add("platform", platform.Format(step.Stage.Platform))
+	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
+		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
+		if !op.link {
+			op.shared.Add(cache.Chain, cache.ChainPart(parent.Chain()))
+		}
+	}
+	if op.link {
+		return
+	}
+	if s.Engine != dockerfile.Classic {
+		op.key.Add(cache.Chain, string(image.ChainID(parent.Chain())))
+		return
+	}
+	if step.Copy != nil && step.Copy.Chown != "" {
+		op.shared.Add("owners", "classic") // the rules of --chown are others: see classicOwner and makeParents
+	}
+	if step.Run != nil {
+		// What the step does in them is not in its layer: another result than the graph engine's.
+		op.shared.Add("volume", slices.Sorted(maps.Keys(parent.Config.Config.Volumes))...)
+	}
+	op.key.Add("instruction", step.CreatedBy(""))
+	op.key.Add("after", string(parent.ID))
+}
+
+// lookupOrRun takes the record of the operation or makes it. Of builds that run at the same time only one
+// runs it.
+func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (r *cache.Record, ran bool, err error) {
+	uncached := s.forced(step) != ""
+	r, err = s.lookup(step, op.key)
+	if err != nil || r != nil && !uncached && !s.stale(step, r) {
+		return r, false, err
+	}
+	release, err := s.Store.Lock(ctx, op.key.Digest().Encoded())
+	if err != nil {
+		return nil, false, err
+	}
+	defer release()
+	before, err := s.lookup(step, op.key)
+	if err != nil || before != nil && s.Ran.has(op.key) {
+		return before, false, err
+	}
+	if before == nil && !uncached {
+		if before, err = s.fromElsewhere(ctx, parent, step, op); err != nil {
+			return nil, false, err
+		}
+	}
+	if before != nil && !uncached {
+		if !s.stale(step, before) {
+			return before, false, nil
+		}
+		s.tell(step, op, parent, "--refresh")
+	}
+	s.Report.Running(step)
+	began := time.Now()
+	made, err := op.run(ctx)
+	if err != nil {
+		return nil, true, err
+	}
+	r = &cache.Record{
+		Layer: made, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Fetches: s.fetches(step),
+	}
+	if before != nil {
+		if err := s.settle(ctx, before, r); err != nil {
+			return nil, true, err
+		}
+	}
+	if err := cache.Save(s.Store, op.key, r); err != nil {
+		return nil, true, err
+	}
+	s.Ran.add(op.key)
+	return r, true, nil
+}
+
+// commit gives the state after a step its config and step ID, and keeps it in the store. record is what the
+// step gave, nil for a step that only changes the configuration; the time of its row is then the parent's.
+func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, record *cache.Record) (*State, error) {
+	row := image.History{Created: parent.created()}
+	diffID := digest.Digest("")
+	if record != nil {
+		row.Created, diffID = &record.Created, record.Layer
+		row.CreatedBy = step.CreatedBy(op.content)
+	} else {
+		row.CreatedBy = step.CreatedBy("")
+	}
+	if row.CreatedBy == "" && diffID == "" {
+		c := image.Clone(parent.Config)
+		c.Config = step.Config
+		return s.put(parent, c, store.Step)
+	}
+	c := s.after(parent, step, row, diffID)
+	if record != nil && op.shared != nil && !s.NoInline {
+		c.Cached = append(slices.Clip(parent.Config.Cached), image.CachedRow{
+			Row: len(c.History) - 1, Key: op.shared.Digest(), MS: record.Took.Milliseconds(),
+		})
+	}
+	return s.put(parent, c, store.Step)
+}
+
+// after is the config of the state after a step. The author is in every row of the classic engine, and no
+// longer that of the base image (moby, image.NewChildImage); BuildKit has it in the config only, and keeps it.
+func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, diffID digest.Digest) *image.Config {
+	if s.Engine == dockerfile.Classic {
+		row.Author = step.Author
+	} else if row.Comment == "" {
+		row.Comment = image.BuildKitComment
+	}
+	c := image.Add(parent.Config, step.Config, row, diffID)
+	if s.Engine == dockerfile.Classic || step.Author != "" {
+		c.Author = step.Author
+	}
+	return c
+}
+
+func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, error) {
+	data, err := image.Encode(c)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.Store.PutConfig(data, parent.ID, kind)
+	if err != nil {
+		return nil, err
+	}
+	return newState(s.Store, id, c), nil
+}

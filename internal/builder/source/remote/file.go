@@ -1,0 +1,188 @@
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "crypto/sha512" // go-digest's sha384 and sha512
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/builder/source/address"
+)
+
+// File is what the server of a URL has.
+type File struct {
+	Digest digest.Digest // of its bytes, SHA-256
+	Size   int64
+	// Modified is the Last-Modified of the server; the zero time if it said none.
+	Modified time.Time
+	// Name is the file name of the Content-Disposition, "" without one.
+	Name string
+
+	bytes *os.File
+}
+
+// Reader reads the bytes from their beginning.
+func (f *File) Reader() *io.SectionReader { return io.NewSectionReader(f.bytes, 0, f.Size) }
+
+// answer is what is kept of a server's answer, in the file "answer" of the URL's folder; the bytes are beside it,
+// under the hexadecimal digits of their digest.
+type answer struct {
+	ETag string `json:"etag,omitempty"`
+	// LastModified is as the server wrote it, and Strong says that it lay far enough in the past to tell two versions
+	// of the file apart: a second write within the same second would not show (RFC 9110, 8.8.2.2).
+	LastModified string        `json:"lastModified,omitempty"`
+	Strong       bool          `json:"strong,omitempty"`
+	Disposition  string        `json:"disposition,omitempty"`
+	Digest       digest.Digest `json:"digest"`
+	Size         int64         `json:"size"`
+}
+
+// File gives what a URL has now. The server is asked once in a build, and sends no bytes that are here already. With
+// a digest in pinned it is not asked at all if the bytes are here; other bytes are an error.
+func (f *Fetcher) File(ctx context.Context, url string, pinned digest.Digest) (*File, error) {
+	return once(&f.mu, f.files, url+" "+string(pinned), func() (*File, error) {
+		sum := sha256.Sum256([]byte(url))
+		dir, release, err := f.folder(ctx, "downloads", hex.EncodeToString(sum[:16]))
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		d := &download{fetcher: f, url: url, dir: dir, pinned: pinned}
+		file, err := d.file(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			return nil, fmt.Errorf("fetching %s: %w", address.Redact(url), err)
+		}
+		// Pruning goes by the folder's time.
+		now := time.Now()
+		return file, os.Chtimes(dir, now, now)
+	})
+}
+
+// download is one URL's turn.
+type download struct {
+	fetcher *Fetcher
+	url     string
+	dir     string
+	pinned  digest.Digest
+	shown   Transfer // nil as long as nothing moves
+}
+
+func (d *download) file(ctx context.Context) (*File, error) {
+	known, file := d.known()
+	if file != nil && d.pinned != "" && matches(file, d.pinned) == nil {
+		return file, nil
+	}
+	fresh, err := d.ask(ctx, known)
+	if d.shown != nil {
+		d.shown.Done(err)
+	}
+	if err != nil {
+		if file != nil {
+			file.bytes.Close()
+		}
+		return nil, d.hint(err, known)
+	}
+	if fresh == nil {
+		return file, matches(file, d.pinned)
+	}
+	if file != nil {
+		file.bytes.Close()
+	}
+	return d.keep(fresh, known)
+}
+
+// known is what is here of the URL; nil if there is nothing, or the bytes are not those that the answer tells of.
+func (d *download) known() (*answer, *File) {
+	data, err := os.ReadFile(filepath.Join(d.dir, "answer"))
+	if err != nil {
+		return nil, nil
+	}
+	var a answer
+	if json.Unmarshal(data, &a) != nil || a.Digest.Validate() != nil {
+		return nil, nil
+	}
+	file, err := a.open(filepath.Join(d.dir, a.Digest.Encoded()))
+	if err != nil {
+		return nil, nil
+	}
+	return &a, file
+}
+
+func (a *answer) open(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || st.Size() != a.Size {
+		f.Close()
+		return nil, errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	file := &File{Digest: a.Digest, Size: a.Size, Name: address.DispositionName(a.Disposition), bytes: f}
+	if t, err := parseTime(a.LastModified); err == nil {
+		file.Modified = t
+	}
+	return file, nil
+}
+
+// keep gives fetched bytes their name and remembers the answer, unless the bytes are not those that were asked for.
+func (d *download) keep(a, before *answer) (*File, error) {
+	partial := filepath.Join(d.dir, partialName)
+	file, err := a.open(partial)
+	if err != nil {
+		return nil, err
+	}
+	if err := matches(file, d.pinned); err != nil {
+		file.bytes.Close()
+		return nil, errors.Join(err, d.forgetPartial())
+	}
+	data, err := json.Marshal(a)
+	if err == nil {
+		err = os.Rename(partial, filepath.Join(d.dir, a.Digest.Encoded()))
+	}
+	if err == nil {
+		// The answer comes after the bytes, by a rename: it never tells of what is not there.
+		err = os.WriteFile(filepath.Join(d.dir, ".answer"), data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(filepath.Join(d.dir, ".answer"), filepath.Join(d.dir, "answer"))
+	}
+	if err != nil {
+		file.bytes.Close()
+		return nil, fmt.Errorf("keeping the file: %w", err)
+	}
+	if before != nil && before.Digest != a.Digest {
+		os.Remove(filepath.Join(d.dir, before.Digest.Encoded()))
+	}
+	return file, d.forgetPartial()
+}
+
+// matches compares bytes with the digest that they are to have; "" is any.
+func matches(file *File, want digest.Digest) error {
+	got := file.Digest
+	if want == "" || want == got {
+		return nil
+	}
+	if want.Algorithm() != digest.SHA256 {
+		var err error
+		if got, err = want.Algorithm().FromReader(file.Reader()); err != nil {
+			return err
+		}
+		if got == want {
+			return nil
+		}
+	}
+	return fmt.Errorf("digest mismatch: %s (expected: %s): the server gives another file than --checksum says; "+
+		"see whether it is the one that you want before you write its digest there", got, want)
+}

@@ -1,0 +1,56 @@
+package human
+
+import (
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/docker/go-units"
+)
+
+// Size is a number of bytes as docker prints it: "1.98MB". "?" stands for one that is not known, below zero.
+func Size(n int64) string {
+	if n < 0 {
+		return "?"
+	}
+	return units.HumanSizeWithPrecision(float64(n), 3)
+}
+
+// FullSize is Size with one more digit, as docker prints sums.
+func FullSize(n int64) string {
+	if n < 0 {
+		return "?"
+	}
+	return units.HumanSize(float64(n))
+}
+
+// Since is the time that has passed since t: "5 minutes ago". Images that tell no time have "N/A".
+func Since(t time.Time) string {
+	if t.IsZero() || t.Unix() == 0 {
+		return "N/A"
+	}
+	return units.HumanDuration(time.Since(t)) + " ago"
+}
+
+// Shorten cuts a text to n characters, the last of them an ellipsis.
+func Shorten(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}
+
+// Clean makes a text that came from elsewhere fit for one line of a terminal: tabs and line ends become blanks,
+// other control characters, which could move the cursor, hide what comes after or show it backwards, question marks.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t' || r == '\n':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+			return '?'
+		}
+		return r
+	}, s)
+}

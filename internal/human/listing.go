@@ -1,0 +1,176 @@
+// Package human prints and reads what people see and type: tables with Docker's columns and spacing, JSON, Go templates
+// with Docker's fields and functions, sizes, ages and durations.
+package human
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+)
+
+// Row is one line of a listing: a text for the name of each column.
+type Row map[string]string
+
+// Listing is a kind of human.
+type Listing struct {
+	// Headers are the headers of all columns that a template can name.
+	Headers map[string]string
+	// Default are the columns of the table that is printed when no format is asked for.
+	Default []string
+}
+
+// Write prints rows in a format: "" or "table" for the default table, "table TEMPLATE" for one of other columns,
+// "json" for one object per line, else a template that is carried out for each row.
+func (l Listing) Write(w io.Writer, format string, rows []Row) error {
+	switch {
+	case format == "" || format == "table":
+		return l.writeTable(w, rows)
+	case format == "json":
+		return writeJSON(w, rows)
+	}
+	text, isTable := strings.CutPrefix(format, "table")
+	// Shells leave \t and \n in a template as two characters.
+	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(strings.Trim(text, " "))
+	if !isTable {
+		t, err := parse(text, functions())
+		if err != nil {
+			return err
+		}
+		return l.execute(w, t, rows)
+	}
+	t, err := parse(text, functions())
+	if err != nil {
+		return err
+	}
+	head, err := parse(text, headerFunctions())
+	if err != nil {
+		return err
+	}
+	tw := newTable(w)
+	if err := l.execute(tw, head, []Row{l.Headers}); err != nil {
+		return err
+	}
+	if err := l.execute(tw, t, rows); err != nil {
+		return err
+	}
+	return tw.Flush()
+}
+
+// newTable spaces columns as docker does: ten characters at least, three blanks between them.
+func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 10, 1, 3, ' ', 0) }
+
+func (l Listing) writeTable(w io.Writer, rows []Row) error {
+	tw := newTable(w)
+	for _, row := range append([]Row{l.Headers}, rows...) {
+		for i, name := range l.Default {
+			if i > 0 {
+				io.WriteString(tw, "\t")
+			}
+			io.WriteString(tw, row[name])
+		}
+		io.WriteString(tw, "\n")
+	}
+	return tw.Flush()
+}
+
+func writeJSON(w io.Writer, rows []Row) error {
+	for _, row := range rows {
+		data, err := encode(row)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(w, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func encode(v any) (string, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return strings.TrimSpace(b.String()), err
+}
+
+func parse(text string, functions template.FuncMap) (*template.Template, error) {
+	t, err := template.New("").Option("missingkey=error").Funcs(functions).Parse(text)
+	if err != nil {
+		return nil, &FormatError{err}
+	}
+	return t, nil
+}
+
+func (l Listing) execute(w io.Writer, t *template.Template, rows []Row) error {
+	for _, row := range rows {
+		if err := t.Execute(w, row); err != nil {
+			return &FormatError{err}
+		}
+		io.WriteString(w, "\n")
+	}
+	return nil
+}
+
+// FormatError says that a --format is no template, or names what is not there.
+type FormatError struct{ Err error }
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("--format: %s; it takes a Go template such as '{{.ID}}', or json", strings.TrimPrefix(e.Err.Error(), "template: "))
+}
+
+// Unwrap gives the template package's error.
+func (e *FormatError) Unwrap() error { return e.Err }
+
+// Template prints a value through a template with Docker's functions, and a line's end.
+func Template(w io.Writer, format string, values ...any) error {
+	if format == "json" {
+		format = "{{json .}}"
+	}
+	t, err := parse(format, functions())
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		if err := t.Execute(w, v); err != nil {
+			return &FormatError{err}
+		}
+		if _, err := io.WriteString(w, "\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// functions are docker's (docker/cli templates).
+func functions() template.FuncMap {
+	return template.FuncMap{
+		"json":  encode,
+		"split": strings.Split,
+		"join":  strings.Join,
+		//lint:ignore SA1019 the texts are ASCII
+		"title": strings.Title,
+		"lower": strings.ToLower,
+		"upper": strings.ToUpper,
+		"pad": func(s string, before, after int) string {
+			if s == "" {
+				return s
+			}
+			return strings.Repeat(" ", min(max(before, 0), 1000)) + s + strings.Repeat(" ", min(max(after, 0), 1000))
+		},
+		"truncate": func(s string, n int) string { return s[:min(max(n, 0), len(s))] },
+	}
+}
+
+// headerFunctions leave headers as they are.
+func headerFunctions() template.FuncMap {
+	same := func(s string, _ ...any) string { return s }
+	f := functions()
+	for _, name := range []string{"json", "split", "join", "title", "lower", "upper", "truncate"} {
+		f[name] = same
+	}
+	return f
+}

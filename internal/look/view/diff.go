@@ -1,0 +1,421 @@
+package view
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/packages"
+	"github.com/strata-build/strata/internal/look/anatomy"
+	"github.com/strata-build/strata/internal/look/timeline"
+)
+
+// Diff is how two states differ.
+type Diff struct {
+	Before   string            `json:"before"` // as the person named them
+	After    string            `json:"after"`
+	Files    []DiffEntry       `json:"files,omitempty"`
+	Packages []packages.Change `json:"packages,omitempty"`
+	// Unread says which lists of packages make no sense; what their managers have installed is not compared.
+	Unread []string       `json:"unread,omitempty"`
+	Config []ConfigChange `json:"config,omitempty"`
+
+	sides [2]side
+}
+
+// DiffEntry is a path that is not the same on both sides.
+type DiffEntry struct {
+	Change string     `json:"change"` // added, changed or removed
+	Path   string     `json:"path"`   // with a slash in front
+	Detail string     `json:"detail,omitempty"`
+	Before *BlameFile `json:"before,omitempty"`
+	After  *BlameFile `json:"after,omitempty"`
+
+	content       bool
+	nodes         [2]timeline.Node
+	before, after timeline.Event
+}
+
+// side is one of the two states.
+type side struct {
+	im  *anatomy.Image
+	t   *timeline.Timeline
+	top int
+}
+
+func newSide(ctx context.Context, im *anatomy.Image) (side, error) {
+	t, err := im.Timeline(ctx)
+	return side{im, t, im.Layers() - 1}, err
+}
+
+// at is a path's event in the state; false where it is not there.
+func (s side) at(n timeline.Node) (timeline.Event, bool) {
+	if n == timeline.None {
+		return timeline.Event{}, false
+	}
+	e, ok := s.t.At(n, s.top)
+	return e, ok && e.Kind != timeline.Removed
+}
+
+// NewDiff compares two states. With paths, which a person wrote, only what is at and below these; then packages and
+// configurations are left out.
+func NewDiff(ctx context.Context, before, after *anatomy.Image, paths []string) (*Diff, error) {
+	d := &Diff{Before: before.Text, After: after.Text}
+	for i, im := range []*anatomy.Image{before, after} {
+		s, err := newSide(ctx, im)
+		if err != nil {
+			return nil, err
+		}
+		d.sides[i] = s
+	}
+	if len(paths) == 0 {
+		d.compare(timeline.Root, timeline.Root, "")
+		d.Config = CompareConfigs(before.Config, after.Config)
+		return d, d.comparePackages(ctx)
+	}
+	for _, p := range paths {
+		var nodes [2]timeline.Node
+		found := ""
+		for i, s := range d.sides {
+			n, err := s.t.Resolve(p, s.top)
+			if err != nil {
+				return nil, err
+			}
+			if nodes[i] = n; n != timeline.None {
+				found = s.t.Path(n)
+			}
+		}
+		if nodes[0] == timeline.None && nodes[1] == timeline.None {
+			return nil, fmt.Errorf("%s is neither in %s nor in %s", quoted(p), d.Before, d.After)
+		}
+		d.compare(nodes[0], nodes[1], found)
+	}
+	return d, nil
+}
+
+// compare compares a path and what is below it; either side may be None.
+func (d *Diff) compare(a, b timeline.Node, name string) {
+	before, hadIt := d.sides[0].at(a)
+	after, hasIt := d.sides[1].at(b)
+	e := DiffEntry{Path: "/" + name, nodes: [2]timeline.Node{a, b}, before: before, after: after}
+	if hadIt {
+		e.Before = blameFile(before)
+	}
+	if hasIt {
+		e.After = blameFile(after)
+	}
+	switch {
+	case !hadIt && !hasIt:
+		return
+	case !hadIt:
+		e.Change = "added"
+	case !hasIt:
+		e.Change = "removed"
+	default:
+		w := timeline.Differs(before, after) &^ timeline.Time
+		if w != 0 {
+			after.What = w
+			e.Change, e.Detail, e.content = "changed", what(before, after), w&timeline.Content != 0
+		}
+	}
+	if e.Change != "" {
+		d.Files = append(d.Files, e)
+	}
+	if !hadIt {
+		a = timeline.None
+	}
+	if !hasIt {
+		b = timeline.None
+	}
+	d.compareChildren(a, b, name)
+}
+
+// compareChildren goes through the children of both sides, which are in the order of their names.
+func (d *Diff) compareChildren(a, b timeline.Node, name string) {
+	left, right := children(d.sides[0].t, a), children(d.sides[1].t, b)
+	for len(left) > 0 || len(right) > 0 {
+		x, y := timeline.None, timeline.None
+		order := 0
+		switch {
+		case len(left) == 0:
+			order = 1
+		case len(right) == 0:
+			order = -1
+		default:
+			order = strings.Compare(d.sides[0].t.Name(left[0]), d.sides[1].t.Name(right[0]))
+		}
+		child := ""
+		if order <= 0 {
+			x, left = left[0], left[1:]
+			child = d.sides[0].t.Name(x)
+		}
+		if order >= 0 {
+			y, right = right[0], right[1:]
+			child = d.sides[1].t.Name(y)
+		}
+		d.compare(x, y, path.Join(name, child))
+	}
+}
+
+func children(t *timeline.Timeline, n timeline.Node) []timeline.Node {
+	if n == timeline.None {
+		return nil
+	}
+	var list []timeline.Node
+	for c := range t.Children(n) {
+		list = append(list, c)
+	}
+	return list
+}
+
+// comparePackages compares what the two sides' package managers list, if anything that they list it in differs.
+func (d *Diff) comparePackages(ctx context.Context) error {
+	if len(d.Files) == 0 {
+		return nil
+	}
+	var lists [2]packages.Listing
+	for i, s := range d.sides {
+		var err error
+		if lists[i], err = packages.List(stateFiles{ctx, s}); err != nil {
+			return fmt.Errorf("listing the packages of %s: %w", s.im.Text, err)
+		}
+		for _, u := range lists[i].Unread {
+			d.Unread = append(d.Unread, s.im.Text+": "+u.String())
+		}
+	}
+	d.Packages = packages.Compare(lists[0], lists[1])
+	return nil
+}
+
+// stateFiles are the files of a state, among which packages are looked for.
+type stateFiles struct {
+	ctx context.Context
+	side
+}
+
+// Each implements packages.Files.
+func (f stateFiles) Each(visit func(path string, dir bool)) error {
+	f.t.Walk(timeline.Root, func(n timeline.Node) bool {
+		v, ok := f.t.StateAt(n, f.top)
+		if !ok || v.Kind == timeline.Removed {
+			return false
+		}
+		if v.Type == layer.Dir || v.Type == layer.File {
+			visit(f.t.Path(n), v.Type == layer.Dir)
+		}
+		return true
+	})
+	return nil
+}
+
+// Open implements packages.Files.
+func (f stateFiles) Open(path string) (io.ReadCloser, error) {
+	e, ok := f.at(f.t.Find(path))
+	if !ok {
+		return nil, fmt.Errorf("/%s is not there", path)
+	}
+	return f.im.Open(f.ctx, e.Layer, path)
+}
+
+// Counts is how many files, directories not among them, were added, changed and removed.
+func (d *Diff) Counts() (added, changed, removed int) {
+	for i := range d.Files {
+		e := &d.Files[i]
+		switch {
+		case e.file().dir():
+		case e.Change == "added":
+			added++
+		case e.Change == "changed":
+			changed++
+		default:
+			removed++
+		}
+	}
+	return added, changed, removed
+}
+
+// file is the path as it is on the side that has it, the later one if both have.
+func (e *DiffEntry) file() *BlameFile {
+	if e.After != nil {
+		return e.After
+	}
+	return e.Before
+}
+
+func (f *BlameFile) dir() bool { return strings.HasPrefix(f.Mode, "d") }
+
+// Print prints what differs: packages, configuration, and a line for each path.
+func (d *Diff) Print(p *Printer) {
+	added, changed, removed := d.Counts()
+	p.line("%s → %s  %s", p.paint(bold, human.Clean(d.Before)), p.paint(bold, human.Clean(d.After)), p.counts(added, changed, removed, 0))
+	if len(d.Packages) > 0 {
+		p.line("")
+		manager := ""
+		for _, c := range d.Packages {
+			if c.Manager != manager {
+				manager = c.Manager
+				p.line("%s packages", manager)
+			}
+			color := yellow
+			if c.Before == "" {
+				color = green
+			} else if c.After == "" {
+				color = red
+			}
+			p.line("  %s", p.paint(color, human.Clean(c.String())))
+		}
+	}
+	if len(d.Unread) > 0 {
+		p.line("")
+		for _, u := range d.Unread {
+			p.line("%s", p.paint(yellow, human.Clean(u)))
+		}
+	}
+	if len(d.Config) > 0 {
+		p.line("")
+		p.line("configuration")
+		p.printConfig(d.Config)
+	}
+	if len(d.Files) == 0 {
+		return
+	}
+	p.line("")
+	owners, sizes := 0, 0
+	for i := range d.Files {
+		f := d.Files[i].file()
+		owners, sizes = max(owners, len(owner(f.UID, f.GID))), max(sizes, len(human.Size(f.Size)))
+	}
+	for i := range d.Files {
+		d.Files[i].print(p, owners, sizes)
+	}
+}
+
+func (e *DiffEntry) print(p *Printer, owners, sizes int) {
+	f := e.file()
+	size, detail := "", e.Detail
+	if !f.dir() {
+		size = human.Size(f.Size)
+	}
+	if e.content {
+		detail = strings.Replace(detail, "content", "content, was "+human.Size(e.Before.Size), 1)
+	}
+	name := quoted(e.Path)
+	if f.dir() && e.Path != "/" {
+		name += "/"
+	}
+	if f.Link != "" {
+		name += " -> " + quoted(f.Link)
+	}
+	if detail != "" {
+		name += "  (" + detail + ")"
+	}
+	p.line("%s %s %-*s %*s  %s", p.mark(e.Change), f.Mode, owners, owner(f.UID, f.GID), sizes, size, p.tint(e.Change, name))
+}
+
+// maxPatch is how large a file may be whose lines are compared, in bytes.
+const maxPatch = 1 << 20
+
+// Patch prints unified diffs of the text files that differ, and a line for each other file.
+func (d *Diff) Patch(ctx context.Context, p *Printer) error {
+	for i := range d.Files {
+		e := &d.Files[i]
+		if e.file().dir() {
+			continue
+		}
+		var data [2][]byte
+		readable := true
+		for i, f := range []*BlameFile{e.Before, e.After} {
+			if f == nil || f.Mode[0] != '-' {
+				continue
+			}
+			if f.Size > maxPatch {
+				readable = false
+				break
+			}
+			var err error
+			if data[i], err = d.read(ctx, i, e); err != nil {
+				return err
+			}
+			readable = readable && bytes.IndexByte(data[i], 0) < 0
+		}
+		e.printPatch(p, data, readable)
+	}
+	return nil
+}
+
+func (d *Diff) read(ctx context.Context, i int, e *DiffEntry) ([]byte, error) {
+	event := e.before
+	if i == 1 {
+		event = e.after
+	}
+	r, err := d.sides[i].im.Open(ctx, event.Layer, d.sides[i].t.Path(e.nodes[i]))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+func (e *DiffEntry) printPatch(p *Printer, data [2][]byte, readable bool) {
+	names := [2]string{"/dev/null", "/dev/null"}
+	if e.Before != nil {
+		names[0] = "a" + quoted(e.Path)
+	}
+	if e.After != nil {
+		names[1] = "b" + quoted(e.Path)
+	}
+	p.line("%s", p.paint(bold, fmt.Sprintf("diff a%s b%[1]s", quoted(e.Path))))
+	switch {
+	case e.Change == "added":
+		p.line("new %s, mode %s", typeName(e.after.Type), e.After.Mode)
+	case e.Change == "removed":
+		p.line("removed %s, mode %s", typeName(e.before.Type), e.Before.Mode)
+	default:
+		p.line("%s", e.Detail)
+	}
+	if bytes.Equal(data[0], data[1]) {
+		return
+	}
+	if !readable {
+		p.line("Binary files %s and %s differ", names[0], names[1])
+		return
+	}
+	text := diff.Diff(names[0], data[0], names[1], data[1])
+	_, text, _ = bytes.Cut(text, []byte("\n")) // its own first line is the one that stands above
+	for line := range strings.Lines(string(text)) {
+		p.patchLine(human.Clean(strings.TrimSuffix(line, "\n")), strings.Contains(line, "\t"), line)
+	}
+}
+
+// patchLine paints a line of a unified diff. Tabs stay; other control characters do not.
+func (p *Printer) patchLine(clean string, tabs bool, raw string) {
+	if tabs {
+		parts := strings.Split(strings.TrimSuffix(raw, "\n"), "\t")
+		for i := range parts {
+			parts[i] = human.Clean(parts[i])
+		}
+		clean = strings.Join(parts, "\t")
+	}
+	color := ""
+	switch {
+	case strings.HasPrefix(clean, "---"), strings.HasPrefix(clean, "+++"):
+		color = bold
+	case strings.HasPrefix(clean, "@@"):
+		color = cyan
+	case strings.HasPrefix(clean, "-"):
+		color = red
+	case strings.HasPrefix(clean, "+"):
+		color = green
+	}
+	if color != "" {
+		clean = p.paint(color, clean)
+	}
+	p.line("%s", clean)
+}

@@ -1,0 +1,98 @@
+package view
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"unicode"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/look/timeline"
+)
+
+// Mode is a type and mode as ls prints them: "drwxr-xr-x".
+func Mode(t layer.Type, mode uint32) string {
+	m := fs.FileMode(mode & 0o777)
+	text := []byte(m.String())
+	text[0] = '-'
+	switch t {
+	case layer.Dir:
+		text[0] = 'd'
+	case layer.Symlink:
+		text[0] = 'l'
+	case layer.Char:
+		text[0] = 'c'
+	case layer.Block:
+		text[0] = 'b'
+	case layer.Fifo:
+		text[0] = 'p'
+	}
+	for _, s := range []struct {
+		bit         uint32
+		at          int
+		with, alone byte
+	}{{0o4000, 3, 's', 'S'}, {0o2000, 6, 's', 'S'}, {0o1000, 9, 't', 'T'}} {
+		if mode&s.bit == 0 {
+			continue
+		}
+		if text[s.at] == 'x' {
+			text[s.at] = s.with
+		} else {
+			text[s.at] = s.alone
+		}
+	}
+	return string(text)
+}
+
+// owner is "0:0".
+func owner(uid, gid int) string { return fmt.Sprintf("%d:%d", uid, gid) }
+
+// quoted makes a path from an image fit for a line: one that holds what could do something to a terminal or turn the order of
+// its letters round, or is not UTF-8, is written as a Go string, like git does it.
+func quoted(path string) string {
+	q := fmt.Sprintf("%q", path)
+	if plain := q[1 : len(q)-1]; plain == path {
+		return path
+	}
+	if strings.ToValidUTF8(path, "") == path && !strings.ContainsFunc(path, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
+		return path // nothing but quotes or backslashes, or letters that this Go does not know
+	}
+	return q
+}
+
+// what says how an event differs from the one before of its path: "mode 0644 → 0755, owner 0:0 → 33:33".
+func what(before, after timeline.Event) string {
+	var words []string
+	for w := timeline.Type; w <= timeline.Time; w <<= 1 {
+		if after.What&w == 0 {
+			continue
+		}
+		switch w {
+		case timeline.Type:
+			words = append(words, typeName(before.Type)+" → "+typeName(after.Type))
+		case timeline.Mode:
+			words = append(words, fmt.Sprintf("mode %04o → %04o", before.Mode, after.Mode))
+		case timeline.Owner:
+			words = append(words, fmt.Sprintf("owner %s → %s", owner(before.UID, before.GID), owner(after.UID, after.GID)))
+		case timeline.Link:
+			words = append(words, fmt.Sprintf("link %s → %s", quoted(before.Link), quoted(after.Link)))
+		default:
+			words = append(words, w.String())
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+func typeName(t layer.Type) string {
+	switch t {
+	case layer.Dir:
+		return "directory"
+	case layer.Symlink:
+		return "symbolic link"
+	case layer.Char, layer.Block:
+		return "device"
+	case layer.Fifo:
+		return "fifo"
+	}
+	return "file"
+}

@@ -1,0 +1,127 @@
+// Package view prints what log, show, diff, blame and du tell of an image: as text for people, in colours where they have
+// a terminal, and as JSON for programs.
+package view
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Printer is where a view is printed.
+type Printer struct {
+	// Color allows colours. What they say is said by a sign, too.
+	Color bool
+	// Width cuts lines that are meant to be one line; 0 cuts none.
+	Width int
+
+	w *bufio.Writer
+}
+
+// NewPrinter returns a Printer on w. The caller calls Flush.
+func NewPrinter(w io.Writer) *Printer { return &Printer{w: bufio.NewWriterSize(w, 64<<10)} }
+
+// Flush writes out what is still to be written.
+func (p *Printer) Flush() error { return p.w.Flush() }
+
+// JSON prints v as indented JSON.
+func (p *Printer) JSON(v any) error {
+	e := json.NewEncoder(p.w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// Colours, as SGR parameters (ECMA-48, 8.3.117). They are those of git: an ID is yellow, what was added green.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+	bold   = "1"
+	faint  = "2"
+)
+
+// paint colours a text, which must hold no control characters of its own.
+func (p *Printer) paint(color, text string) string {
+	if !p.Color || text == "" {
+		return text
+	}
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
+}
+
+func (p *Printer) line(format string, args ...any) {
+	fmt.Fprintf(p.w, format, args...)
+	p.w.WriteByte('\n')
+}
+
+// room cuts a text that has used so many columns of its line already.
+func (p *Printer) room(used int, text string) string {
+	if p.Width <= 0 {
+		return text
+	}
+	return human.Shorten(text, max(p.Width-used, 8))
+}
+
+// counts prints "+213 ~2 -0", padded to width columns, with what is not zero in its colour.
+func (p *Printer) counts(added, changed, removed, width int) string {
+	plain := fmt.Sprintf("+%d ~%d -%d", added, changed, removed)
+	paint := func(color, sign string, n int) string {
+		text := fmt.Sprintf("%s%d", sign, n)
+		if n == 0 {
+			return p.paint(faint, text)
+		}
+		return p.paint(color, text)
+	}
+	text := strings.Join([]string{paint(green, "+", added), paint(yellow, "~", changed), paint(red, "-", removed)}, " ")
+	return text + strings.Repeat(" ", max(0, width-len(plain)))
+}
+
+// decoration is what stands behind an ID in brackets: "(me/app:test, base: python:3.11)".
+func (p *Printer) decoration(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return p.paint(yellow, "(") + p.paint(bold+";"+cyan, human.Clean(strings.Join(names, ", "))) + p.paint(yellow, ")")
+}
+
+func shortID(d digest.Digest) string {
+	if d == "" {
+		return "-"
+	}
+	return image.ShortID(d)
+}
+
+// since is the age of a row; its time may be missing.
+func since(t *time.Time) string {
+	if t == nil {
+		return human.Since(time.Time{})
+	}
+	return human.Since(*t)
+}
+
+// entryFunc is what a layer's entries are given to.
+type entryFunc = func(*layer.Entry) error
+
+// Signs and colours of the changes that views name.
+var (
+	signs  = map[string]string{"added": "+", "removed": "-", "changed": "~", "written": "=", "present": "*"}
+	colors = map[string]string{"added": green, "removed": red, "changed": yellow, "written": faint}
+)
+
+// mark is the sign of a change in its colour, a blank of none.
+func (p *Printer) mark(change string) string {
+	if change == "" {
+		return " "
+	}
+	return p.tint(change, signs[change])
+}
