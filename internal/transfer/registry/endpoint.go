@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -67,9 +68,23 @@ type tokenTransport struct {
 	agent string
 }
 
+// RoundTrip keeps the login of a request that was redirected with the origin (scheme, host and port) that it was meant
+// for: net/http alone would send it on to another port, and from https to http. A form with a refresh token does not
+// follow at all.
 func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	first := req
+	for first.Response != nil && first.Response.Request != nil {
+		first = first.Response.Request
+	}
 	req = req.Clone(req.Context())
 	req.Header.Set("User-Agent", t.agent)
+	if req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host {
+		if req.Method == http.MethodPost {
+			return nil, fmt.Errorf("%s sends a login on to %s://%s: refusing the redirect; tell whoever runs it",
+				first.URL.Host, req.URL.Scheme, req.URL.Host)
+		}
+		req.Header.Del("Authorization")
+	}
 	return t.inner.RoundTrip(req)
 }
 

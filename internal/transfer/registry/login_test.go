@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -302,6 +303,37 @@ func TestRedirectKeepsLogin(t *testing.T) {
 	err := c.Fetch(t.Context(), mustName(t, host+"/me/app"), layerOf(data).Desc, newMemSink(), nil)
 	if err == nil || strings.Contains(err.Error(), "hush") {
 		t.Errorf("error %v, want one without the signature", err)
+	}
+}
+
+// A login for a token server stays with its scheme, host and port.
+func TestTokenServerRedirect(t *testing.T) {
+	var asked atomic.Int32
+	var leaked atomic.Value
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		leaked.Store(fmt.Sprint(r.Header["Authorization"]))
+	}))
+	defer other.Close()
+	realm := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer realm.Close()
+	client := &http.Client{Transport: &tokenTransport{inner: http.DefaultTransport}}
+
+	req, _ := http.NewRequest(http.MethodGet, realm.URL, nil)
+	req.SetBasicAuth("me", "hush")
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := leaked.Load(); got != "[]" || asked.Load() != 1 {
+		t.Errorf("the other port was asked %d times and sent %s", asked.Load(), got)
+	}
+	if _, err := client.PostForm(realm.URL, url.Values{"refresh_token": {"hush"}}); err == nil || !strings.Contains(err.Error(), "refusing the redirect") {
+		t.Errorf("a form with a token: %v", err)
+	}
+	if asked.Load() != 1 {
+		t.Error("the form was sent on")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -377,5 +378,36 @@ func TestTransfersAreTold(t *testing.T) {
 	get() // nothing moves
 	if len(told) != 1 {
 		t.Errorf("told of %+v", told[1:])
+	}
+}
+
+// A token stays with the scheme, host and port that it was given for.
+func TestTokenDoesNotFollowRedirect(t *testing.T) {
+	var leaked atomic.Value
+	other := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leaked.Store(r.Header["Authorization"])
+		io.WriteString(w, "file")
+	})
+	plain, secure := httptest.NewServer(other), httptest.NewTLSServer(other)
+	defer plain.Close()
+	defer secure.Close()
+	for _, to := range []*httptest.Server{plain, secure} {
+		w := newSite(t)
+		w.server.Set("/away", remotetest.Answer{Redirect: to.URL + "/file", Bearer: "word"})
+		f := remote.New(w.store)
+		f.Secret = func(id string) ([]byte, error) {
+			if id == "HTTP_AUTH_TOKEN_127.0.0.1" {
+				return []byte("word"), nil
+			}
+			return nil, nil
+		}
+		leaked.Store([]string{"never asked"})
+		_, err := f.File(context.Background(), w.http.URL+"/away", "")
+		if to == plain && err != nil {
+			t.Error(err)
+		}
+		if got := leaked.Load().([]string); to == plain && len(got) > 0 || to == secure && got[0] != "never asked" {
+			t.Errorf("%s was sent %q", to.URL, got)
+		}
 	}
 }

@@ -34,7 +34,19 @@ func client() (*http.Client, func()) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = 2 * time.Minute
 	t.DisableCompression = true // the file is what the server has, not what it makes of it
-	return &http.Client{Transport: t}, t.CloseIdleConnections
+	return &http.Client{Transport: t, CheckRedirect: checkRedirect}, t.CloseIdleConnections
+}
+
+// checkRedirect keeps an authorization with the origin (scheme, host and port) that it was given for, as curl does since
+// 7.83: net/http alone would send it on to another port of the host, and from https to http.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("stopped after 10 redirects")
+	}
+	if first := via[0].URL; req.URL.Scheme != first.Scheme || req.URL.Host != first.Host {
+		req.Header.Del("Authorization")
+	}
+	return nil
 }
 
 // statusError is an answer that is no file.
@@ -276,7 +288,7 @@ func (a *answer) rangeValidator() string {
 func parseTime(text string) (time.Time, error) { return http.ParseTime(text) }
 
 // authorize adds what a secret of the build says: HTTP_AUTH_HEADER_<host> is the whole header, HTTP_AUTH_TOKEN_<host> a
-// bearer's token (BuildKit, source/http). A redirect to another host does not get it.
+// bearer's token (BuildKit, source/http). A redirect to another origin does not get it (checkRedirect).
 func (d *download) authorize(req *http.Request) error {
 	header := "HTTP_AUTH_HEADER_" + req.URL.Hostname()
 	id, value, err := d.fetcher.secret(header, "HTTP_AUTH_TOKEN_"+req.URL.Hostname())
