@@ -3,17 +3,20 @@
 GO      = $$(test/require go)
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS = -s -w -X main.version=$(VERSION)
+# Build tags, which test/testbed and test/fuzz read here too. seccomp: RUN steps get Docker's filter of system calls;
+# runc_nocriu: leaves checkpoint and restore out of runc's library.
+TAGS    = seccomp,runc_nocriu
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .PHONY: build static demo test test-real edits equal fuzz bench lint clean help
 
 build: ## bin/strata
 	test/require build
-	$(GO) build -tags seccomp -trimpath -ldflags "$(LDFLAGS)" -o bin/strata ./cmd/strata
+	$(GO) build -tags $(TAGS) -trimpath -ldflags "$(LDFLAGS)" -o bin/strata ./cmd/strata
 
 static: ## bin/strata as one file that runs on any Linux
 	test/require build
-	$(GO) build -tags "seccomp netgo osusergo" -trimpath \
+	$(GO) build -tags $(TAGS),netgo,osusergo -trimpath \
 		-ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/strata ./cmd/strata
 
 demo: build ## the lesson, from the first build to entering a layer
@@ -23,19 +26,19 @@ demo: build ## the lesson, from the first build to entering a layer
 # The tests in test/ build the binary themselves, which go's cache of test results does not see: -count=1.
 test: ## unit tests, transcripts, and the comparison with Docker
 	test/require build demo test
-	$(GO) test -tags seccomp -count=1 -timeout 20m ./...
+	$(GO) test -tags $(TAGS) -count=1 -timeout 20m ./...
 
 test-real: ## ten Dockerfiles as people write them, built, built again, edited and run; fetches about 300 MB
 	test/require build demo
-	$(GO) test -tags seccomp -count=1 -timeout 60m -v ./test/real -all
+	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v ./test/real -all
 
 edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
 	test/require build test
-	$(GO) test -tags seccomp -timeout 80m -count=1 ./internal/builder -run TestCachedEqualsUncached -edits $(or $(EDITS),2000)
+	$(GO) test -tags $(TAGS) -timeout 80m -count=1 ./internal/builder -run TestCachedEqualsUncached -edits $(or $(EDITS),2000)
 
 equal: ## only the comparison with Docker: file systems and configs
 	test/require build test
-	$(GO) test -tags seccomp -timeout 20m -count=1 -v ./test/equal
+	$(GO) test -tags $(TAGS) -timeout 20m -count=1 -v ./test/equal
 
 fuzz: ## every fuzz target for FUZZTIME=10m, on PARALLEL cores (all); TARGETS='internal/layer/ FuzzOpen' for some
 	test/require build
@@ -43,14 +46,15 @@ fuzz: ## every fuzz target for FUZZTIME=10m, on PARALLEL cores (all); TARGETS='i
 
 bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look
 	test/require build demo test
-	$(GO) run -tags seccomp ./bench -runs $(or $(RUNS),5)
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5)
 
-lint: ## go vet, gofmt, staticcheck, shellcheck
+lint: ## gofmt, go mod tidy, go vet, staticcheck, shellcheck
 	test/require build lint
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet -tags seccomp ./...
-	$(GO) run $(STATICCHECK) -tags seccomp ./...
+	$(GO) mod tidy -diff
+	$(GO) vet -tags $(TAGS) ./...
+	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
 	shellcheck $$(git ls-files examples test bench .ci docs | xargs awk 'FNR == 1 && /^#!\/bin\/(ba)?sh/ { print FILENAME }')
 
 clean: ## remove what was built; the caches in ~/.cache/strata-* stay

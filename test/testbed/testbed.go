@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -46,13 +47,30 @@ func Build(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	tags, err := tags(root)
+	if err != nil {
+		return "", err
+	}
 	binary := filepath.Join(dir, "strata")
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "seccomp", "-o", binary, "./cmd/strata")
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-o", binary, "./cmd/strata")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building strata: %w\n%s", err, out)
 	}
 	return binary, nil
+}
+
+// tags are the build tags of the Makefile in the module's directory root.
+func tags(root string) (string, error) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		return "", err
+	}
+	match := regexp.MustCompile(`(?m)^TAGS\s*=\s*(\S+)$`).FindSubmatch(makefile)
+	if match == nil {
+		return "", errors.New("no line TAGS = in the Makefile")
+	}
+	return string(match[1]), nil
 }
 
 // Debian returns the path of the tar of a Debian bookworm root file system with Python, making it first
