@@ -11,9 +11,9 @@ func (a *app) blame() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "blame [OPTIONS] IMAGE PATH",
-		Short: "Show which instruction put a file there, and which touched it later",
-		Long: `Show which instruction, in which layer, of which image of the chain, put a file there, and every later one that
-touched or removed it. Of a directory each entry is shown, with the last instruction that changed it or something in it.
+		Short: "Show which instruction added a file, and which changed it later",
+		Long: `Show which instruction, in which layer of which base image, added a file, and every later instruction that changed or
+removed it. For a directory, show each entry with the last instruction that changed it or something below it.
 
 ` + imageHelp,
 		Args: args(2, 2),

@@ -13,14 +13,14 @@ import (
 type limitFlags struct{ limits runner.Limits }
 
 func (f *limitFlags) register(fl *pflag.FlagSet) {
-	fl.VarP(&limit{f, "memory"}, "memory", "m", "memory of a RUN, as `512m`")
-	fl.Var(&limit{f, "memory-swap"}, "memory-swap", "memory and swap of a RUN together, as `1g`; -1 without a limit")
-	fl.VarP(&limit{f, "cpu-shares"}, "cpu-shares", "c", "weight of a RUN against what else runs; 1024 is usual")
-	fl.Var(&limit{f, "cpu-period"}, "cpu-period", "period of --cpu-quota, in µs")
-	fl.Var(&limit{f, "cpu-quota"}, "cpu-quota", "processor time of a RUN in each period, in µs")
-	fl.Var(&limit{f, "cpuset-cpus"}, "cpuset-cpus", "processors of a RUN, as `0-3,5`")
-	fl.Var(&limit{f, "cpuset-mems"}, "cpuset-mems", "memory nodes of a RUN, as `0-3`")
-	fl.Var(&limit{f, ""}, "resource", "several of these, as `memory=512m,cpu-quota=50000`")
+	fl.VarP(&limit{f, "memory"}, "memory", "m", "memory limit of each RUN, a `SIZE` such as 512m")
+	fl.Var(&limit{f, "memory-swap"}, "memory-swap", "limit of memory plus swap of each RUN, a `SIZE` such as 1g; -1 is no limit")
+	fl.VarP(&limit{f, "cpu-shares"}, "cpu-shares", "c", "CPU shares (relative weight) of each RUN; the usual value is 1024")
+	fl.Var(&limit{f, "cpu-period"}, "cpu-period", "CPU CFS period of each RUN, in µs")
+	fl.Var(&limit{f, "cpu-quota"}, "cpu-quota", "CPU CFS quota of each RUN: processor time in each period, in µs")
+	fl.Var(&limit{f, "cpuset-cpus"}, "cpuset-cpus", "`CPUS` in which each RUN may execute, such as 0-3,5")
+	fl.Var(&limit{f, "cpuset-mems"}, "cpuset-mems", "memory `NODES` that each RUN may use, such as 0-3")
+	fl.Var(&limit{f, ""}, "resource", "several limits of each RUN, as `NAME=VALUE,...`, such as memory=512m,cpu-quota=50000")
 }
 
 // limit is one of these options; without a name it is --resource.
@@ -65,15 +65,15 @@ type legacyFlags struct {
 }
 
 func (f *legacyFlags) register(fl *pflag.FlagSet) {
-	fl.StringVar(&f.builder, "builder", "", "ignored: there is one builder, this program (`NAME`)")
-	fl.BoolVar(&f.ignored, "compress", false, "ignored: the context is read where it is, and sent nowhere")
+	fl.StringVar(&f.builder, "builder", "", "ignored: there is only one builder, this program (`NAME`)")
+	fl.BoolVar(&f.ignored, "compress", false, "ignored: there is no daemon to which the context is sent")
 	fl.BoolVar(&f.ignored, "rm", true, "ignored: a container is always removed after its step")
 	fl.BoolVar(&f.ignored, "force-rm", false, "ignored: a container is always removed after its step")
-	fl.StringVar(&f.isolation, "isolation", "", "`KIND` of container: only default, others are for Windows")
-	fl.BoolVar(&f.trust, "disable-content-trust", true, "ignored unless false: signatures of images are not checked")
-	fl.StringArrayVar(&f.security, "security-opt", nil, "left out with a warning, as in BuildKit: see RUN --security and --allow (`OPTION`)")
-	fl.BoolVar(&f.squash, "squash", false, "left out with a warning, as in BuildKit: copy from a stage instead")
-	fl.StringVar(&f.policy, "policy", "", "not supported: there are no source policies (`FILE`)")
+	fl.StringVar(&f.isolation, "isolation", "", "`TYPE` of container isolation: only default; the others are for Windows")
+	fl.BoolVar(&f.trust, "disable-content-trust", true, "ignored; false is an error, because signatures of images are not checked")
+	fl.StringArrayVar(&f.security, "security-opt", nil, "ignored with a warning, as in BuildKit; use RUN --security and --allow (`OPTION`)")
+	fl.BoolVar(&f.squash, "squash", false, "ignored with a warning, as in BuildKit; use COPY --from=STAGE")
+	fl.StringVar(&f.policy, "policy", "", "not supported: source policy `FILE`")
 }
 
 // check refuses what would be a promise, and gives the warnings.

@@ -33,9 +33,9 @@ func (a *app) builds() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return a.runBuilds(f) },
 	}
 	fl := cmd.Flags()
-	fl.BoolVarP(&f.all, "all", "a", false, "list all that are remembered")
+	fl.BoolVarP(&f.all, "all", "a", false, "list all builds")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
-	fl.IntVarP(&f.last, "last", "n", 20, "list the last `N`")
+	fl.IntVarP(&f.last, "last", "n", 20, "list the last `N` builds")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Name .Since .At .Took .Hits .Steps .Saved .Result .Image .Context .Dockerfile .Target .Engine .Error")
 	cmd.AddCommand(a.buildsShow())
 	return cmd
@@ -115,7 +115,7 @@ func (a *app) buildsShow() *cobra.Command {
 			return a.listSteps(b, noTrunc)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print all details, as JSON")
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "do not shorten IDs and texts")
 	return cmd
 }

@@ -103,7 +103,7 @@ func printableRune(r rune) rune {
 func (a *app) root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "strata",
-		Short:         "Build container images, and see, enter and compare their layers",
+		Short:         "Build container images, and list, enter and compare their layers",
 		Version:       a.version,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -11,12 +11,12 @@ type commandGroup struct {
 func (a *app) groups() []commandGroup {
 	return []commandGroup{
 		{"build", "Build:", []*cobra.Command{a.build(), a.explain(), a.builds(), a.builderGroup()}},
-		{"look", "Look:", []*cobra.Command{a.explore(), a.log(), a.show(), a.diff(), a.blame(), a.du(), a.history(), a.inspect()}},
+		{"look", "Inspect:", []*cobra.Command{a.explore(), a.log(), a.show(), a.diff(), a.blame(), a.du(), a.history(), a.inspect()}},
 		{"enter", "Enter:", []*cobra.Command{a.run()}},
-		{"carry", "Carry:", []*cobra.Command{
+		{"carry", "Transfer:", []*cobra.Command{
 			a.pull(), a.push(), a.login(), a.logout(), a.save(), a.load(), a.importTar(), a.export(),
 		}},
-		{"keep", "Keep and tidy up:", []*cobra.Command{
+		{"keep", "Manage:", []*cobra.Command{
 			a.images(), a.tag(), a.remove(), a.imageGroup(), a.systemGroup(), a.info(), a.printVersion(),
 		}},
 	}

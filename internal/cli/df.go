@@ -20,7 +20,7 @@ func (a *app) diskUse() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "df [OPTIONS]",
-		Short: "Show what images and the build cache take on the disk",
+		Short: "Show the disk usage of images and the build cache",
 		Args:  args(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			if verbose && format != "" {

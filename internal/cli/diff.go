@@ -12,9 +12,9 @@ func (a *app) diff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff [OPTIONS] A B [-- PATH...]",
 		Short: "Show how two images, steps or layers differ",
-		Long: `Show how two images, or the states of two steps or layers, differ: packages of Debian, Alpine, Red Hat and Python,
-the configuration, and the files that were added (+), changed (~, and in what) and removed (-). With paths, only the files
-there.
+		Long: `Show the differences of two images, steps or layers: packages of Debian, Alpine, Red Hat and Python, the
+configuration, and the files that were added (+), changed (~, with the attributes that differ) and removed (-). With
+paths, only the files at or below them.
 
 ` + imageHelp,
 		Args: args(2, -1),

@@ -12,9 +12,9 @@ func (a *app) du() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "du [OPTIONS] IMAGE [PATH]",
-		Short: "Show where an image's bytes are, and which of them are wasted",
-		Long: `Show where an image's bytes are, layer by layer and directory by directory, and which of them nobody can see, because a
-later step removed the file or wrote it again: which step that is, and what to change.
+		Short: "Show the size of an image by layer and directory, and the wasted bytes",
+		Long: `Show the size of an image by layer and directory. Bytes are wasted if a later step removes the file or writes it
+again: these are listed with the step, and with what to change in the Dockerfile.
 
 ` + imageHelp,
 		Args: args(1, 2),

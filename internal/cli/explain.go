@@ -22,8 +22,8 @@ func (a *app) explain() *cobra.Command {
 	f := &explainFlags{}
 	cmd := &cobra.Command{
 		Use:   "explain [OPTIONS] [BUILD|IMAGE]",
-		Short: "Say which steps of a build came from the cache, and why the others ran",
-		Long: "Say which steps of a build came from the cache, from where and what that saved, and why the others ran.\n" +
+		Short: "Explain which steps of a build came from the cache, and why the others ran",
+		Long: "Explain which steps of a build came from the cache, from which cache and what that saved, and why the others ran.\n" +
 			"Without an argument it is the last build on this machine; `strata builds` lists them.",
 		Args: args(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -36,7 +36,7 @@ func (a *app) explain() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.step, "step", "", "only the step of this number, as `N` or STAGE:N")
-	fl.BoolVar(&f.json, "json", false, "print all that is known, as JSON")
+	fl.BoolVar(&f.json, "json", false, "print all details, as JSON")
 	cmd.MarkFlagsMutuallyExclusive("step", "json")
 	return cmd
 }

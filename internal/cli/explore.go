@@ -29,12 +29,12 @@ func (a *app) explore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "explore [OPTIONS] IMAGE",
 		Aliases: []string{"dive"},
-		Short:   "Look through an image's layers and files on the terminal, or judge it by dive's rules",
-		Long: `Look through an image on the terminal: its layers on the left, the files at the selected layer on the right, with what
-the layer added (+), changed (~) and removed (-). The keys are those of dive and vim; ? lists them.
+		Short:   "Browse the layers and files of an image on the terminal, or check it by dive's rules",
+		Long: `Browse an image on the terminal: its layers are on the left, the files at the selected layer on the right, with what
+the layer added (+), changed (~) and removed (-). The keys are the same as in dive and vim; ? lists them.
 
-With --ci, or CI=true in the environment, nothing is shown: the image is judged by dive's rules, out of .dive-ci, and the
-command ends with 1 if it breaks one.
+With --ci, or CI=true in the environment, the image is checked by dive's rules in .dive-ci instead. The exit code is 1 if
+it breaks a rule.
 
 ` + imageHelp,
 		Args: args(1, 1),
@@ -46,12 +46,12 @@ command ends with 1 if it breaks one.
 		},
 	}
 	fl := cmd.Flags()
-	fl.BoolVar(&f.ci, "ci", false, "judge the image by dive's rules and show nothing; CI=true says the same")
+	fl.BoolVar(&f.ci, "ci", false, "check the image by dive's rules, without the terminal interface; the same as CI=true")
 	fl.StringVar(&f.config, "ci-config", rules.DefaultFile, "`FILE` with the rules")
-	fl.StringVarP(&f.json, "json", "j", "", "write layers and inefficient files to this `FILE`, as dive does, and show nothing")
-	fl.StringVar(&f.rules.LowestEfficiency, "lowestEfficiency", "", "lowest part of the bytes that may be useful, 0 to 1")
-	fl.StringVar(&f.rules.HighestWastedBytes, "highestWastedBytes", "", "highest `SIZE` that may be wasted")
-	fl.StringVar(&f.rules.HighestUserWastedPercent, "highestUserWastedPercent", "", "highest part of the bytes above the lowest layer that may be wasted, 0 to 1")
+	fl.StringVarP(&f.json, "json", "j", "", "write layers and inefficient files to this `FILE`, in dive's format, without the terminal interface")
+	fl.StringVar(&f.rules.LowestEfficiency, "lowestEfficiency", "", "rule: lowest permitted efficiency, 0 to 1")
+	fl.StringVar(&f.rules.HighestWastedBytes, "highestWastedBytes", "", "rule: highest permitted wasted `SIZE`")
+	fl.StringVar(&f.rules.HighestUserWastedPercent, "highestUserWastedPercent", "", "rule: highest permitted wasted part of the bytes above the lowest layer, 0 to 1")
 	return cmd
 }
 

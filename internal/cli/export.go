@@ -11,7 +11,7 @@ func (a *app) export() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "export [OPTIONS] IMAGE|STEP-ID",
-		Short: "Write the files of an image, step or history row as one tar",
+		Short: "Write the file system of an image, step or history row as a tar",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runExport(cmd.Context(), args[0], output)

@@ -24,17 +24,17 @@ func (a *app) history() *cobra.Command {
 	f := &historyFlags{}
 	cmd := &cobra.Command{
 		Use:   "history [OPTIONS] IMAGE|STEP-ID",
-		Short: "Show the rows of an image's history, each with the ID by which it can be entered",
+		Short: "Show the history of an image, each row with an ID that can be entered",
 		Args:  args(1, 1),
 		RunE:  func(_ *cobra.Command, args []string) error { return a.runHistory(args[0], f) },
 	}
 	fl := cmd.Flags()
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs and texts")
-	fl.BoolVarP(&f.human, "human", "H", true, "print sizes and times for people")
+	fl.BoolVarP(&f.human, "human", "H", true, "print sizes and times in human-readable form")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .CreatedAt .CreatedSince .CreatedBy .Size .Comment .Layer .Fetched")
-	fl.BoolVar(&f.docker, "docker", false, "print what docker prints, <missing> for the IDs that it does not know")
-	fl.BoolVar(&f.dockerfile, "dockerfile", false, "give the instructions back as a Dockerfile")
+	fl.BoolVar(&f.docker, "docker", false, "print the same as docker, with <missing> for the IDs that it does not have")
+	fl.BoolVar(&f.dockerfile, "dockerfile", false, "print the instructions as a Dockerfile")
 	cmd.MarkFlagsMutuallyExclusive("dockerfile", "format")
 	return cmd
 }

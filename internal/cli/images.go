@@ -31,12 +31,12 @@ func (a *app) images() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.BoolVarP(&f.all, "all", "a", false, "list the steps on the way to images too")
+	fl.BoolVarP(&f.all, "all", "a", false, "list the steps of images too")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs")
-	fl.BoolVar(&f.digests, "digests", false, "show the digests that images have in their registries")
+	fl.BoolVar(&f.digests, "digests", false, "show the digests of the images in their registries")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Platform")
-	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list some only: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
+	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list only matching images: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
 	return cmd
 }
 

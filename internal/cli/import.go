@@ -19,7 +19,7 @@ func (a *app) importTar() *cobra.Command {
 	var wanted string
 	cmd := &cobra.Command{
 		Use:   "import [OPTIONS] FILE|- [NAME[:TAG]]",
-		Short: "Make an image of one layer of a root file system's tar",
+		Short: "Make an image with one layer from the tar of a root file system",
 		Args:  args(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error

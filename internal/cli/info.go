@@ -36,7 +36,7 @@ func (a *app) info() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "info [OPTIONS]",
-		Short: "Show the store and what this machine can do",
+		Short: "Show information about the store and this machine",
 		Args:  args(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			i, err := a.machineInfo()

@@ -18,7 +18,7 @@ func (a *app) inspect() *cobra.Command {
 	var format, kind, wanted string
 	cmd := &cobra.Command{
 		Use:   "inspect [OPTIONS] IMAGE|STEP-ID...",
-		Short: "Show all that is known of images or steps, as JSON",
+		Short: "Show details of images or steps, as JSON",
 		Args:  args(1, -1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if kind != "" && kind != "image" {
@@ -32,7 +32,7 @@ func (a *app) inspect() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "`TEMPLATE` in Go's language, such as '{{json .Config.Env}}'")
-	cmd.Flags().StringVar(&kind, "type", "", "image, the only kind there is")
+	cmd.Flags().StringVar(&kind, "type", "", "type of the objects: only image")
 	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }

@@ -19,13 +19,13 @@ func (a *app) load() *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "load [OPTIONS]",
-		Short: "Take in images from an archive of docker save or an OCI layout",
+		Short: "Load images from an archive of docker save or an OCI layout",
 		Args:  args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.runLoad(cmd.Context(), input, quiet)
 		},
 	}
-	cmd.Flags().StringVarP(&input, "input", "i", "-", "read this `FILE`, or folder, instead of standard input")
+	cmd.Flags().StringVarP(&input, "input", "i", "-", "read this `FILE` or directory instead of standard input")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print no progress")
 	return cmd
 }

@@ -13,16 +13,18 @@ import (
 )
 
 // imageHelp says what may be named, in the help of the commands that look into images.
-const imageHelp = `IMAGE is the name of an image here or in a registry, the ID of an image, a step, a history row or a layer, or an
-archive: docker-archive:FILE, oci-archive:FILE or oci:DIRECTORY, each with :NAME if it has several images.`
+const imageHelp = `IMAGE is one of these:
+  - the name of an image in the store or in a registry
+  - the ID of an image, a step, a history row or a layer
+  - an archive: docker-archive:FILE, oci-archive:FILE or oci:DIRECTORY; add :NAME if it has several images`
 
 func (a *app) log() *cobra.Command {
 	var oneline, graph, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "log [OPTIONS] IMAGE",
-		Short: "Show an image as a history of layers and configuration changes, newest first",
-		Long: `Show an image as a history of layers and configuration changes, newest first: what each added (+), changed (~) and
-removed (-), in files, and where the image begins that it is based on. Of an image in a registry no layer is fetched.
+		Short: "Show the layers and configuration changes of an image, newest first",
+		Long: `Show the layers and configuration changes of an image, newest first: how many files each layer added (+), changed (~)
+and removed (-), and which rows belong to the base image. For an image in a registry, no layer is downloaded.
 
 ` + imageHelp,
 		Args: args(1, 1),
@@ -49,8 +51,8 @@ removed (-), in files, and where the image begins that it is based on. Of an ima
 		},
 	}
 	fl := cmd.Flags()
-	fl.BoolVar(&oneline, "oneline", false, "a line for each row")
-	fl.BoolVar(&graph, "graph", false, "a line for each row, with the stages that files were copied from and the base image drawn beside it")
+	fl.BoolVar(&oneline, "oneline", false, "print one line for each row")
+	fl.BoolVar(&graph, "graph", false, "print one line for each row, and draw the base image and the stages of COPY --from as a graph")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("oneline", "graph", "json")
 	return cmd

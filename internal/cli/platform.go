@@ -14,7 +14,7 @@ const defaultPlatform = "DOCKER_DEFAULT_PLATFORM"
 
 // platformFlag adds --platform for one platform.
 func platformFlag(fl *pflag.FlagSet, value *string) {
-	fl.StringVar(value, "platform", "", "the image for this `PLATFORM`, such as linux/arm64 (default this machine's, or DOCKER_DEFAULT_PLATFORM)")
+	fl.StringVar(value, "platform", "", "the image for this `PLATFORM`, such as linux/arm64 (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
 }
 
 // parsePlatform reads a --platform for one platform.
@@ -34,7 +34,7 @@ func parsePlatform(flag string) (ocispec.Platform, error) {
 
 // onlyPlatformFlag adds --platform for one of the images that a name means.
 func onlyPlatformFlag(fl *pflag.FlagSet, value *string) {
-	fl.StringVar(value, "platform", "", "only the image for this `PLATFORM` of a name that means several")
+	fl.StringVar(value, "platform", "", "only the image for this `PLATFORM`, if the name has images for several")
 }
 
 // parseOnlyPlatform reads a --platform that picks one of several images; nil takes them as they come.

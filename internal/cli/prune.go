@@ -17,13 +17,13 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// pruneCommand is a prune of some part of the store.
+// pruneCommand describes one of the commands that prune the store, and holds its flags.
 type pruneCommand struct {
 	options store.PruneOptions
-	// warning tells what goes.
+	// warning says what the prune removes; all is the value of --all.
 	warning func(all bool) string
-	filters []string // names that --filter takes
-	lists   bool     // print what went, one by one
+	filters []string // keys that --filter accepts
+	lists   bool     // print each removed object
 
 	force bool
 	given []string // values of --filter
@@ -38,7 +38,7 @@ func (a *app) systemPrune() *cobra.Command {
 		return "WARNING! This will remove:\n  - all images without a name\n  - all build cache that no image has\n  - all cache mounts\n\n"
 	}}
 	cmd := a.prune(p, "Remove unused data: images without a name and the cache that no image has")
-	cmd.Flags().Bool("volumes", false, "accepted and ignored: there are no volumes")
+	cmd.Flags().Bool("volumes", false, "ignored: there are no volumes")
 	return cmd
 }
 
@@ -62,7 +62,7 @@ func (a *app) builderPrune() *cobra.Command {
 	}}
 	p.options.Records = true
 	cmd := a.prune(p, "Remove the build cache that no image has")
-	cmd.Flags().StringVar(&p.keep, "keep-storage", "", "remove only what was used least recently, until the cache takes no more than `SIZE` (10GB)")
+	cmd.Flags().StringVar(&p.keep, "keep-storage", "", "remove the least recently used records until the cache is no larger than `SIZE` (10GB)")
 	return cmd
 }
 
@@ -74,11 +74,11 @@ func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runPrune(cmd.Context(), p) },
 	}
 	fl := cmd.Flags()
-	fl.BoolVarP(&p.options.All, "all", "a", false, "remove everything, not only what is unused")
+	fl.BoolVarP(&p.options.All, "all", "a", false, "remove used data too, not only unused data")
 	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
-	help := "spare some: until=TIME or DURATION spares what is younger, label=KEY[=VALUE] and label!=… choose by label"
+	help := "remove only matching data: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]"
 	if slices.Contains(p.filters, "type") {
-		help = "spare some: until=TIME or DURATION spares what is younger, type=exec.cachemount takes cache mounts only, type=regular all but those"
+		help = "remove only matching data: until=TIME or DURATION (older than this), type=exec.cachemount (cache mounts), type=regular (records)"
 	}
 	fl.StringArrayVar(&p.given, "filter", nil, help)
 	return cmd

@@ -19,7 +19,7 @@ func (a *app) pull() *cobra.Command {
 	var wanted string
 	cmd := &cobra.Command{
 		Use:   "pull [OPTIONS] NAME[:TAG|@DIGEST]",
-		Short: "Fetch an image from its registry",
+		Short: "Pull an image from its registry",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all {
@@ -29,7 +29,7 @@ func (a *app) pull() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
-	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "fetch all tags of the repository")
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "pull all tags of the repository")
 	platformFlag(cmd.Flags(), &wanted)
 	return cmd
 }

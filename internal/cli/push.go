@@ -20,14 +20,14 @@ func (a *app) push() *cobra.Command {
 	var wanted string
 	cmd := &cobra.Command{
 		Use:   "push [OPTIONS] NAME[:TAG]",
-		Short: "Send an image to its registry",
+		Short: "Push an image to its registry",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runPush(cmd.Context(), args[0], wanted, quiet, all)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
-	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "send all tags of the repository")
+	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "push all tags of the repository")
 	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }

@@ -63,12 +63,12 @@ func (a *app) remove() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "rmi [OPTIONS] IMAGE...",
-		Short: "Take names from images, and remove those without a name",
+		Short: "Remove names of images, and images that have no name left",
 		Args:  args(1, -1),
 		RunE:  func(_ *cobra.Command, args []string) error { return a.runRemove(args, force) },
 	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove an image though it has several names, and do not mind names that are not here")
-	cmd.Flags().Bool("no-prune", false, "accepted and ignored: steps that lead to nothing always go")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove an image that has several names, and ignore names that do not exist")
+	cmd.Flags().Bool("no-prune", false, "ignored: steps that no image needs are always removed")
 	return cmd
 }
 

@@ -22,10 +22,10 @@ type machineFlags struct {
 }
 
 func (f *machineFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&f.hosts, "add-host", nil, "line of /etc/hosts, as `NAME:IP`; host-gateway is the IP of this machine")
-	fl.StringVar(&f.shmSize, "shm-size", "", "size of /dev/shm, as `64m`")
-	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "limit of processes, as `NAME=SOFT[:HARD]`")
-	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "`PATH` of the cgroup below which containers get their own")
+	fl.StringArrayVar(&f.hosts, "add-host", nil, "entry of /etc/hosts, as `NAME:IP`; host-gateway is the IP of this machine")
+	fl.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
+	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit (ulimit) of the processes, as `NAME=SOFT[:HARD]`")
+	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "`PATH` of the parent cgroup of the containers")
 }
 
 func (f *machineFlags) machine() (runner.Machine, error) {
@@ -69,8 +69,8 @@ type rightsFlags struct {
 func (f *rightsFlags) register(fl *pflag.FlagSet) {
 	f.machineFlags.register(fl)
 	fl.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, as `id=ID,src=FILE` or id=ID,env=VARIABLE")
-	fl.StringArrayVar(&f.ssh, "ssh", nil, "agent for RUN --mount=type=ssh: `default`, or ID=SOCKET or ID=KEY[,KEY]")
-	fl.StringArrayVar(&f.allow, "allow", nil, "permit what the Dockerfile asks for: network.host or security.insecure")
+	fl.StringArrayVar(&f.ssh, "ssh", nil, "ssh agent for RUN --mount=type=ssh: `ID`, ID=SOCKET or ID=KEY[,KEY]; the usual ID is default")
+	fl.StringArrayVar(&f.allow, "allow", nil, "permit a privilege that the Dockerfile asks for: network.host or security.insecure")
 }
 
 // apply puts what the flags say into o, whose Network is set.

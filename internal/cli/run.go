@@ -38,7 +38,7 @@ func (a *app) run() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "run [OPTIONS] IMAGE|STEP-ID [COMMAND] [ARG...]",
 		Aliases: []string{"enter"},
-		Short:   "Enter an image, a step or a history row; what changes is thrown away",
+		Short:   "Run a command in an image, a step or a history row; changes are discarded",
 		Args:    args(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runRun(cmd, args[0], args[1:], f)
@@ -46,18 +46,18 @@ func (a *app) run() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
-	fl.BoolVarP(&f.interactive, "interactive", "i", false, "pass standard input on")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "connect standard input to the command")
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal")
-	fl.BoolVar(&f.remove, "rm", true, "throw the changes away, which is always done")
+	fl.BoolVar(&f.remove, "rm", true, "discard the changes, which is always done")
 	fl.BoolVar(&f.readOnly, "read-only", false, "mount the root file system read-only")
-	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment variable, as `NAME=VALUE`, or NAME for this environment's")
+	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment variable, as `NAME=VALUE`; NAME alone takes the value from the environment")
 	fl.StringArrayVar(&f.envFiles, "env-file", nil, "`FILE` of environment variables, one per line")
-	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show a path of this machine, as `PATH:TARGET[:ro]`")
+	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "bind-mount a path of this machine, as `PATH:TARGET[:ro]`")
 	fl.StringVarP(&f.dir, "workdir", "w", "", "working directory")
 	fl.StringVarP(&f.user, "user", "u", "", "user, as `NAME|UID[:GROUP|GID]`")
-	fl.StringVar(&f.entrypoint, "entrypoint", "", "replaces the image's entrypoint")
-	fl.StringVar(&f.network, "network", "host", "host or none")
-	fl.StringVar(&f.name, "name", "", "name of the container, which is its host name too")
+	fl.StringVar(&f.entrypoint, "entrypoint", "", "entrypoint, instead of the image's")
+	fl.StringVar(&f.network, "network", "host", "network of the command: host or none")
+	fl.StringVar(&f.name, "name", "", "name of the container, also its host name")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name")
 	platformFlag(fl, &f.platform)
 	f.machine.register(fl)

@@ -17,7 +17,7 @@ func (a *app) save() *cobra.Command {
 	var output, format, wanted string
 	cmd := &cobra.Command{
 		Use:   "save [OPTIONS] IMAGE [IMAGE...]",
-		Short: "Write images to an archive",
+		Short: "Save images to an archive",
 		Args:  args(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f := transfer.Format(format)
@@ -32,7 +32,7 @@ func (a *app) save() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `FILE` instead of standard output")
-	cmd.Flags().StringVar(&format, "format", "docker", "docker (which is an OCI layout too) or oci")
+	cmd.Flags().StringVar(&format, "format", "docker", "format of the archive: docker (also a valid OCI layout) or oci")
 	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }

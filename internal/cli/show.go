@@ -20,12 +20,13 @@ func (a *app) show() *cobra.Command {
 	var stat, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show [OPTIONS] IMAGE[:PATH]",
-		Short: "Show what one step changed, or a file as it was then",
-		Long: `Show one step: its instruction, the change of the configuration, and the tree of what its layer added (+), changed (~)
-and removed (-), with modes, owners and sizes. An image is its last step; see strata log for the others.
+		Short: "Show what a step changed, or a file as it was after the step",
+		Long: `Show one step: its instruction, the change of the configuration, and the files that its layer added (+), changed (~)
+and removed (-), with modes, owners and sizes. The name of an image means its last step; strata log lists the others.
 
-With a path, which begins with a slash or stands behind an ID, the contents that the file has in this state are printed
-as they are, on a terminal without what could do something to it; of a directory its entries. Of an image in a registry only the step's own layer is fetched.
+With a path, print the contents of the file after this step, or list the entries of a directory. The path is absolute,
+or relative after an ID. On a terminal, control characters are replaced. For an image in a registry, only the layer of
+the step is downloaded.
 
 ` + imageHelp,
 		Args: args(1, 1),
@@ -54,7 +55,7 @@ as they are, on a terminal without what could do something to it; of a directory
 		},
 	}
 	fl := cmd.Flags()
-	fl.BoolVar(&stat, "stat", false, "a line for each file, and sums")
+	fl.BoolVar(&stat, "stat", false, "print one line for each file, and totals")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("stat", "json")
 	return cmd
