@@ -164,12 +164,12 @@ func (j *journal) inputs(s *dockerfile.Step, in *solver.Inputs) {
 // name is in front.
 func sourceOf(m solver.MountInput) string {
 	switch {
-	case m.FromStage != nil:
-		return m.FromStage.DisplayName + ":" + m.Source
-	case m.FromImage != "":
-		return m.FromImage + ":" + m.Source
-	case m.FromNamed != "":
-		return m.FromNamed + ":" + m.Source
+	case m.From.Stage != nil:
+		return m.From.Stage.DisplayName + ":" + m.Source
+	case m.From.Image != "":
+		return m.From.Image + ":" + m.Source
+	case m.From.Named != "":
+		return m.From.Named + ":" + m.Source
 	}
 	return strings.TrimPrefix(m.Source, "/")
 }

@@ -41,7 +41,7 @@ func (w *Walk) apply(step *Step, c instructions.Command) error {
 	case *instructions.OnbuildCommand:
 		w.config.OnBuild = append(w.config.OnBuild, c.Expression)
 		in.row("ONBUILD " + c.Expression)
-		step.noRow = !w.classic
+		step.row.none = !w.classic
 	case *instructions.CmdCommand:
 		in.cmd(c)
 	case *instructions.EntrypointCommand:
@@ -144,9 +144,9 @@ func (in *instruction) lintUnset(unset map[string]struct{}) {
 
 // row is the history row of an instruction that changes only the config: BuildKit's is the text itself.
 func (in *instruction) row(text string) {
-	in.step.history = text
+	in.step.row.text = text
 	if in.classic {
-		in.step.history = nop(in.shell(), " ", text)
+		in.step.row.text = nop(in.shell(), " ", text)
 	}
 }
 

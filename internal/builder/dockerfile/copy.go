@@ -57,11 +57,11 @@ func (in *instruction) copyFiles(args copyArgs) error {
 	if err != nil {
 		return err
 	}
-	if c.Elsewhere, err = in.elsewhere(args.add, c.Sources, checksum, args.keepGitDir); err != nil {
+	if c.Remote, err = in.remoteSources(args.add, c.Sources, checksum, args.keepGitDir); err != nil {
 		return err
 	}
 	for i, source := range c.Sources {
-		if args.from == "" && (c.Elsewhere == nil || c.Elsewhere[i] == nil) {
+		if args.from == "" && (c.Remote == nil || c.Remote[i] == nil) {
 			in.lintIgnored(name, source)
 		}
 	}
@@ -77,7 +77,7 @@ func (in *instruction) copyFiles(args copyArgs) error {
 		if err != nil {
 			return err
 		}
-		c.FromStage, c.FromImage, c.FromNamed, c.FromScratch = from.Stage, from.Image, from.Named, from.Scratch
+		c.From = from
 	}
 	if in.classic && len(c.Sources) > 1 && !strings.HasSuffix(c.DestText, "/") {
 		return fmt.Errorf("%s of more than one source: the destination %s must be a directory and end with a /", name, c.DestText)
@@ -98,7 +98,7 @@ func (in *instruction) copyHistory(name string, c *Copy) {
 		if c.Chmod != "" { // Docker's classic builder refuses --chmod: the place is ours
 			flags += "--chmod=" + c.Chmod
 		}
-		in.step.history, in.step.copyRow = nop(in.shell(), "", name+" "+flags), true
+		in.step.row.text, in.step.row.copy = nop(in.shell(), "", name+" "+flags), true
 		return
 	}
 	words := []string{name}
@@ -115,7 +115,7 @@ func (in *instruction) copyHistory(name string, c *Copy) {
 	for _, file := range c.Inline {
 		words = append(words, "<<"+file.Name)
 	}
-	in.step.history = strings.Join(append(words, c.DestText), " ") + " # buildkit"
+	in.step.row.text = strings.Join(append(words, c.DestText), " ") + " # buildkit"
 }
 
 // destination makes a path absolute and clean, and says whether it was written as a directory.

@@ -39,13 +39,9 @@ type Mount struct {
 	Target string
 	// Source is the absolute and clean path that a bind or cache mount shows of what it comes from, "/" for all of it.
 	Source string
-	// At most one of From's four is set. A bind mount without any comes from the context, a cache without any
-	// begins empty.
-	FromStage   *Stage
-	FromImage   string
-	FromNamed   string // a named context
-	FromScratch bool
-	ReadOnly    bool
+	// From is where the files come from. For its zero value that is the context with a bind mount; a cache begins empty.
+	From     Source
+	ReadOnly bool
 	// ID is that of a cache, with the namespace of the build argument BUILDKIT_CACHE_MOUNT_NS and a slash in front; of
 	// a secret, by default the file name of the target; of an ssh agent, by default "default".
 	ID       string
@@ -59,7 +55,7 @@ type Mount struct {
 
 // FromContext says that the mount shows the build's context.
 func (m *Mount) FromContext() bool {
-	return m.Type == MountBind && m.FromStage == nil && m.FromImage == "" && m.FromNamed == "" && !m.FromScratch
+	return m.Type == MountBind && m.From == Source{}
 }
 
 // rawMounts are a RUN's mounts as BuildKit's parser has them: before expansion, which sets nothing but from=, or after
@@ -162,7 +158,7 @@ func (in *instruction) mount(r *instructions.Mount) (*Mount, error) {
 
 func (in *instruction) mountFrom(m *Mount, name string) error {
 	from, err := in.stage.mountSource(name)
-	m.FromStage, m.FromImage, m.FromNamed, m.FromScratch = from.Stage, from.Image, from.Named, from.Scratch
+	m.From = from
 	return err
 }
 

@@ -21,9 +21,9 @@ func TestMounts(t *testing.T) {
 		"type=cache,dst=/x,sharing=locked,uid=1": {Type: MountCache, Target: "/x", Source: "/", ID: "//x", Sharing: ShareLocked, UID: &one},
 		"type=cache,target=/x,mode=0700,ro":      {Type: MountCache, Target: "/x", Source: "/", ID: "//x", Sharing: ShareAll, Mode: &mode, ReadOnly: true},
 		"type=tmpfs,target=/x,size=1m":           {Type: MountTmpfs, Target: "/x", Source: "/", Size: 1 << 20},
-		"from=scratch,target=/x":                 {Type: MountBind, Target: "/x", Source: "/", ReadOnly: true, FromScratch: true},
-		"from=0,target=/x":                       {Type: MountBind, Target: "/x", Source: "/", ReadOnly: true, FromImage: "docker.io/library/0"}, // no index
-		"from=busybox:1,target=/x,src=bin":       {Type: MountBind, Target: "/x", Source: "/bin", ReadOnly: true, FromImage: "busybox:1"},
+		"from=scratch,target=/x":                 {Type: MountBind, Target: "/x", Source: "/", ReadOnly: true, From: Source{Scratch: true}},
+		"from=0,target=/x":                       {Type: MountBind, Target: "/x", Source: "/", ReadOnly: true, From: Source{Image: "docker.io/library/0"}}, // no index
+		"from=busybox:1,target=/x,src=bin":       {Type: MountBind, Target: "/x", Source: "/bin", ReadOnly: true, From: Source{Image: "busybox:1"}},
 		"type=secret,target=x/key,required":      {Type: MountSecret, Target: "/x/key", ID: "key", ReadOnly: true, Required: true},
 		"type=secret,id=key,env=TOKEN":           {Type: MountSecret, ID: "key", ReadOnly: true, Env: &name},
 		"type=ssh":                               {Type: MountSSH, ID: "default", ReadOnly: true},
@@ -49,7 +49,7 @@ func TestMountFromStage(t *testing.T) {
 	}
 	steps, _ := walkAll(t, p, nil)
 	m := steps[0].Run.Mounts
-	if m[0].FromStage != p.Stages[0] || m[0].FromContext() || m[1].FromImage != "c" || m[1].ID != "ns//y" {
+	if m[0].From.Stage != p.Stages[0] || m[0].FromContext() || m[1].From.Image != "c" || m[1].ID != "ns//y" {
 		t.Errorf("%+v", m)
 	}
 	if got := steps[0].Stages(); len(got) != 1 || got[0] != p.Stages[0] {

@@ -133,8 +133,9 @@ func (w *Walk) contextStep() *Step {
 	s := w.stage
 	text := "FROM " + s.Base.Named
 	return &Step{
-		Stage: s, Line: s.Line, EndLine: s.EndLine, file: s.plan.file, Number: 1, Total: w.total, Text: text, Name: text,
-		Copy:   &Copy{Sources: []string{"."}, Dest: "/", DestDir: true, DestText: "/", FromNamed: s.Base.Named},
-		Config: shareConfig(w.config), history: "[context " + s.Base.Named + "] load from client", // BuildKit's
+		Stage: s, Place: Place{Line: s.Line, EndLine: s.EndLine, Number: 1, Total: w.total, Text: text, Name: text},
+		Copy:   &Copy{Sources: []string{"."}, Dest: "/", DestDir: true, DestText: "/", From: Source{Named: s.Base.Named}},
+		Config: shareConfig(w.config), file: s.plan.file,
+		row: rowText{text: "[context " + s.Base.Named + "] load from client"}, // BuildKit's
 	}
 }

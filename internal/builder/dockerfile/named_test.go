@@ -28,16 +28,16 @@ func TestNamedContexts(t *testing.T) {
 		t.Errorf("FROM files: %+v, %d steps", b, p.Target.Total)
 	}
 	steps, _ := walkAll(t, p, nil)
-	if c := steps[0].Copy; steps[0].Text != "FROM lib" || steps[0].Index() >= 0 || c.FromNamed != "lib" || c.Dest != "/" {
+	if c := steps[0].Copy; steps[0].Text != "FROM lib" || steps[0].Index() >= 0 || c.From.Named != "lib" || c.Dest != "/" {
 		t.Errorf("the files: %+v", steps[0])
 	}
 	if got := steps[1].Vertex(); got != "[stage-2 2/4] COPY --from=build /x /" {
 		t.Error(got)
 	}
-	if c := steps[2].Copy; c.FromImage != "docker.io/library/busybox:1" {
+	if c := steps[2].Copy; c.From.Image != "docker.io/library/busybox:1" {
 		t.Errorf("from an image: %+v", c)
 	}
-	if m := steps[3].Run.Mounts[0]; m.FromNamed != "lib" || m.FromContext() {
+	if m := steps[3].Run.Mounts[0]; m.From.Named != "lib" || m.FromContext() {
 		t.Errorf("mount: %+v", m)
 	}
 

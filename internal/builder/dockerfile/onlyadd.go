@@ -11,7 +11,7 @@ import (
 
 // OnlyAdd is what the only ADD of a stage names that is there to have one, for its time: FROM scratch, ARGs, and an ADD of
 // a URL or a repository. nil says that no stage has the name. It is for the graph engine.
-func (p *Plan) OnlyAdd(name string) (*Elsewhere, error) {
+func (p *Plan) OnlyAdd(name string) (*RemoteSource, error) {
 	for _, s := range p.all {
 		if s.Name != "" && strings.EqualFold(s.Name, name) {
 			e, err := s.onlyAdd()
@@ -24,7 +24,7 @@ func (p *Plan) OnlyAdd(name string) (*Elsewhere, error) {
 	return nil, nil
 }
 
-func (s *Stage) onlyAdd() (*Elsewhere, error) {
+func (s *Stage) onlyAdd() (*RemoteSource, error) {
 	bad := fmt.Errorf("the stage %s has to be FROM scratch and one ADD of a URL or a git repository, with no other instructions but ARG", s.Name)
 	if !s.Base.Scratch {
 		return nil, bad
@@ -40,7 +40,7 @@ func (s *Stage) onlyAdd() (*Elsewhere, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found *Elsewhere
+	var found *RemoteSource
 	for {
 		step, err := w.Next()
 		if errors.Is(err, io.EOF) {
@@ -52,10 +52,10 @@ func (s *Stage) onlyAdd() (*Elsewhere, error) {
 		if step.Copy == nil {
 			continue
 		}
-		if found != nil || len(step.Copy.Elsewhere) != 1 || len(step.Copy.Sources) != 1 {
+		if found != nil || len(step.Copy.Remote) != 1 || len(step.Copy.Sources) != 1 {
 			return nil, bad
 		}
-		found = step.Copy.Elsewhere[0]
+		found = step.Copy.Remote[0]
 	}
 	if found == nil {
 		return nil, bad

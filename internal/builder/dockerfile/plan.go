@@ -238,7 +238,7 @@ func (p *Plan) count() {
 	next := func() int { position++; return position }
 	for i := range p.file.globalArgs {
 		cmd := &p.file.globalArgs[i]
-		step := &Step{Text: cmd.String(), Position: next(), EmptyLayer: true, file: p.file}
+		step := &Step{Place: Place{Text: cmd.String(), Position: next()}, EmptyLayer: true, file: p.file}
 		step.Line, step.EndLine = lines(cmd.Location())
 		p.Global = append(p.Global, step)
 	}

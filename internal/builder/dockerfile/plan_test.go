@@ -32,10 +32,10 @@ func TestPlanStages(t *testing.T) {
 		t.Errorf("base image %q", p.Stages[0].Base.Image)
 	}
 	steps, _ := walkAll(t, p, nil)
-	if c := steps[0].Copy; c.FromStage != p.Stages[1] || c.FromImage != "" {
+	if c := steps[0].Copy; c.From.Stage != p.Stages[1] || c.From.Image != "" {
 		t.Errorf("copy from stage: %+v", c)
 	}
-	if c := steps[2].Copy; c.FromStage != nil || c.FromImage != "busybox:1" {
+	if c := steps[2].Copy; c.From.Stage != nil || c.From.Image != "busybox:1" {
 		t.Errorf("copy from image: %+v", c)
 	}
 	if got := steps[0].Vertex(); got != "[stage-4 1/3] COPY --from=BUILD /a /" {

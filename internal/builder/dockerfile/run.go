@@ -66,7 +66,7 @@ func (in *instruction) graphRun(run *Run) {
 		}
 		run.BuildArgs = append(run.BuildArgs, a.name+"="+value)
 	}
-	in.step.history = "RUN " + withBuildArgs(run.BuildArgs, run.Args, len(run.BuildArgs) > 0) + " # buildkit"
+	in.step.row.text = "RUN " + withBuildArgs(run.BuildArgs, run.Args, len(run.BuildArgs) > 0) + " # buildkit"
 }
 
 // classicRun: the arguments that the config does not hide, sorted; predefined ones are in the history only if an ARG
@@ -89,7 +89,7 @@ func (in *instruction) classicRun(run *Run) {
 	slices.Sort(run.BuildArgs)
 	slices.Sort(run.ProxyEnv)
 	run.Env = append(run.Env, run.BuildArgs...)
-	in.step.history = withBuildArgs(run.BuildArgs, run.Args, visible > 0)
+	in.step.row.text = withBuildArgs(run.BuildArgs, run.Args, visible > 0)
 }
 
 // withBuildArgs is a command with the build arguments in front that it ran with: |2 A=1 B=2 /bin/sh -c make.

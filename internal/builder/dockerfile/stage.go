@@ -34,13 +34,19 @@ type Stage struct {
 
 	plan   *Plan
 	source instructions.Stage
+	findings
+}
+
+// findings are what planning and walking a stage found out beside its steps. Walks of several platforms' stages run at the
+// same time, so all but fromArgs is guarded.
+type findings struct {
+	fromArgs map[string]struct{} // names of the arguments in the FROM line; does not change after planning
 
 	mu       sync.Mutex
 	end      *scope // what the stage's walk left, for stages that start from it
 	warnings []Warning
-	warned   map[string]bool     // texts of warnings
-	outline  *outline            // what the walk found so far
-	fromArgs map[string]struct{} // names of the arguments in the FROM line
+	warned   map[string]bool // texts of warnings
+	outline  *outline        // what the walk found so far
 }
 
 // Base is what a stage starts from. An image is as written after expansion: debian:12.

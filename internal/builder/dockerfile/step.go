@@ -9,15 +9,7 @@ import (
 // Step is one instruction of a stage, with arguments and variables expanded.
 type Step struct {
 	Stage *Stage
-	// Number and Total are BuildKit's [Number/Total] within the stage, where FROM of an image is 1. Number is 0 if
-	// BuildKit shows no such step: the instruction changes only the config.
-	Number, Total int
-	// Position is the i of the classic engine's Step i/N. Triggers of the base image have none.
-	Position      int
-	Text          string // the instruction as written, on one line
-	Name          string // the instruction as BuildKit shows it, expanded
-	Line, EndLine int    // those of FROM for a trigger of the base image
-	OnBuild       bool   // a trigger of the base image
+	Place
 
 	// At most one of these is set; without any, the step changes only the config.
 	Run     *Run
@@ -32,10 +24,28 @@ type Step struct {
 	// directory was not there.
 	EmptyLayer bool
 
-	file    *File
-	history string // the row's text, as far as it is known
-	noRow   bool
-	copyRow bool // classic COPY and ADD: history lacks what was copied
+	file *File
+	row  rowText
+}
+
+// Place says where in the Dockerfile a step stands, and how the engines show it.
+type Place struct {
+	// Number and Total are BuildKit's [Number/Total] within the stage, where FROM of an image is 1. Number is 0 if
+	// BuildKit shows no such step: the instruction changes only the config.
+	Number, Total int
+	// Position is the i of the classic engine's Step i/N. Triggers of the base image have none.
+	Position      int
+	Text          string // the instruction as written, on one line
+	Name          string // the instruction as BuildKit shows it, expanded
+	Line, EndLine int    // those of FROM for a trigger of the base image
+	OnBuild       bool   // a trigger of the base image
+}
+
+// rowText is what is known of a step's history row.
+type rowText struct {
+	text string // as far as it is known
+	none bool   // the step has no row
+	copy bool   // classic COPY and ADD: text lacks what was copied
 }
 
 // Run is a command to run.
@@ -61,22 +71,18 @@ type Copy struct {
 	Unpack    bool     // archives among the sources are unpacked
 	UnpackURL bool     // and those that come from a URL too
 	Sources   []string // expanded, as written
-	// Elsewhere are those of the sources that are no paths, at their places, with nil at the others; nil if all are paths.
-	Elsewhere []*Elsewhere
-	Inline    []InlineFile // here-documents, which come after the sources
-	Parents   bool         // --parents: sources keep the directories that they are in
-	Exclude   []string     // --exclude: patterns of what is left out, as in .dockerignore, below each source
-	Link      bool         // --link: the layer is made without a look at what is below it
-	Dest      string       // absolute and clean
-	DestDir   bool         // written so that it can only be a directory: "dir/", ".", "dir/."
-	DestText  string       // expanded, as written
-	// At most one of From's four is set; without any, the sources are in the context.
-	FromStage   *Stage
-	FromImage   string
-	FromNamed   string // a named context
-	FromScratch bool
-	Chown       string // user[:group], names or numbers, "" for 0:0
-	Chmod       string // octal or symbolic, "" to keep the mode
+	// Remote are those of the sources that are no paths, at their places, with nil at the others; nil if all are paths.
+	Remote   []*RemoteSource
+	Inline   []InlineFile // here-documents, which come after the sources
+	Parents  bool         // --parents: sources keep the directories that they are in
+	Exclude  []string     // --exclude: patterns of what is left out, as in .dockerignore, below each source
+	Link     bool         // --link: the layer is made without a look at what is below it
+	Dest     string       // absolute and clean
+	DestDir  bool         // written so that it can only be a directory: "dir/", ".", "dir/."
+	DestText string       // expanded, as written
+	From     Source       // the zero value is the context
+	Chown    string       // user[:group], names or numbers, "" for 0:0
+	Chmod    string       // octal or symbolic, "" to keep the mode
 }
 
 // InlineFile is a here-document among the sources of a COPY or ADD: a file with mode 0644.
@@ -93,12 +99,12 @@ type Workdir struct {
 // Stages are those that the step copies or mounts from.
 func (s *Step) Stages() []*Stage {
 	var stages []*Stage
-	if s.Copy != nil && s.Copy.FromStage != nil {
-		stages = append(stages, s.Copy.FromStage)
+	if s.Copy != nil && s.Copy.From.Stage != nil {
+		stages = append(stages, s.Copy.From.Stage)
 	}
 	if s.Run != nil {
 		for i := range s.Run.Mounts {
-			if from := s.Run.Mounts[i].FromStage; from != nil {
+			if from := s.Run.Mounts[i].From.Stage; from != nil {
 				stages = append(stages, from)
 			}
 		}
@@ -141,14 +147,14 @@ func (s *Stage) vertex(number, total int, name string) string {
 // CreatedBy is the text of the step's history row, "" if it has none: BuildKit makes no row for ONBUILD. For a COPY or
 // ADD of the classic engine, content is what was copied: "file:<hex>", "dir:<hex>" or "multi:<hex>".
 func (s *Step) CreatedBy(content string) string {
-	if s.noRow {
+	if s.row.none {
 		return ""
 	}
-	if !s.copyRow {
-		return s.history
+	if !s.row.copy {
+		return s.row.text
 	}
 	// performCopy in Docker's builder/dockerfile/internals.go: no blank after --chown, and one at the end.
-	return s.history + content + " in " + s.Copy.DestText + " "
+	return s.row.text + content + " in " + s.Copy.DestText + " "
 }
 
 // nop is a history row of Docker's classic builder for what runs no command: a comment given to the shell. There are

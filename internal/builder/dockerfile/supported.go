@@ -85,19 +85,19 @@ func checkCopy(name string, flags []string, files instructions.SourcesAndDest, e
 		return fmt.Errorf("%s with a here-document (<<) requires BuildKit: build without DOCKER_BUILDKIT=0", name)
 	}
 	for _, source := range files.SourcePaths {
-		if err := checkRemote(name, source, engine); err != nil {
+		if err := checkRemoteText(name, source, engine); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkRemote refuses what an instruction cannot take from elsewhere, before expansion; what a variable brings in is
+// checkRemoteText refuses what an instruction cannot take from elsewhere, before expansion; what a variable brings in is
 // seen later.
-func checkRemote(name, source string, engine Engine) error {
+func checkRemoteText(name, source string, engine Engine) error {
 	s, err := address.Parse(source)
 	if err != nil || s == nil {
 		return nil
 	}
-	return checkElsewhere(s, name == "ADD", engine == Classic)
+	return checkRemote(s, name == "ADD", engine == Classic)
 }

@@ -15,23 +15,33 @@ import (
 
 // Walk is the way through one stage. It is not for use by two goroutines at once.
 type Walk struct {
-	stage              *Stage
-	classic, failed    bool
+	cursor
+	lint
+	stage           *Stage
+	classic, failed bool
+	ports           int // named by EXPOSE so far
+	config          Config
+	envAt           map[string]int // name → index in config.Env
+	scope           *scope
+	cmdSet          bool            // a CMD of this stage: ENTRYPOINT keeps it
+	declared        map[string]bool // classic: names after ARG
+	author          string
+}
+
+// cursor is how far a walk has come.
+type cursor struct {
 	triggers, commands []instructions.Command
 	files              bool // the files of a named context are the next step
 	next               int  // in triggers, then commands
 	number, total      int
-	ports              int // named by EXPOSE so far
-	config             Config
-	envAt              map[string]int // name → index in config.Env
-	scope              *scope
-	cmdSet             bool            // a CMD of this stage: ENTRYPOINT keeps it
-	declared           map[string]bool // classic: names after ARG
-	author             string
-	seen               map[string][]parser.Range // CMD, ENTRYPOINT, HEALTHCHECK: where last
-	rules              *linter.Linter
-	warnings           []Warning
-	outline            *outline
+}
+
+// lint is what a walk finds that is probably not meant.
+type lint struct {
+	seen     map[string][]parser.Range // CMD, ENTRYPOINT, HEALTHCHECK: where last
+	rules    *linter.Linter
+	warnings []Warning
+	outline  *outline
 }
 
 // scope is what a stage knows besides its config: the variables that expansion sees, and the build arguments.
@@ -72,8 +82,9 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // among the plan's Stages.
 func (s *Stage) Walk(base Config) (*Walk, error) {
 	w := &Walk{
-		stage: s, classic: s.plan.options.Engine == Classic, commands: s.source.Commands, total: s.Total,
-		config: copyConfig(base), seen: map[string][]parser.Range{}, files: s.Base.Named != "",
+		cursor: cursor{commands: s.source.Commands, total: s.Total, files: s.Base.Named != ""},
+		lint:   lint{seen: map[string][]parser.Range{}},
+		stage:  s, classic: s.plan.options.Engine == Classic, config: copyConfig(base),
 	}
 	w.rules = s.plan.lint.linter(func(found Warning) {
 		w.warnings = append(w.warnings, found)
@@ -205,7 +216,7 @@ func (w *Walk) Next() (*Step, error) {
 	}
 	i := w.next
 	w.next++
-	step := &Step{Stage: w.stage, Line: w.stage.Line, EndLine: w.stage.EndLine, file: w.stage.plan.file, EmptyLayer: true}
+	step := &Step{Stage: w.stage, Place: Place{Line: w.stage.Line, EndLine: w.stage.EndLine}, file: w.stage.plan.file, EmptyLayer: true}
 	var c instructions.Command
 	if i < len(w.triggers) {
 		c = w.triggers[i]

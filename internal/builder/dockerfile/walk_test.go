@@ -158,7 +158,7 @@ func TestTriggers(t *testing.T) {
 		if s.OnBuild && s.Line != 2 {
 			t.Errorf("%s is in line %d", s.Text, s.Line)
 		}
-		if s.Copy != nil && s.Copy.FromStage != nil && s.Copy.FromStage.Name != "tools" {
+		if s.Copy != nil && s.Copy.From.Stage != nil && s.Copy.From.Stage.Name != "tools" {
 			t.Error("the trigger copies from another stage")
 		}
 	}

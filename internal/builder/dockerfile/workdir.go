@@ -32,13 +32,13 @@ func (in *instruction) workdir(c *instructions.WorkdirCommand) error {
 	}
 	in.config.WorkingDir = dir
 	if in.classic {
-		in.step.history = nop(in.shell(), "", "WORKDIR "+dir)
+		in.step.row.text = nop(in.shell(), "", "WORKDIR "+dir)
 		in.step.Workdir = &Workdir{Path: path.Clean(dir)}
 		in.step.EmptyLayer = false
 		in.vertex()
 		return nil
 	}
-	in.step.history = "WORKDIR " + dir
+	in.step.row.text = "WORKDIR " + dir
 	if dir != "/" { // BuildKit makes no step and no layer for /, though it counts it
 		in.step.Workdir = &Workdir{Path: path.Clean(dir), User: in.config.User}
 		in.step.EmptyLayer = false

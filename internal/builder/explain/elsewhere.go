@@ -23,7 +23,7 @@ func compareElsewhere(m *Miss, near *cache.Record) []Reason {
 	}
 	var reasons []Reason
 	names := m.Elsewhere
-	for _, source := range m.Copy.Elsewhere {
+	for _, source := range m.Copy.Remote {
 		if source == nil {
 			continue
 		}

@@ -36,7 +36,7 @@ func (e *Explainer) Copied(ctx context.Context, m *Miss, made digest.Digest) boo
 			r.More = len(differences) - maxFiles
 			break
 		}
-		f := File{Path: names.of(d.path()), Context: m.Copy.FromNamed, Change: d.change(), Detail: d.detail()}
+		f := File{Path: names.of(d.path()), Context: m.Copy.From.Named, Change: d.change(), Detail: d.detail()}
 		if d.old != nil && d.now != nil && !isSecretFile(f.Path) {
 			f.Line, f.Lines = diffLines(old, now, d.old, d.now)
 		}

@@ -20,8 +20,8 @@ type Files struct {
 
 // filesOf is the context that a step copies from: the build's own, or a named one.
 func (s *Solver) filesOf(ctx context.Context, step *dockerfile.Step) (*Files, error) {
-	if step.Copy != nil && step.Copy.FromNamed != "" {
-		return s.Named(ctx, step.Copy.FromNamed)
+	if step.Copy != nil && step.Copy.From.Named != "" {
+		return s.Named(ctx, step.Copy.From.Named)
 	}
 	return &Files{s.Context, s.Reopen}, nil
 }

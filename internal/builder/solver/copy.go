@@ -149,15 +149,15 @@ func (s *Solver) below(ctx context.Context, parent *State, link bool) (*layer.St
 
 func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*selection, error) {
 	c := step.Copy
-	sel := &selection{tree: files, context: c.FromStage == nil && c.FromImage == "" && !c.FromScratch}
+	sel := &selection{tree: files, context: c.From.Stage == nil && c.From.Image == "" && !c.From.Scratch}
 	var from *State
 	var err error
 	switch {
-	case c.FromStage != nil:
-		from, err = s.stage(ctx, c.FromStage)
-	case c.FromImage != "":
-		from, err = s.image(ctx, c.FromImage, step.Stage.TargetPlatform())
-	case c.FromScratch:
+	case c.From.Stage != nil:
+		from, err = s.stage(ctx, c.From.Stage)
+	case c.From.Image != "":
+		from, err = s.image(ctx, c.From.Image, step.Stage.TargetPlatform())
+	case c.From.Scratch:
 		from = Scratch(s.Store, step.Stage.TargetPlatform())
 	}
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // fetched is a source of an ADD that is elsewhere, as its server says that it is now. Its bytes come when a step has to
 // run: for the key, the digest of a URL's bytes and the commit of a repository are enough.
 type fetched struct {
-	*dockerfile.Elsewhere
+	*dockerfile.RemoteSource
 	// sum and name are of a URL: the digest of its bytes, and what the file is called in a directory.
 	sum  digest.Digest
 	name string
@@ -34,16 +34,16 @@ type fetched struct {
 
 // askElsewhere asks what the sources are now that are elsewhere: at the places of c.Sources, nil for a path.
 func (s *Solver) askElsewhere(ctx context.Context, c *dockerfile.Copy) ([]*fetched, error) {
-	if c.Elsewhere == nil {
+	if c.Remote == nil {
 		return nil, nil
 	}
-	all := make([]*fetched, len(c.Elsewhere))
-	for i, e := range c.Elsewhere {
+	all := make([]*fetched, len(c.Remote))
+	for i, e := range c.Remote {
 		if e == nil {
 			continue
 		}
 		var err error
-		all[i] = &fetched{Elsewhere: e}
+		all[i] = &fetched{RemoteSource: e}
 		if e.Git != nil {
 			all[i].commit, err = s.Fetch.Commit(ctx, e.Git)
 		} else {
@@ -83,7 +83,7 @@ func (s *Solver) askURL(ctx context.Context, f *fetched, c *dockerfile.Copy) (er
 }
 
 // advise says how a build does without a server that does not answer, where it was asked before.
-func advise(err error, e *dockerfile.Elsewhere) error {
+func advise(err error, e *dockerfile.RemoteSource) error {
 	var u *remote.UnreachableError
 	if !errors.As(err, &u) || u.Known == "" {
 		return err

@@ -45,8 +45,8 @@ func (l *look) stage(ctx context.Context, stage *dockerfile.Stage) (dockerfile.C
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err == nil && step.Copy != nil && step.Copy.FromStage != nil {
-			_, err = l.stage(ctx, step.Copy.FromStage)
+		if err == nil && step.Copy != nil && step.Copy.From.Stage != nil {
+			_, err = l.stage(ctx, step.Copy.From.Stage)
 		}
 		if err != nil {
 			return base, err

@@ -48,23 +48,23 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 		switch {
 		case said.Type == dockerfile.MountTmpfs:
 			continue
-		case said.FromStage != nil:
-			m.from, err = s.stage(ctx, said.FromStage)
-		case said.FromImage != "":
-			m.from, err = s.image(ctx, said.FromImage, step.Stage.TargetPlatform())
-			err = step.Stage.MountHint(said.FromImage, err)
-		case said.FromNamed != "":
+		case said.From.Stage != nil:
+			m.from, err = s.stage(ctx, said.From.Stage)
+		case said.From.Image != "":
+			m.from, err = s.image(ctx, said.From.Image, step.Stage.TargetPlatform())
+			err = step.Stage.MountHint(said.From.Image, err)
+		case said.From.Named != "":
 			var named *Files
-			if named, err = s.Named(ctx, said.FromNamed); err == nil {
+			if named, err = s.Named(ctx, said.From.Named); err == nil {
 				seen = named.Tree
 			}
-		case said.FromScratch:
+		case said.From.Scratch:
 			m.from = Scratch(s.Store, step.Stage.TargetPlatform())
 		}
 		if err != nil {
 			return nil, err
 		}
-		if m.from != nil || m.FromNamed != "" || m.FromContext() {
+		if m.from != nil || m.From.Named != "" || m.FromContext() {
 			if err := s.selectMount(ctx, m, step, seen); err != nil {
 				return nil, err
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 )
 
-// Elsewhere is a source of an ADD that is not in the context.
-type Elsewhere struct {
+// RemoteSource is a source of an ADD that is not in the context.
+type RemoteSource struct {
 	*address.Source
 	// Checksum is the digest that a URL's bytes have to have, "" for any. That of a repository is in it.
 	Checksum digest.Digest
@@ -18,13 +18,13 @@ type Elsewhere struct {
 	KeepGitDir bool
 }
 
-// elsewhere finds the sources that are elsewhere: as many as there are sources, with nil for a path; nil if all are
-// paths. checksum and keepGitDir are the flags of the instruction.
-func (in *instruction) elsewhere(add bool, sources []string, checksum string, keepGitDir *bool) ([]*Elsewhere, error) {
+// remoteSources finds the sources that are URLs and git repositories: as many as there are sources, with nil for a path;
+// nil if all are paths. checksum and keepGitDir are the flags of the instruction.
+func (in *instruction) remoteSources(add bool, sources []string, checksum string, keepGitDir *bool) ([]*RemoteSource, error) {
 	if checksum != "" && len(sources) != 1 {
 		return nil, errors.New("ADD --checksum: checksum can't be specified for multiple sources; write an ADD for each")
 	}
-	var all []*Elsewhere
+	var all []*RemoteSource
 	for i, text := range sources {
 		s, err := address.Parse(text)
 		if err != nil {
@@ -33,15 +33,15 @@ func (in *instruction) elsewhere(add bool, sources []string, checksum string, ke
 		if s == nil {
 			continue
 		}
-		if err := checkElsewhere(s, add, in.classic); err != nil {
+		if err := checkRemote(s, add, in.classic); err != nil {
 			return nil, err
 		}
-		e := &Elsewhere{Source: s}
+		e := &RemoteSource{Source: s}
 		if err := e.flags(checksum, keepGitDir); err != nil {
 			return nil, err
 		}
 		if all == nil {
-			all = make([]*Elsewhere, len(sources))
+			all = make([]*RemoteSource, len(sources))
 		}
 		all[i] = e
 	}
@@ -51,7 +51,7 @@ func (in *instruction) elsewhere(add bool, sources []string, checksum string, ke
 	return all, nil
 }
 
-func checkElsewhere(s *address.Source, add, classic bool) error {
+func checkRemote(s *address.Source, add, classic bool) error {
 	kind := "URL"
 	if s.Git != nil {
 		kind = "git repository"
@@ -66,7 +66,7 @@ func checkElsewhere(s *address.Source, add, classic bool) error {
 }
 
 // flags applies --checksum and --keep-git-dir.
-func (e *Elsewhere) flags(checksum string, keepGitDir *bool) error {
+func (e *RemoteSource) flags(checksum string, keepGitDir *bool) error {
 	if e.Git == nil {
 		if checksum == "" {
 			return nil
