@@ -3,16 +3,14 @@ package solver
 import (
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/sandbox/snapshot"
+	"github.com/strata-build/strata/internal/sandbox/workspace"
 )
 
 // What a mount shows of a context is copied, once for all steps of a build that mount the same: with the owners that a
@@ -77,35 +75,23 @@ func (s *Solver) layNew(ctx context.Context, t *layer.TOC, from layer.LaySource)
 		return "", err
 	}
 	tree := filepath.Join(dir, "fs")
-	if err := os.Mkdir(tree, 0o755); err != nil {
+	if err := workspace.Mkdir(tree, 0o755); err != nil {
 		return "", err
 	}
 	return dir, layer.Lay(ctx, t, from, tree)
 }
 
-// mountFiles mounts what a mount selects of a context at root; for a file, root holds it as mountedFile.
-func (s *Solver) mountFiles(ctx context.Context, sel *selection, dir, root string) error {
+// mountFiles mounts what a mount selects of a context; a single file is there as mountedFile.
+func (s *Solver) mountFiles(ctx context.Context, sel *selection, dir string) (*workspace.Workspace, error) {
 	trees, err := s.lay(ctx, sel)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	o, err := throwAway(dir, root)
+	root, err := workspace.OfDir(trees[0])
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// overlayfs shows the root of the topmost layer.
-	var st unix.Stat_t
-	if err := unix.Stat(trees[0], &st); err != nil {
-		return err
-	}
-	if err := unix.Chmod(o.Upper, st.Mode&0o7777); err != nil {
-		return err
-	}
-	times := []unix.Timespec{st.Atim, st.Mtim}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, o.Upper, times, 0); err != nil {
-		return err
-	}
-	return snapshot.Mount(root, trees, o)
+	return workspace.Mount(dir, trees, root)
 }
 
 // mountedFile is the name under which a single file is laid out.

@@ -20,7 +20,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/runner"
-	"github.com/strata-build/strata/internal/sandbox/snapshot"
+	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -146,7 +146,7 @@ func (m *mount) list(ctx context.Context) (*layer.TOC, error) {
 // mounted is what the mounts of a RUN need while it runs.
 type mounted struct {
 	binds  []runner.Bind
-	dirs   []string // what is mounted below the step's folder
+	shown  []*workspace.Workspace // what is mounted below the step's folder
 	caches map[string]*store.CacheMount
 }
 
@@ -199,13 +199,13 @@ func (s *Solver) remember(ctx context.Context, m *mount) {
 // release takes the mounts away, so that the step's folder can be removed, and lets others have the caches.
 func (all *mounted) release() error {
 	var errs []error
-	for _, dir := range all.dirs {
-		errs = append(errs, snapshot.Unmount(dir))
+	for _, w := range all.shown {
+		errs = append(errs, w.Unmount())
 	}
 	for _, c := range all.caches {
 		errs = append(errs, c.Release())
 	}
-	all.dirs, all.caches = nil, nil
+	all.shown, all.caches = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -213,37 +213,39 @@ func (all *mounted) release() error {
 func writeScript(dir string, script *dockerfile.Script) (runner.Bind, error) {
 	bind := runner.Bind{Source: dir, Target: dockerfile.ScriptDir, ReadOnly: true}
 	file := filepath.Join(dir, script.Name)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := workspace.Mkdir(dir, 0o755); err != nil {
 		return bind, err
 	}
 	if err := os.WriteFile(file, []byte(script.Text), 0o755); err != nil {
 		return bind, err
 	}
-	return bind, errors.Join(os.Chmod(dir, 0o755), os.Chmod(file, 0o755)) // whatever the umask
+	return bind, os.Chmod(file, 0o755) // whatever the umask
 }
 
 // mountSource makes a file or directory of the host of what a bind mount shows, below the new folder dir. What the
 // container writes to it is thrown away: nothing in it is anybody else's.
 func (s *Solver) mountSource(ctx context.Context, all *mounted, m *mount, dir string) (string, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := workspace.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
-	root := filepath.Join(dir, "root")
+	var shown *workspace.Workspace
+	var err error
 	if m.from == nil {
-		if err := s.mountFiles(ctx, m.sel, dir, root); err != nil {
-			return "", err
-		}
-		all.dirs = append(all.dirs, root)
-		if !m.sel.matches[0].Dir {
-			return filepath.Join(root, mountedFile), nil
-		}
-		return root, nil
+		shown, err = s.mountFiles(ctx, m.sel, dir)
+	} else {
+		shown, err = s.mountState(ctx, m.from, dir)
 	}
-	if err := s.mountState(ctx, m.from, dir, root); err != nil {
+	if err != nil {
 		return "", err
 	}
-	all.dirs = append(all.dirs, root)
-	return within(root, m.Source)
+	all.shown = append(all.shown, shown)
+	switch {
+	case m.from != nil:
+		return within(shown.Root(), m.Source)
+	case !m.sel.matches[0].Dir:
+		return filepath.Join(shown.Root(), mountedFile), nil
+	}
+	return shown.Root(), nil
 }
 
 // within is a path in a mounted root, whose symbolic links lead nowhere else.
@@ -260,34 +262,20 @@ func within(root, name string) (string, error) {
 	return found, nil
 }
 
-// mountState mounts a state at root, with a layer on top that is thrown away: a container never gets at a layer of the
+// mountState mounts a state with a layer on top that is thrown away: a container never gets at a layer of the
 // store itself, not even one that may mount.
-func (s *Solver) mountState(ctx context.Context, from *State, dir, root string) error {
+func (s *Solver) mountState(ctx context.Context, from *State, dir string) (*workspace.Workspace, error) {
 	lowers, err := s.Store.Trees(ctx, from.Chain())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	below, err := from.stack(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	o, err := throwAway(dir, root)
+	root, err := below.Lookup("")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := setRoot(below, o.Upper); err != nil {
-		return err
-	}
-	return snapshot.Mount(root, lowers, o)
-}
-
-// throwAway makes root, and beside it the directories of a layer that nobody keeps.
-func throwAway(dir, root string) (snapshot.Options, error) {
-	o := snapshot.Options{Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
-	for _, d := range []string{root, o.Upper, o.Work} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
+	return workspace.Mount(dir, lowers, workspace.OfRoot(root))
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/runner"
-	"github.com/strata-build/strata/internal/sandbox/snapshot"
+	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -116,7 +116,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	}
 	defer w.remove()
 	state := filepath.Join(w.dir, "state")
-	if err := os.Mkdir(state, 0o700); err != nil {
+	if err := workspace.Mkdir(state, 0o700); err != nil {
 		return "", fmt.Errorf("preparing a container: %w", err)
 	}
 	all, err := s.mountAll(ctx, w.dir, mounts, step)
@@ -131,7 +131,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	}
 	stdout, stderr := s.output(step, 1), s.output(step, 2)
 	code, runErr := runner.Run(ctx, runner.Spec{
-		Rootfs:   w.root,
+		Rootfs:   w.Root(),
 		Arch:     step.Stage.Platform.Architecture,
 		Args:     step.Run.Args,
 		Env:      slices.Concat(step.Run.ProxyEnv, step.Run.Env, given.env),
@@ -150,7 +150,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	})
 	stdout.flush()
 	stderr.flush()
-	if err := errors.Join(w.unmount(), all.release()); err != nil {
+	if err := errors.Join(w.Unmount(), all.release()); err != nil {
 		return "", err
 	}
 	if ctx.Err() != nil {
@@ -204,12 +204,10 @@ func (s *Solver) keepFailed(ctx context.Context, w *work, parent *State, step *d
 
 // work is a state that is mounted so that it can be changed.
 type work struct {
-	store   *store.Store
-	dir     string // everything below; layer/fs is the overlay's upper directory
-	root    string // where it is mounted
-	below   *layer.Stack
-	mounted bool
-
+	*workspace.Workspace
+	store     *store.Store
+	dir       string // the workspace's, and what else the step needs
+	below     *layer.Stack
 	keepEmpty bool // see Solver.keepEmpty
 }
 
@@ -222,55 +220,25 @@ func (s *Solver) mount(ctx context.Context, parent *State) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
+	root, err := below.Lookup("")
+	if err != nil {
+		return nil, err
+	}
 	dir, err := s.Store.Temp("run")
 	if err != nil {
 		return nil, err
 	}
-	w := &work{store: s.Store, dir: dir, root: filepath.Join(dir, "root"), below: below, keepEmpty: s.keepEmpty()}
-	if err := w.prepare(lowers); err != nil {
-		w.remove()
-		return nil, err
-	}
-	return w, nil
-}
-
-func (w *work) prepare(lowers []string) error {
-	upper, scratch := w.upper(), filepath.Join(w.dir, "work")
-	for _, d := range []string{w.root, filepath.Dir(upper), upper, scratch} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return fmt.Errorf("preparing a layer: %w", err)
-		}
-	}
-	if err := setRoot(w.below, upper); err != nil {
-		return fmt.Errorf("preparing a layer: %w", err)
-	}
-	if err := snapshot.Mount(w.root, lowers, snapshot.Options{Upper: upper, Work: scratch}); err != nil {
-		return err
-	}
-	w.mounted = true
-	return nil
-}
-
-// upper is the overlay's upper directory, and the layer's tree afterwards.
-func (w *work) upper() string { return filepath.Join(w.dir, "layer", "fs") }
-
-// setRoot gives the upper directory owner and mode of the root below it: overlayfs shows those of the topmost
-// layer.
-func setRoot(below *layer.Stack, upper string) error {
-	root, err := below.Lookup("")
+	mounted, err := workspace.Mount(dir, lowers, workspace.OfRoot(root))
 	if err != nil {
-		return err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := unix.Chown(upper, root.UID, root.GID); err != nil {
-		return err
-	}
-	return unix.Chmod(upper, root.Mode)
+	return &work{mounted, s.Store, dir, below, s.keepEmpty()}, nil
 }
 
 // discardVolumes takes back what was changed in the directories of VOLUMEs: with the classic engine a RUN
 // works on an anonymous volume there, which goes with its container.
 func (w *work) discardVolumes(volumes map[string]struct{}) error {
-	upper, err := os.OpenRoot(w.upper())
+	upper, err := os.OpenRoot(w.Upper())
 	if err != nil {
 		return err
 	}
@@ -287,17 +255,9 @@ func (w *work) discardVolumes(volumes map[string]struct{}) error {
 	return nil
 }
 
-func (w *work) unmount() error {
-	if !w.mounted {
-		return nil
-	}
-	w.mounted = false
-	return snapshot.Unmount(w.root)
-}
-
 func (w *work) remove() {
-	w.unmount()
-	os.RemoveAll(w.dir)
+	_ = w.Unmount()
+	_ = os.RemoveAll(w.dir) // what stays is swept when the store is opened next
 }
 
 // keepEmpty tells whether a step that changed nothing has a layer all the same: an empty one in BuildKit's
@@ -306,14 +266,14 @@ func (s *Solver) keepEmpty() bool { return s.Engine != dockerfile.Classic }
 
 // commit makes a layer of what changed; "" if nothing did and such a step has none.
 func (w *work) commit(ctx context.Context) (digest.Digest, error) {
-	t, diffID, _, err := layer.DiffTree(ctx, w.upper(), w.below)
+	t, diffID, _, err := layer.DiffTree(ctx, w.Upper(), w.below)
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)
 	}
 	if len(t.Entries) == 0 && !w.keepEmpty {
 		return "", nil
 	}
-	if _, err := w.store.AddLayer(diffID, t, filepath.Dir(w.upper())); err != nil {
+	if _, err := w.store.AddLayer(diffID, t, w.Layer()); err != nil {
 		return "", err
 	}
 	return diffID, nil

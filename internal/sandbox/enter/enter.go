@@ -12,12 +12,12 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/runner"
-	"github.com/strata-build/strata/internal/sandbox/snapshot"
+	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -60,14 +60,13 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	if err := s.Touch(c.ID); err != nil {
 		return runner.ExitSandbox, err
 	}
-	root, done, err := mount(ctx, s, config)
+	root, state, done, err := mount(ctx, s, config)
 	if err != nil {
 		return runner.ExitSandbox, err
 	}
 	defer done()
-	spec.Rootfs = filepath.Join(root, "root")
+	spec.Rootfs, spec.StateDir = root, state
 	spec.Arch = platform.Normal(config.Platform).Architecture
-	spec.StateDir = filepath.Join(root, "state")
 	return runner.Run(ctx, spec)
 }
 
@@ -103,55 +102,52 @@ func (o Options) spec(c *image.Config) runner.Spec {
 	return s
 }
 
-// mount mounts the state at <dir>/root, with a layer on top that done throws away.
-func mount(ctx context.Context, s *store.Store, c *image.Config) (dir string, done func(), err error) {
+// mount mounts the state with a layer on top that done throws away, and makes an empty folder for the container's own files.
+func mount(ctx context.Context, s *store.Store, c *image.Config) (root, state string, done func(), err error) {
+	entry, err := rootEntry(ctx, s, c.RootFS.DiffIDs)
+	if err != nil {
+		return "", "", nil, err
+	}
 	lowers, err := s.Trees(ctx, c.RootFS.DiffIDs)
 	if err != nil {
-		return "", nil, err
+		return "", "", nil, err
 	}
-	dir, err = s.Temp("enter")
+	dir, err := s.Temp("enter")
 	if err != nil {
-		return "", nil, err
+		return "", "", nil, err
+	}
+	remove := func() { _ = os.RemoveAll(dir) } // what stays is swept when the store is opened next
+	w, err := workspace.Mount(dir, lowers, workspace.OfRoot(entry))
+	if err != nil {
+		remove()
+		return "", "", nil, err
 	}
 	done = func() {
-		snapshot.Unmount(filepath.Join(dir, "root"))
-		os.RemoveAll(dir)
+		_ = w.Unmount()
+		remove()
 	}
-	for _, name := range []string{"root", "upper", "work", "state"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			done()
-			return "", nil, fmt.Errorf("preparing a container: %w", err)
-		}
-	}
-	if err := setRoot(ctx, s, c.RootFS.DiffIDs, filepath.Join(dir, "upper")); err != nil {
+	state = filepath.Join(dir, "state")
+	if err := workspace.Mkdir(state, 0o700); err != nil {
 		done()
-		return "", nil, fmt.Errorf("preparing a container: %w", err)
+		return "", "", nil, fmt.Errorf("preparing a container: %w", err)
 	}
-	err = snapshot.Mount(filepath.Join(dir, "root"), lowers, snapshot.Options{
-		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
-	})
-	if err != nil {
-		done()
-		return "", nil, err
-	}
-	return dir, done, nil
+	return w.Root(), state, done, nil
 }
 
-// setRoot gives the upper directory what the topmost layer that says something of the root says, since
-// overlayfs shows the upper's.
-func setRoot(ctx context.Context, s *store.Store, chain []digest.Digest, upper string) error {
+// rootEntry is the root's entry in the topmost layer that has one, nil if none has. Layers below that one are not read.
+func rootEntry(ctx context.Context, s *store.Store, chain []digest.Digest) (*layer.Entry, error) {
 	layers, err := s.Layers(chain)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, l := range slices.Backward(layers) {
 		t, err := l.TOC(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if root := t.Lookup(""); root != nil {
-			return errors.Join(unix.Chown(upper, root.UID, root.GID), unix.Chmod(upper, root.Mode))
+			return root, nil
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -25,6 +25,9 @@ func generateFiles(s Spec) ([]Bind, error) {
 		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
 			return nil, fmt.Errorf("write the container's %s: %w", c.name, err)
 		}
+		if err := os.Chmod(path, 0o644); err != nil { // whatever the umask: any user of the container may read it
+			return nil, fmt.Errorf("write the container's %s: %w", c.name, err)
+		}
 		binds = append(binds, Bind{Source: path, Target: "/etc/" + c.name, ReadOnly: true})
 	}
 	return binds, nil

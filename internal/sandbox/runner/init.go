@@ -33,6 +33,8 @@ func Init() {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		os.Exit(ExitSandbox)
 	}
+	// libcontainer makes what is missing of the working directory before it sets the container's umask, which is this.
+	unix.Umask(0o022)
 	ready := make(chan struct{})
 	go lastSteps(ready)
 	<-ready

@@ -158,7 +158,7 @@ func (p *mountPoints) make(path string, dir bool) error {
 		return fmt.Errorf("mount point %s: %w", path, err)
 	}
 	if dir {
-		err = p.root.Mkdir(name, 0o755)
+		err = makeIn(p.root, name)
 	} else {
 		err = p.createFile(name)
 	}
@@ -174,7 +174,15 @@ func (p *mountPoints) createFile(name string) error {
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	return errors.Join(f.Chmod(0o644), f.Close()) // whatever the umask
+}
+
+// makeIn makes a directory 0755 whatever the umask: any user of the container may go through it.
+func makeIn(root *os.Root, name string) error {
+	if err := root.Mkdir(name, 0o755); err != nil {
+		return err
+	}
+	return root.Chmod(name, 0o755)
 }
 
 // touch remembers the times of dir, which just got an entry and had them before.

@@ -1,7 +1,9 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,8 +59,16 @@ func makeDir(s Spec) error {
 	if name == "" {
 		return nil
 	}
-	if err := root.MkdirAll(name, 0o755); err != nil {
-		return fmt.Errorf("make the working directory %s: %w", s.Dir, err)
+	for i, c := range name + "/" {
+		if c != '/' {
+			continue
+		}
+		if err := makeIn(root, name[:i]); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make the working directory %s: %w", s.Dir, err)
+		}
+	}
+	if st, err := root.Stat(name); err == nil && !st.IsDir() {
+		return fmt.Errorf("make the working directory %s: %w", s.Dir, unix.ENOTDIR)
 	}
 	return nil
 }
