@@ -36,19 +36,19 @@ func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
 	return t, nil
 }
 
-// DiffTree is Diff with the diffID and size of the layer's tar, for which the files are read only once.
-func DiffTree(ctx context.Context, upper string, below Tree) (t *TOC, diffID digest.Digest, tarSize int64, err error) {
+// DiffTree is Diff with the layer's tar, for which the files are read only once. Nothing is written.
+func DiffTree(ctx context.Context, upper string, below Tree) (*Tar, error) {
 	t, root, err := walkUpper(ctx, upper, below)
 	if err != nil {
-		return nil, "", 0, err
+		return nil, err
 	}
 	defer unix.Close(root)
 	open := func(e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
-	diffID, tarSize, err = DiffID(ctx, t, open)
+	made, err := HashTar(ctx, t, open)
 	if err != nil {
-		return nil, "", 0, fmt.Errorf("reading changes in %s: %w", upper, err)
+		return nil, fmt.Errorf("reading changes in %s: %w", upper, err)
 	}
-	return t, diffID, tarSize, nil
+	return made, nil
 }
 
 // sumFiles fills in the digests that are missing, several files at a time.

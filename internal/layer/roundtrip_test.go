@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
@@ -119,6 +120,9 @@ func TestRoundTrip(t *testing.T) {
 	if got := toc.Lookup("a/file"); got.Type != layer.Hardlink || got.Link != "0first" {
 		t.Errorf("a/file is %+v, want a hard link to the first path", got)
 	}
+	made, err := layer.HashTar(t.Context(), toc, layer.TreeSource(dir, toc).Open)
+	must(t, err)
+	toc = made.TOC
 	tar := tarOf(t, dir, toc)
 
 	scanned, err := layer.Scan(t.Context(), bytes.NewReader(tar))
@@ -126,7 +130,7 @@ func TestRoundTrip(t *testing.T) {
 	sameTOC(t, "Scan", scanned, toc)
 	for i, e := range scanned.Entries {
 		if e.Type == layer.File && e.Offset != toc.Entries[i].Offset {
-			t.Errorf("%s: Scan finds its contents at %d, WriteTar wrote them at %d", e.Path, e.Offset, toc.Entries[i].Offset)
+			t.Errorf("%s: Scan finds its contents at %d, HashTar at %d", e.Path, e.Offset, toc.Entries[i].Offset)
 		}
 	}
 
@@ -271,8 +275,9 @@ func TestOverlayRoundTrip(t *testing.T) {
 		xattr etc/conf user.tag v
 	`)
 	want := diff(t, merged, nil)
-	toc, diffID, size, err := layer.DiffTree(t.Context(), upper, below)
+	made, err := layer.DiffTree(t.Context(), upper, below)
 	must(t, err)
+	toc := made.TOC
 	marks := map[string]string{}
 	for _, e := range toc.Entries {
 		if e.Opaque || e.Type == layer.Whiteout {
@@ -284,13 +289,11 @@ func TestOverlayRoundTrip(t *testing.T) {
 		t.Errorf("whiteouts and opaque directories (-want +got):\n%s", d)
 	}
 	tar := tarOf(t, upper, toc)
-	if int64(len(tar)) != size {
-		t.Errorf("DiffTree says %d bytes, the tar has %d", size, len(tar))
+	if int64(len(tar)) != made.Size {
+		t.Errorf("DiffTree says %d bytes, the tar has %d", made.Size, len(tar))
 	}
-	id, _, err := layer.DiffID(t.Context(), toc, layer.TreeSource(upper, toc).Open)
-	must(t, err)
-	if id != diffID {
-		t.Errorf("DiffTree says %s, DiffID %s", diffID, id)
+	if got := digest.FromBytes(tar); got != made.DiffID {
+		t.Errorf("DiffTree says %s, the tar has %s", made.DiffID, got)
 	}
 
 	out := mkdir(t, "out")

@@ -28,16 +28,17 @@ type TOC struct {
 	Entries []*Entry
 }
 
-// NewTOC brings entries into canonical form. It takes the slice over, and may change the entries of hard links and whiteouts. Two
-// entries of one path, a path or link that no layer can hold, and a hard link without target are errors.
+// NewTOC brings entries into canonical form. It takes the slice over, but not what it points to: entries that are not canonical
+// are replaced, never changed, since they may be another TOC's. Two entries of one path, a path or link that no layer can hold,
+// and a hard link without target are errors.
 func NewTOC(entries []*Entry) (*TOC, error) {
 	byPath := func(a, b *Entry) int { return Compare(a.Path, b.Path) }
 	if !slices.IsSortedFunc(entries, byPath) {
 		slices.SortFunc(entries, byPath)
 	}
-	for _, e := range entries {
+	for i, e := range entries {
 		if e.Type == Whiteout {
-			*e = Entry{Path: e.Path, Type: Whiteout}
+			entries[i] = &Entry{Path: e.Path, Type: Whiteout}
 		}
 	}
 	t := &TOC{Entries: entries}
@@ -52,11 +53,16 @@ func NewTOC(entries []*Entry) (*TOC, error) {
 
 // Lookup returns the entry of a path, nil if there is none.
 func (t *TOC) Lookup(path string) *Entry {
-	i := sort.Search(len(t.Entries), func(i int) bool { return Compare(t.Entries[i].Path, path) >= 0 })
+	i := t.find(path)
 	if i < len(t.Entries) && t.Entries[i].Path == path {
 		return t.Entries[i]
 	}
 	return nil
+}
+
+// find returns the index of a path's entry, or the one at which it would be.
+func (t *TOC) find(path string) int {
+	return sort.Search(len(t.Entries), func(i int) bool { return Compare(t.Entries[i].Path, path) >= 0 })
 }
 
 // Size is the sum of the sizes of the regular files in bytes, each inode once: what Docker shows as a layer's size.
@@ -150,8 +156,8 @@ func (e *Entry) check() error {
 
 // canonicalLinks moves the contents of each group of hard links to the group's first path.
 func (t *TOC) canonicalLinks() error {
-	var groups map[string][]*Entry // root of the group → its links, in canonical order
-	for _, e := range t.Entries {
+	var groups map[string][]int // path of the file → indexes of its links, in canonical order
+	for i, e := range t.Entries {
 		if e.Type != Hardlink {
 			continue
 		}
@@ -160,20 +166,24 @@ func (t *TOC) canonicalLinks() error {
 			return err
 		}
 		if groups == nil {
-			groups = make(map[string][]*Entry)
+			groups = make(map[string][]int)
 		}
-		groups[target.Path] = append(groups[target.Path], e)
+		groups[target.Path] = append(groups[target.Path], i)
 	}
 	for path, links := range groups {
-		target := t.Lookup(path)
-		if first := links[0]; Compare(first.Path, path) < 0 {
+		at := t.find(path)
+		target := t.Entries[at]
+		if first := links[0]; first < at {
 			moved := *target
-			moved.Path = first.Path
-			*first = moved
-			links[0], target = target, first
+			moved.Path = t.Entries[first].Path
+			t.Entries[first] = &moved
+			links[0], target = at, &moved
 		}
-		for _, l := range links {
-			*l = Entry{Path: l.Path, Type: Hardlink, Link: target.Path, Mode: target.Mode, UID: target.UID, GID: target.GID, ModTime: target.ModTime}
+		for _, i := range links {
+			t.Entries[i] = &Entry{
+				Path: t.Entries[i].Path, Type: Hardlink, Link: target.Path,
+				Mode: target.Mode, UID: target.UID, GID: target.GID, ModTime: target.ModTime,
+			}
 		}
 	}
 	return nil

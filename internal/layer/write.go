@@ -29,31 +29,58 @@ const (
 	tarTrailer = 1024 // two zero blocks end a tar
 )
 
-// WriteTar writes the canonical tar of t to w: the same bytes for the same TOC and contents, on every machine. It sets
-// Offset of every file and Digest of those that had none. Contents that are not exactly Size bytes long are an error.
+// Tar says what is known of a layer's tar when it has been written.
+type Tar struct {
+	DiffID digest.Digest // sha256 of all of it
+	Size   int64         // its length in bytes
+	// TOC is the one that was written, with the Offset and the Digest of every file.
+	TOC *TOC
+}
+
+// WriteTar writes the canonical tar of t to w: the same bytes for the same TOC and contents, on every machine. Contents
+// that are not exactly Size bytes long are an error. Neither this function nor the next two change t or its entries, which
+// others may be reading; open gets the entries of t.
 func WriteTar(ctx context.Context, w io.Writer, t *TOC, open OpenFunc) error {
-	_, err := writeTar(ctx, w, nil, t, open)
+	_, err := writeTar(ctx, tarSinks{w: w}, t, open)
 	return err
 }
 
-// WriteTarFile is WriteTar into a file, at its current position, with the diffID and size of what was written.
-func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (diffID digest.Digest, size int64, err error) {
-	h := sha256.New()
-	size, err = writeTar(ctx, f, h, t, open)
-	if err != nil {
-		return "", 0, err
-	}
-	return digest.NewDigest(digest.SHA256, h), size, nil
+// WriteTarFile is WriteTar into a file, at its current position, and says what was written.
+func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (*Tar, error) {
+	return describeTar(ctx, f, t, open)
 }
 
-// DiffID is the digest and size of the tar that WriteTar would write. It sets Offset and Digest as WriteTar does.
-func DiffID(ctx context.Context, t *TOC, open OpenFunc) (diffID digest.Digest, size int64, err error) {
+// HashTar says what WriteTar would write.
+func HashTar(ctx context.Context, t *TOC, open OpenFunc) (*Tar, error) {
+	return describeTar(ctx, nil, t, open)
+}
+
+func describeTar(ctx context.Context, w io.Writer, t *TOC, open OpenFunc) (*Tar, error) {
 	h := sha256.New()
-	size, err = writeTar(ctx, nil, h, t, open)
+	described := t.clone()
+	size, err := writeTar(ctx, tarSinks{w: w, hash: h, toc: described}, t, open)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
-	return digest.NewDigest(digest.SHA256, h), size, nil
+	return &Tar{DiffID: digest.NewDigest(digest.SHA256, h), Size: size, TOC: described}, nil
+}
+
+// clone copies a TOC with its entries; attributes are shared.
+func (t *TOC) clone() *TOC {
+	entries := make([]Entry, len(t.Entries))
+	c := &TOC{Entries: make([]*Entry, len(t.Entries))}
+	for i, e := range t.Entries {
+		entries[i] = *e
+		c.Entries[i] = &entries[i]
+	}
+	return c
+}
+
+// tarSinks are what a tar is written to; each may be nil.
+type tarSinks struct {
+	w    io.Writer
+	hash hash.Hash
+	toc  *TOC // a copy of the one that is written, whose entries get their offsets and digests
 }
 
 // chunk is a piece of the tar stream.
@@ -64,8 +91,9 @@ type chunk struct {
 	users  atomic.Int32
 }
 
+// start is where in a chunk the contents of a file begin; to is the entry that gets to know.
 type start struct {
-	e  *Entry
+	to *Entry
 	at int
 }
 
@@ -77,29 +105,30 @@ func (c *chunk) release() {
 
 // run is a part of the TOC that one reader turns into chunks.
 type run struct {
-	entries []*Entry
-	out     chan *chunk
+	entries   []*Entry
+	described []*Entry // the same ones in tarSinks.toc; nil without one
+	out       chan *chunk
 }
 
 var chunkPool = sync.OnceValue(func() *sync.Pool {
 	return &sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkSize)} }}
 })
 
-// writeTar writes the tar to w and h, either of which may be nil.
-func writeTar(ctx context.Context, w io.Writer, h hash.Hash, t *TOC, open OpenFunc) (int64, error) {
+// writeTar writes the tar of t and returns its length.
+func writeTar(ctx context.Context, to tarSinks, t *TOC, open OpenFunc) (int64, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	work := make(chan *run)
 	order := make(chan *run, 2*readers)
-	g.Go(func() error { return planRuns(ctx, t, order, work) })
+	g.Go(func() error { return planRuns(ctx, t, to.toc, order, work) })
 	for range min(readers, len(t.Entries)+1) {
 		g.Go(func() error { return readRuns(ctx, work, open) })
 	}
 	var sums chan *chunk
-	if h != nil {
+	if to.hash != nil {
 		sums = make(chan *chunk, readers*chunksEach)
 		g.Go(func() error {
 			for c := range sums {
-				h.Write(c.buf)
+				to.hash.Write(c.buf)
 				c.release()
 			}
 			return nil
@@ -111,18 +140,18 @@ func writeTar(ctx context.Context, w io.Writer, h hash.Hash, t *TOC, open OpenFu
 			defer close(sums)
 		}
 		var err error
-		size, err = drainRuns(ctx, order, w, sums)
+		size, err = drainRuns(ctx, order, to.w, sums)
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		return 0, err
 	}
 	trailer := make([]byte, tarTrailer)
-	if h != nil {
-		h.Write(trailer)
+	if to.hash != nil {
+		to.hash.Write(trailer)
 	}
-	if w != nil {
-		if _, err := w.Write(trailer); err != nil {
+	if to.w != nil {
+		if _, err := to.w.Write(trailer); err != nil {
 			return 0, fmt.Errorf("writing layer: %w", err)
 		}
 	}
@@ -130,7 +159,7 @@ func writeTar(ctx context.Context, w io.Writer, h hash.Hash, t *TOC, open OpenFu
 }
 
 // planRuns cuts the TOC into runs of about one chunk; a larger file is a run of its own.
-func planRuns(ctx context.Context, t *TOC, order, work chan<- *run) error {
+func planRuns(ctx context.Context, t, described *TOC, order, work chan<- *run) error {
 	defer close(order)
 	defer close(work)
 	for i := 0; i < len(t.Entries); {
@@ -140,6 +169,9 @@ func planRuns(ctx context.Context, t *TOC, order, work chan<- *run) error {
 			j++
 		}
 		r := &run{entries: t.Entries[i:j], out: make(chan *chunk, 1)}
+		if described != nil {
+			r.described = described.Entries[i:j]
+		}
 		for _, to := range []chan<- *run{order, work} {
 			select {
 			case to <- r:
@@ -167,7 +199,7 @@ func drainRuns(ctx context.Context, order <-chan *run, w io.Writer, sums chan<- 
 				break
 			}
 			for _, s := range c.starts {
-				s.e.Offset = size + int64(s.at)
+				s.to.Offset = size + int64(s.at)
 			}
 			size += int64(len(c.buf))
 			c.users.Store(1)
@@ -202,8 +234,12 @@ func readRuns(ctx context.Context, work <-chan *run, open OpenFunc) error {
 	r := &reader{ctx: ctx, home: make(chan *chunk, chunksEach), sum: sha256.New()}
 	for run := range work {
 		r.out = run.out
-		for _, e := range run.entries {
-			if err := r.entry(e, open); err != nil {
+		for i, e := range run.entries {
+			var described *Entry
+			if run.described != nil {
+				described = run.described[i]
+			}
+			if err := r.entry(e, described, open); err != nil {
 				return err
 			}
 		}
@@ -229,8 +265,8 @@ func (r *reader) putBack() {
 	}
 }
 
-// entry appends an entry's header, contents and padding.
-func (r *reader) entry(e *Entry, open OpenFunc) error {
+// entry appends an entry's header, contents and padding. described, if not nil, gets its offset and digest.
+func (r *reader) entry(e, described *Entry, open OpenFunc) error {
 	r.head.Reset()
 	if err := appendHeader(&r.head, e); err != nil {
 		return err
@@ -244,25 +280,30 @@ func (r *reader) entry(e *Entry, open OpenFunc) error {
 	if err := r.room(); err != nil {
 		return err
 	}
-	r.cur.starts = append(r.cur.starts, start{e, len(r.cur.buf)})
+	if described != nil {
+		r.cur.starts = append(r.cur.starts, start{described, len(r.cur.buf)})
+	}
 	if e.Size == 0 && e.Digest != "" {
 		return nil
 	}
-	if err := r.contents(e, open); err != nil {
+	sum := described != nil && e.Digest == ""
+	if err := r.contents(e, sum, open); err != nil {
 		return err
+	}
+	if sum {
+		described.Digest = digest.NewDigest(digest.SHA256, r.sum)
 	}
 	var zero [512]byte
 	return r.write(zero[:(512-e.Size%512)%512])
 }
 
-// contents copies a file's contents, which must be Size bytes, and sums them if the digest is not known yet.
-func (r *reader) contents(e *Entry, open OpenFunc) error {
+// contents copies a file's contents, which must be Size bytes, and sums them into r.sum where that is asked for.
+func (r *reader) contents(e *Entry, sum bool, open OpenFunc) error {
 	f, err := open(e)
 	if err != nil {
 		return fmt.Errorf("opening contents of %q: %w", clip(e.Path), err)
 	}
 	defer f.Close()
-	needSum := e.Digest == ""
 	r.sum.Reset()
 	for left := e.Size; left > 0; {
 		if err := r.room(); err != nil {
@@ -272,7 +313,7 @@ func (r *reader) contents(e *Entry, open OpenFunc) error {
 		got, err := f.Read(r.cur.buf[n:min(int64(cap(r.cur.buf)), int64(n)+left)])
 		r.cur.buf = r.cur.buf[:n+got]
 		left -= int64(got)
-		if needSum {
+		if sum {
 			r.sum.Write(r.cur.buf[n:])
 		}
 		if errors.Is(err, io.EOF) && left > 0 {
@@ -285,9 +326,6 @@ func (r *reader) contents(e *Entry, open OpenFunc) error {
 	var more [1]byte
 	if n, _ := io.ReadFull(f, more[:]); n > 0 {
 		return fmt.Errorf("%q got longer than %d bytes while it was read; build again when nothing writes to it", clip(e.Path), e.Size)
-	}
-	if needSum {
-		e.Digest = digest.NewDigest(digest.SHA256, r.sum)
 	}
 	return nil
 }

@@ -121,9 +121,11 @@ func (s *Store) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Reader
 	got := hash.Digest()
 	switch {
 	case diffID == "":
-		if got, _, err = layer.DiffID(ctx, t, layer.TreeSource(out, t).Open); err != nil {
+		made, err := layer.HashTar(ctx, t, layer.TreeSource(out, t).Open)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
+		got, t = made.DiffID, made.TOC
 	case got != diffID:
 		return nil, fmt.Errorf("%s: its contents have the digest %s; whoever made or sent the image damaged it: pull it again, or ask its author", what, got)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
@@ -50,16 +51,16 @@ func addLayer(t *testing.T, s *Store, name, contents string) digest.Digest {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	diffID, _, err := layer.WriteTarFile(t.Context(), f, toc, func(*layer.Entry) (io.ReadCloser, error) {
+	made, err := layer.WriteTarFile(t.Context(), f, toc, func(*layer.Entry) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(contents)), nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.AddLayer(diffID, toc, dir); err != nil {
+	if _, err := s.AddLayer(made.DiffID, made.TOC, dir); err != nil {
 		t.Fatal(err)
 	}
-	return diffID
+	return made.DiffID
 }
 
 // addImage puts an image of these layers into the store.
@@ -405,5 +406,31 @@ func TestLockIsExclusive(t *testing.T) {
 	defer cancel()
 	if _, err := s.Lock(ctx, "key"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("waiting for a lock past the context's end: %v", err)
+	}
+}
+
+// Two who write one layer's tar at a time share its table of contents.
+func TestWriteTarTwiceAtOnce(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("laying out a layer sets owners, which only root can")
+	}
+	s := open(t, t.TempDir())
+	diffID := addLayer(t, s, "hello", "world")
+	l, err := s.Layer(diffID)
+	if err == nil {
+		_, err = l.Tree(t.Context())
+	}
+	if err == nil {
+		err = os.Remove(s.layerPath(diffID, "tar")) // so that it is made from the tree
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g errgroup.Group
+	for range 2 {
+		g.Go(func() error { return l.WriteTar(t.Context(), io.Discard) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -123,12 +123,12 @@ func (x *exporter) writeDated(ctx context.Context, l *store.Layer, t *layer.TOC,
 	}
 	source := l.Source(ctx)
 	open := func(e *layer.Entry) (r io.ReadCloser, err error) { return source.Open(t.Lookup(e.Path)) }
-	diffID, _, err := layer.WriteTarFile(ctx, f, next, open)
+	made, err := layer.WriteTarFile(ctx, f, next, open)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
-	_, err = x.Store.AddLayer(diffID, next, dir)
-	return diffID, err
+	_, err = x.Store.AddLayer(made.DiffID, made.TOC, dir)
+	return made.DiffID, err
 }
 
 // rekey makes the key of a cached row for the rewritten layers: who takes the row's layer from the image goes on from

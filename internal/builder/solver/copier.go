@@ -288,12 +288,12 @@ func (c *copier) commit(ctx context.Context, s *store.Store, keepEmpty bool) (di
 	if err != nil {
 		return "", fmt.Errorf("writing a layer: %w", err)
 	}
-	diffID, _, err := layer.WriteTarFile(ctx, f, t, c.open)
+	made, err := layer.WriteTarFile(ctx, f, t, c.open)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", fmt.Errorf("writing a layer: %w", err)
 	}
-	if _, err := s.AddLayer(diffID, t, dir); err != nil {
+	if _, err := s.AddLayer(made.DiffID, made.TOC, dir); err != nil {
 		return "", err
 	}
-	return diffID, nil
+	return made.DiffID, nil
 }

@@ -101,7 +101,7 @@ const mountedFile = "file"
 // attributes of the context stay behind.
 func layout(sel *selection) (*layer.TOC, layer.LaySource, error) {
 	match := sel.matches[0]
-	origin := map[*layer.Entry]*layer.Entry{}
+	origin := map[string]*layer.Entry{} // by the path in the copy
 	var entries []*layer.Entry
 	add := func(e *layer.Entry, path string) *layer.Entry {
 		laid := *e
@@ -110,7 +110,7 @@ func layout(sel *selection) (*layer.TOC, layer.LaySource, error) {
 			laid.Xattrs = nil
 		}
 		entries = append(entries, &laid)
-		origin[&laid] = e
+		origin[path] = e
 		return &laid
 	}
 	if match.Dir {
@@ -129,10 +129,10 @@ func layout(sel *selection) (*layer.TOC, layer.LaySource, error) {
 	}
 	t, err := layer.NewTOC(entries)
 	from := layer.LaySource{
-		Open: func(e *layer.Entry) (io.ReadCloser, error) { return sel.tree.Open(origin[e]) },
+		Open: func(e *layer.Entry) (io.ReadCloser, error) { return sel.tree.Open(origin[e.Path]) },
 	}
 	if fine, ok := sel.tree.(interface{ ModTime(path string) time.Time }); ok {
-		from.ModTime = func(e *layer.Entry) time.Time { return fine.ModTime(origin[e].Path) }
+		from.ModTime = func(e *layer.Entry) time.Time { return fine.ModTime(origin[e.Path].Path) }
 	}
 	return t, from, err
 }

@@ -266,17 +266,17 @@ func (s *Solver) keepEmpty() bool { return s.Engine != dockerfile.Classic }
 
 // commit makes a layer of what changed; "" if nothing did and such a step has none.
 func (w *work) commit(ctx context.Context) (digest.Digest, error) {
-	t, diffID, _, err := layer.DiffTree(ctx, w.Upper(), w.below)
+	made, err := layer.DiffTree(ctx, w.Upper(), w.below)
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)
 	}
-	if len(t.Entries) == 0 && !w.keepEmpty {
+	if len(made.TOC.Entries) == 0 && !w.keepEmpty {
 		return "", nil
 	}
-	if _, err := w.store.AddLayer(diffID, t, w.Layer()); err != nil {
+	if _, err := w.store.AddLayer(made.DiffID, made.TOC, w.Layer()); err != nil {
 		return "", err
 	}
-	return diffID, nil
+	return made.DiffID, nil
 }
 
 // workdirOperation is a WORKDIR: a directory with its parents, made where they are missing, which the USER

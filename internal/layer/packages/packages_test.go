@@ -44,7 +44,7 @@ func listed(l Listing) []string {
 
 func rpmDatabase(t testing.TB, name string) string {
 	t.Helper()
-	packed, err := os.ReadFile("../rpmdb/testdata/" + name + ".gz")
+	packed, err := os.ReadFile("rpmdb/testdata/" + name + ".gz")
 	if err != nil {
 		t.Fatal(err)
 	}
