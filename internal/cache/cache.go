@@ -21,23 +21,38 @@ import (
 // keyVersion is part of every key. It rises when a step with the same parts would give another result.
 const keyVersion = "1"
 
+// Kind is what a key is of.
+type Kind string
+
+// The kinds of keys. Configuration is a step of the classic engine that changes no file; Selection is what a COPY --from
+// or a mount selects in a state; Scratch is the beginning of a stage, which has a time.
+const (
+	KindRun           Kind = "RUN"
+	KindCopy          Kind = "COPY"
+	KindAdd           Kind = "ADD"
+	KindWorkdir       Kind = "WORKDIR"
+	KindConfiguration Kind = "configuration"
+	KindSelection     Kind = "selection"
+	KindScratch       Kind = "FROM scratch"
+)
+
 // Part is one of the things that a key is made of. Parts are kept with the record, so that two keys can be
 // compared part by part; a part never holds a secret.
 type Part struct {
-	Name  string `json:"n"`
+	Name  string `json:"n"` // see PartName
 	Value string `json:"v"`
 }
 
 // Key is what decides a step's result.
 type Key struct {
-	Kind  string // "RUN", "COPY", …
+	Kind  Kind
 	Parts []Part
 }
 
 // Add appends a part for each value. The order of the parts counts.
-func (k *Key) Add(name string, values ...string) {
+func (k *Key) Add(name PartName, values ...string) {
 	for _, v := range values {
-		k.Parts = append(k.Parts, Part{name, v})
+		k.Parts = append(k.Parts, Part{name.String(), v})
 	}
 }
 
@@ -48,7 +63,7 @@ func (k *Key) Digest() digest.Digest {
 	var b []byte
 	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 	add(keyVersion)
-	add(k.Kind)
+	add(string(k.Kind))
 	for _, p := range k.Parts {
 		add(p.Name)
 		add(p.Value)
@@ -58,7 +73,7 @@ func (k *Key) Digest() digest.Digest {
 
 // Record is what a step gave when it ran.
 type Record struct {
-	Kind  string `json:"kind"`
+	Kind  Kind   `json:"kind"`
 	Parts []Part `json:"parts"`
 	// Layer is the diffID of the layer that it made, "" if it changed no file.
 	Layer digest.Digest `json:"layer,omitempty"`

@@ -13,10 +13,10 @@ import (
 
 // Keys differ whenever their parts do, however the strings are cut.
 func TestKeysDiffer(t *testing.T) {
-	key := func(kind string, parts ...string) *Key {
+	key := func(kind Kind, parts ...string) *Key {
 		k := &Key{Kind: kind}
 		for i := 0; i < len(parts); i += 2 {
-			k.Add(parts[i], parts[i+1])
+			k.Parts = append(k.Parts, Part{parts[i], parts[i+1]})
 		}
 		return k
 	}
@@ -45,7 +45,7 @@ func TestRecords(t *testing.T) {
 	}
 	defer s.Close()
 	k := &Key{Kind: "RUN"}
-	k.Add("arg", "a", "b")
+	k.Add(PartArg, "a", "b")
 	if r, err := Lookup(s, k); r != nil || err != nil {
 		t.Errorf("in an empty store: %v, %v", r, err)
 	}
@@ -61,7 +61,7 @@ func TestRecords(t *testing.T) {
 		t.Error(diff)
 	}
 	// A record whose layer is gone is none.
-	k.Add("arg", "c")
+	k.Add(PartArg, "c")
 	if err := Save(s, k, &Record{Layer: digest.FromString("nowhere"), Created: want.Created}); err != nil {
 		t.Fatal(err)
 	}

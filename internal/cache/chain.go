@@ -9,10 +9,7 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// Chain is the name of the part that says which layers a step starts from.
-const Chain = "chain"
-
-// ChainPart is the value of that part in a shared key: the chainID without empty layers, which the classic engine does
+// ChainPart is the value of PartChain in a shared key: the chainID without empty layers, which the classic engine does
 // not make. The key of this machine counts them, so that a step that changes nothing runs each time that it stands in a
 // Dockerfile.
 func ChainPart(chain []digest.Digest) string {
@@ -24,7 +21,7 @@ func ChainPart(chain []digest.Digest) string {
 func Rebase(s Step, chain []digest.Digest) digest.Digest {
 	k := Key{Kind: s.Record.Kind, Parts: slices.Clone(s.Record.Parts)}
 	for i, p := range k.Parts {
-		if p.Name == Chain {
+		if p.Name == PartChain.String() {
 			k.Parts[i].Value = ChainPart(chain)
 		}
 	}

@@ -15,7 +15,7 @@ func exportedFor(t testing.TB) (steps []Step, config []byte, layers []ocispec.De
 	diffID, blob := digest.FromString("layer"), digest.FromString("blob")
 	for _, text := range []string{"RUN make", "RUN true"} {
 		k := &Key{Kind: "RUN"}
-		k.Add("arg", text)
+		k.Add(PartArg, text)
 		r := &Record{Created: time.Unix(1e9, 5).UTC(), Took: time.Second, Instruction: text, Origin: "elsewhere"}
 		if text == "RUN make" {
 			r.Layer = diffID

@@ -10,11 +10,11 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// Part returns the values of the parts with a name, in their order.
-func (k *Key) Part(name string) []string { return values(k.Parts, name) }
+// Values are those of the parts with a name, in their order.
+func (k *Key) Values(name PartName) []string { return values(k.Parts, name.String()) }
 
-// Part returns the values of the parts with a name, in their order.
-func (r *Record) Part(name string) []string { return values(r.Parts, name) }
+// Values are those of the parts with a name, in their order.
+func (r *Record) Values(name PartName) []string { return values(r.Parts, name.String()) }
 
 func values(parts []Part, name string) []string {
 	var found []string
@@ -30,10 +30,10 @@ func values(parts []Part, name string) []string {
 // parts and cannot be compared, so they are not alike.
 func textOf(k *Key, instruction string) string {
 	engine := "graph"
-	if len(k.Part("after")) > 0 {
+	if len(k.Values(PartAfter)) > 0 {
 		engine = "classic"
 	}
-	return digest.FromString(engine + "\n" + k.Kind + "\n" + instruction).Encoded()[:32]
+	return digest.FromString(engine + "\n" + string(k.Kind) + "\n" + instruction).Encoded()[:32]
 }
 
 // Peek returns the record of a key without using it: its layer need not be there. nil if there is none.

@@ -22,8 +22,8 @@ func stepsOf(t *testing.T, m *Mover, id digest.Digest) []cache.Step {
 	t.Helper()
 	var steps []cache.Step
 	add := func(name string, layer digest.Digest) {
-		k := &cache.Key{Kind: "RUN"}
-		k.Add("arg", name)
+		k := &cache.Key{Kind: cache.KindRun}
+		k.Add(cache.PartArg, name)
 		steps = append(steps, cache.NewStep(k, &cache.Record{Layer: layer, Created: time.Unix(1e9, 0).UTC(), Instruction: name}))
 	}
 	for _, l := range layersOf(t, m, id) {

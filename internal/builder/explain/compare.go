@@ -9,30 +9,6 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 )
 
-// setting is a part of keys that a person sets, one value at a time.
-type setting struct {
-	part, name string
-	empty      string // what "" means
-}
-
-// settings are the parts that are compared by value, in the order in which they are told.
-func settings() []setting {
-	return []setting{
-		{"user", "user", "root"},
-		{"dir", "working directory", "/"},
-		{"network", "network", "default"},
-		{"host", "--add-host", "none"},
-		{"hostname", "host name", "strata"},
-		{"ulimit", "--ulimit", "none"},
-		{"shm", "--shm-size", "64m"},
-		{"security", "--security", "sandbox"},
-		{"path", "directory", "/"},
-		{"chown", "--chown", "none"},
-		{"chmod", "--chmod", "none"},
-		{"platform", "platform", "none"},
-	}
-}
-
 // compare tells the differences between a step and the record of an earlier one, those of its own before those of
 // what it starts from. past is the stage in the build that the record is from, nil if it is not known.
 func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reason {
@@ -42,14 +18,12 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 		reasons = append(reasons, changed(Instruction, "the instruction was", mask(near.Instruction), mask(m.Instruction)))
 	}
 	reasons = append(reasons, compareVariables(m, near)...)
-	for _, s := range settings() {
-		if rewritten && slices.Contains([]string{"path", "chown", "chmod"}, s.part) {
-			continue // the instruction says it
+	for _, part := range cache.Settings() {
+		before, after := near.Values(part), m.Key.Values(part)
+		if join(before) == join(after) || rewritten && part.Written() {
+			continue
 		}
-		before, after := join(near.Part(s.part)), join(m.Key.Part(s.part))
-		if before != after {
-			reasons = append(reasons, moved(Setting, s.name, orElse(before, s.empty), orElse(after, s.empty)))
-		}
+		reasons = append(reasons, moved(Setting, part.Label(), part.Show(before), part.Show(after)))
 	}
 	if !rewritten {
 		reasons = append(reasons, compareExpanded(m, near, len(reasons) > 0)...)
@@ -61,8 +35,8 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 	if !rewritten || !otherSources(m.Instruction, near.Instruction) {
 		reasons = append(reasons, compareElsewhere(m, near)...)
 	}
-	for _, part := range []string{"chain", "after"} {
-		if !slices.Equal(near.Part(part), m.Key.Part(part)) {
+	for _, part := range []cache.PartName{cache.PartChain, cache.PartAfter} {
+		if !slices.Equal(near.Values(part), m.Key.Values(part)) {
 			reasons = append(reasons, e.cause(m, past))
 		}
 	}
@@ -74,31 +48,31 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 
 // copiesOther says whether the files that a COPY or ADD copies, here-documents among them, are others.
 func copiesOther(key *cache.Key, near *cache.Record) bool {
-	return !slices.Equal(near.Part("content"), key.Part("content")) || !slices.Equal(near.Part("inline"), key.Part("inline"))
+	return !slices.Equal(near.Values(cache.PartContent), key.Values(cache.PartContent)) || !slices.Equal(near.Values(cache.PartInline), key.Values(cache.PartInline))
 }
 
 // compareExpanded compares what an unchanged text was expanded to.
 func compareExpanded(m *Miss, near *cache.Record, explained bool) []Reason {
 	var reasons []Reason
-	if before, after := near.Part("dest"), m.Key.Part("dest"); !slices.Equal(before, after) {
-		reasons = append(reasons, moved(Setting, "destination", first(before), first(after)))
+	if before, after := near.Values(cache.PartDest), m.Key.Values(cache.PartDest); !slices.Equal(before, after) {
+		reasons = append(reasons, moved(Setting, cache.PartDest.Label(), first(before), first(after)))
 	}
 	if r, ok := compareCommand(m, near); ok {
 		reasons = append(reasons, r)
 	}
 	// The classic engine's text holds the variables, which were told already if they differ.
-	before, after := near.Part("instruction"), m.Key.Part("instruction")
+	before, after := near.Values(cache.PartInstruction), m.Key.Values(cache.PartInstruction)
 	if !slices.Equal(before, after) && !explained && len(reasons) == 0 {
-		reasons = append(reasons, moved(Instruction, "expanded", mask(join(before)), mask(join(after))))
+		reasons = append(reasons, moved(Instruction, cache.PartInstruction.Label(), mask(join(before)), mask(join(after))))
 	}
 	return reasons
 }
 
 // compareRest names parts that nothing else compares.
 func (e *Explainer) compareRest(m *Miss, near *cache.Record) []Reason {
-	for _, p := range slices.Concat(m.Key.Parts, near.Parts) {
-		if p.Name != "env" && !slices.Equal(near.Part(p.Name), m.Key.Part(p.Name)) {
-			return []Reason{moved(Setting, p.Name, mask(join(near.Part(p.Name))), mask(join(m.Key.Part(p.Name))))}
+	for _, d := range cache.Differences(near.Parts, m.Key.Parts) {
+		if d.Name != cache.PartEnv {
+			return []Reason{moved(Setting, d.Label, mask(join(d.Before)), mask(join(d.After)))}
 		}
 	}
 	return nil
@@ -107,7 +81,7 @@ func (e *Explainer) compareRest(m *Miss, near *cache.Record) []Reason {
 // compareVariables names the variables of a RUN that differ. Proxies are in no key; the values of what looks like a
 // secret are not shown.
 func compareVariables(m *Miss, near *cache.Record) []Reason {
-	before, after := variables(near.Part("env")), variables(m.Key.Part("env"))
+	before, after := variables(near.Values(cache.PartEnv)), variables(m.Key.Values(cache.PartEnv))
 	args := variables(m.BuildArgs)
 	var names []string
 	for name := range before {
@@ -126,7 +100,7 @@ func compareVariables(m *Miss, near *cache.Record) []Reason {
 		if had && has && old == now {
 			continue
 		}
-		kind, what := Variable, "environment variable "+name
+		kind, what := Variable, cache.PartEnv.Label()+" "+name
 		if _, ok := args[name]; ok {
 			kind, what = BuildArg, "build argument "+name
 		}
@@ -189,13 +163,6 @@ func first(values []string) string {
 }
 
 func join(values []string) string { return strings.Join(values, " ") }
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
-}
 
 // quote shows a value so that an empty one can be seen.
 func quote(s string) string {

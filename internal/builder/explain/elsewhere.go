@@ -12,12 +12,14 @@ func compareElsewhere(m *Miss, near *cache.Record) []Reason {
 	if m.Copy == nil || len(m.Elsewhere) == 0 {
 		return nil
 	}
-	was := map[string][]string{"url": near.Part("url"), "git": near.Part("git")}
-	is := map[string][]string{"url": m.Key.Part("url"), "git": m.Key.Part("git")}
-	if len(was["url"]) != len(is["url"]) || len(was["git"]) != len(is["git"]) {
-		return nil // the instruction names others
+	was, is := map[cache.PartName][]string{}, map[cache.PartName][]string{}
+	for _, part := range []cache.PartName{cache.PartURL, cache.PartGit} {
+		was[part], is[part] = near.Values(part), m.Key.Values(part)
+		if len(was[part]) != len(is[part]) {
+			return nil // the instruction names others
+		}
 	}
-	next := func(values map[string][]string, part string) (value string) {
+	next := func(values map[cache.PartName][]string, part cache.PartName) (value string) {
 		value, values[part] = values[part][0], values[part][1:]
 		return value
 	}
@@ -27,9 +29,9 @@ func compareElsewhere(m *Miss, near *cache.Record) []Reason {
 		if source == nil {
 			continue
 		}
-		part := "url"
+		part := cache.PartURL
 		if source.Git != nil {
-			part = "git"
+			part = cache.PartGit
 		}
 		before, after := next(was, part), next(is, part)
 		var text string

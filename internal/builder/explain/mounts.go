@@ -35,11 +35,11 @@ func mounted(values []string) map[string]digest.Digest {
 // or the files that they show.
 func (e *Explainer) compareMounts(m *Miss, near *cache.Record, rewritten bool) []Reason {
 	var reasons []Reason
-	before, after := near.Part("mount"), m.Key.Part("mount")
+	before, after := near.Values(cache.PartMount), m.Key.Values(cache.PartMount)
 	if !rewritten && !slices.Equal(before, after) {
-		reasons = append(reasons, moved(Setting, "mounts", strings.Join(before, ", "), strings.Join(after, ", ")))
+		reasons = append(reasons, moved(Setting, cache.PartMount.Label(), strings.Join(before, ", "), strings.Join(after, ", ")))
 	}
-	old, now := mounted(near.Part("mounted")), mounted(m.Key.Part("mounted"))
+	old, now := mounted(near.Values(cache.PartMounted)), mounted(m.Key.Values(cache.PartMounted))
 	for _, mount := range m.Mounts {
 		was, had := old[mount.Target]
 		if !had || was == now[mount.Target] {
@@ -83,17 +83,17 @@ func (e *Explainer) nameFiles(r *Reason, mount Mount, was digest.Digest) {
 // compareCommand compares what an unchanged text of a RUN gave the shell. What may differ is the shell, or a here-document,
 // of which the text has the first line only.
 func compareCommand(m *Miss, near *cache.Record) (Reason, bool) {
-	before, after := near.Part("arg"), m.Key.Part("arg")
+	before, after := near.Values(cache.PartArg), m.Key.Values(cache.PartArg)
 	script := slices.Equal(before, after)
 	if script {
-		before, after = near.Part("script"), m.Key.Part("script")
+		before, after = near.Values(cache.PartScript), m.Key.Values(cache.PartScript)
 	}
 	if slices.Equal(before, after) {
 		return Reason{}, false
 	}
 	n := len(after) - 1
 	if !strings.Contains(m.Instruction, "<<") || n < 0 || len(before) != len(after) || !slices.Equal(before[:n], after[:n]) {
-		return moved(Setting, "shell", mask(join(before)), mask(join(after))), true
+		return moved(Setting, cache.PartArg.Label(), mask(join(before)), mask(join(after))), true
 	}
 	r := Reason{Kind: Instruction, Text: "the here-document changed"}
 	f := File{Path: "the here-document", Change: "changed"}

@@ -55,9 +55,9 @@ func build(t *testing.T, s *store.Store, at time.Time) Image {
 		at   time.Time
 	}{{"old", old}, {"new", at}} {
 		made := addLayer(t, s, step.name, step.at)
-		k := &cache.Key{Kind: "RUN"}
-		k.Add("arg", step.name)
-		k.Add(cache.Chain, cache.ChainPart(c.RootFS.DiffIDs))
+		k := &cache.Key{Kind: cache.KindRun}
+		k.Add(cache.PartArg, step.name)
+		k.Add(cache.PartChain, cache.ChainPart(c.RootFS.DiffIDs))
 		r := &cache.Record{Layer: made, Created: at, Took: time.Since(time.Unix(0, 0))}
 		steps = append(steps, cache.NewStep(k, r))
 		c = image.Add(c, c.Config, image.History{Created: &at, CreatedBy: step.name}, made)
@@ -65,8 +65,8 @@ func build(t *testing.T, s *store.Store, at time.Time) Image {
 		c = image.Add(c, c.Config, image.History{Created: &at, CreatedBy: "ENV " + step.name}, "")
 	}
 	last := addLayer(t, s, "last", at)
-	k := &cache.Key{Kind: "COPY"}
-	k.Add(cache.Chain, cache.ChainPart(c.RootFS.DiffIDs))
+	k := &cache.Key{Kind: cache.KindCopy}
+	k.Add(cache.PartChain, cache.ChainPart(c.RootFS.DiffIDs))
 	steps = append(steps, cache.NewStep(k, &cache.Record{Layer: last, Created: at}))
 	c = image.Add(c, c.Config, image.History{Created: &at, CreatedBy: "last"}, last)
 	c.Cached = append(c.Cached, image.CachedRow{Row: len(c.History) - 1, Key: k.Digest(), MS: 1})

@@ -51,13 +51,13 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	if err != nil {
 		return nil, err
 	}
-	key := &cache.Key{Kind: "COPY"}
+	key := &cache.Key{Kind: cache.KindCopy}
 	if c.Add {
-		key.Kind = "ADD"
+		key.Kind = cache.KindAdd
 	}
-	key.Add("dest", c.Dest, strconv.FormatBool(c.DestDir))
-	key.Add("chown", c.Chown)
-	key.Add("chmod", c.Chmod)
+	key.Add(cache.PartDest, c.Dest, strconv.FormatBool(c.DestDir))
+	key.Add(cache.PartChown, c.Chown)
+	key.Add(cache.PartChmod, c.Chmod)
 	addCopyFlags(key, c)
 	sel.addTo(key, c)
 	op := &operation{
@@ -126,16 +126,16 @@ func (s *Solver) runDraft(op *operation) func(context.Context) (digest.Digest, e
 // addCopyFlags makes parts of the flags that are set: without any of them, the key is what it was before there were any.
 func addCopyFlags(key *cache.Key, c *dockerfile.Copy) {
 	if c.Unpack != c.Add {
-		key.Add("unpack", strconv.FormatBool(c.Unpack))
+		key.Add(cache.PartUnpack, strconv.FormatBool(c.Unpack))
 	}
 	if c.Parents {
-		key.Add("parents", "true")
+		key.Add(cache.PartParents, "true")
 	}
 	if c.Link {
-		key.Add("link", "true")
+		key.Add(cache.PartLink, "true")
 	}
 	for _, file := range c.Inline {
-		key.Add("inline", file.Name, string(digest.FromString(file.Data)))
+		key.Add(cache.PartInline, file.Name, string(digest.FromString(file.Data)))
 	}
 }
 

@@ -98,7 +98,7 @@ func advise(err error, e *dockerfile.RemoteSource) error {
 // and the file's name, of a repository the commit and what is taken of it.
 func (sel *selection) addTo(key *cache.Key, c *dockerfile.Copy) {
 	if sel.elsewhere == nil {
-		key.Add("content", string(sel.sum))
+		key.Add(cache.PartContent, string(sel.sum))
 		return
 	}
 	order := ""
@@ -111,34 +111,34 @@ func (sel *selection) addTo(key *cache.Key, c *dockerfile.Copy) {
 			f.addCommit(key)
 		default:
 			order += "u"
-			key.Add("url", string(f.sum))
-			key.Add("file", f.name)
+			key.Add(cache.PartURL, string(f.sum))
+			key.Add(cache.PartFile, f.name)
 		}
 	}
 	if strings.Contains(order, "f") {
-		key.Add("content", string(sel.sum))
-		key.Add("order", order)
+		key.Add(cache.PartContent, string(sel.sum))
+		key.Add(cache.PartOrder, order)
 	}
 	if strings.Contains(order, "u") && c.UnpackURL {
-		key.Add("unpack-url", "true")
+		key.Add(cache.PartUnpackURL, "true")
 	}
-	key.Add("exclude", c.Exclude...)
+	key.Add(cache.PartExclude, c.Exclude...)
 }
 
 func (f *fetched) addCommit(key *cache.Key) {
-	key.Add("git", f.commit.ID)
+	key.Add(cache.PartGit, f.commit.ID)
 	if f.Git.Subdir != "" {
-		key.Add("subdir", f.Git.Subdir)
+		key.Add(cache.PartSubdir, f.Git.Subdir)
 	}
 	if f.keepsGitDir() {
 		// The clone knows where it comes from.
-		key.Add("git-dir", address.Redact(f.Git.Remote), f.commit.Ref, f.commit.Tag)
+		key.Add(cache.PartGitDir, address.Redact(f.Git.Remote), f.commit.Ref, f.commit.Tag)
 	}
 	if !f.takesSubmodules() {
-		key.Add("submodules", "false")
+		key.Add(cache.PartSubmodules, "false")
 	}
 	if f.Git.CommitTime {
-		key.Add("mtime", "commit")
+		key.Add(cache.PartMTime, "commit")
 	}
 }
 

@@ -62,14 +62,12 @@ func instruction(step *dockerfile.Step) (name, args string) {
 // untold is what a RUN with this key has and rows are silent about, as a reason; "" if it has only what they can be
 // taken to mean.
 func untold(key *cache.Key) string {
-	if slices.Equal(key.Part("network"), []string{string(runner.NetworkNone)}) {
+	if slices.Equal(key.Values(cache.PartNetwork), []string{string(runner.NetworkNone)}) {
 		return "no row tells which network a RUN had, and this step is to have none"
 	}
-	for part, what := range map[string]string{
-		"host": "which --add-host", "hostname": "which host name", "ulimit": "which --ulimit", "shm": "which --shm-size", "security": "which --security",
-	} {
-		if len(key.Part(part)) > 0 {
-			return "no row tells " + what + " a RUN had, and this step has one"
+	for _, part := range cache.HiddenParts() {
+		if len(key.Values(part)) > 0 {
+			return "no row tells which " + part.Label() + " a RUN had, and this step has one"
 		}
 	}
 	return ""

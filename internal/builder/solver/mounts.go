@@ -96,9 +96,9 @@ func (s *Solver) selectMount(ctx context.Context, m *mount, step *dockerfile.Ste
 	if m.from == nil {
 		return read(ctx)
 	}
-	key := &cache.Key{Kind: "selection"}
-	key.Add("mount", m.Source)
-	key.Add(cache.Chain, cache.ChainPart(m.from.Chain()))
+	key := &cache.Key{Kind: cache.KindSelection}
+	key.Add(cache.PartMountSource, m.Source)
+	key.Add(cache.PartChain, cache.ChainPart(m.from.Chain()))
 	m.sel.tree = nil
 	return s.selectOnce(ctx, m.from, step, m.sel, key, read)
 }
@@ -125,9 +125,9 @@ func addMounts(key *cache.Key, mounts []*mount) {
 				words = append(words, n.name+"="+strconv.FormatUint(*n.value, n.base))
 			}
 		}
-		key.Add("mount", strings.Join(words, " "))
+		key.Add(cache.PartMount, strings.Join(words, " "))
 		if m.sel != nil {
-			key.Add("mounted", string(m.sel.sum)+" "+m.Target)
+			key.Add(cache.PartMounted, string(m.sel.sum)+" "+m.Target)
 		}
 	}
 }

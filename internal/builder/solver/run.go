@@ -32,18 +32,18 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	if err != nil {
 		return nil, err
 	}
-	key := &cache.Key{Kind: "RUN"}
-	key.Add("arg", r.Args...)
-	key.Add("env", slices.Sorted(slices.Values(r.Env))...)
-	key.Add("user", r.User)
-	key.Add("dir", r.Dir)
+	key := &cache.Key{Kind: cache.KindRun}
+	key.Add(cache.PartArg, r.Args...)
+	key.Add(cache.PartEnv, slices.Sorted(slices.Values(r.Env))...)
+	key.Add(cache.PartUser, r.User)
+	key.Add(cache.PartDir, r.Dir)
 	network := s.network(r)
-	key.Add("network", string(network))
+	key.Add(cache.PartNetwork, string(network))
 	s.addMachine(key, r)
 	addMounts(key, mounts)
 	addSecrets(key, r)
 	if r.Script != nil {
-		key.Add("script", r.Script.Text)
+		key.Add(cache.PartScript, r.Script.Text)
 	}
 	op := &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
 		return s.run(ctx, parent, step, network, mounts)
@@ -68,19 +68,19 @@ func (s *Solver) addMachine(key *cache.Key, r *dockerfile.Run) {
 		limits = append(limits, l.String())
 	}
 	if len(hosts) > 0 {
-		key.Add("host", hosts...)
+		key.Add(cache.PartHost, hosts...)
 	}
 	if s.Hostname != "" {
-		key.Add("hostname", s.Hostname)
+		key.Add(cache.PartHostname, s.Hostname)
 	}
 	if len(limits) > 0 {
-		key.Add("ulimit", limits...)
+		key.Add(cache.PartUlimit, limits...)
 	}
 	if size := s.Machine.ShmSize; size != 0 && size != runner.DefaultShmSize {
-		key.Add("shm", strconv.FormatInt(size, 10))
+		key.Add(cache.PartShm, strconv.FormatInt(size, 10))
 	}
 	if r.Insecure {
-		key.Add("security", "insecure")
+		key.Add(cache.PartSecurity, "insecure")
 	}
 }
 
@@ -282,14 +282,14 @@ func (w *work) commit(ctx context.Context) (digest.Digest, error) {
 // workdirOperation is a WORKDIR: a directory with its parents, made where they are missing, which the USER
 // owns in BuildKit and root in the classic builder.
 func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operation, error) {
-	key := &cache.Key{Kind: "WORKDIR"}
+	key := &cache.Key{Kind: cache.KindWorkdir}
 	dir := strings.Trim(step.Workdir.Path, "/")
-	key.Add("path", dir)
+	key.Add(cache.PartPath, dir)
 	user := ""
 	if s.Engine != dockerfile.Classic {
 		user = step.Workdir.User
 	}
-	key.Add("user", user)
+	key.Add(cache.PartUser, user)
 	op := &operation{key: key}
 	op.draft = func(ctx context.Context) (*copier, error) {
 		below, err := parent.stack(ctx)

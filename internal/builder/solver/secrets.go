@@ -124,7 +124,7 @@ func addSecrets(key *cache.Key, r *dockerfile.Run) {
 		m := &r.Mounts[i]
 		words := []string{m.ID}
 		say := func(name, value string) { words = append(words, name+"="+value) }
-		mode := uint64(secretMode)
+		part, mode := cache.PartSecret, uint64(secretMode)
 		switch m.Type {
 		case dockerfile.MountSecret:
 			say("target", secretTarget(m))
@@ -134,7 +134,7 @@ func addSecrets(key *cache.Key, r *dockerfile.Run) {
 		case dockerfile.MountSSH:
 			say("target", agentTarget(m, agents))
 			agents++
-			mode = agentMode
+			part, mode = cache.PartSSH, agentMode
 		default:
 			continue
 		}
@@ -143,6 +143,6 @@ func addSecrets(key *cache.Key, r *dockerfile.Run) {
 		if m.Required {
 			words = append(words, "required")
 		}
-		key.Add(string(m.Type), strings.Join(words, " "))
+		key.Add(part, strings.Join(words, " "))
 	}
 }

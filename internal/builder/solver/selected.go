@@ -17,15 +17,15 @@ import (
 
 // selectionKey is that of what the sources of a COPY select in a state.
 func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
-	key := &cache.Key{Kind: "selection"}
-	key.Add("source", c.Sources...)
-	key.Add("dir", strconv.FormatBool(c.DestDir))
-	key.Add("strict", strconv.FormatBool(s.Engine == dockerfile.Classic))
+	key := &cache.Key{Kind: cache.KindSelection}
+	key.Add(cache.PartSource, c.Sources...)
+	key.Add(cache.PartSourceDir, strconv.FormatBool(c.DestDir))
+	key.Add(cache.PartStrict, strconv.FormatBool(s.Engine == dockerfile.Classic))
 	if c.Parents {
-		key.Add("parents", "true")
+		key.Add(cache.PartParents, "true")
 	}
-	key.Add("exclude", c.Exclude...)
-	key.Add(cache.Chain, cache.ChainPart(from.Chain()))
+	key.Add(cache.PartExclude, c.Exclude...)
+	key.Add(cache.PartChain, cache.ChainPart(from.Chain()))
 	return key
 }
 

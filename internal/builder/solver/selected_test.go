@@ -21,7 +21,7 @@ func TestSelectionThatCannotBeRead(t *testing.T) {
 	}
 	defer s.Close()
 	ctx := context.Background()
-	key := &cache.Key{Kind: "selection"}
+	key := &cache.Key{Kind: cache.KindSelection}
 	if err := cache.Save(s, key, &cache.Record{Selected: "file:" + digest.FromString("x").Encoded()}); err != nil {
 		t.Fatal(err)
 	}

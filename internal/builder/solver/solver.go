@@ -309,7 +309,7 @@ func setPlatform(c *image.Config, p ocispec.Platform) {
 // beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
 // configuration have the same time, and hence the same step ID, in every build.
 func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error) {
-	key := &cache.Key{Kind: "FROM scratch"}
+	key := &cache.Key{Kind: cache.KindScratch}
 	release, err := s.Store.Lock(ctx, key.Digest().Encoded())
 	if err != nil {
 		return nil, err

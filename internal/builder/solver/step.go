@@ -54,7 +54,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	case step.Workdir != nil:
 		op, err = s.workdirOperation(parent, step)
 	case s.Engine == dockerfile.Classic:
-		op = &operation{key: &cache.Key{Kind: "configuration"}, run: noChange}
+		op = &operation{key: &cache.Key{Kind: cache.KindConfiguration}, run: noChange}
 	default:
 		if next, err = s.commit(parent, step, nil, nil); err == nil {
 			s.follows(next, parent, nil, nil)
@@ -85,29 +85,29 @@ func noChange(context.Context) (digest.Digest, error) { return "", nil }
 // files only; what matters of the configuration is among the parts already. For the classic engine the
 // position counts, that is all that came before (lesson 2.5), and the step ID stands for it.
 func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) {
-	op.key.Add("platform", platform.Format(step.Stage.Platform))
+	op.key.Add(cache.PartPlatform, platform.Format(step.Stage.Platform))
 	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
 		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
 		if !op.link {
-			op.shared.Add(cache.Chain, cache.ChainPart(parent.Chain()))
+			op.shared.Add(cache.PartChain, cache.ChainPart(parent.Chain()))
 		}
 	}
 	if op.link {
 		return
 	}
 	if s.Engine != dockerfile.Classic {
-		op.key.Add(cache.Chain, string(image.ChainID(parent.Chain())))
+		op.key.Add(cache.PartChain, string(image.ChainID(parent.Chain())))
 		return
 	}
 	if step.Copy != nil && step.Copy.Chown != "" {
-		op.shared.Add("owners", "classic") // the rules of --chown are others: see classicOwner and makeParents
+		op.shared.Add(cache.PartOwners, "classic") // the rules of --chown are others: see classicOwner and makeParents
 	}
 	if step.Run != nil {
 		// What the step does in them is not in its layer: another result than the graph engine's.
-		op.shared.Add("volume", slices.Sorted(maps.Keys(parent.Config.Config.Volumes))...)
+		op.shared.Add(cache.PartVolume, slices.Sorted(maps.Keys(parent.Config.Config.Volumes))...)
 	}
-	op.key.Add("instruction", step.CreatedBy(""))
-	op.key.Add("after", string(parent.ID))
+	op.key.Add(cache.PartInstruction, step.CreatedBy(""))
+	op.key.Add(cache.PartAfter, string(parent.ID))
 }
 
 // lookupOrRun takes the record of the operation or makes it. Of builds that run at the same time only one
