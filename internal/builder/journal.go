@@ -12,6 +12,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/adopt"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/solver"
@@ -175,7 +176,7 @@ func sourceOf(m solver.MountInput) string {
 }
 
 // refuse is what the solver tells of images that could not give a step.
-func (j *journal) refuse(s *dockerfile.Step, r solver.Refusal) {
+func (j *journal) refuse(s *dockerfile.Step, r adopt.Rejection) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := j.steps[s]

@@ -297,3 +297,23 @@ func (c *copier) commit(ctx context.Context, s *store.Store, keepEmpty bool) (di
 	}
 	return made.DiffID, nil
 }
+
+// contents are the entries that the copier has, with the digests of the files.
+func (c *copier) contents(ctx context.Context) (*layer.TOC, error) {
+	entries := make([]*layer.Entry, 0, len(c.entries))
+	for name, e := range c.entries {
+		d := *e
+		if d.Type == layer.File && d.Digest == "" {
+			from, ok := c.sources[name]
+			if !ok {
+				return nil, fmt.Errorf("%s has no contents", name)
+			}
+			if err := from.tree.Sum(ctx, []*layer.Entry{from.entry}); err != nil {
+				return nil, err
+			}
+			d.Digest = from.entry.Digest
+		}
+		entries = append(entries, &d)
+	}
+	return layer.NewTOC(entries)
+}

@@ -6,14 +6,13 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
-	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 )
 
-// fromElsewhere looks a step up in the caches from elsewhere, and keeps what it finds as a record of this
+// fromCaches looks a step up in the imported caches, and keeps what it finds as a record of this
 // machine; nil if nothing fits.
-func (s *Solver) fromElsewhere(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
+func (s *Solver) fromCaches(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
 	for _, source := range s.Sources {
 		r, err := s.fromSource(ctx, source, parent, step, op)
 		if err != nil {
@@ -36,10 +35,7 @@ func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *S
 		if r := source.Lookup(op.key.Digest()); r != nil {
 			return r, nil
 		}
-		if r := sameRow(source, parent, step); r != nil {
-			return r, nil
-		}
-		return s.sameEffect(source, parent, step), nil
+		return settingFrom(source, parent, step), nil
 	}
 	r := source.Lookup(op.shared.Digest())
 	if r == nil {
@@ -55,7 +51,7 @@ func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *S
 	return s.known(r)
 }
 
-// known gives a record whose layer the store knows, here or elsewhere; nil if it does not.
+// known gives a record whose layer the store knows, here or in a registry; nil if it does not.
 func (s *Solver) known(r *cache.Record) (*cache.Record, error) {
 	if r.Layer == "" {
 		return r, nil
@@ -65,35 +61,4 @@ func (s *Solver) known(r *cache.Record) (*cache.Record, error) {
 		return nil, nil
 	}
 	return r, err
-}
-
-// sameRow is for a step of the classic engine that only changes the configuration: if the source's history begins
-// with all rows that are here already, and its next row says what the step does, the step has that row's
-// time, and so its step ID.
-func sameRow(source *cache.Source, parent *State, step *dockerfile.Step) *cache.Record {
-	c := source.Image
-	if c == nil {
-		return nil
-	}
-	n := len(parent.Config.History)
-	if len(c.History) <= n {
-		return nil
-	}
-	for i, row := range parent.Config.History {
-		if !equalRows(row, c.History[i]) {
-			return nil
-		}
-	}
-	next := c.History[n]
-	if next.CreatedBy != step.CreatedBy("") || !next.EmptyLayer || next.Created == nil {
-		return nil
-	}
-	return &cache.Record{Created: *next.Created, Instruction: step.Text, Origin: source.Name}
-}
-
-func equalRows(a, b image.History) bool {
-	if (a.Created == nil) != (b.Created == nil) || a.Created != nil && !a.Created.Equal(*b.Created) {
-		return false
-	}
-	return a.CreatedBy == b.CreatedBy && a.EmptyLayer == b.EmptyLayer && a.Comment == b.Comment && a.Author == b.Author
 }

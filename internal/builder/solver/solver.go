@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/strata-build/strata/internal/builder/adopt"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
@@ -74,7 +75,7 @@ type Solver struct {
 	Refresh *Refresh
 	// Ran are the steps that the build ran itself; nil if no other solver is part of it.
 	Ran *Ran
-	// Sources are caches from elsewhere, asked in their order when this machine has no record.
+	// Sources are the imported caches, asked in their order when this machine has no record.
 	Sources []*cache.Source
 	// NoInline leaves the cache out of the images' configs.
 	NoInline bool
@@ -94,7 +95,7 @@ type Solver struct {
 	Inputs func(*dockerfile.Step, *Inputs)
 	// Refused, if not nil, is told of each image among the sources that has something in a step's place which could
 	// not be taken.
-	Refused func(*dockerfile.Step, Refusal)
+	Refused func(*dockerfile.Step, adopt.Rejection)
 	// Warn, if not nil, is told of what went wrong without failing the build.
 	Warn func(line string)
 

@@ -20,7 +20,7 @@ import (
 // operation is a step that touches files, ready to be looked up.
 type operation struct {
 	key *cache.Key
-	// shared is the key by which caches from elsewhere know the step: the graph engine's, in both engines. nil for
+	// shared is the key by which imported caches know the step: the graph engine's, in both engines. nil for
 	// a step of the classic engine that only changes the configuration.
 	shared *cache.Key
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
@@ -128,7 +128,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		return before, false, err
 	}
 	if before == nil && !uncached {
-		if before, err = s.fromElsewhere(ctx, parent, step, op); err != nil {
+		if before, err = s.fromCaches(ctx, parent, step, op); err != nil {
 			return nil, false, err
 		}
 	}

@@ -1,4 +1,4 @@
-package solver
+package adopt
 
 import (
 	"fmt"
@@ -55,7 +55,7 @@ func (w *world) result(chain []digest.Digest, step *dockerfile.Step) digest.Dige
 }
 
 // walk goes through a Dockerfile's only stage; visit gets each step and gives its layer.
-func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args map[string]string, visit func(parent *State, step *dockerfile.Step) digest.Digest) *State {
+func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args map[string]string, visit func(at *Position, step *dockerfile.Step) digest.Digest) *Position {
 	t.Helper()
 	f, err := dockerfile.Parse([]byte("FROM base\n"+source), "Dockerfile")
 	if err != nil {
@@ -65,18 +65,17 @@ func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args
 	if err != nil {
 		t.Fatalf("%v\n%s", err, source)
 	}
-	state := newState(nil, "", w.base)
+	position := &Position{Base: w.base, Config: w.base}
 	walk, err := plan.Target.Walk(w.base.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Solver{Engine: engine}
-	for at := w.base.Created; ; {
+	for now := w.base.Created; ; {
 		step, err := walk.Next()
 		if err != nil {
-			return state
+			return position
 		}
-		diffID := visit(state, step)
+		diffID := visit(position, step)
 		if diffID == layer.EmptyDiffID && engine == dockerfile.Classic {
 			diffID = ""
 		}
@@ -84,16 +83,20 @@ func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args
 		if step.Copy != nil {
 			content = "file:abc"
 		}
-		next := newState(nil, "", s.after(state, step, image.History{Created: at, CreatedBy: step.CreatedBy(content)}, diffID))
-		next.root, next.past = state.root, append(slices.Clip(state.past), step)
-		state = next
+		row := image.History{Created: now, CreatedBy: step.CreatedBy(content), Author: step.Author}
+		if engine == dockerfile.Graph {
+			row.Author, row.Comment = "", image.BuildKitComment
+		}
+		position = &Position{
+			Base: w.base, Config: image.Add(position.Config, step.Config, row, diffID), Past: append(slices.Clip(position.Past), step),
+		}
 	}
 }
 
 // build is a whole build of somebody else.
 func (w *world) build(t testing.TB, engine dockerfile.Engine, source string, args map[string]string) *image.Config {
 	t.Helper()
-	return w.walk(t, engine, source, args, func(p *State, s *dockerfile.Step) digest.Digest { return w.result(p.Chain(), s) }).Config
+	return w.walk(t, engine, source, args, func(at *Position, s *dockerfile.Step) digest.Digest { return w.result(at.chain(), s) }).Config
 }
 
 // outcome is what came of a RUN that was looked for in an image: "hit", or why not.
@@ -103,17 +106,17 @@ type outcome struct{ text, reason string }
 func (w *world) lookFor(t testing.TB, engine dockerfile.Engine, source string, args map[string]string, from *image.Config) []outcome {
 	t.Helper()
 	var out []outcome
-	w.walk(t, engine, source, args, func(parent *State, step *dockerfile.Step) digest.Digest {
-		truth := w.result(parent.Chain(), step)
+	w.walk(t, engine, source, args, func(at *Position, step *dockerfile.Step) digest.Digest {
+		truth := w.result(at.chain(), step)
 		if step.Run == nil {
 			return truth
 		}
-		p, reason := findPlace(from, parent, "amd64")
+		p, reason := Align(from, at, "amd64")
 		if reason == "" {
-			var row *foreignRow
-			if row, reason = p.findRun(step, engine, ""); reason == "" {
+			var row *Row
+			if row, reason = p.FindRun(step, RunFacts{DiscardsVolumes: engine == dockerfile.Classic}); reason == "" {
 				reason = "hit"
-				if row.layer != truth {
+				if row.Layer != truth {
 					t.Fatalf("a wrong hit: %s is not %s\nhistory:\n%s\nDockerfile:\n%s", row.quote(), step.Text, historyOf(from), source)
 				}
 			}
@@ -132,7 +135,7 @@ func historyOf(c *image.Config) string {
 	return b.String()
 }
 
-func TestRunOfOtherBuilders(t *testing.T) {
+func TestThirdPartyRun(t *testing.T) {
 	type config = *image.Config
 	graph, classic := dockerfile.Graph, dockerfile.Classic
 	for _, tt := range []struct {
@@ -267,7 +270,7 @@ func TestRunOfOtherBuilders(t *testing.T) {
 }
 
 // Random builds of others, with random changes: whatever is taken is what the step gives.
-func TestRunOfOtherBuildersIsNeverWrong(t *testing.T) {
+func TestThirdPartyRunIsNeverWrong(t *testing.T) {
 	lines := []string{
 		"RUN a", "RUN b", "RUN true", `RUN ["a","b"]`, `RUN ["a b"]`, "ENV A=1", "ENV A=2", "ENV A=1 B=2", `ENV A="1 B=2"`, "ENV B=$A",
 		"ENV B=2", "USER u", "USER root", "WORKDIR /tmp", "WORKDIR /w", "WORKDIR w", `SHELL ["/bin/sh","-e","-c"]`, "ARG V=1", "ARG W=2", "ENV V=3",

@@ -1,4 +1,4 @@
-package solver
+package adopt
 
 import (
 	"fmt"
@@ -59,9 +59,9 @@ func instruction(step *dockerfile.Step) (name, args string) {
 	return strings.ToUpper(name), strings.TrimSpace(args)
 }
 
-// untold is what a RUN with this key has and rows are silent about, as a reason; "" if it has only what they can be
+// Unverifiable is what a RUN with this key has and rows are silent about, as a reason; "" if it has only what they can be
 // taken to mean.
-func untold(key *cache.Key) string {
+func Unverifiable(key *cache.Key) string {
 	if slices.Equal(key.Values(cache.PartNetwork), []string{string(runner.NetworkNone)}) {
 		return "no row tells which network a RUN had, and this step is to have none"
 	}
@@ -73,13 +73,13 @@ func untold(key *cache.Key) string {
 	return ""
 }
 
-// matchRun says why a row's text is not that of a RUN; "" if it is. untold is a reason that holds for every row.
-func matchRun(row *foreignRow, step *dockerfile.Step, untold string) string {
+// matchRun says why a row's text is not that of a RUN; "" if it is. unverifiable is a reason that holds for every row.
+func matchRun(row *Row, step *dockerfile.Step, unverifiable string) string {
 	if row.name != "RUN" {
 		return "its next layer is of " + row.quote()
 	}
-	if untold != "" {
-		return untold
+	if unverifiable != "" {
+		return unverifiable
 	}
 	if name := contested(step); name != "" {
 		return "ARG and ENV both set " + name + ", and builders differ in which counts"

@@ -1,7 +1,6 @@
-package solver
+package adopt
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,67 +9,24 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// sameLayer says why the layer of a row is not what a COPY, ADD or WORKDIR would make; "" if it is, times
-// aside. Nothing is written for that, but the layer is fetched if it is not here.
-func (s *Solver) sameLayer(ctx context.Context, parent *State, row *foreignRow, op *operation) (string, error) {
-	w, err := op.draft(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer w.close()
-	made, err := w.contents(ctx)
-	if err != nil {
-		return "", err
-	}
+// CompareEmpty says why a row cannot be that of a COPY, ADD or WORKDIR that makes these entries, as far as the layer need not be
+// read for it. decided says that it need not be read at all.
+func (r *Row) CompareEmpty(made *layer.TOC) (reason string, decided bool) {
 	switch {
-	case len(made.Entries) == 0 && row.empty():
-		return "", nil
+	case len(made.Entries) == 0 && r.empty():
+		return "", true
 	case len(made.Entries) == 0:
-		return "the step changes nothing here, and its layer of " + row.quote() + " does", nil
-	case row.empty():
-		return row.quote() + " has nothing in its layer: what the step makes may be in a later one", nil
+		return "the step changes nothing here, and its layer of " + r.quote() + " does", true
+	case r.empty():
+		return r.quote() + " has nothing in its layer: what the step makes may be in a later one", true
 	}
-	below, err := s.below(ctx, parent, op.link)
-	if err != nil {
-		return "", err
-	}
-	l, err := s.Store.Layer(row.layer)
-	if err == nil {
-		var there *layer.TOC
-		if there, err = l.TOC(ctx); err == nil {
-			return compareLayers(made, there, below)
-		}
-	}
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
-	}
-	return fmt.Sprintf("its layer could not be read: %v", err), nil
+	return "", false
 }
 
-// contents are the entries that the copier has, with the digests of the files.
-func (c *copier) contents(ctx context.Context) (*layer.TOC, error) {
-	entries := make([]*layer.Entry, 0, len(c.entries))
-	for name, e := range c.entries {
-		d := *e
-		if d.Type == layer.File && d.Digest == "" {
-			from, ok := c.sources[name]
-			if !ok {
-				return nil, fmt.Errorf("%s has no contents", name)
-			}
-			if err := from.tree.Sum(ctx, []*layer.Entry{from.entry}); err != nil {
-				return nil, err
-			}
-			d.Digest = from.entry.Digest
-		}
-		entries = append(entries, &d)
-	}
-	return layer.NewTOC(entries)
-}
-
-// compareLayers says what is different about the layer there from the one that would be made; "" if nothing is. Beside
+// CompareLayers says what is different about the layer there from the one that would be made; "" if nothing is. Beside
 // what is made, a layer may hold the directories on the way, as they are below. What is made may be missing if it
 // is below already.
-func compareLayers(made, there *layer.TOC, below layer.Tree) (string, error) {
+func CompareLayers(made, there *layer.TOC, below layer.Tree) (string, error) {
 	onTheWay := map[string]bool{"": true}
 	for _, e := range made.Entries {
 		for p := layer.Parent(e.Path); !onTheWay[p]; p = layer.Parent(p) {

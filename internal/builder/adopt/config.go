@@ -1,4 +1,4 @@
-package solver
+package adopt
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 // have to agree. Since the base image, which is the same, the rows that matter to a RUN (ENV, USER, WORKDIR, SHELL) are
 // the build's own instructions, one by one. And the image's final configuration, which no text can be mistaken
 // for, has what the step has, except where a later row changed it.
-func (p *place) sameConfig(at int, step *dockerfile.Step, engine dockerfile.Engine) string {
+func (p *Image) sameConfig(at int, step *dockerfile.Step, discardsVolumes bool) string {
 	written, reason := p.sameInstructions(at)
 	if reason != "" {
 		return reason
@@ -21,11 +21,11 @@ func (p *place) sameConfig(at int, step *dockerfile.Step, engine dockerfile.Engi
 	if row := &p.rows[at]; row.shown && !row.buildkit && p.hasArgs(at, step) {
 		return row.quote() + " does not tell what its build arguments were"
 	}
-	if reason := p.sameVolumes(at, engine); reason != "" {
+	if reason := p.sameVolumes(at, discardsVolumes); reason != "" {
 		return reason
 	}
 	later := laterRows{before: p.rows[p.base:at], after: p.rows[at+1:], written: written}
-	final := p.image.Config
+	final := p.config.Config
 	if !later.has("USER") && final.User != step.Run.User {
 		return fmt.Sprintf("its user is %q, and no row says since when", final.User)
 	}
@@ -43,14 +43,14 @@ func (p *place) sameConfig(at int, step *dockerfile.Step, engine dockerfile.Engi
 
 // hasArgs says whether there are build arguments before a row, in the image or in this build. kaniko's rows do not
 // tell their values.
-func (p *place) hasArgs(at int, step *dockerfile.Step) bool {
-	return len(step.Run.BuildArgs) > 0 || slices.ContainsFunc(p.rows[p.base:at], func(r foreignRow) bool { return r.name == "ARG" })
+func (p *Image) hasArgs(at int, step *dockerfile.Step) bool {
+	return len(step.Run.BuildArgs) > 0 || slices.ContainsFunc(p.rows[p.base:at], func(r Row) bool { return r.name == "ARG" })
 }
 
 // sameInstructions compares the rows before at with the steps of this build. written says that one of them was found
 // equal as it stands in the Dockerfile only, with a variable that was not expanded.
-func (p *place) sameInstructions(at int) (written bool, reason string) {
-	ours := slices.DeleteFunc(slices.Clone(p.parent.past), func(s *dockerfile.Step) bool {
+func (p *Image) sameInstructions(at int) (written bool, reason string) {
+	ours := slices.DeleteFunc(slices.Clone(p.at.Past), func(s *dockerfile.Step) bool {
 		name, _ := instruction(s)
 		return !setsEnvironment(name)
 	})
@@ -84,7 +84,7 @@ func setsEnvironment(name string) bool {
 
 // sameInstruction compares a row with an instruction, as expanded or as written; raw says that it was as written,
 // and that there is a variable in it.
-func sameInstruction(row *foreignRow, step *dockerfile.Step) (same, raw bool) {
+func sameInstruction(row *Row, step *dockerfile.Step) (same, raw bool) {
 	name, written := instruction(step)
 	if row.name != name {
 		return false, false
@@ -100,7 +100,7 @@ func sameInstruction(row *foreignRow, step *dockerfile.Step) (same, raw bool) {
 }
 
 // sameSetting is sameInstruction for what need not concern a RUN: EXPOSE stands as a map in rows of BuildKit.
-func sameSetting(row *foreignRow, step *dockerfile.Step) bool {
+func sameSetting(row *Row, step *dockerfile.Step) bool {
 	if same, _ := sameInstruction(row, step); same {
 		return true
 	}
@@ -132,9 +132,9 @@ func shellsOf(step *dockerfile.Step) []string {
 
 // sameVolumes is about what a RUN leaves in the directory of a VOLUME: BuildKit keeps it, the classic builder does not,
 // and of the others one cannot be sure.
-func (p *place) sameVolumes(at int, engine dockerfile.Engine) string {
-	volumes := len(p.parent.Config.Config.Volumes) > 0 || slices.ContainsFunc(p.rows[p.base:at], func(r foreignRow) bool { return r.name == "VOLUME" })
-	if volumes && (engine == dockerfile.Classic || !p.rows[at].buildkit) {
+func (p *Image) sameVolumes(at int, discardsVolumes bool) string {
+	volumes := len(p.at.Config.Config.Volumes) > 0 || slices.ContainsFunc(p.rows[p.base:at], func(r Row) bool { return r.name == "VOLUME" })
+	if volumes && (discardsVolumes || !p.rows[at].buildkit) {
 		return "there is a VOLUME before, and builders differ in whether a RUN changes what is in it"
 	}
 	return ""
@@ -142,12 +142,12 @@ func (p *place) sameVolumes(at int, engine dockerfile.Engine) string {
 
 // laterRows tell which parts of the final configuration were set before a row, and which after it.
 type laterRows struct {
-	before, after []foreignRow
+	before, after []Row
 	written       bool
 }
 
 func (l laterRows) has(name string) bool {
-	return slices.ContainsFunc(l.after, func(r foreignRow) bool { return r.name == name })
+	return slices.ContainsFunc(l.after, func(r Row) bool { return r.name == name })
 }
 
 // sameEnv compares the final environment with that of the step.
@@ -155,7 +155,7 @@ func (l laterRows) sameEnv(final, step map[string]string) string {
 	for _, name := range sortedNames(final, step) {
 		there, isThere := final[name]
 		here, isHere := step[name]
-		mentions := func(r foreignRow) bool { return r.name == "ENV" && mentionsVariable(r.args, name) }
+		mentions := func(r Row) bool { return r.name == "ENV" && mentionsVariable(r.args, name) }
 		if !slices.ContainsFunc(l.after, mentions) {
 			switch {
 			case !isHere:
@@ -167,7 +167,7 @@ func (l laterRows) sameEnv(final, step map[string]string) string {
 		}
 		// The last value is another one, so that the rows' text alone tells what it was. That has to be beyond doubt:
 		// in "ENV A=b C=d" the value of A may be "b C=d".
-		vague := func(r foreignRow) bool { return mentions(r) && !isPlain(r.args) }
+		vague := func(r Row) bool { return mentions(r) && !isPlain(r.args) }
 		if l.written || slices.ContainsFunc(l.before, vague) {
 			return fmt.Sprintf("a later row sets the variable %s anew, and the first does not tell its value clearly", name)
 		}
