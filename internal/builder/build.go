@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
@@ -85,6 +86,14 @@ type Options struct {
 func (o *Options) index() bool {
 	on, err := strconv.ParseBool(o.Args["BUILDKIT_MULTI_PLATFORM"])
 	return err == nil && on
+}
+
+// dialect is the engine's set of rules.
+func (o *Options) dialect() dialect.Dialect {
+	if d, ok := dialect.Named(string(o.Engine)); ok {
+		return d
+	}
+	return dialect.Graph()
 }
 
 // hostname is what a RUN finds as its machine's name, by BuildKit's build argument. The classic engine knows none of those.
@@ -196,7 +205,7 @@ func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, 
 	}
 	return &solver.Solver{
 		Store:    m.Store,
-		Engine:   o.Engine,
+		Dialect:  o.dialect(),
 		Target:   target,
 		Context:  in.context,
 		Reopen:   in.reopen,

@@ -109,7 +109,7 @@ func (s *Solver) fillCache(ctx context.Context, m *mount, dir string) error {
 	if err := m.sel.read(ctx); err != nil {
 		return err
 	}
-	if !m.sel.matches[0].Dir {
+	if !m.sel.Matches[0].Dir {
 		return fmt.Errorf("source=%s is a file: a cache begins with a directory", m.Source)
 	}
 	t, from, err := layout(m.sel)

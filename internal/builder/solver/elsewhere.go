@@ -45,7 +45,7 @@ func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *S
 	if r.Layer == "" && s.keepEmpty() {
 		return nil, nil // from an image of the classic engine, which lacks the empty layer
 	}
-	if r.Layer == layer.EmptyDiffID && s.Engine == dockerfile.Classic {
+	if r.Layer == layer.EmptyDiffID && !s.keepEmpty() {
 		r.Layer = ""
 	}
 	return s.known(r)

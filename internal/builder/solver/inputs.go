@@ -34,7 +34,7 @@ type MountInput struct {
 // tell tells whoever asked what a step depends on.
 func (s *Solver) tell(step *dockerfile.Step, op *operation, parent *State, forced string) {
 	if s.Inputs != nil {
-		s.Inputs(step, &Inputs{Key: op.key, Parent: parent, Matches: op.matches, Mounts: op.mounts, Elsewhere: op.elsewhere, Forced: forced})
+		s.Inputs(step, &Inputs{Key: op.key, Parent: parent, Matches: op.matches, Mounts: op.mounts, Elsewhere: op.remote, Forced: forced})
 	}
 }
 

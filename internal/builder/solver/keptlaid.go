@@ -27,11 +27,11 @@ const (
 // keptName is the name under which a copy is kept: that of the context's stat cache and what is selected there. "" for what
 // is not kept: what is small, and contexts that the next build will find elsewhere.
 func keptName(sel *selection, t *layer.TOC) string {
-	c, ok := sel.tree.(*buildcontext.Context)
+	c, ok := sel.Tree.(*buildcontext.Context)
 	if !ok || c.Cache() == "" || len(t.Entries) < keptEntries && t.Size() < keptBytes {
 		return ""
 	}
-	return digest.FromString(filepath.Base(c.Cache()) + "/" + sel.matches[0].Path).Encoded()
+	return digest.FromString(filepath.Base(c.Cache()) + "/" + sel.Matches[0].Path).Encoded()
 }
 
 // layKept lays out what t lists with the help of the copy that is kept, or keeps a new one. Two builds that need the same

@@ -34,7 +34,7 @@ type laid struct {
 
 // lay gives the directories that, one over the other, are the copy of what a mount selects; who asks first makes it.
 func (s *Solver) lay(ctx context.Context, sel *selection) ([]string, error) {
-	key := laidKey{sel.tree, sel.sum}
+	key := laidKey{sel.Tree, sel.sum}
 	s.mu.Lock()
 	if s.laid == nil {
 		s.laid = map[laidKey]*laid{}
@@ -100,13 +100,13 @@ const mountedFile = "file"
 // layout lists what a mount selects, as a tree of its own, with where its contents come from. As in a COPY, extended
 // attributes of the context stay behind.
 func layout(sel *selection) (*layer.TOC, layer.LaySource, error) {
-	match := sel.matches[0]
+	match := sel.Matches[0]
 	origin := map[string]*layer.Entry{} // by the path in the copy
 	var entries []*layer.Entry
 	add := func(e *layer.Entry, path string) *layer.Entry {
 		laid := *e
 		laid.Path, laid.Offset = path, 0
-		if sel.context {
+		if sel.Context {
 			laid.Xattrs = nil
 		}
 		entries = append(entries, &laid)
@@ -129,9 +129,9 @@ func layout(sel *selection) (*layer.TOC, layer.LaySource, error) {
 	}
 	t, err := layer.NewTOC(entries)
 	from := layer.LaySource{
-		Open: func(e *layer.Entry) (io.ReadCloser, error) { return sel.tree.Open(origin[e.Path]) },
+		Open: func(e *layer.Entry) (io.ReadCloser, error) { return sel.Tree.Open(origin[e.Path]) },
 	}
-	if fine, ok := sel.tree.(interface{ ModTime(path string) time.Time }); ok {
+	if fine, ok := sel.Tree.(interface{ ModTime(path string) time.Time }); ok {
 		from.ModTime = func(e *layer.Entry) time.Time { return fine.ModTime(origin[e.Path].Path) }
 	}
 	return t, from, err

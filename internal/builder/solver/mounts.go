@@ -15,6 +15,7 @@ import (
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
@@ -76,15 +77,15 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 
 // selectMount finds what source= of a mount selects.
 func (s *Solver) selectMount(ctx context.Context, m *mount, step *dockerfile.Step, files layer.Tree) error {
-	m.sel = &selection{tree: files, context: m.from == nil}
+	m.sel = &selection{Selection: copier.Selection{Tree: files, Context: m.from == nil}}
 	read := func(ctx context.Context) error {
 		options := buildcontext.SelectOptions{Instruction: "RUN --mount", Literal: true}
-		matches, err := buildcontext.Select(ctx, m.sel.tree, m.Source, options)
+		matches, err := buildcontext.Select(ctx, m.sel.Tree, m.Source, options)
 		if err != nil {
 			return err
 		}
-		m.sel.matches = matches
-		if m.sel.sum, err = buildcontext.Sum(ctx, m.sel.tree, matches[0].Items); err != nil {
+		m.sel.Matches = matches
+		if m.sel.sum, err = buildcontext.Sum(ctx, m.sel.Tree, matches[0].Items); err != nil {
 			return err
 		}
 		// Unlike a COPY, a mount shows the directory itself too.
@@ -99,7 +100,7 @@ func (s *Solver) selectMount(ctx context.Context, m *mount, step *dockerfile.Ste
 	key := &cache.Key{Kind: cache.KindSelection}
 	key.Add(cache.PartMountSource, m.Source)
 	key.Add(cache.PartChain, cache.ChainPart(m.from.Chain()))
-	m.sel.tree = nil
+	m.sel.Tree = nil
 	return s.selectOnce(ctx, m.from, step, m.sel, key, read)
 }
 
@@ -242,7 +243,7 @@ func (s *Solver) mountSource(ctx context.Context, all *mounted, m *mount, dir st
 	switch {
 	case m.from != nil:
 		return within(shown.Root(), m.Source)
-	case !m.sel.matches[0].Dir:
+	case !m.sel.Matches[0].Dir:
 		return filepath.Join(shown.Root(), mountedFile), nil
 	}
 	return shown.Root(), nil

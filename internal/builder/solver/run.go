@@ -156,7 +156,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
-	if s.Engine == dockerfile.Classic {
+	if s.Dialect.Run.DiscardsVolumes {
 		if err := w.discardVolumes(parent.Config.Config.Volumes); err != nil {
 			return "", err
 		}
@@ -172,7 +172,7 @@ func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, 
 // output passes a stream of a container on to the Reporter. Docker's first builder shows all of it.
 func (s *Solver) output(step *dockerfile.Step, stream int) *clipper {
 	limit := LogLimit{Size: -1, Speed: -1}
-	if s.Engine != dockerfile.Classic {
+	if s.Dialect.Run.LimitsOutput {
 		limit = DefaultLogLimit
 		if s.StepLog != nil {
 			limit = *s.StepLog
@@ -262,7 +262,7 @@ func (w *work) remove() {
 
 // keepEmpty tells whether a step that changed nothing has a layer all the same: an empty one in BuildKit's
 // images, none in those of the classic builder.
-func (s *Solver) keepEmpty() bool { return s.Engine != dockerfile.Classic }
+func (s *Solver) keepEmpty() bool { return s.Dialect.Steps.KeepsEmptyLayers }
 
 // commit makes a layer of what changed; "" if nothing did and such a step has none.
 func (w *work) commit(ctx context.Context) (digest.Digest, error) {
@@ -277,38 +277,6 @@ func (w *work) commit(ctx context.Context) (digest.Digest, error) {
 		return "", err
 	}
 	return made.DiffID, nil
-}
-
-// workdirOperation is a WORKDIR: a directory with its parents, made where they are missing, which the USER
-// owns in BuildKit and root in the classic builder.
-func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operation, error) {
-	key := &cache.Key{Kind: cache.KindWorkdir}
-	dir := strings.Trim(step.Workdir.Path, "/")
-	key.Add(cache.PartPath, dir)
-	user := ""
-	if s.Engine != dockerfile.Classic {
-		user = step.Workdir.User
-	}
-	key.Add(cache.PartUser, user)
-	op := &operation{key: key}
-	op.draft = func(ctx context.Context) (*copier, error) {
-		below, err := parent.stack(ctx)
-		if err != nil {
-			return nil, err
-		}
-		owner, err := lookupOwner(below, user)
-		if err != nil {
-			return nil, err
-		}
-		c := newCopier(below, owner)
-		target, err := c.resolve(dir)
-		if err != nil {
-			return nil, err
-		}
-		return c, c.makeDirs(target, 0o755)
-	}
-	op.run = s.runDraft(op)
-	return op, nil
 }
 
 // joinArgs shows an argv as BuildKit does in its errors: separated by spaces.

@@ -20,7 +20,7 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 	key := &cache.Key{Kind: cache.KindSelection}
 	key.Add(cache.PartSource, c.Sources...)
 	key.Add(cache.PartSourceDir, strconv.FormatBool(c.DestDir))
-	key.Add(cache.PartStrict, strconv.FormatBool(s.Engine == dockerfile.Classic))
+	key.Add(cache.PartStrict, strconv.FormatBool(s.Dialect.Copy.StrictSources))
 	if c.Parents {
 		key.Add(cache.PartParents, "true")
 	}
@@ -69,16 +69,16 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 		return err
 	}
 	sel.read = func(ctx context.Context) error {
-		if sel.tree != nil {
+		if sel.Tree != nil {
 			return nil
 		}
 		files, err := from.stack(ctx)
 		if err != nil {
 			return err
 		}
-		sel.tree = files
+		sel.Tree = files
 		if err := selectIn(ctx); err != nil {
-			sel.tree = nil // who asks again is not told that all is there
+			sel.Tree = nil // who asks again is not told that all is there
 			return err
 		}
 		return nil

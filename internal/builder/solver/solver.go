@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/builder/adopt"
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
@@ -52,8 +53,8 @@ type Reporter interface {
 
 // Solver solves one build.
 type Solver struct {
-	Store  *store.Store
-	Engine dockerfile.Engine
+	Store   *store.Store
+	Dialect dialect.Dialect
 	// Target is the platform that the result's config has to name; the zero value leaves it what it is, that of the
 	// target's base image.
 	Target ocispec.Platform
@@ -66,7 +67,7 @@ type Solver struct {
 	Named func(ctx context.Context, name string) (*Files, error)
 	// Image finds the image of a FROM or a COPY --from by its reference, for a platform. It is called once for each of both.
 	Image func(ctx context.Context, ref string, p ocispec.Platform) (*State, error)
-	// Fetch brings the sources of an ADD that are elsewhere.
+	// Fetch brings the remote sources of an ADD.
 	Fetch *remote.Fetcher
 	// NoCache runs every step, NoCacheFilter those that it has.
 	NoCache       bool
@@ -145,7 +146,7 @@ func (s *Solver) solve(ctx context.Context, plan *dockerfile.Plan) (*State, erro
 	for _, st := range plan.Stages {
 		s.stages[st] = &promise{}
 	}
-	if s.Engine == dockerfile.Classic {
+	if s.Dialect.Steps.StagesInOrder {
 		for _, st := range plan.Stages {
 			if _, err := s.stage(ctx, st); err != nil {
 				return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
@@ -26,15 +27,14 @@ type operation struct {
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
 	matches []buildcontext.Match // what a COPY or ADD selected
-	// elsewhere names those of the sources that are elsewhere, in their order: "the URL http://…".
-	elsewhere []string
+	remote  []string             // names the remote sources of an ADD, see copier.Describe
 	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
 	link   bool
 	mounts []MountInput // of a RUN, those that count by content
 	// selected are the records of what a COPY --from or mounts of a RUN selected.
 	selected []cache.Step
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
-	draft func(ctx context.Context) (*copier, error)
+	draft func(ctx context.Context) (*copier.Draft, error)
 	// run makes the layer; "" says that no file changed.
 	run func(ctx context.Context) (digest.Digest, error)
 }
@@ -53,7 +53,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 		op, err = s.copyOperation(ctx, parent, step, files)
 	case step.Workdir != nil:
 		op, err = s.workdirOperation(parent, step)
-	case s.Engine == dockerfile.Classic:
+	case s.Dialect.Steps.KeyedByPosition:
 		op = &operation{key: &cache.Key{Kind: cache.KindConfiguration}, run: noChange}
 	default:
 		if next, err = s.commit(parent, step, nil, nil); err == nil {
@@ -95,7 +95,7 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	if op.link {
 		return
 	}
-	if s.Engine != dockerfile.Classic {
+	if !s.Dialect.Steps.KeyedByPosition {
 		op.key.Add(cache.PartChain, string(image.ChainID(parent.Chain())))
 		return
 	}
@@ -187,13 +187,13 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 // after is the config of the state after a step. The author is in every row of the classic engine, and no
 // longer that of the base image (moby, image.NewChildImage); BuildKit has it in the config only, and keeps it.
 func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, diffID digest.Digest) *image.Config {
-	if s.Engine == dockerfile.Classic {
+	if s.Dialect.Steps.AuthorInRows {
 		row.Author = step.Author
 	} else if row.Comment == "" {
 		row.Comment = image.BuildKitComment
 	}
 	c := image.Add(parent.Config, step.Config, row, diffID)
-	if s.Engine == dockerfile.Classic || step.Author != "" {
+	if s.Dialect.Steps.AuthorInRows || step.Author != "" {
 		c.Author = step.Author
 	}
 	return c

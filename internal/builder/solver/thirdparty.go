@@ -51,7 +51,7 @@ func (s *Solver) findRow(ctx context.Context, source *cache.Source, parent *Stat
 	}
 	if step.Run != nil {
 		row, reason := image.FindRun(step, adopt.RunFacts{
-			Unverifiable: adopt.Unverifiable(op.key), DiscardsVolumes: s.Engine == dockerfile.Classic,
+			Unverifiable: adopt.Unverifiable(op.key), DiscardsVolumes: s.Dialect.Run.DiscardsVolumes,
 		})
 		return row, reason, nil
 	}
@@ -96,8 +96,8 @@ func (op *operation) contents(ctx context.Context) (*layer.TOC, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	return w.contents(ctx)
+	defer w.Close()
+	return w.Contents(ctx)
 }
 
 // settingFrom is for a step of the classic engine that only changes the configuration: where the source's history says the

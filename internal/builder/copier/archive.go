@@ -1,4 +1,4 @@
-package solver
+package copier
 
 import (
 	"archive/tar"
@@ -26,7 +26,7 @@ type archive struct {
 
 // openArchive opens a file that is an archive: a tar, plain or compressed, whose first header is sound
 // (Dockerfile reference, "Adding local tar archives"). nil if it is none.
-func (s *Solver) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) (_ *archive, err error) {
+func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) (_ *archive, err error) {
 	if e.Type != layer.File || e.Size == 0 {
 		return nil, nil
 	}
@@ -36,7 +36,7 @@ func (s *Solver) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	failed := func(err error) (*archive, error) {
 		return nil, fmt.Errorf("unpacking %s: %w; if it should be copied as it is, use COPY", e.Path, err)
 	}
-	dir, err := s.Store.Temp("add")
+	dir, err := k.store.Temp("add")
 	if err != nil {
 		return nil, err
 	}
@@ -145,11 +145,11 @@ func namedDirs(f *os.File) (map[string]bool, error) {
 // that is there, and everything else takes the place of what is there, whatever that is. Directories that the
 // archive does not name are gone through as they are, symbolic links to directories too. --chmod does not
 // concern what is unpacked.
-func (c *copier) unpack(a *archive, dest string) error {
-	mode, noXattrs := c.mode, c.noXattrs
-	c.mode, c.replace, c.noXattrs = nil, true, false // what an archive says of its files is not the host's affair
-	defer func() { c.mode, c.replace, c.noXattrs = mode, false, noXattrs }()
-	if err := c.makeDirs(dest, 0o755); err != nil {
+func (w *Draft) unpack(a *archive, dest string) error {
+	mode, noXattrs := w.mode, w.noXattrs
+	w.mode, w.replace, w.noXattrs = nil, true, false // what an archive says of its files is not the host's affair
+	defer func() { w.mode, w.replace, w.noXattrs = mode, false, noXattrs }()
+	if err := w.makeDirs(dest, 0o755); err != nil {
 		return err
 	}
 	targets := map[string]string{"": dest} // of the archive's directories
@@ -159,7 +159,7 @@ func (c *copier) unpack(a *archive, dest string) error {
 		}
 		target := path.Join(targets[layer.Parent(e.Path)], path.Base(e.Path))
 		if e.Type == layer.Dir && !a.named[e.Path] {
-			there, err := c.throughDir(target)
+			there, err := w.throughDir(target)
 			if err != nil {
 				return err
 			}
@@ -176,29 +176,29 @@ func (c *copier) unpack(a *archive, dest string) error {
 			link = path.Join(targets[layer.Parent(e.Link)], path.Base(e.Link))
 			e = a.toc.Lookup(e.Link)
 		}
-		if err := c.put(a.tree, e, target); err != nil {
+		if err := w.put(a.tree, e, target); err != nil {
 			return err
 		}
 		if link != "" {
-			c.link(target, link)
+			w.link(target, link)
 		}
 	}
 	return nil
 }
 
 // throughDir is the directory that a path leads to at this point; "" if it leads to none.
-func (c *copier) throughDir(name string) (string, error) {
-	if e := c.entries[name]; e != nil {
+func (w *Draft) throughDir(name string) (string, error) {
+	if e := w.entries[name]; e != nil {
 		if e.Type == layer.Dir {
 			return name, nil
 		}
 		return "", nil
 	}
-	at, err := c.resolve(name)
+	at, err := w.resolve(name)
 	if err != nil {
 		return "", nil // it leads through something that is no directory, and will be replaced
 	}
-	e, err := c.lookup(at)
+	e, err := w.lookup(at)
 	if err != nil || e == nil || e.Type != layer.Dir {
 		return "", err
 	}

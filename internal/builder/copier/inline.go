@@ -1,4 +1,4 @@
-package solver
+package copier
 
 import (
 	"context"
@@ -17,14 +17,14 @@ import (
 type inlineTree map[string]string
 
 // copyInline copies the here-documents, which come after all other sources.
-func (s *Solver) copyInline(ctx context.Context, w *copier, c *dockerfile.Copy) error {
+func (k *Copier) copyInline(ctx context.Context, w *Draft, c *dockerfile.Copy) error {
 	plain := *c
 	plain.Unpack = false
 	for _, file := range c.Inline {
 		tree := inlineTree{file.Name: file.Data}
 		e := tree.entry(file.Name, w.now)
 		match := buildcontext.Match{Path: file.Name, Name: file.Name, Items: []buildcontext.Item{{Entry: e, Name: file.Name}}}
-		if err := s.copyMatch(ctx, w, tree, match, &plain); err != nil {
+		if err := k.copyMatch(ctx, w, tree, match, &plain); err != nil {
 			return err
 		}
 	}

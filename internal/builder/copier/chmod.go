@@ -1,4 +1,4 @@
-package solver
+package copier
 
 import (
 	"fmt"
@@ -14,6 +14,12 @@ import (
 type chmod struct {
 	octal   uint32
 	changes *mode.Set
+}
+
+// CheckChmod refuses what is no --chmod.
+func CheckChmod(text string) error {
+	_, err := parseChmod(text)
+	return err
 }
 
 // parseChmod reads the value of --chmod; "" is nil.

@@ -1,4 +1,4 @@
-package solver
+package copier
 
 import (
 	"errors"
@@ -67,7 +67,7 @@ func lookupOwner(state *layer.Stack, text string) (*owner, error) {
 }
 
 // copyOwner is the owner that --chown gives. With --link there is no state to look names up in.
-func (s *Solver) copyOwner(below *layer.Stack, c *dockerfile.Copy) (*owner, error) {
+func (k *Copier) copyOwner(below *layer.Stack, c *dockerfile.Copy) (*owner, error) {
 	if c.Link && below.Layers() == 0 {
 		for name := range strings.SplitSeq(c.Chown, ":") {
 			if _, err := parseID(name); err != nil && name != "" {
@@ -76,18 +76,18 @@ func (s *Solver) copyOwner(below *layer.Stack, c *dockerfile.Copy) (*owner, erro
 		}
 	}
 	text := c.Chown
-	if s.Engine == dockerfile.Classic && text != "" {
+	if k.rules.GroupIsUser && text != "" {
 		var err error
-		if text, err = classicOwner(text); err != nil {
+		if text, err = ownerWithGroup(text); err != nil {
 			return nil, err
 		}
 	}
 	return lookupOwner(below, text)
 }
 
-// classicOwner completes a --chown as Docker's classic builder reads it: a user without a group has the group of the
+// ownerWithGroup completes a --chown as Docker's classic builder reads it: a user without a group has the group of the
 // same name or number, whatever /etc/passwd says (parseChownFlag in builder/dockerfile/internals_linux.go).
-func classicOwner(text string) (string, error) {
+func ownerWithGroup(text string) (string, error) {
 	name, group, hasGroup := strings.Cut(text, ":")
 	if !hasGroup {
 		group = name

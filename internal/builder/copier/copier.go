@@ -1,0 +1,162 @@
+// Package copier makes the layers of COPY, ADD and WORKDIR. It takes what the sources selected and the merged state below; it
+// gives a Draft: the entries that the layer will have, which can be compared with another layer, or written as one. Nothing is
+// mounted: what is there already is known from the tables of contents of the layers below.
+package copier
+
+import (
+	"context"
+	"path"
+	"strings"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/source/buildcontext"
+	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Copier makes drafts. It can be used by several goroutines.
+type Copier struct {
+	store *store.Store    // of temporary files
+	fetch *remote.Fetcher // of the remote sources of an ADD
+	rules dialect.Copy
+}
+
+// New returns a copier that follows a dialect's rules. fetch may be nil where no ADD has a remote source.
+func New(s *store.Store, fetch *remote.Fetcher, rules dialect.Copy) *Copier {
+	return &Copier{s, fetch, rules}
+}
+
+// Selection is what the sources of a COPY or ADD selected.
+type Selection struct {
+	Tree    layer.Tree
+	Matches []buildcontext.Match // of Tree
+	Counts  []int                // how many of the matches are of each source
+	// Remote are the remote sources, at their places among all sources; nil if there are none.
+	Remote []*Remote
+	// Context says that Tree is a context, whose extended attributes are the host's affair.
+	Context bool
+}
+
+// Copy makes the draft of a COPY or ADD on the state below. The caller closes it.
+func (k *Copier) Copy(ctx context.Context, below *layer.Stack, c *dockerfile.Copy, sel *Selection) (*Draft, error) {
+	mode, err := parseChmod(c.Chmod)
+	if err != nil {
+		return nil, err
+	}
+	o, err := k.copyOwner(below, c)
+	if err != nil {
+		return nil, err
+	}
+	w := newDraft(below, o)
+	w.mode, w.noXattrs = mode, sel.Context
+	err = k.copySources(ctx, w, sel, c)
+	if err == nil {
+		err = k.copyInline(ctx, w, c)
+	}
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// MakeDir makes the draft of a WORKDIR: a directory with its parents, made where they are missing. user owns them, as USER names
+// one; "" is root.
+func MakeDir(below *layer.Stack, dir, user string) (*Draft, error) {
+	o, err := lookupOwner(below, user)
+	if err != nil {
+		return nil, err
+	}
+	w := newDraft(below, o)
+	target, err := w.resolve(strings.Trim(dir, "/"))
+	if err != nil {
+		return nil, err
+	}
+	return w, w.makeDirs(target, 0o755)
+}
+
+// copySources copies what the sources selected, in their order.
+func (k *Copier) copySources(ctx context.Context, w *Draft, sel *Selection, c *dockerfile.Copy) error {
+	rest := sel.Matches
+	for i, n := range sel.Counts {
+		if sel.Remote != nil && sel.Remote[i] != nil {
+			if err := k.copyRemote(ctx, w, sel.Remote[i], c); err != nil {
+				return err
+			}
+		}
+		for _, m := range rest[:n] {
+			if err := k.copyMatch(ctx, w, sel.Tree, m, c); err != nil {
+				return err
+			}
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// copyMatch copies one of the things that the sources selected.
+func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m buildcontext.Match, c *dockerfile.Copy) error {
+	dest, err := w.resolve(c.Dest)
+	if err != nil {
+		return err
+	}
+	if c.Unpack && !m.Dir {
+		archive, err := k.openArchive(ctx, t, m.Items[0].Entry)
+		if err != nil {
+			return err
+		}
+		if archive != nil {
+			w.archives = append(w.archives, archive)
+			if k.rules.RootOwnsParents {
+				defer func(o *owner) { w.owner = o }(w.owner)
+				w.owner = nil
+			}
+			return w.unpack(archive, dest)
+		}
+	}
+	if m.Dir {
+		if k.rules.RootOwnsParents {
+			err = w.makeParents(layer.Parent(dest))
+		}
+		if err == nil {
+			err = w.makeDirs(dest, 0o755)
+		}
+		if err != nil {
+			return err
+		}
+		return w.putItems(t, m.Items, dest)
+	}
+	there, err := w.lookup(dest)
+	if err != nil {
+		return err
+	}
+	if c.DestDir || there != nil && there.Type == layer.Dir {
+		dest = path.Join(dest, m.Name)
+	}
+	if err := w.makeDirs(layer.Parent(dest), 0o755); err != nil {
+		return err
+	}
+	return w.put(t, m.Items[0].Entry, dest)
+}
+
+func (w *Draft) putItems(t layer.Tree, items []buildcontext.Item, dest string) error {
+	for _, it := range items {
+		target := path.Join(dest, it.Target)
+		if it.OnTheWay {
+			if err := w.passThrough(t, it.Entry, target); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.put(t, it.Entry, target); err != nil {
+			return err
+		}
+		if it.Link == "" {
+			continue
+		}
+		w.link(target, path.Join(dest, it.Link))
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package solver
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/builder/copier"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/source/buildcontext"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// selection is what a COPY or ADD reads.
+type selection struct {
+	copier.Selection
+	sum  digest.Digest
+	name string // as the classic engine's history rows name the contents
+	// step is the record of a selection in another state.
+	step *cache.Step
+	// read makes Tree and Matches, which are not there yet where only sum and name were known.
+	read func(context.Context) error
+}
+
+// steps are the records of the selection.
+func (sel *selection) steps() []cache.Step {
+	if sel.step == nil {
+		return nil
+	}
+	return []cache.Step{*sel.step}
+}
+
+func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*selection, error) {
+	c := step.Copy
+	sel := &selection{Selection: copier.Selection{Tree: files, Context: c.From.Stage == nil && c.From.Image == "" && !c.From.Scratch}}
+	var from *State
+	var err error
+	switch {
+	case c.From.Stage != nil:
+		from, err = s.stage(ctx, c.From.Stage)
+	case c.From.Image != "":
+		from, err = s.image(ctx, c.From.Image, step.Stage.TargetPlatform())
+	case c.From.Scratch:
+		from = Scratch(s.Store, step.Stage.TargetPlatform())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if from != nil {
+		sel.Tree = nil
+		return sel, s.selectFrom(ctx, from, step, sel)
+	}
+	sel.read = func(context.Context) error { return nil }
+	if sel.Remote, err = s.copier().Ask(ctx, c); err != nil {
+		return nil, err
+	}
+	return sel, s.selectIn(ctx, step, sel)
+}
+
+// selectIn selects in the selection's tree.
+func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *selection) error {
+	c := step.Copy
+	name := "COPY"
+	if c.Add {
+		name = "ADD"
+	}
+	options := buildcontext.SelectOptions{
+		Instruction: name, Strict: s.Dialect.Copy.StrictSources, AllowEmpty: true, Exclude: c.Exclude, Parents: c.Parents,
+	}
+	var items []buildcontext.Item
+	sel.Matches, sel.Counts = nil, make([]int, len(c.Sources))
+	for i, source := range c.Sources {
+		if sel.Remote != nil && sel.Remote[i] != nil {
+			continue
+		}
+		matches, err := buildcontext.Select(ctx, sel.Tree, source, options)
+		if err != nil {
+			return err
+		}
+		sel.Counts[i] = len(matches)
+		for _, m := range matches {
+			sel.Matches = append(sel.Matches, m)
+			items = append(items, m.Items...)
+		}
+	}
+	if err := s.checkMatches(name, c, len(sel.Matches)+len(copier.Describe(sel.Remote))); err != nil {
+		return err
+	}
+	var err error
+	if sel.sum, err = buildcontext.Sum(ctx, sel.Tree, items); err != nil {
+		return err
+	}
+	sel.sum = digest.FromString(string(sel.sum) + sel.shape())
+	sel.name = sel.classicName()
+	return nil
+}
+
+// checkMatches refuses no matches at all and, for a destination that is a file, several: see dialect.Copy.StrictSources.
+func (s *Solver) checkMatches(name string, c *dockerfile.Copy, n int) error {
+	switch {
+	case !s.Dialect.Copy.StrictSources:
+		return nil
+	case n == 0:
+		return fmt.Errorf("%s failed: no source files were specified: nothing matches %s", name, strings.Join(c.Sources, " "))
+	case n > 1 && !c.DestDir:
+		return fmt.Errorf("%s failed: when using %[1]s with more than one source file, the destination must be a directory and end with a /", name)
+	}
+	return nil
+}
+
+// shape tells where one match ends and the next begins: an empty directory makes the destination, and no match
+// at all makes nothing, though neither has items.
+func (sel *selection) shape() string {
+	var b strings.Builder
+	for _, m := range sel.Matches {
+		if m.Dir {
+			fmt.Fprintf(&b, "d%d", len(m.Items))
+		} else {
+			b.WriteByte('f')
+		}
+	}
+	return b.String()
+}
+
+// classicName names the contents as the classic engine's history rows do.
+func (sel *selection) classicName() string {
+	if sel.Remote != nil {
+		return sel.classicNameRemote()
+	}
+	kind := "multi:"
+	if len(sel.Matches) == 1 {
+		kind = "file:"
+		if sel.Matches[0].Dir {
+			kind = "dir:"
+		}
+	}
+	return kind + sel.sum.Encoded()
+}
+
+// classicNameRemote is classicName where a source is a URL: of one alone the digest of its bytes.
+func (sel *selection) classicNameRemote() string {
+	if len(sel.Remote) == 1 && sel.Remote[0].Sum != "" {
+		return "file:" + sel.Remote[0].Sum.Encoded()
+	}
+	all := string(sel.sum)
+	for _, f := range sel.Remote {
+		if f != nil {
+			all += " " + string(f.Sum)
+		}
+	}
+	return "multi:" + digest.FromString(all).Encoded()
+}
