@@ -14,6 +14,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/builder/solver"
@@ -66,8 +67,8 @@ type Options struct {
 	Annotations []export.Annotation
 	// Exported, if not nil, is given what the outputs gave.
 	Exported func(*export.Result)
-	// StepLog bounds what steps show of what they print, nil as solver.DefaultLogLimit says.
-	StepLog *solver.LogLimit
+	// StepLog bounds what steps show of what they print, nil as exec.DefaultLogLimit says.
+	StepLog *exec.LogLimit
 	// Display is told of what happens.
 	Display Display
 	// Explained, if not nil, is given what became of the steps and why, also where the build failed.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/solver"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/subrequest"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/transfer/registry"
@@ -176,8 +176,8 @@ func engine(flag string) (dockerfile.Engine, error) {
 }
 
 // stepLog is how much a step may print, by the variables that buildkitd reads. What is no number does not count, as there.
-func stepLog() *solver.LogLimit {
-	limit := solver.DefaultLogLimit
+func stepLog() *exec.LogLimit {
+	limit := exec.DefaultLogLimit
 	for name, value := range map[string]*int64{
 		"BUILDKIT_STEP_LOG_MAX_SIZE": &limit.Size, "BUILDKIT_STEP_LOG_MAX_SPEED": &limit.Speed,
 	} {

@@ -58,6 +58,25 @@ func (m *Mount) FromContext() bool {
 	return m.Type == MountBind && m.From == Source{}
 }
 
+// ModeOr is the mode that the mount says, or another one where it says none.
+func (m *Mount) ModeOr(mode uint64) uint64 {
+	if m.Mode == nil {
+		return mode
+	}
+	return *m.Mode
+}
+
+// Owner is the owner that the mount says, root where it says none.
+func (m *Mount) Owner() (uid, gid int) {
+	if m.UID != nil {
+		uid = int(*m.UID)
+	}
+	if m.GID != nil {
+		gid = int(*m.GID)
+	}
+	return uid, gid
+}
+
 // rawMounts are a RUN's mounts as BuildKit's parser has them: before expansion, which sets nothing but from=, or after
 // it. The parser keeps the last of both in the command, which all plans of the file share, hence the lock.
 func (f *File) rawMounts(c *instructions.RunCommand, expand instructions.SingleWordExpander) ([]*instructions.Mount, error) {

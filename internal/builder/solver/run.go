@@ -4,23 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/runner"
-	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -46,12 +42,12 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 		key.Add(cache.PartScript, r.Script.Text)
 	}
 	op := &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
-		return s.run(ctx, parent, step, network, mounts)
+		return s.execute(ctx, parent, step, network, mounts)
 	}}
 	for _, m := range mounts {
-		if m.sel != nil {
-			op.selected = append(op.selected, m.sel.steps()...)
-			op.mounts = append(op.mounts, MountInput{Mount: m.Mount, List: func() (*layer.TOC, error) { return m.list(ctx) }})
+		if sel, ok := m.Content.(*selection); ok {
+			op.selected = append(op.selected, sel.steps()...)
+			op.mounts = append(op.mounts, MountInput{Mount: m.Mount, List: func() (*layer.TOC, error) { return m.List(ctx) }})
 		}
 	}
 	return op, nil
@@ -84,19 +80,6 @@ func (s *Solver) addMachine(key *cache.Key, r *dockerfile.Run) {
 	}
 }
 
-// warnOnce warns of what every step of a build would warn of.
-func (s *Solver) warnOnce(line string) {
-	s.mu.Lock()
-	known := slices.Contains(s.warned, line)
-	if !known {
-		s.warned = append(s.warned, line)
-	}
-	s.mu.Unlock()
-	if !known && s.Warn != nil {
-		s.Warn(line)
-	}
-}
-
 func (s *Solver) network(r *dockerfile.Run) runner.Network {
 	switch {
 	case r.Network == "none":
@@ -107,176 +90,105 @@ func (s *Solver) network(r *dockerfile.Run) runner.Network {
 	return runner.NetworkHost
 }
 
-// run runs a RUN on top of parent. The overlay's upper directory is where the layer's tree will be: it
-// becomes the layer by a rename.
-func (s *Solver) run(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*mount) (digest.Digest, error) {
-	w, err := s.mount(ctx, parent)
-	if err != nil {
-		return "", err
-	}
-	defer w.remove()
-	state := filepath.Join(w.dir, "state")
-	if err := workspace.Mkdir(state, 0o700); err != nil {
-		return "", fmt.Errorf("preparing a container: %w", err)
-	}
-	all, err := s.mountAll(ctx, w.dir, mounts, step)
-	defer all.release()
-	if err != nil {
-		return "", err
-	}
-	given, err := s.giveSecrets(ctx, state, step.Run)
-	defer given.stop()
-	if err != nil {
-		return "", err
-	}
-	stdout, stderr := s.output(step, 1), s.output(step, 2)
-	code, runErr := runner.Run(ctx, runner.Spec{
-		Rootfs:   w.Root(),
-		Arch:     step.Stage.Platform.Architecture,
-		Args:     step.Run.Args,
-		Env:      slices.Concat(step.Run.ProxyEnv, step.Run.Env, given.env),
-		Dir:      step.Run.Dir,
-		User:     step.Run.User,
-		Network:  network,
-		Binds:    append(all.binds, given.sockets...),
-		Files:    given.files,
-		Machine:  s.Machine,
-		Hostname: s.Hostname,
-		Insecure: step.Run.Insecure,
-		Warn:     s.warnOnce,
-		StateDir: state,
-		Stdout:   stdout,
-		Stderr:   stderr,
+// execute runs a RUN on top of parent. What a failed step left becomes a state that can be entered.
+func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount) (digest.Digest, error) {
+	made, err := s.executor().Execute(ctx, &exec.Step{
+		On:      parent,
+		Volumes: parent.Config.Config.Volumes,
+		Arch:    step.Stage.Platform.Architecture,
+		Run:     step.Run,
+		Network: network,
+		Mounts:  mounts,
+		Stdout:  &stream{s.Report, step, 1},
+		Stderr:  &stream{s.Report, step, 2},
 	})
-	stdout.flush()
-	stderr.flush()
-	if err := errors.Join(w.Unmount(), all.release()); err != nil {
-		return "", err
+	var failed *exec.Failure
+	if !errors.As(err, &failed) {
+		return made, err
 	}
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+	failure := &StepError{Args: step.Run.Args, ExitCode: failed.ExitCode, Cause: failed.Cause}
+	if failed.Kept {
+		failure.State = s.putFailed(parent, step, failed.Layer)
 	}
-	if s.Dialect.Run.DiscardsVolumes {
-		if err := w.discardVolumes(parent.Config.Config.Volumes); err != nil {
-			return "", err
-		}
-	}
-	if runErr != nil || code != 0 {
-		failure := &StepError{Args: step.Run.Args, ExitCode: code, Cause: runErr}
-		failure.State = s.keepFailed(ctx, w, parent, step)
-		return "", failure
-	}
-	return w.commit(ctx)
+	return "", failure
 }
 
-// output passes a stream of a container on to the Reporter. Docker's first builder shows all of it.
-func (s *Solver) output(step *dockerfile.Step, stream int) *clipper {
-	limit := LogLimit{Size: -1, Speed: -1}
-	if s.Dialect.Run.LimitsOutput {
-		limit = DefaultLogLimit
-		if s.StepLog != nil {
-			limit = *s.StepLog
-		}
-	}
-	return newClipper(limit, func(p []byte) { s.Report.Output(step, stream, p) })
-}
-
-// keepFailed keeps what a failed step left, so that a person can enter it. It is a courtesy: where it fails
-// itself, the step's own error is what counts.
-func (s *Solver) keepFailed(ctx context.Context, w *work, parent *State, step *dockerfile.Step) digest.Digest {
-	// What filled the disk is not worth keeping it full.
-	var fs unix.Statfs_t
-	if err := unix.Statfs(w.dir, &fs); err != nil || fs.Bavail < fs.Blocks/100 {
-		return ""
-	}
-	diffID, err := w.commit(ctx)
-	if err != nil {
-		return ""
-	}
+// putFailed makes a state of what a failed step left; "" where that fails.
+func (s *Solver) putFailed(parent *State, step *dockerfile.Step, left digest.Digest) digest.Digest {
 	now := time.Now().UTC()
 	row := image.History{Created: &now, CreatedBy: step.CreatedBy(""), Comment: "failed"}
-	state, err := s.put(parent, s.after(parent, step, row, diffID), store.Failed)
+	state, err := s.put(parent, s.after(parent, step, row, left), store.Failed)
 	if err != nil {
 		return ""
 	}
 	return state.ID
 }
 
-// work is a state that is mounted so that it can be changed.
-type work struct {
-	*workspace.Workspace
-	store     *store.Store
-	dir       string // the workspace's, and what else the step needs
-	below     *layer.Stack
-	keepEmpty bool // see Solver.keepEmpty
+// stream passes what a RUN prints on to the Reporter.
+type stream struct {
+	report Reporter
+	step   *dockerfile.Step
+	number int // 1 is stdout, 2 stderr
 }
 
-func (s *Solver) mount(ctx context.Context, parent *State) (*work, error) {
-	below, err := parent.stack(ctx)
-	if err != nil {
-		return nil, err
-	}
-	lowers, err := s.Store.Trees(ctx, parent.Chain())
-	if err != nil {
-		return nil, err
-	}
-	root, err := below.Lookup("")
-	if err != nil {
-		return nil, err
-	}
-	dir, err := s.Store.Temp("run")
-	if err != nil {
-		return nil, err
-	}
-	mounted, err := workspace.Mount(dir, lowers, workspace.OfRoot(root))
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return &work{mounted, s.Store, dir, below, s.keepEmpty()}, nil
+func (o *stream) Write(p []byte) (int, error) {
+	o.report.Output(o.step, o.number, p)
+	return len(p), nil
 }
 
-// discardVolumes takes back what was changed in the directories of VOLUMEs: with the classic engine a RUN
-// works on an anonymous volume there, which goes with its container.
-func (w *work) discardVolumes(volumes map[string]struct{}) error {
-	upper, err := os.OpenRoot(w.Upper())
-	if err != nil {
-		return err
+// executor runs the RUNs of this build; it is made when the first needs it.
+func (s *Solver) executor() *exec.Executor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.exec == nil {
+		s.exec = exec.New(exec.Config{
+			Store: s.Store, Secrets: s.Secrets, SSH: s.SSH, Machine: s.Machine, Hostname: s.Hostname, Log: s.StepLog,
+			Rules: s.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn,
+		})
 	}
-	defer upper.Close()
-	for name := range volumes {
-		dir, e, err := w.below.Resolve(strings.Trim(path.Clean("/"+name), "/"))
-		if err != nil || e.Type != layer.Dir || dir == "" {
-			continue // the step itself made it
-		}
-		if err := upper.RemoveAll(dir); err != nil {
-			return fmt.Errorf("taking back what the step changed in the volume /%s: %w", dir, err)
-		}
-	}
-	return nil
+	return s.exec
 }
 
-func (w *work) remove() {
-	_ = w.Unmount()
-	_ = os.RemoveAll(w.dir) // what stays is swept when the store is opened next
+func (s *Solver) warn(line string) {
+	if s.Warn != nil {
+		s.Warn(line)
+	}
 }
 
 // keepEmpty tells whether a step that changed nothing has a layer all the same: an empty one in BuildKit's
 // images, none in those of the classic builder.
 func (s *Solver) keepEmpty() bool { return s.Dialect.Steps.KeepsEmptyLayers }
 
-// commit makes a layer of what changed; "" if nothing did and such a step has none.
-func (w *work) commit(ctx context.Context) (digest.Digest, error) {
-	made, err := layer.DiffTree(ctx, w.Upper(), w.below)
-	if err != nil {
-		return "", fmt.Errorf("reading what the step changed: %w", err)
+// addSecrets makes a part of a RUN's key what is said of its secrets and agents, and nothing of what they hold: a
+// step with another token is the same step.
+func addSecrets(key *cache.Key, r *dockerfile.Run) {
+	agents := 0
+	for i := range r.Mounts {
+		m := &r.Mounts[i]
+		words := []string{m.ID}
+		say := func(name, value string) { words = append(words, name+"="+value) }
+		part, mode := cache.PartSecret, uint64(exec.SecretMode)
+		switch m.Type {
+		case dockerfile.MountSecret:
+			say("target", exec.SecretTarget(m))
+			if m.Env != nil {
+				say("env", *m.Env)
+			}
+		case dockerfile.MountSSH:
+			say("target", exec.AgentTarget(m, agents))
+			agents++
+			part, mode = cache.PartSSH, exec.AgentMode
+		default:
+			continue
+		}
+		say("mode", strconv.FormatUint(m.ModeOr(mode), 8))
+		uid, gid := m.Owner()
+		say("owner", fmt.Sprintf("%d:%d", uid, gid))
+		if m.Required {
+			words = append(words, "required")
+		}
+		key.Add(part, strings.Join(words, " "))
 	}
-	if len(made.TOC.Entries) == 0 && !w.keepEmpty {
-		return "", nil
-	}
-	if _, err := w.store.AddLayer(made.DiffID, made.TOC, w.Layer()); err != nil {
-		return "", err
-	}
-	return made.DiffID, nil
 }
 
 // joinArgs shows an argv as BuildKit does in its errors: separated by spaces.

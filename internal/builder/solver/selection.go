@@ -9,6 +9,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/layer"
@@ -31,6 +32,19 @@ func (sel *selection) steps() []cache.Step {
 		return nil
 	}
 	return []cache.Step{*sel.step}
+}
+
+// Sum implements exec.Content.
+func (sel *selection) Sum() digest.Digest { return sel.sum }
+
+// Files implements exec.Content: the files of a mount's only source.
+func (sel *selection) Files(ctx context.Context) (*exec.Files, error) {
+	if sel.read != nil {
+		if err := sel.read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &exec.Files{Tree: sel.Tree, Match: sel.Matches[0], Context: sel.Context}, nil
 }
 
 func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*selection, error) {

@@ -19,6 +19,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/adopt"
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/cache"
@@ -90,7 +91,7 @@ type Solver struct {
 	// Hostname is what a RUN finds as the name of its machine; "" is the usual one.
 	Hostname string
 	Report   Reporter
-	StepLog  *LogLimit // nil is DefaultLogLimit
+	StepLog  *exec.LogLimit // nil is exec.DefaultLogLimit
 	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
 	// where a file of the context changed meanwhile.
 	Inputs func(*dockerfile.Step, *Inputs)
@@ -103,10 +104,9 @@ type Solver struct {
 	target *dockerfile.Stage
 
 	mu     sync.Mutex
-	warned []string
+	exec   *exec.Executor
 	stages map[*dockerfile.Stage]*promise
 	images map[string]*promise            // by platform and reference
-	laid   map[laidKey]*laid              // copies of what mounts show of contexts
 	taken  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
 	lost   map[digest.Digest]bool         // layers that cannot be had any more
 }

@@ -83,5 +83,8 @@ func (s *State) Steps() []cache.Step { return s.steps }
 // Chain is the state's layers, bottom first.
 func (s *State) Chain() []digest.Digest { return s.Config.RootFS.DiffIDs }
 
+// Stack is the merged view of the layers, which are read, and fetched, when the first path is looked up.
+func (s *State) Stack(ctx context.Context) (*layer.Stack, error) { return s.stack(ctx) }
+
 // created is when the state's last step ran, as far as it is known.
 func (s *State) created() *time.Time { return s.Config.Created }

@@ -1,4 +1,4 @@
-package solver
+package exec
 
 import (
 	"context"
@@ -17,16 +17,16 @@ import (
 
 // owned says that the directory of a cache gets a mode or owner of its own. Then it begins empty, whatever from= says
 // (BuildKit, convert_runmount.go).
-func (m *mount) owned() bool {
+func (m *Mount) owned() bool {
 	return m.Source == "/" && (m.Mode != nil || m.UID != nil || m.GID != nil)
 }
 
 // base stands for what a cache begins with. As in BuildKit, a cache that begins otherwise is another one, even if it has
 // the same id.
-func (m *mount) base() string {
+func (m *Mount) base() string {
 	var words []string
-	if m.sel != nil {
-		words = append(words, string(m.sel.sum))
+	if m.Content != nil {
+		words = append(words, string(m.Content.Sum()))
 	}
 	if m.owned() {
 		mode, uid, gid := m.owner()
@@ -36,28 +36,19 @@ func (m *mount) base() string {
 }
 
 // owner is mode and owner of a cache's directory.
-func (m *mount) owner() (mode uint32, uid, gid int) {
-	mode = 0o755
-	if m.Mode != nil {
-		mode = uint32(*m.Mode) & 0o7777
-	}
-	if m.UID != nil {
-		uid = int(*m.UID)
-	}
-	if m.GID != nil {
-		gid = int(*m.GID)
-	}
-	return mode, uid, gid
+func (m *Mount) owner() (mode uint32, uid, gid int) {
+	uid, gid = m.Owner()
+	return uint32(m.ModeOr(0o755)) & 0o7777, uid, gid
 }
 
 // cacheName tells apart the caches of one RUN. Mounted twice, one is still one.
-func (m *mount) cacheName() string { return m.ID + "\x00" + m.base() }
+func (m *Mount) cacheName() string { return m.ID + "\x00" + m.base() }
 
 // takeCaches takes the caches that the mounts of a RUN show, always in the same order, so that no two RUNs wait for each
 // other.
-func (s *Solver) takeCaches(ctx context.Context, all *mounted, mounts []*mount, step *dockerfile.Step) error {
-	byName := map[string]*mount{}
-	for _, m := range mounts {
+func (e *Executor) takeCaches(ctx context.Context, all *mounted, step *Step) error {
+	byName := map[string]*Mount{}
+	for _, m := range step.Mounts {
 		if m.Type != dockerfile.MountCache {
 			continue
 		}
@@ -75,13 +66,12 @@ func (s *Solver) takeCaches(ctx context.Context, all *mounted, mounts []*mount, 
 		m := byName[name]
 		o := store.CacheMountOptions{
 			ID: m.ID, Base: m.base(), Sharing: store.Sharing(m.Sharing),
-			Fill: func(dir string) error { return s.fillCache(ctx, m, dir) },
+			Fill: func(dir string) error { return fillCache(ctx, m, dir) },
 			Waits: func() {
-				line := fmt.Sprintf("waiting for the cache mount %s, which another step has locked\n", strings.TrimPrefix(m.ID, "/"))
-				s.Report.Output(step, 2, []byte(line))
+				fmt.Fprintf(step.Stderr, "waiting for the cache mount %s, which another step has locked\n", strings.TrimPrefix(m.ID, "/"))
 			},
 		}
-		cache, err := s.Store.CacheMount(ctx, o)
+		cache, err := e.Store.CacheMount(ctx, o)
 		if err != nil {
 			return err
 		}
@@ -95,7 +85,7 @@ func strictness(mode dockerfile.ShareMode) int {
 }
 
 // fillCache makes what a cache begins with.
-func (s *Solver) fillCache(ctx context.Context, m *mount, dir string) error {
+func fillCache(ctx context.Context, m *Mount, dir string) error {
 	if m.owned() {
 		mode, uid, gid := m.owner()
 		if err := os.Chown(dir, uid, gid); err != nil {
@@ -103,16 +93,17 @@ func (s *Solver) fillCache(ctx context.Context, m *mount, dir string) error {
 		}
 		return unix.Chmod(dir, mode)
 	}
-	if m.sel == nil {
+	if m.Content == nil {
 		return nil
 	}
-	if err := m.sel.read(ctx); err != nil {
+	files, err := m.Content.Files(ctx)
+	if err != nil {
 		return err
 	}
-	if !m.sel.Matches[0].Dir {
+	if !files.Match.Dir {
 		return fmt.Errorf("source=%s is a file: a cache begins with a directory", m.Source)
 	}
-	t, from, err := layout(m.sel)
+	t, from, err := files.list()
 	if err != nil {
 		return err
 	}

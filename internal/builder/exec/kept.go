@@ -1,4 +1,4 @@
-package solver
+package exec
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // Copying 20,000 files of 433 MB takes seconds, and a build in which one of them changed needs one of them. So the copy
-// that a mount shows stays in the store, and a later build lays only what differs from it on top, with whiteouts for what
+// that a mount shows stays in the store, and a later build writes only what differs from it on top, with whiteouts for what
 // is gone: overlayfs shows both as one. Where more than a quarter differs, all is copied anew and takes the place of what
 // was kept.
 
@@ -25,44 +25,44 @@ const (
 )
 
 // keptName is the name under which a copy is kept: that of the context's stat cache and what is selected there. "" for what
-// is not kept: what is small, and contexts that the next build will find elsewhere.
-func keptName(sel *selection, t *layer.TOC) string {
-	c, ok := sel.Tree.(*buildcontext.Context)
+// is not kept: what is small, and contexts that have another place in the next build.
+func keptName(files *Files, t *layer.TOC) string {
+	c, ok := files.Tree.(*buildcontext.Context)
 	if !ok || c.Cache() == "" || len(t.Entries) < keptEntries && t.Size() < keptBytes {
 		return ""
 	}
-	return digest.FromString(filepath.Base(c.Cache()) + "/" + sel.Matches[0].Path).Encoded()
+	return digest.FromString(filepath.Base(c.Cache()) + "/" + files.Match.Path).Encoded()
 }
 
-// layKept lays out what t lists with the help of the copy that is kept, or keeps a new one. Two builds that need the same
+// checkoutKept copies what t lists with the help of the copy that is kept, or keeps a new one. Two builds that need the same
 // one make it once.
-func (s *Solver) layKept(ctx context.Context, name string, t *layer.TOC, from layer.LaySource) ([]string, error) {
-	release, err := s.Store.Lock(ctx, "laid-"+name)
+func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, from layer.LaySource) ([]string, error) {
+	release, err := e.Store.Lock(ctx, "laid-"+name)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	kept, err := s.Store.Laid(name)
+	kept, err := e.Store.Laid(name)
 	if err != nil {
 		return nil, err
 	}
 	if kept != nil {
-		trees, err := s.layOver(ctx, kept, t, from)
+		trees, err := e.checkoutDelta(ctx, kept, t, from)
 		if trees != nil || err != nil {
 			return trees, err
 		}
 		kept.Release()
 	}
-	dir, err := s.layNew(ctx, t, from)
+	dir, err := e.materialise(ctx, t, from)
 	if err != nil {
 		return nil, err
 	}
-	tree, err := s.Store.KeepLaid(name, &store.Laid{TOC: t, Times: timesOf(t, from)}, dir)
+	tree, err := e.Store.KeepLaid(name, &store.Laid{TOC: t, Times: timesOf(t, from)}, dir)
 	return []string{tree}, err
 }
 
-// layOver lays what differs from a kept copy on top of it; nil if that is too much.
-func (s *Solver) layOver(ctx context.Context, kept *store.Laid, t *layer.TOC, from layer.LaySource) ([]string, error) {
+// checkoutDelta puts what differs from a kept copy on top of it; nil if that is too much.
+func (e *Executor) checkoutDelta(ctx context.Context, kept *store.Laid, t *layer.TOC, from layer.LaySource) ([]string, error) {
 	then := map[*layer.Entry]int64{}
 	for i, e := range kept.TOC.Entries {
 		then[e] = kept.Times[i]
@@ -78,7 +78,7 @@ func (s *Solver) layOver(ctx context.Context, kept *store.Laid, t *layer.TOC, fr
 	case 4*len(delta.Entries) > len(t.Entries) || 4*delta.Size() > t.Size():
 		return nil, nil
 	}
-	dir, err := s.layNew(ctx, delta, from)
+	dir, err := e.materialise(ctx, delta, from)
 	return []string{filepath.Join(dir, "fs"), kept.Dir}, err
 }
 
@@ -97,7 +97,7 @@ func timesOf(t *layer.TOC, from layer.LaySource) []int64 {
 	return times
 }
 
-// timeOf is the time that an entry is laid out with, in nanoseconds since 1970.
+// timeOf is the time that an entry is written with, in nanoseconds since 1970.
 func timeOf(e *layer.Entry, from layer.LaySource) int64 {
 	if e.Type == layer.File && from.ModTime != nil {
 		return from.ModTime(e).UnixNano()

@@ -1,0 +1,270 @@
+// Package exec runs the RUN steps of a build. It takes a state, a RUN and what its mounts show (Step); it gives the layer of what
+// the command changed, or a Failure that holds what it left.
+//
+// The state is mounted in a workspace, the mounts are prepared beside it, and package runner runs the process. What a mount shows of
+// a context is copied once for all steps (checkout.go), and a large copy is kept for the next build (kept.go).
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/sandbox/secret"
+	"github.com/strata-build/strata/internal/sandbox/sshagent"
+	"github.com/strata-build/strata/internal/sandbox/workspace"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Config is what the RUNs of a build have in common.
+type Config struct {
+	Store *store.Store
+	// Secrets and SSH are what a RUN may have mounted, and nothing else may know of.
+	Secrets *secret.Store
+	SSH     *sshagent.Agents
+	// Machine is what a RUN finds on its machine.
+	Machine runner.Machine
+	// Hostname is what a RUN finds as the name of its machine; "" is the usual one.
+	Hostname string
+	Log      *LogLimit // nil is DefaultLogLimit
+	Rules    dialect.Run
+	// KeepEmpty gives a RUN that changed nothing an empty layer.
+	KeepEmpty bool
+	// Warn is told of what went wrong without failing the build. It may be called from several goroutines.
+	Warn func(line string)
+}
+
+// Executor runs the RUNs of a build. It can be used by several goroutines.
+type Executor struct {
+	Config
+	checkouts checkouts
+
+	mu     sync.Mutex
+	warned []string
+}
+
+// New returns an executor for one build.
+func New(c Config) *Executor { return &Executor{Config: c} }
+
+// State is what a RUN starts from, or a mount shows: a chain of layers.
+type State interface {
+	// Chain is the layers' diffIDs, bottom first.
+	Chain() []digest.Digest
+	// Stack is the merged view of the layers.
+	Stack(ctx context.Context) (*layer.Stack, error)
+}
+
+// Step is a RUN that is to be executed.
+type Step struct {
+	On      State
+	Volumes map[string]struct{} // of the config of the state that it starts from
+	Arch    string              // of its platform, as OCI names it
+	Run     *dockerfile.Run
+	Network runner.Network
+	Mounts  []*Mount // but secrets and agents, in the order in which they are mounted
+	// Stdout and Stderr get what the process prints, up to the limit.
+	Stdout, Stderr io.Writer
+}
+
+// Failure is a RUN that ended with an exit code other than zero, or could not be run.
+type Failure struct {
+	ExitCode int
+	Cause    error // why the process could not be run at all, nil where it ran
+	// Kept says that what the process changed until then was kept as Layer, which is "" for an empty one that is not kept.
+	Kept  bool
+	Layer digest.Digest
+}
+
+func (f *Failure) Error() string {
+	if f.Cause != nil {
+		return f.Cause.Error()
+	}
+	return fmt.Sprintf("exit code: %d", f.ExitCode)
+}
+
+func (f *Failure) Unwrap() error { return f.Cause }
+
+// Execute runs a RUN, and returns the diffID of the layer that it made; "" if no file changed and an empty layer is not kept. A command
+// that fails is a *Failure. The overlay's upper directory is where the layer's tree will be: it becomes the layer by a rename.
+func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, error) {
+	w, err := e.mount(ctx, step.On)
+	if err != nil {
+		return "", err
+	}
+	defer w.remove()
+	code, err := e.run(ctx, w, step)
+	if ctx.Err() != nil && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	if e.Rules.DiscardsVolumes {
+		if err := w.discardVolumes(step.Volumes); err != nil {
+			return "", err
+		}
+	}
+	if code.ExitCode != 0 || code.Cause != nil {
+		e.keepFailed(ctx, w, code)
+		return "", code
+	}
+	return w.commit(ctx, e.KeepEmpty)
+}
+
+// run runs the process, and takes away all that was mounted. How the process ended is in the Failure; an error is strata's own.
+func (e *Executor) run(ctx context.Context, w *work, step *Step) (*Failure, error) {
+	state := filepath.Join(w.dir, "state")
+	if err := workspace.Mkdir(state, 0o700); err != nil {
+		return nil, fmt.Errorf("preparing a container: %w", err)
+	}
+	all, err := e.mountAll(ctx, w.dir, step)
+	defer all.release()
+	if err != nil {
+		return nil, err
+	}
+	given, err := e.giveSecrets(ctx, state, step.Run)
+	defer given.stop()
+	if err != nil {
+		return nil, err
+	}
+	stdout, stderr := e.clip(step.Stdout), e.clip(step.Stderr)
+	code, runErr := runner.Run(ctx, runner.Spec{
+		Rootfs:   w.Root(),
+		Arch:     step.Arch,
+		Args:     step.Run.Args,
+		Env:      slices.Concat(step.Run.ProxyEnv, step.Run.Env, given.env),
+		Dir:      step.Run.Dir,
+		User:     step.Run.User,
+		Network:  step.Network,
+		Binds:    append(all.binds, given.sockets...),
+		Files:    given.files,
+		Machine:  e.Machine,
+		Hostname: e.Hostname,
+		Insecure: step.Run.Insecure,
+		Warn:     e.warnOnce,
+		StateDir: state,
+		Stdout:   stdout,
+		Stderr:   stderr,
+	})
+	stdout.flush()
+	stderr.flush()
+	return &Failure{ExitCode: code, Cause: runErr}, errors.Join(w.Unmount(), all.release())
+}
+
+// clip bounds a stream of a container, where the dialect does.
+func (e *Executor) clip(out io.Writer) *clipper {
+	limit := LogLimit{Size: -1, Speed: -1}
+	if e.Rules.LimitsOutput {
+		limit = DefaultLogLimit
+		if e.Log != nil {
+			limit = *e.Log
+		}
+	}
+	return newClipper(limit, func(p []byte) { _, _ = out.Write(p) })
+}
+
+// warnOnce warns of what every step of a build would warn of.
+func (e *Executor) warnOnce(line string) {
+	e.mu.Lock()
+	known := slices.Contains(e.warned, line)
+	if !known {
+		e.warned = append(e.warned, line)
+	}
+	e.mu.Unlock()
+	if !known {
+		e.Warn(line)
+	}
+}
+
+// keepFailed keeps what a failed step left, so that a person can enter it. It is a courtesy: where it fails
+// itself, the step's own error is what counts.
+func (e *Executor) keepFailed(ctx context.Context, w *work, f *Failure) {
+	// What filled the disk is not worth keeping it full.
+	var fs unix.Statfs_t
+	if err := unix.Statfs(w.dir, &fs); err != nil || fs.Bavail < fs.Blocks/100 {
+		return
+	}
+	diffID, err := w.commit(ctx, e.KeepEmpty)
+	f.Layer, f.Kept = diffID, err == nil
+}
+
+// work is a state that is mounted so that it can be changed.
+type work struct {
+	*workspace.Workspace
+	store *store.Store
+	dir   string // the workspace's, and what else the step needs
+	below *layer.Stack
+}
+
+func (e *Executor) mount(ctx context.Context, on State) (*work, error) {
+	below, err := on.Stack(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lowers, root, err := e.lowers(ctx, on)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := e.Store.Temp("run")
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := workspace.Mount(dir, lowers, root)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return &work{mounted, e.Store, dir, below}, nil
+}
+
+// discardVolumes takes back what was changed in the directories of VOLUMEs: see dialect.Run.DiscardsVolumes.
+func (w *work) discardVolumes(volumes map[string]struct{}) error {
+	upper, err := os.OpenRoot(w.Upper())
+	if err != nil {
+		return err
+	}
+	defer upper.Close()
+	for name := range volumes {
+		dir, e, err := w.below.Resolve(strings.Trim(path.Clean("/"+name), "/"))
+		if err != nil || e.Type != layer.Dir || dir == "" {
+			continue // the step itself made it
+		}
+		if err := upper.RemoveAll(dir); err != nil {
+			return fmt.Errorf("taking back what the step changed in the volume /%s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+func (w *work) remove() {
+	_ = w.Unmount()
+	_ = os.RemoveAll(w.dir) // what stays is swept when the store is opened next
+}
+
+// commit makes a layer of what changed; "" if nothing did and keepEmpty is not set.
+func (w *work) commit(ctx context.Context, keepEmpty bool) (digest.Digest, error) {
+	made, err := layer.DiffTree(ctx, w.Upper(), w.below)
+	if err != nil {
+		return "", fmt.Errorf("reading what the step changed: %w", err)
+	}
+	if len(made.TOC.Entries) == 0 && !keepEmpty {
+		return "", nil
+	}
+	if _, err := w.store.AddLayer(made.DiffID, made.TOC, w.Layer()); err != nil {
+		return "", err
+	}
+	return made.DiffID, nil
+}
