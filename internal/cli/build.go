@@ -121,9 +121,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	return nil
 }
 
-// keepLimit removes what was used least recently if the cache has grown above the limit, in bytes, down to nine
-// tenths of it, so that not every build has to. What was used since the build began stays. It is no reason for a build
-// to fail.
+// keepLimit removes the least recently used cache data if the cache is larger than the configured
+// limit, until it is nine tenths of the limit, so that not every build has to prune. Data that was
+// used since the build began is kept. A failure is a warning and does not fail the build.
 func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 	if limit == 0 {
 		return
@@ -141,7 +141,8 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 	}
 }
 
-// silent says that nothing of the build is shown: --quiet, or buildx's two ways of --progress that have no display.
+// silent reports whether no progress is displayed: --quiet, or --progress=quiet or none, as in
+// buildx.
 func (f *buildFlags) silent() bool { return f.quiet || f.progress == "none" }
 
 func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o builder.Options, f *buildFlags) (digest.Digest, error) {
@@ -164,8 +165,8 @@ func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o builder.Opt
 	return id, err
 }
 
-// buildFailed prints what went wrong, with the lines of the Dockerfile and the way into what the failed step
-// left.
+// buildFailed prints the error of a build, the lines of the Dockerfile around it, and the command
+// that enters the failed step.
 func (a *app) buildFailed(o builder.Options, err error) error {
 	var located *dockerfile.Error
 	if !errors.As(err, &located) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// attestations says of each kind of attestation that was asked for that it is not made. What is turned off, as --provenance=false
-// does, is as it should be.
+// attestations warns about each kind of attestation that is asked for, since none is made. One that
+// is turned off, such as --provenance=false, gives no warning.
 func (f *outputFlags) attestations() (warnings []string, err error) {
 	asked := map[string]bool{}
 	for _, text := range f.attests {

@@ -9,7 +9,8 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/runner"
 )
 
-// limitFlags are the options of Docker's first builder that limit RUN steps, and buildx's --resource, which has all of them.
+// limitFlags are the options of Docker's first builder that limit RUN steps, and buildx's
+// --resource, which has all of them.
 type limitFlags struct{ limits runner.Limits }
 
 func (f *limitFlags) register(fl *pflag.FlagSet) {
@@ -55,7 +56,7 @@ func (l *limit) Set(value string) error {
 	return nil
 }
 
-// legacyFlags are options that change nothing here, or that would mean something which cannot be had.
+// legacyFlags are options of Docker's classic builder that are ignored or not supported.
 type legacyFlags struct {
 	squash                     bool
 	isolation, builder, policy string
@@ -76,7 +77,8 @@ func (f *legacyFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.policy, "policy", "", "not supported: source policy `FILE`")
 }
 
-// check refuses what would be a promise, and gives the warnings.
+// check returns an error for an option that cannot be obeyed, and warnings for those that are
+// ignored.
 func (f *legacyFlags) check() (warnings []string, err error) {
 	switch {
 	case f.isolation != "" && f.isolation != "default":

@@ -16,7 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// buildFlags are the options of build as they are written.
+// buildFlags are the flags of build, not yet parsed.
 type buildFlags struct {
 	tags, args, labels, contexts, cacheFrom, cacheTo []string
 	platforms                                        []string
@@ -72,7 +72,7 @@ func (f *buildFlags) setCheck(value string) error {
 	return err
 }
 
-// options checks what can be checked without the store.
+// options parses the flags. It checks all that can be checked without the store.
 func (f *buildFlags) options() (builder.Options, error) {
 	o := builder.Options{
 		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull, Platform: platform.Local(),
@@ -101,7 +101,8 @@ func (f *buildFlags) options() (builder.Options, error) {
 		o.Args[name] = value
 	}
 	if inline, ok := o.Args["BUILDKIT_INLINE_CACHE"]; ok {
-		// BuildKit wants 1 for an image to carry its cache; here it always does, unless this is off.
+		// In BuildKit, 1 writes the inline cache into the image; here it is written unless this is
+		// off.
 		on, err := strconv.ParseBool(inline)
 		o.NoInline = err == nil && !on
 		delete(o.Args, "BUILDKIT_INLINE_CACHE")
@@ -159,7 +160,8 @@ func (f *buildFlags) options() (builder.Options, error) {
 	return o, f.output.options(&o)
 }
 
-// engine chooses the engine as Docker's command line does, by DOCKER_BUILDKIT, unless the flag says.
+// engine returns the build engine: that of the flag, else classic if DOCKER_BUILDKIT=0, as in
+// Docker's command line, else graph.
 func engine(flag string) (dockerfile.Engine, error) {
 	switch flag {
 	case "graph", "classic":
@@ -175,7 +177,8 @@ func engine(flag string) (dockerfile.Engine, error) {
 	return dockerfile.Graph, nil
 }
 
-// stepLog is how much a step may print, by the variables that buildkitd reads. What is no number does not count, as there.
+// stepLog returns the limits of a step's output, from the environment variables that buildkitd
+// reads. A value that is not a number is ignored, as in buildkitd.
 func stepLog() *exec.LogLimit {
 	limit := exec.DefaultLogLimit
 	for name, value := range map[string]*int64{

@@ -14,7 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/export"
 )
 
-// outputFlags are the options of build that say what becomes of the result.
+// outputFlags are the flags of build that say where the result goes.
 type outputFlags struct {
 	outputs, annotations []string
 	attests              []string
@@ -69,7 +69,8 @@ func (f *outputFlags) options(o *builder.Options) error {
 
 const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
-// takeEpoch takes SOURCE_DATE_EPOCH over from the environment, as buildx does. Docker's first builder knew nothing of it.
+// takeEpoch adds SOURCE_DATE_EPOCH from the environment to the build arguments, as buildx does.
+// Docker's classic builder does not know it.
 func takeEpoch(o *builder.Options) {
 	value := os.Getenv(sourceDateEpoch)
 	if _, ok := o.Args[sourceDateEpoch]; !ok && value != "" && o.Engine != dockerfile.Classic {
@@ -77,7 +78,7 @@ func takeEpoch(o *builder.Options) {
 	}
 }
 
-// epochWarning says that the classic engine has no use for a SOURCE_DATE_EPOCH.
+// epochWarning warns that the classic engine ignores SOURCE_DATE_EPOCH.
 func epochWarning(o builder.Options) []string {
 	_, given := o.Args[sourceDateEpoch]
 	if o.Engine != dockerfile.Classic || !given && os.Getenv(sourceDateEpoch) == "" {
@@ -86,7 +87,7 @@ func epochWarning(o builder.Options) []string {
 	return []string{sourceDateEpoch + " is left out: the image will have the times of this build; leave out DOCKER_BUILDKIT=0 or --engine=classic for one that can be built again"}
 }
 
-// writeMetadata writes what --metadata-file asks for.
+// writeMetadata writes the file of --metadata-file.
 func writeMetadata(path string, r *export.Result, b *explain.Build) error {
 	m := r.Metadata()
 	m["buildx.build.ref"] = "strata/" + b.ID

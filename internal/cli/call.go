@@ -13,13 +13,13 @@ import (
 	"github.com/strata-build/strata/internal/transfer"
 )
 
-// answerer is an answer in both of its formats.
+// answerer is the answer to a --call, as text and as JSON.
 type answerer interface {
 	Write(io.Writer) error
 	WriteJSON(io.Writer) error
 }
 
-// answer does what --call asks for: the answer goes to standard output, and what is done for it to standard error.
+// answer prints the answer to --call on standard output, and the progress on standard error.
 func (a *app) answer(ctx context.Context, method subrequest.Method, o builder.Options, f *buildFlags) error {
 	if o.Engine == dockerfile.Classic {
 		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
@@ -72,7 +72,7 @@ func ask(ctx context.Context, method subrequest.Method, m *transfer.Mover, o bui
 	return builder.Targets(ctx, m, o)
 }
 
-// writeFindings says after a build what is probably not meant in its Dockerfile, in buildx's words.
+// writeFindings prints the findings of the build checks after a build, in buildx's words.
 func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warning, o builder.Options, f *buildFlags) {
 	if len(found) == 0 || f.silent() || f.progress == "rawjson" || o.Engine == dockerfile.Classic {
 		return
@@ -93,7 +93,8 @@ func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warni
 	}
 }
 
-// writePrintable writes a text that quotes a Dockerfile, which may come from elsewhere.
+// writePrintable writes a text that quotes a Dockerfile. Control characters are replaced, since the
+// Dockerfile can be a third party's.
 func writePrintable(w io.Writer, write func(io.Writer) error) error {
 	var text bytes.Buffer
 	if err := write(&text); err != nil {

@@ -1,4 +1,5 @@
-// Package cli is strata's command line: one file per command, each thin: flags in, one call, output.
+// Package cli is strata's command line. It has one file per command, and each command is thin: it
+// parses flags, makes one call and prints the result.
 package cli
 
 import (
@@ -19,14 +20,14 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// Exit codes, beside those of the containers that `strata run` runs.
+// Exit codes of strata. The code of `strata run` is that of its container.
 const (
-	exitError     = 1   // what was asked for failed
-	exitUsage     = 2   // what was asked for makes no sense
-	exitInterrupt = 130 // Ctrl-C, as shells have it
+	exitError     = 1   // the command failed
+	exitUsage     = 2   // the command line is not valid
+	exitInterrupt = 130 // interrupted by Ctrl-C, the same code as in shells
 )
 
-// app is what the commands share.
+// app has what all commands share: the streams and the store.
 type app struct {
 	version        string
 	stdin          *os.File
@@ -35,7 +36,8 @@ type app struct {
 	store *store.Store
 }
 
-// exit ends the process with a code of its own. err may be nil: then everything was said already.
+// exit is an error that ends the process with this exit code. If err is nil, nothing is printed,
+// because the command has printed its error already.
 type exit struct {
 	code int
 	err  error
@@ -50,12 +52,12 @@ func (e *exit) Error() string {
 
 func (e *exit) Unwrap() error { return e.err }
 
-// usageError is a command line that makes no sense.
+// usageError returns an error in the command line, with its exit code.
 func usageError(format string, args ...any) error {
 	return &exit{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// Main runs the command line args, without the program's name, and returns the exit code.
+// Main runs a command line, given without the program's name, and returns the exit code.
 func Main(args []string, version string) int {
 	a := &app{version: version, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -71,7 +73,7 @@ func Main(args []string, version string) int {
 	return a.report(ctx, err)
 }
 
-// report prints an error and gives its exit code.
+// report prints an error and returns its exit code.
 func (a *app) report(ctx context.Context, err error) int {
 	var e *exit
 	switch {
@@ -90,7 +92,8 @@ func (a *app) report(ctx context.Context, err error) int {
 	return exitError
 }
 
-// printable replaces what could do something to a terminal: messages quote Dockerfiles, archives and registries.
+// printable replaces control characters, since messages quote Dockerfiles, archives and registries
+// and are printed on a terminal.
 func printable(message string) string { return strings.Map(printableRune, message) }
 
 func printableRune(r rune) rune {
@@ -139,7 +142,8 @@ func (a *app) root() *cobra.Command {
 	return cmd
 }
 
-// plainUsage keeps cobra from adding "[flags]" to usage lines that say [OPTIONS] already, as Docker's do.
+// plainUsage keeps cobra from adding "[flags]" to usage lines that say [OPTIONS] already, as
+// Docker's do.
 func plainUsage(cmd *cobra.Command) {
 	cmd.DisableFlagsInUseLine = true
 	for _, c := range cmd.Commands() {
@@ -162,14 +166,14 @@ func args(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// open opens the store. Layers keep owners, devices and attributes that only root can make, and mounting them
-// needs root too.
+// open opens the store. It needs root, because layers have owners, devices and attributes that only
+// root can set, and because of mounts.
 func (a *app) open() (*store.Store, error) {
 	if a.store != nil {
 		return a.store, nil
 	}
 	if os.Geteuid() != 0 {
-		return nil, errors.New("strata has to run as root until it can do without; try: sudo strata …")
+		return nil, errors.New("strata needs root; try: sudo strata …")
 	}
 	s, err := store.Open(store.DefaultRoot())
 	if err != nil {
@@ -179,7 +183,7 @@ func (a *app) open() (*store.Store, error) {
 	return s, nil
 }
 
-// mover opens the store together with what fetches layers for it.
+// mover opens the store, and connects it to the registries from which missing layers are fetched.
 func (a *app) mover() (*transfer.Mover, error) {
 	s, err := a.open()
 	if err != nil {

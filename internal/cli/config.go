@@ -12,15 +12,16 @@ import (
 
 // config is strata's configuration file, docs/configuration.md.
 type config struct {
-	// InsecureRegistries may be plain HTTP, or have a certificate that nobody vouches for.
+	// InsecureRegistries are registries that may use plain HTTP, or a certificate that cannot be
+	// verified.
 	InsecureRegistries []string `toml:"insecure-registries"`
-	// CertsDirs hold <host>/hosts.toml in containerd's form.
+	// CertsDirs are the directories with <host>/hosts.toml, in containerd's format.
 	CertsDirs []string `toml:"certs-dirs"`
-	// CacheSizeLimit is what builds keep the cache below, such as "20GB"; "" is no limit.
+	// CacheSizeLimit is the size that builds keep the cache below, such as "20GB"; "" is no limit.
 	CacheSizeLimit string `toml:"cache-size-limit"`
 }
 
-// cacheLimit is the configuration's cache-size-limit in bytes, 0 where there is none.
+// cacheLimit returns the configuration's cache-size-limit in bytes, 0 if there is none.
 func cacheLimit() (int64, error) {
 	c, err := loadConfig()
 	if err != nil || c.CacheSizeLimit == "" {
@@ -33,7 +34,7 @@ func cacheLimit() (int64, error) {
 	return size, nil
 }
 
-// configPaths are where the configuration may be; the first that exists counts.
+// configPaths are the possible paths of the configuration file; the first that exists is used.
 func configPaths() []string {
 	if p := os.Getenv("STRATA_CONFIG"); p != "" {
 		return []string{p}

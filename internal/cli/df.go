@@ -139,7 +139,8 @@ func layerRows(layers []store.LayerUse) []human.Row {
 	return rows
 }
 
-// printRecords lists the cache: what each record's layer takes, who else has it, and what a prune would free.
+// printRecords lists the cache records: the size of each record's layer, the images and records
+// that share it, and the bytes that a prune would free.
 func (a *app) printRecords(s *store.Store, d *store.Disk) error {
 	uses, err := s.RecordUses(d)
 	if err != nil {
@@ -169,7 +170,8 @@ func (a *app) printRecords(s *store.Store, d *store.Disk) error {
 	return a.list(l, "", rows)
 }
 
-// sharedWith says who else has a record's layer: "2 images, 1 record", or "-".
+// sharedWith returns the number of images and of other records that use a record's layer: "2
+// images, 1 record", or "-".
 func sharedWith(u store.RecordUse) string {
 	var parts []string
 	for _, n := range []struct {
@@ -196,11 +198,12 @@ func mountListing() human.Listing {
 	}
 }
 
-// mountRows lists cache mounts, by id; the instances that sharing=private made beyond the first have their number.
+// mountRows lists the cache mounts by id. Further instances, of sharing=private, are listed with
+// their number.
 func mountRows(mounts []store.CacheMountUse) []human.Row {
 	var rows []human.Row
 	for _, u := range mounts {
-		id := strings.TrimPrefix(u.ID, "/") // the namespace, which is mostly none, ends in a slash
+		id := strings.TrimPrefix(u.ID, "/") // the namespace, which is usually empty, ends in a slash
 		if u.Instance > 0 {
 			id += " #" + strconv.Itoa(u.Instance+1)
 		}

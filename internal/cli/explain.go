@@ -59,7 +59,8 @@ func (a *app) printBuild(b *explain.Build) error {
 	return e.Encode(b)
 }
 
-// findBuild finds the build that a person means: by its ID, by the image that it gave, or "" for the last.
+// findBuild returns the build with an ID, or the last one that made an image; "" means the last
+// build.
 func (a *app) findBuild(name string) (*explain.Build, error) {
 	s, err := a.open()
 	if err != nil {
@@ -84,8 +85,8 @@ func (a *app) findBuild(name string) (*explain.Build, error) {
 	return explain.Read(row)
 }
 
-// findBuildBeside finds the build that gave an image beside that of the same name for another platform, by which builds
-// are remembered.
+// findBuildBeside finds the build that made an image together with images for other platforms:
+// builds are recorded under the name of only one of them.
 func (a *app) findBuildBeside(id digest.Digest) (*store.Build, error) {
 	names, err := a.store.OtherNames(id)
 	if err != nil {
@@ -116,7 +117,7 @@ func (a *app) findBuildOf(name string) (*store.Build, error) {
 		row, err = a.findBuildBeside(c.ID)
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("no build that is remembered gave image %s; `strata builds` lists the builds", image.ShortID(c.ID))
+		return nil, fmt.Errorf("no recorded build made image %s; `strata builds` lists the builds", image.ShortID(c.ID))
 	}
 	return row, err
 }

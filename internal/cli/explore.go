@@ -58,7 +58,7 @@ it breaks a rule.
 func (a *app) runExplore(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags) error {
 	judged := f.ci || f.json != ""
 	if !judged && (!isTerminal(a.stdin) || !isTerminal(a.stdout)) {
-		return usageError("explore needs a terminal; strata log, show and du print the same, and --ci judges")
+		return usageError("explore needs a terminal; use strata log, show or du, or explore --ci")
 	}
 	if !judged {
 		return a.runExplorer(cmd.Context(), im)
@@ -76,7 +76,7 @@ func (a *app) runExplore(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags)
 	return a.judge(analysis, cmd, f)
 }
 
-// judge applies the rules; those on the command line go before those of the file.
+// judge checks the image by the rules. Rules on the command line override those of the file.
 func (a *app) judge(analysis *rules.Analysis, cmd *cobra.Command, f *exploreFlags) error {
 	c, err := rules.Read(f.config, cmd.Flags().Changed("ci-config"))
 	if err != nil {

@@ -129,8 +129,8 @@ func (f *historyFlags) cells(row *history.Row) human.Row {
 	return r
 }
 
-// fetched says of a row that a step made here, and that fetches from the network, when it last did and how that is
-// known; "-" of others.
+// fetched returns the FETCHED column of a row: for a step that downloads from the network, when it
+// last ran and how this is known; "-" for other rows.
 func fetched(s *store.Store, row *history.Row) (string, error) {
 	if row.DiffID == "" || row.History.Created == nil {
 		return "-", nil
@@ -145,7 +145,7 @@ func fetched(s *store.Store, row *history.Row) (string, error) {
 	return fmt.Sprintf("%s (%s)", human.Since(time.Now().Add(-r.Age())), r.Fetches), nil
 }
 
-// list prints rows, in the columns of a listing or as a template says.
+// list prints rows in the columns of a listing, or by a template.
 func (a *app) list(l human.Listing, format string, rows []human.Row) error {
 	if err := l.Write(a.stdout, format, rows); err != nil {
 		return &exit{exitError, err}
@@ -153,7 +153,7 @@ func (a *app) list(l human.Listing, format string, rows []human.Row) error {
 	return nil
 }
 
-// printColumn prints one column without its header, as -q does.
+// printColumn prints one column without a header, for -q.
 func (a *app) printColumn(name string, rows []human.Row) error {
 	var b strings.Builder
 	for _, r := range rows {

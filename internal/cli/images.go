@@ -78,8 +78,8 @@ func imageListing(columns ...string) human.Listing {
 	}
 }
 
-// rows makes a row for each name of an image. Names by digest alone have the tag <none>, and are shown only
-// where digests are, or where there is no other.
+// rows makes a row for each name of an image. A name with a digest and no tag has the tag <none>,
+// and is listed only with --digests, or if the image has no other name.
 func (f *imagesFlags) rows(img *inventory.Image) []human.Row {
 	base := func() human.Row {
 		created := image.Created(img.Config)
@@ -134,7 +134,7 @@ func (a *app) imageGroup() *cobra.Command {
 	return cmd
 }
 
-// group is a command that only holds others.
+// group is a command that has only subcommands.
 func group(name, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:   name,

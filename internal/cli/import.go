@@ -64,7 +64,7 @@ func (a *app) runImport(ctx context.Context, file string, o transfer.ImportOptio
 	return nil
 }
 
-// newName parses a name that is to be given to an image.
+// newName parses the name for an image that is made.
 func newName(text string) (reference.Named, error) {
 	ref, err := registry.ParseName(text)
 	if err != nil {
@@ -87,8 +87,8 @@ func (a *app) input(ctx context.Context, file string) (io.ReadCloser, error) {
 	return interruptible(ctx, a.stdin), nil
 }
 
-// interruptible is r until ctx is done: reading from a pipe that nobody writes to ends then too. What is still
-// being read from r then is lost.
+// interruptible returns a reader of r that ends when ctx is done, even if reading from a pipe
+// blocks. Data that is still being read from r then is dropped.
 func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 	out, in := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })

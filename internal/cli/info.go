@@ -14,10 +14,10 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// machineInfo is what `info` shows.
+// machineInfo has the fields that `strata info` prints.
 type machineInfo struct {
 	Images, Steps, Layers, Records int
-	ServerVersion                  string // strata's; the name is docker's
+	ServerVersion                  string // strata's version, under docker's name
 	StoreRoot                      string
 	BackingFilesystem              string
 	Driver                         string
@@ -76,7 +76,7 @@ func (a *app) machineInfo() (*machineInfo, error) {
 	return i, nil
 }
 
-// measure asks the kernel. What it does not tell stays empty.
+// measure reads the values from the kernel. A value that it does not report stays empty.
 func (i *machineInfo) measure(s *store.Store) {
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
@@ -119,7 +119,7 @@ func (i *machineInfo) warn(format string, args ...any) {
 	i.Warnings = append(i.Warnings, fmt.Sprintf(format, args...))
 }
 
-// capable says whether this process has a capability.
+// capable reports whether this process has a capability.
 func capable(capability int) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -129,7 +129,7 @@ func capable(capability int) bool {
 	return data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
-// cgroups is the version of the hierarchy: 1, 2, both (hybrid), or none.
+// cgroups returns the version of the cgroup hierarchy: 1, 2, both (hybrid), or none.
 func cgroups() string {
 	var st unix.Statfs_t
 	switch {
@@ -145,7 +145,8 @@ func cgroups() string {
 	return "none"
 }
 
-// filesystem names the types that a store is likely to lie on (statfs(2)).
+// filesystem returns the name of a file system type of statfs(2), for the types that are usual for
+// a store.
 func filesystem(magic int64) string {
 	switch magic {
 	case unix.EXT4_SUPER_MAGIC:
@@ -181,7 +182,7 @@ func operatingSystem() string {
 	return ""
 }
 
-// usedConfig is the configuration file that counts, "" if there is none.
+// usedConfig returns the path of the configuration file in use, "" if there is none.
 func usedConfig() string {
 	for _, path := range configPaths() {
 		if st, err := os.Stat(path); err == nil && st.Mode().Type() != fs.ModeDir {

@@ -37,7 +37,8 @@ func (a *app) inspect() *cobra.Command {
 	return cmd
 }
 
-// runInspect prints what it finds though other names may not be here, and fails then, as docker does.
+// runInspect prints the objects that it finds, and returns an error afterwards if others do not
+// exist, as docker does.
 func (a *app) runInspect(names []string, only *ocispec.Platform, format string) error {
 	found := []any{}
 	missing := false

@@ -63,7 +63,8 @@ func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
 	return nil
 }
 
-// openArchive opens a file or standard input. What has to be kept of it for a while is on the store's disk.
+// openArchive opens an archive from a file or standard input. Temporary data is kept on the store's
+// disk.
 func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, error) {
 	dir, err := a.store.Temp("archive")
 	if err != nil {
@@ -77,7 +78,7 @@ func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, e
 		return r, nil
 	}
 	r, err := archive.Open(input, dir)
-	if err != nil && !strings.Contains(err.Error(), input) { // as of one that is unpacked first
+	if err != nil && !strings.Contains(err.Error(), input) { // as for a compressed archive
 		err = fmt.Errorf("%s: %w", input, err)
 	}
 	if err != nil {

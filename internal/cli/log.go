@@ -12,7 +12,7 @@ import (
 	"github.com/strata-build/strata/internal/look/view"
 )
 
-// imageHelp says what may be named, in the help of the commands that look into images.
+// imageHelp describes the argument IMAGE, for the help of the commands that inspect layers.
 const imageHelp = `IMAGE is one of these:
   - the name of an image in the store or in a registry
   - the ID of an image, a step, a history row or a layer
@@ -58,7 +58,7 @@ and removed (-), and which rows belong to the base image. For an image in a regi
 	return cmd
 }
 
-// buildOf is the build that made an image, nil if none is remembered that did.
+// buildOf returns the recorded build that made an image, nil if there is none.
 func (a *app) buildOf(id digest.Digest) *explain.Build {
 	row, err := a.store.BuildByImage(id)
 	if err != nil {
@@ -71,11 +71,12 @@ func (a *app) buildOf(id digest.Digest) *explain.Build {
 	return b
 }
 
-// lookMemory is the size in bytes that the verbs that look at an image try to stay in. A million files are a heap of 100 MB,
-// which has no pointers and is cheap to mark; by itself Go would let it grow to twice that before it collects what is unused.
+// lookMemory is the memory limit in bytes that the inspecting commands set for Go's garbage
+// collector. A million files are a heap of 100 MB without pointers, which is cheap to mark; by
+// default Go would let it grow to twice that before it collects.
 const lookMemory = 112 << 20
 
-// look calls f with the image that a person named.
+// look calls f with the image that the argument IMAGE names.
 func (a *app) look(ctx context.Context, text string, f func(*anatomy.Image) error) error {
 	debug.SetMemoryLimit(lookMemory)
 	m, err := a.mover()

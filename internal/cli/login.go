@@ -15,7 +15,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// maxPassword bounds what --password-stdin reads, in bytes. Tokens of some registries have several kilobytes.
+// maxPassword bounds what --password-stdin reads, in bytes. Tokens of some registries have several
+// kilobytes.
 const maxPassword = 64 << 10
 
 type loginFlags struct {
@@ -73,7 +74,7 @@ func (a *app) runLogin(ctx context.Context, host string, f *loginFlags) error {
 	return nil
 }
 
-// askLogin completes what the flags say.
+// askLogin asks for the user name and the password, unless the flags give them.
 func (a *app) askLogin(ctx context.Context, f *loginFlags) error {
 	switch {
 	case f.stdin && f.password != "":
@@ -108,7 +109,7 @@ func (a *app) askLogin(ctx context.Context, f *loginFlags) error {
 	}
 	defer restore()
 	f.password, err = a.ask(lines, "Password: ")
-	fmt.Fprintln(a.stdout) // the Enter that was not shown
+	fmt.Fprintln(a.stdout) // the line end that was typed is not echoed
 	return err
 }
 
@@ -122,7 +123,7 @@ func (a *app) ask(lines *bufio.Reader, prompt string) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// hideInput keeps a terminal from showing what is typed.
+// hideInput turns off the echo of a terminal.
 func hideInput(f *os.File) (restore func(), err error) {
 	before, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	if err != nil {

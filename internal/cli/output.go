@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// writeTo calls write with the file that -o names, or standard output, which must not be a terminal. A file
-// appears when it is complete.
+// writeTo calls write with the file of -o, or with standard output, which must not be a terminal.
+// The file appears under its name when it is complete.
 func (a *app) writeTo(ctx context.Context, path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
 		if isTerminal(a.stdout) {
@@ -46,7 +46,7 @@ func writeNew(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // of no effect once it has its name
+	defer os.Remove(f.Name()) // has no effect after the rename
 	defer f.Close()
 	if err := buffered(f, write); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -65,8 +65,8 @@ func buffered(f io.Writer, write func(io.Writer) error) error {
 	return b.Flush()
 }
 
-// stoppable writes to a pipe or device until ctx is done, also where nobody reads from it. What is being written
-// then is lost.
+// stoppable is a writer to a pipe or device. When ctx is done, Write returns even if nobody reads
+// from the pipe. Data that is being written then is dropped.
 type stoppable struct {
 	ctx context.Context
 	f   *os.File

@@ -14,8 +14,9 @@ import (
 	"github.com/strata-build/strata/internal/look/view"
 )
 
-// page calls print with a Printer on standard output: on a terminal in colours and through a pager, as git does. $PAGER
-// may name another than less, and "cat" or "" none; NO_COLOR takes the colours away (no-color.org).
+// page calls print with a Printer on standard output. On a terminal it uses colours and a pager, as
+// git does: $PAGER names another pager than less, and "cat" or "" none; NO_COLOR turns colours off
+// (no-color.org).
 func (a *app) page(print func(*view.Printer) error) error {
 	if !isTerminal(a.stdout) {
 		return a.plain(a.stdout, print)
@@ -30,14 +31,14 @@ func (a *app) page(print func(*view.Printer) error) error {
 	cmd := exec.Command("/bin/sh", "-c", command)
 	cmd.Stdout, cmd.Stderr, cmd.Env = a.stdout, a.stderr, os.Environ()
 	if _, ok := os.LookupEnv("LESS"); !ok {
-		cmd.Env = append(cmd.Env, "LESS=FRX") // leave at once if all fits, pass colours on, keep the screen: git's choice
+		cmd.Env = append(cmd.Env, "LESS=FRX") // as git: quit if all fits on one screen, keep colours
 	}
 	pipe, err := cmd.StdinPipe()
 	if err != nil {
 		return err
 	}
 	if _, lookErr := exec.LookPath(strings.Fields(command)[0]); lookErr != nil {
-		return a.plain(a.stdout, print) // a machine without less shows the text all the same
+		return a.plain(a.stdout, print) // without less there is no pager
 	}
 	if err := cmd.Start(); err != nil {
 		return a.plain(a.stdout, print)
@@ -48,7 +49,7 @@ func (a *app) page(print func(*view.Printer) error) error {
 		err = fmt.Errorf("the pager %s: %w; set PAGER=cat to do without", command, waitErr)
 	}
 	if errors.Is(err, syscall.EPIPE) {
-		return nil // the person left the pager before the end
+		return nil // the person quit the pager before the end
 	}
 	return err
 }
@@ -66,7 +67,7 @@ func (a *app) plain(w io.Writer, print func(*view.Printer) error) error {
 	return p.Flush()
 }
 
-// columns is the width of a terminal, 0 if it does not tell.
+// columns returns the width of a terminal, 0 if it is unknown.
 func columns(f *os.File) int {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {

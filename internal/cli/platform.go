@@ -9,7 +9,7 @@ import (
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
-// defaultPlatform is the variable that stands for --platform in Docker's command line.
+// defaultPlatform is the environment variable that replaces --platform in Docker's command line.
 const defaultPlatform = "DOCKER_DEFAULT_PLATFORM"
 
 // platformFlag adds --platform for one platform.
@@ -37,7 +37,8 @@ func onlyPlatformFlag(fl *pflag.FlagSet, value *string) {
 	fl.StringVar(value, "platform", "", "only the image for this `PLATFORM`, if the name has images for several")
 }
 
-// parseOnlyPlatform reads a --platform that picks one of several images; nil takes them as they come.
+// parseOnlyPlatform parses a --platform that selects one of the images of a name; nil if it is not
+// given.
 func parseOnlyPlatform(flag string) (*ocispec.Platform, error) {
 	if flag == "" {
 		return nil, nil
@@ -46,7 +47,8 @@ func parseOnlyPlatform(flag string) (*ocispec.Platform, error) {
 	return &p, err
 }
 
-// parsePlatforms reads the values of a --platform for several; none is this machine's.
+// parsePlatforms parses the values of a --platform for several platforms; without a value it
+// returns this machine's platform.
 func parsePlatforms(flags []string) ([]ocispec.Platform, error) {
 	if env := os.Getenv(defaultPlatform); len(flags) == 0 && env != "" {
 		flags = []string{env}

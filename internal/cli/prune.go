@@ -123,7 +123,7 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 	return nil
 }
 
-// question tells what goes.
+// question says what is removed, before confirm asks.
 func (p *pruneCommand) question() string {
 	if p.keep != "" {
 		return fmt.Sprintf("WARNING! This will remove the build cache that was used least recently, until it takes no more than %s. ", p.keep)
@@ -167,7 +167,7 @@ func (a *app) printPruned(gone *store.Pruned, lists bool) {
 	fmt.Fprintf(a.stdout, "Total reclaimed space: %s\n", human.FullSize(gone.Freed))
 }
 
-// confirm asks. Anything but "y" and "yes" is a no, the end of the input too.
+// confirm asks the person. Any answer but "y" and "yes" means no, the end of the input too.
 func (a *app) confirm(ctx context.Context, question string) (bool, error) {
 	fmt.Fprint(a.stdout, question)
 	in := interruptible(ctx, a.stdin)

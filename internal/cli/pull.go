@@ -61,7 +61,7 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 	return nil
 }
 
-// pullInto pulls and prints what docker pull prints.
+// pullInto pulls an image and prints the same lines as docker pull.
 func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, want ocispec.Platform, out *progress.Layers) error {
 	out.Message(fmt.Sprintf("%s: Pulling from %s", tagOrDigest(ref), reference.Path(ref)))
 	m.Progress = func(blob digest.Digest, status string, current, total int64) {
@@ -80,7 +80,7 @@ func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, want 
 	return nil
 }
 
-// tagOrDigest is what docker pull and push begin a line with.
+// tagOrDigest returns the tag or digest with which docker pull and push begin a line.
 func tagOrDigest(ref reference.Named) string {
 	switch r := ref.(type) {
 	case reference.Digested:

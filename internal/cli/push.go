@@ -38,7 +38,7 @@ func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool)
 		return &exit{exitUsage, err}
 	}
 	if _, ok := ref.(reference.Digested); ok {
-		return usageError("%s: what is pushed needs a tag, since its digest follows from the image", name)
+		return usageError("%s: give a tag instead of the digest, which follows from the image", name)
 	}
 	if all && !reference.IsNameOnly(ref) {
 		return usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
@@ -87,7 +87,7 @@ func pushAll(ctx context.Context, m *transfer.Mover, refs []reference.Named, onl
 	return nil
 }
 
-// tagsOf are the names with a tag that images here have in a repository.
+// tagsOf returns the names with a tag that images in the store have in a repository.
 func tagsOf(s *store.Store, repository reference.Named) ([]reference.Named, error) {
 	names, err := s.Names("")
 	if err != nil {
@@ -97,7 +97,7 @@ func tagsOf(s *store.Store, repository reference.Named) ([]reference.Named, erro
 	for _, n := range names {
 		ref, err := reference.ParseNormalizedNamed(n.Name)
 		if err != nil {
-			continue // no name of ours
+			continue // a name in another repository
 		}
 		if _, tagged := ref.(reference.Tagged); tagged && ref.Name() == repository.Name() {
 			refs = append(refs, ref)

@@ -33,7 +33,8 @@ func (a *app) tag() *cobra.Command {
 	}
 }
 
-// imagesOf are the images for several platforms that a name means together; none if text is no name.
+// imagesOf returns the images for several platforms that have one name; none if text is not such a
+// name.
 func (a *app) imagesOf(text string) []digest.Digest {
 	ref, err := reference.ParseNormalizedNamed(text)
 	if err != nil {
@@ -50,7 +51,8 @@ func (a *app) imagesOf(text string) []digest.Digest {
 	return ids
 }
 
-// nameImage makes a step with a name an image: it is listed, and stays when the cache goes.
+// nameImage gives a step a name, which makes it an image: it is listed, and pruning the cache does
+// not remove it.
 func nameImage(s *store.Store, c *store.Config, name reference.Named) error {
 	if _, err := s.PutConfig(c.Data, c.Parent, store.Image); err != nil {
 		return err
@@ -72,7 +74,7 @@ func (a *app) remove() *cobra.Command {
 	return cmd
 }
 
-// runRemove goes on after an error, as docker does.
+// runRemove continues after an error, as docker does.
 func (a *app) runRemove(names []string, force bool) error {
 	s, err := a.open()
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
 )
 
-// machineFlags are the options of build and run that say what a container finds on its machine.
+// machineFlags are the flags of build and run that configure the machine that a container sees:
+// hosts, limits, /dev/shm, cgroup.
 type machineFlags struct {
 	hosts, ulimits        []string
 	shmSize, cgroupParent string
@@ -42,7 +43,7 @@ func (f *machineFlags) machine() (runner.Machine, error) {
 		if err != nil {
 			return m, usageError("--ulimit %w", err)
 		}
-		// The last of one name counts.
+		// The last value for a name is used.
 		m.Ulimits = slices.DeleteFunc(m.Ulimits, func(u runner.Ulimit) bool { return u.Name == limit.Name })
 		m.Ulimits = append(m.Ulimits, limit)
 	}
@@ -60,7 +61,7 @@ func (f *machineFlags) machine() (runner.Machine, error) {
 	return m, nil
 }
 
-// rightsFlags are the options of build that reach RUN steps and what they may do.
+// rightsFlags are the flags of build for secrets, ssh agents and privileges of RUN steps.
 type rightsFlags struct {
 	machineFlags
 	allow, secrets, ssh []string
@@ -73,7 +74,7 @@ func (f *rightsFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.allow, "allow", nil, "permit a privilege that the Dockerfile asks for: network.host or security.insecure")
 }
 
-// apply puts what the flags say into o, whose Network is set.
+// apply parses the flags into o, whose Network is set already.
 func (f *rightsFlags) apply(o *builder.Options, network string) error {
 	var err error
 	if o.Machine, err = f.machine(); err != nil {
@@ -98,7 +99,8 @@ func (f *rightsFlags) apply(o *builder.Options, network string) error {
 	return nil
 }
 
-// applySecrets reads what can be read now: a build should not run for minutes before it says that a key is missing.
+// applySecrets reads secrets and keys before the build starts, so that a missing one is an error at
+// once.
 func (f *rightsFlags) applySecrets(o *builder.Options) error {
 	var secrets []secret.Source
 	for _, text := range f.secrets {

@@ -94,8 +94,8 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	return nil
 }
 
-// findToRun finds what a person means, here or in its registry. Without a platform that is what the name means here,
-// whatever it is for.
+// findToRun finds the image, step or row to run, in the store or in its registry. Without a
+// platform it is the image that the name means in the store, for any platform.
 func (a *app) findToRun(ctx context.Context, m *transfer.Mover, name, wanted string) (*store.Config, error) {
 	p, err := parsePlatform(wanted)
 	if err != nil {
@@ -154,7 +154,7 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 	return o, nil
 }
 
-// network reads a --network.
+// network parses a --network.
 func network(flag string) (runner.Network, error) {
 	switch flag {
 	case "", "default", "host":
@@ -165,7 +165,8 @@ func network(flag string) (runner.Network, error) {
 	return "", usageError("--network %s: it is one of default, host and none", flag)
 }
 
-// envVariable is NAME=VALUE as it stands, or NAME with this environment's value, if it has one.
+// envVariable returns NAME=VALUE unchanged. For NAME alone it adds the value from the environment,
+// if there is one.
 func envVariable(kv string) (string, bool) {
 	if strings.Contains(kv, "=") {
 		return kv, true
@@ -223,7 +224,7 @@ func parseVolume(v string) (runner.Bind, error) {
 	return b, nil
 }
 
-// connect gives the command our streams.
+// connect connects the command to strata's standard streams.
 func (a *app) connect(o *enter.Options, f *runFlags) error {
 	o.Stdout, o.Stderr = a.stdout, a.stderr
 	if f.interactive {
@@ -237,8 +238,8 @@ func (a *app) connect(o *enter.Options, f *runFlags) error {
 	return nil
 }
 
-// forwardSignals hands signals to the command in place of ending at once, as docker run does. The third
-// interrupt kills it, and so does losing the terminal.
+// forwardSignals forwards signals to the command, as docker run does, instead of ending. The third
+// interrupt kills the command, and so does a hangup of the terminal.
 func forwardSignals(ctx context.Context, o *enter.Options) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	in := make(chan os.Signal, 16)
@@ -267,8 +268,7 @@ func forwardSignals(ctx context.Context, o *enter.Options) (context.Context, fun
 	}
 }
 
-// find resolves what a person types for an image, a step or a history row.
-// findOnly is find, for a platform if only is not nil.
+// findOnly is find, restricted to a platform if only is not nil.
 func (a *app) findOnly(text string, only *ocispec.Platform) (*store.Config, error) {
 	c, err := a.find(text)
 	if err != nil || only == nil {

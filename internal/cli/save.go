@@ -69,7 +69,7 @@ func (a *app) runSave(ctx context.Context, names []string, only *ocispec.Platfor
 	return a.writeTo(ctx, output, func(w io.Writer) error { return m.Save(ctx, w, format, images) })
 }
 
-// saveIndex writes the images for several platforms that a name means, with an index of them.
+// saveIndex writes the images for several platforms that have one name, with an index of them.
 func (a *app) saveIndex(ctx context.Context, m *transfer.Mover, name, output string) error {
 	ref, err := registry.ParseName(name)
 	if err != nil {
@@ -79,7 +79,8 @@ func (a *app) saveIndex(ctx context.Context, m *transfer.Mover, name, output str
 	return a.writeTo(ctx, output, func(w io.Writer) error { return m.SaveTogether(ctx, w, ref) })
 }
 
-// namesIn are the names that an image gets in an archive: what was typed, if it is a name with a tag.
+// namesIn returns the names that an image gets in an archive: the argument, if it is a name with a
+// tag.
 func (a *app) namesIn(text string) ([]string, error) {
 	ref, err := reference.ParseNormalizedNamed(text)
 	if err != nil {

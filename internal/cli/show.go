@@ -61,7 +61,7 @@ the step is downloaded.
 	return cmd
 }
 
-// splitPath takes IMAGE:PATH apart. The path begins with a slash, as no tag does, or follows an ID.
+// splitPath splits IMAGE:PATH. The path begins with a slash, which no tag does, or follows an ID.
 func splitPath(text string) (name, path string, ok bool) {
 	if i := strings.LastIndex(text, ":/"); i > 0 {
 		switch text[:i] {
@@ -94,7 +94,7 @@ func (a *app) showContents(ctx context.Context, im *anatomy.Image, path string) 
 	defer r.Close()
 	in := bufio.NewReaderSize(r, 64<<10)
 	if isTerminal(a.stdout) {
-		if head, _ := in.Peek(8000); bytes.IndexByte(head, 0) >= 0 { // git's way to tell what is binary
+		if head, _ := in.Peek(8000); bytes.IndexByte(head, 0) >= 0 { // a null byte means binary, as in git
 			return fmt.Errorf("%s is binary, %s; redirect standard output to a file", human.Clean(c.Path), human.Size(c.Size))
 		}
 		err = copyPrintable(a.stdout, in)
@@ -107,7 +107,7 @@ func (a *app) showContents(ctx context.Context, im *anatomy.Image, path string) 
 	return nil
 }
 
-// copyPrintable copies a text of an image to a terminal: what could do something to it is replaced, and the carriage
+// copyPrintable copies the text of a file to a terminal. Control characters are replaced; carriage
 // returns at the ends of lines are left out.
 func copyPrintable(to io.Writer, in *bufio.Reader) error {
 	w := bufio.NewWriterSize(to, 64<<10)

@@ -10,7 +10,8 @@ import (
 	"github.com/strata-build/strata/internal/human"
 )
 
-// versionInfo has the names that templates for docker version use. There is no server: it is the same program.
+// versionInfo has the field names that templates for docker version use. Client and server are the
+// same program.
 type versionInfo struct {
 	programVersion
 	Client, Server programVersion

@@ -8,7 +8,8 @@ import (
 	"github.com/docker/go-units"
 )
 
-// Size is a number of bytes as docker prints it: "1.98MB". "?" stands for one that is not known, below zero.
+// Size formats a number of bytes as docker does: "1.98MB"; "?" if it is negative, which means
+// unknown.
 func Size(n int64) string {
 	if n < 0 {
 		return "?"
@@ -16,7 +17,7 @@ func Size(n int64) string {
 	return units.HumanSizeWithPrecision(float64(n), 3)
 }
 
-// FullSize is Size with one more digit, as docker prints sums.
+// FullSize is Size with one more digit, the format of docker's totals.
 func FullSize(n int64) string {
 	if n < 0 {
 		return "?"
@@ -24,7 +25,7 @@ func FullSize(n int64) string {
 	return units.HumanSize(float64(n))
 }
 
-// Since is the time that has passed since t: "5 minutes ago". Images that tell no time have "N/A".
+// Since returns the time that has passed since t: "5 minutes ago"; "N/A" if t is zero.
 func Since(t time.Time) string {
 	if t.IsZero() || t.Unix() == 0 {
 		return "N/A"
@@ -41,8 +42,9 @@ func Shorten(s string, n int) string {
 	return string(r[:n-1]) + "…"
 }
 
-// Clean makes a text that came from elsewhere fit for one line of a terminal: tabs and line ends become blanks,
-// other control characters, which could move the cursor, hide what comes after or show it backwards, question marks.
+// Clean makes a third-party text safe to print on one line of a terminal. Tabs and line ends become
+// blanks; other control characters, which could move the cursor, hide text or reverse it, become
+// question marks.
 func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// form is a number and a unit, several times: 24h, 7d, 1w2d, 1.5h.
+// form matches one number with its unit; a duration is one or several of them: 24h, 7d, 1w2d, 1.5h.
 var form = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h|d|w)`) })
 
-// limit is the longest that is taken: a time.Duration ends at 292 years.
+// limit is the longest duration that is accepted: a time.Duration ends at 292 years.
 const limit = 200 * 365 * 24 * time.Hour
 
-// ParseDuration reads a duration such as 24h, 7d or 1w12h: what time.ParseDuration reads, without a sign, and days of
-// 24 hours and weeks too. ok is false for what is none. Wherever a person may type a duration, this reads it.
+// ParseDuration parses a duration such as 24h, 7d or 1w12h: the syntax of time.ParseDuration
+// without a sign, and also d for days of 24 hours and w for weeks. ok is false if the text is not a
+// duration. All commands and filters parse durations with it.
 func ParseDuration(text string) (d time.Duration, ok bool) {
 	units := map[string]time.Duration{
 		"ns": time.Nanosecond, "us": time.Microsecond, "µs": time.Microsecond, "ms": time.Millisecond,

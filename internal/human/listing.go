@@ -1,5 +1,5 @@
-// Package human prints and reads what people see and type: tables with Docker's columns and spacing, JSON, Go templates
-// with Docker's fields and functions, sizes, ages and durations.
+// Package human formats and parses what people read and type: tables with Docker's columns and
+// spacing, JSON, Go templates with Docker's fields and functions, sizes, ages and durations.
 package human
 
 import (
@@ -11,10 +11,10 @@ import (
 	"text/template"
 )
 
-// Row is one line of a listing: a text for the name of each column.
+// Row is one line of a listing: its columns by name.
 type Row map[string]string
 
-// Listing is a kind of human.
+// Listing describes a table: its columns and their headers.
 type Listing struct {
 	// Headers are the headers of all columns that a template can name.
 	Headers map[string]string
@@ -22,8 +22,9 @@ type Listing struct {
 	Default []string
 }
 
-// Write prints rows in a format: "" or "table" for the default table, "table TEMPLATE" for one of other columns,
-// "json" for one object per line, else a template that is carried out for each row.
+// Write prints rows in a format: "" or "table" is the default table, "table TEMPLATE" a table with
+// the columns of the template, "json" one object per line; any other format is a template that is
+// executed for each row.
 func (l Listing) Write(w io.Writer, format string, rows []Row) error {
 	switch {
 	case format == "" || format == "table":
@@ -59,7 +60,8 @@ func (l Listing) Write(w io.Writer, format string, rows []Row) error {
 	return tw.Flush()
 }
 
-// newTable spaces columns as docker does: ten characters at least, three blanks between them.
+// newTable returns a writer that aligns columns as docker does: at least ten characters wide, three
+// blanks between them.
 func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 10, 1, 3, ' ', 0) }
 
 func (l Listing) writeTable(w io.Writer, rows []Row) error {
@@ -115,7 +117,7 @@ func (l Listing) execute(w io.Writer, t *template.Template, rows []Row) error {
 	return nil
 }
 
-// FormatError says that a --format is no template, or names what is not there.
+// FormatError is an error in a --format: it is not a valid template, or names an unknown field.
 type FormatError struct{ Err error }
 
 func (e *FormatError) Error() string {
@@ -145,7 +147,7 @@ func Template(w io.Writer, format string, values ...any) error {
 	return nil
 }
 
-// functions are docker's (docker/cli templates).
+// functions are the template functions of docker (docker/cli templates).
 func functions() template.FuncMap {
 	return template.FuncMap{
 		"json":  encode,
@@ -165,7 +167,8 @@ func functions() template.FuncMap {
 	}
 }
 
-// headerFunctions leave headers as they are.
+// headerFunctions replace the functions where a template prints the headers: they do not change
+// them.
 func headerFunctions() template.FuncMap {
 	same := func(s string, _ ...any) string { return s }
 	f := functions()

@@ -1,5 +1,6 @@
-// Package image knows the image config: the JSON whose digest is an image's ID, or a step's. It is the OCI
-// image spec's config with Docker's extensions (moby/docker-image-spec).
+// Package image reads and writes image configs. The digest of a config is the ID of an image or a
+// step. The format is the OCI image spec's config with Docker's extensions
+// (moby/docker-image-spec).
 package image
 
 import (
@@ -15,30 +16,31 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Config is a whole image config: platform, runtime configuration, chain of layers, history, and the inline
-// cache, a field of ours that other tools pass over.
+// Config is an image config: platform, runtime configuration, diffIDs of the layers, history, and
+// strata's inline cache, a field that other tools ignore.
 type Config struct {
 	dockerspec.DockerOCIImage
-	// Cached are the history rows that a build can take from this image by their keys, in the order of the rows.
+	// Cached are the history rows whose steps a build can take from this image by their cache keys,
+	// in the order of the rows.
 	Cached []CachedRow `json:"strata.cache.v1,omitempty"`
 }
 
-// CachedRow is the cache key of the step that a history row tells of. With the row, which has the time, and the
-// row's layer it makes up a whole record, in about 110 bytes.
+// CachedRow is the cache key of the step of a history row. With the row's time and layer it makes a
+// complete cache record, in about 110 bytes.
 type CachedRow struct {
 	Row int           `json:"row"` // index in History
-	Key digest.Digest `json:"key"` // as the graph engine makes it, whichever engine built the image
+	Key digest.Digest `json:"key"` // the graph engine's key, also if the classic engine built the image
 	MS  int64         `json:"ms"`  // how long the step ran, in milliseconds
 }
 
 // History is one row of an image's history.
 type History = ocispec.History
 
-// BuildKitComment is the COMMENT of history rows that the graph engine writes, which tells them from the
-// classic engine's as in Docker (lesson 2.9).
+// BuildKitComment is the comment of history rows that the graph engine writes. It distinguishes
+// them from the classic engine's, as in Docker.
 const BuildKitComment = "buildkit.dockerfile.v0"
 
-// maxConfig bounds configs that come from elsewhere; the largest seen in the wild are below 1 MiB.
+// maxConfig is the largest size in bytes of a config that is read. Known configs are below 1 MiB.
 const maxConfig = 16 << 20
 
 // Parse reads a config. Errors say what is wrong with it.
@@ -60,7 +62,7 @@ func Parse(data []byte) (*Config, error) {
 	}
 	for _, r := range c.Cached {
 		if r.Row < 0 || r.Row >= len(c.History) || r.Key.Validate() != nil {
-			c.Cached = nil // a cache that makes no sense is none
+			c.Cached = nil // an inline cache that is not valid is ignored
 			break
 		}
 	}
@@ -80,7 +82,7 @@ func layerRows(history []History) int {
 	return n
 }
 
-// DiffIDs reads only the chain of layers of a config.
+// DiffIDs parses only the diffIDs of the layers of a config, the lowest layer first.
 func DiffIDs(data []byte) ([]digest.Digest, error) {
 	var c struct {
 		RootFS struct {
@@ -104,7 +106,7 @@ func Encode(c *Config) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// Scratch is the config that FROM scratch starts with.
+// Scratch returns the config of FROM scratch.
 func Scratch(p ocispec.Platform) *Config {
 	c := &Config{}
 	c.Platform = p
@@ -116,7 +118,7 @@ func Scratch(p ocispec.Platform) *Config {
 // DefaultPath is the PATH of an image that sets none (Docker's default for Linux).
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Clone copies a config so that neither copy's changes are seen in the other.
+// Clone returns a copy of a config; changes to one of them do not change the other.
 func Clone(c *Config) *Config {
 	d := *c
 	d.RootFS.DiffIDs = slices.Clone(c.RootFS.DiffIDs)
@@ -126,7 +128,8 @@ func Clone(c *Config) *Config {
 	return &d
 }
 
-// CloneRuntime copies the runtime configuration likewise.
+// CloneRuntime returns a copy of a runtime configuration; changes to one of them do not change the
+// other.
 func CloneRuntime(c dockerspec.DockerOCIImageConfig) dockerspec.DockerOCIImageConfig {
 	data, err := json.Marshal(c)
 	if err != nil {
@@ -139,8 +142,8 @@ func CloneRuntime(c dockerspec.DockerOCIImageConfig) dockerspec.DockerOCIImageCo
 	return d
 }
 
-// ChainID is the digest that stands for a chain of layers, bottom first (OCI image spec, "Layer ChainID"); ""
-// for an empty chain.
+// ChainID returns the chainID of layers, the lowest first (OCI image spec, "Layer ChainID"); "" if
+// there are none.
 func ChainID(diffIDs []digest.Digest) digest.Digest {
 	chain := digest.Digest("")
 	for i, d := range diffIDs {
@@ -153,8 +156,8 @@ func ChainID(diffIDs []digest.Digest) digest.Digest {
 	return chain
 }
 
-// Add returns the config of the state after one more step: runtime configuration rt, a history row, and the
-// layer diffID ("" for a row without one).
+// Add returns the config of the state after one more step: runtime configuration rt, a history row,
+// and the layer diffID ("" for a row without one).
 func Add(parent *Config, rt dockerspec.DockerOCIImageConfig, row History, diffID digest.Digest) *Config {
 	c := *parent
 	c.Config = rt
@@ -168,7 +171,7 @@ func Add(parent *Config, rt dockerspec.DockerOCIImageConfig, row History, diffID
 	return &c
 }
 
-// LayerOf returns the diffID of the layer that the history row at index i tells of; "" if the row has none.
+// LayerOf returns the diffID of the layer of the history row at index i, "" if the row has none.
 func LayerOf(c *Config, i int) digest.Digest {
 	if c.History[i].EmptyLayer {
 		return ""
@@ -181,7 +184,7 @@ func LayerOf(c *Config, i int) digest.Digest {
 	return c.RootFS.DiffIDs[n]
 }
 
-// Created returns when an image was made, the zero time if it does not say.
+// Created returns the time when an image was made, the zero time if the config has none.
 func Created(c *Config) time.Time {
 	if c.Created == nil {
 		return time.Time{}
@@ -189,7 +192,7 @@ func Created(c *Config) time.Time {
 	return *c.Created
 }
 
-// ShortID is an ID as Docker shows it: 12 hexadecimal digits.
+// ShortID shortens an ID to 12 hexadecimal digits, as Docker does.
 func ShortID(d digest.Digest) string {
 	hex := strings.TrimPrefix(string(d), "sha256:")
 	return hex[:min(12, len(hex))]

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzParse reads any bytes as a config: what is taken can be written and read again, and says of every row which
-// layer it made.
+// FuzzParse reads any bytes as a config: what is taken can be written and read again, and says of
+// every row which layer it made.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"architecture":"amd64","os":"linux","config":{"Env":["A=1"],"Healthcheck":{"Interval":1}},"rootfs":{"type":"layers","diff_ids":["sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"]},"history":[{"created_by":"x"},{"empty_layer":true}]}`))
 	f.Add([]byte(`{"rootfs":{"diff_ids":null},"history":[{}]}`))

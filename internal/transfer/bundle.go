@@ -181,7 +181,7 @@ func (p *push) bring(ctx context.Context, i int, b store.Blob) error {
 	if p.Store.HasBlob(b.Digest) || b.Digest == p.layers[i].DiffID {
 		return nil
 	}
-	failure := errors.New("nothing says where to get it; pull its image again")
+	failure := errors.New("no source of it is known; pull its image again")
 	for _, k := range p.known[i] {
 		if k.Digest != b.Digest || k.Repository == "" {
 			continue

@@ -149,7 +149,7 @@ func (m *Mover) saveLayer(ctx context.Context, dir string, l *store.Layer) (stor
 		failure = err
 	}
 	if !l.Present() {
-		return store.Blob{}, fmt.Errorf("layer %s is not on this machine any more, nor where it came from: %w", l.DiffID, failure)
+		return store.Blob{}, fmt.Errorf("layer %s is neither on this machine nor at its source: %w", l.DiffID, failure)
 	}
 	b, err := m.compress(ctx, l, form{})
 	if err != nil {

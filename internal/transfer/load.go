@@ -92,7 +92,7 @@ func (m *Mover) readImages(images []archive.Image) ([]archived, error) {
 		for _, n := range img.Names {
 			ref, err := registry.ParseName(n)
 			if err != nil {
-				return nil, fmt.Errorf("it names an image so that it cannot be used: %w", err)
+				return nil, fmt.Errorf("it has an image name that is not valid: %w", err)
 			}
 			a.names = append(a.names, reference.TagNameOnly(ref))
 		}

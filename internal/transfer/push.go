@@ -240,7 +240,7 @@ func (p *push) choose(ctx context.Context, i int) (store.Blob, error) {
 		return p.compress(ctx, l, f)
 	}
 	if where == nowhere {
-		return best, fmt.Errorf("layer %s is neither on this machine nor where it came from%s; pull its image again", l.DiffID, because(p.cause))
+		return best, fmt.Errorf("layer %s is neither on this machine nor at its source%s; pull its image again", l.DiffID, because(p.cause))
 	}
 	return best, nil
 }

@@ -141,7 +141,7 @@ func ociDescriptor(b store.Blob) ocispec.Descriptor {
 
 // fetchAny brings a form of a layer that is not here from wherever it is.
 func (m *Mover) fetchAny(ctx context.Context, l *store.Layer, known []store.Blob) (store.Blob, error) {
-	failure := errors.New("nothing says where to get it; pull its image again")
+	failure := errors.New("no source of it is known; pull its image again")
 	for _, b := range known {
 		if dir, ok := layoutDir(b.Repository); ok {
 			if failure = m.fetchLocal(ctx, dir, b.Descriptor()); failure == nil {

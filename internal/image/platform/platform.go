@@ -1,6 +1,7 @@
-// Package platform reads, writes and compares platforms: "linux/arm/v7". Spellings, defaults and what runs on what are
-// those of containerd's platforms package, which Docker and BuildKit use, but that an image for another architecture
-// never counts as one that suits, such as 386 on amd64: who wants that says so.
+// Package platform parses, formats and compares platforms such as "linux/arm/v7". Spellings,
+// defaults and compatibility are those of containerd's platforms package, which Docker and BuildKit
+// use, with one exception: an image for another architecture, such as 386 on amd64, is never
+// compatible by default.
 package platform
 
 import (
@@ -18,7 +19,8 @@ func Local() ocispec.Platform {
 	return Normal(ocispec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH})
 }
 
-// Normal spells a platform as containerd does: amd64 for x86_64, arm/v7 for armhf, no variant where it says nothing.
+// Normal returns the normal form of a platform, as containerd does: amd64 for x86_64, arm/v7 for
+// armhf, no variant if it is the default.
 func Normal(p ocispec.Platform) ocispec.Platform {
 	p.OS, p.Architecture, p.Variant = strings.ToLower(p.OS), strings.ToLower(p.Architecture), strings.ToLower(p.Variant)
 	if p.OS == "macos" {
@@ -48,7 +50,8 @@ func Normal(p ocispec.Platform) ocispec.Platform {
 	return p
 }
 
-// Parse reads os, architecture, os/architecture, os/architecture/variant or "local"; what is not said is as in here.
+// Parse parses os, architecture, os/architecture, os/architecture/variant or "local"; missing parts
+// are this machine's.
 func Parse(s string, here ocispec.Platform) (ocispec.Platform, error) {
 	parts := strings.Split(s, "/")
 	for _, part := range parts {
@@ -73,7 +76,8 @@ func Parse(s string, here ocispec.Platform) (ocispec.Platform, error) {
 	return Normal(p), nil
 }
 
-// ParseList reads platforms, each value one or several with commas between them. None comes twice.
+// ParseList parses platforms; each value is one, or several separated by commas. Duplicates are
+// left out.
 func ParseList(values []string, here ocispec.Platform) ([]ocispec.Platform, error) {
 	var all []ocispec.Platform
 	for _, value := range values {
@@ -98,16 +102,16 @@ func isOS(s string) bool {
 	return false
 }
 
-// Same compares system, architecture and variant, however they are spelled.
+// Same reports whether two platforms have the same normal form.
 func Same(a, b ocispec.Platform) bool {
 	a, b = Normal(a), Normal(b)
 	return a.OS == b.OS && a.Architecture == b.Architecture && a.Variant == b.Variant
 }
 
-// Format writes linux/arm/v7, as the platform is spelled.
+// Format formats a platform as os/architecture/variant, without normalising it.
 func Format(p ocispec.Platform) string { return path.Join(p.OS, p.Architecture, p.Variant) }
 
-// FormatAll writes several platforms with commas between them, each once.
+// FormatAll formats platforms with commas between them, without duplicates.
 func FormatAll(all []ocispec.Platform) string {
 	var texts []string
 	for _, p := range all {
@@ -118,8 +122,9 @@ func FormatAll(all []ocispec.Platform) string {
 	return strings.Join(texts, ", ")
 }
 
-// Rank says how well an image for have runs on want: -1 not at all, more is better. A CPU runs what was built
-// for earlier variants of its architecture, so the highest one that is not above its own wins.
+// Rank returns how well an image for the platform have runs on want; -1 is not at all, more is
+// better. A CPU runs programs that were built for earlier variants of its architecture, so the
+// highest variant that is not above its own is best.
 func Rank(have, want ocispec.Platform) int {
 	have, want = withVariant(Normal(have)), withVariant(Normal(want))
 	if have.OS != want.OS || have.Architecture != want.Architecture {
@@ -135,8 +140,8 @@ func Rank(have, want ocispec.Platform) int {
 	return h
 }
 
-// Suits says whether an image whose config says have can be taken where want is asked for. One that says nothing of
-// its platform can.
+// Suits reports whether an image with the platform have can be used for want. An image without a
+// platform can.
 func Suits(have, want ocispec.Platform) bool {
 	if have.OS == "" {
 		have.OS = want.OS
@@ -147,7 +152,7 @@ func Suits(have, want ocispec.Platform) bool {
 	return Rank(have, want) >= 0
 }
 
-// withVariant says the variant that an absent one stands for.
+// withVariant fills in the default variant of an architecture.
 func withVariant(p ocispec.Platform) ocispec.Platform {
 	if p.Variant == "" {
 		switch p.Architecture {
@@ -160,7 +165,7 @@ func withVariant(p ocispec.Platform) ocispec.Platform {
 	return p
 }
 
-// variantLevel orders "v5" < "v6" < "v8.1" …; -1 for what is no such variant.
+// variantLevel returns a number that orders variants: "v5" < "v6" < "v8.1"; -1 for any other text.
 func variantLevel(v string) int {
 	var major, minor int
 	if n, _ := fmt.Sscanf(v, "v%d.%d", &major, &minor); n < 1 || major < 0 || major > 9 || minor < 0 || minor > 9 {

@@ -50,7 +50,7 @@ func (p *stored) look(ctx context.Context) error {
 // unavailable is an error for a layer of which at most the table of contents is known, as of an archive's.
 func (p *stored) unavailable() error {
 	if p.layer == nil {
-		return &store.UnavailableError{DiffID: p.id, Cause: errors.New("nothing says where to get it; name the archive or pull the image")}
+		return &store.UnavailableError{DiffID: p.id, Cause: errors.New("no source of it is known; name the archive or pull the image")}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func (c *checked) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.verifier.Write(p[:n])
 	if err == io.EOF && !c.verifier.Verified() {
-		return n, fmt.Errorf("/%s: its contents are not those of which the layer's table of contents tells; the layer was changed or is damaged: get the image again", c.path)
+		return n, fmt.Errorf("/%s: its contents do not match the layer's table of contents; the layer was changed or is damaged: get the image again", c.path)
 	}
 	return n, err
 }

@@ -120,9 +120,9 @@ func (img *Image) mayGo(text string, made []digest.Digest, force bool) error {
 	}
 	switch {
 	case len(made) > 0 && img.Kind == store.Step:
-		return fmt.Errorf("step %s is on the way to %s; remove that, and the step goes with it", text, image.ShortID(made[0]))
+		return fmt.Errorf("step %s is a step of image %s; remove the image, which removes its steps too", text, image.ShortID(made[0]))
 	case len(made) > 0 && len(img.Names) == 0:
-		return fmt.Errorf("image %s has images or steps that were built on it, such as %s; remove those, and it goes with them", text, image.ShortID(made[0]))
+		return fmt.Errorf("image %s is the base of images or steps, such as %s; remove these first", text, image.ShortID(made[0]))
 	case len(repositories) > 1 && !force:
 		var names []string
 		for _, n := range img.Names {

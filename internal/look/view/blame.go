@@ -196,7 +196,7 @@ func (b *Blame) Print(p *Printer) error {
 	}
 	p.line("%s", head)
 	if len(b.Events) == 0 && len(b.Entries) == 0 {
-		return errors.New("no layer has an entry for it: it is there only for what is in it")
+		return errors.New("no layer has an entry for it: it exists only because of the files in it")
 	}
 	for _, e := range b.Events {
 		text := e.Change

@@ -201,7 +201,7 @@ func (l *Layout) Open(desc ocispec.Descriptor) (io.ReadSeekCloser, error) {
 	}
 	if size != desc.Size {
 		f.Close()
-		return nil, fmt.Errorf("%s: blob %s has %d bytes, where %d are promised: %w", l.dir, desc.Digest, size, desc.Size, ErrFormat)
+		return nil, fmt.Errorf("%s: blob %s has %d bytes, not the %d of its descriptor: %w", l.dir, desc.Digest, size, desc.Size, ErrFormat)
 	}
 	return f, nil
 }

@@ -217,7 +217,7 @@ func (p *push) cancel(ctx context.Context, location *url.URL) {
 func (p *push) location(resp *http.Response) (*url.URL, error) {
 	u, err := url.Parse(resp.Header.Get("Location"))
 	if err != nil || resp.Header.Get("Location") == "" {
-		return nil, fmt.Errorf("%s began an upload without saying where", p.endpoint.url.Host)
+		return nil, fmt.Errorf("%s began an upload without a Location header", p.endpoint.url.Host)
 	}
 	u = resp.Request.URL.ResolveReference(u)
 	if u.Host == p.endpoint.url.Host {
