@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ const screenWait = 30 * time.Second
 // screen drives a program in a real terminal, that of tmux:
 //
 //	screen start WIDTHxHEIGHT COMMAND ARGS...
-//	screen keys KEY...        as tmux names them: Up, Tab, Escape, x
+//	screen keys KEY...        as tmux names them: Up, Tab, x; after Escape, which is the last, see what it did
 //	screen see PATTERN...     waits until the screen matches all; ! screen see, until it matches none
 //	screen until KEY PATTERN  presses a key until the screen matches: a program that comes back may miss the first
 //	screen show [colors]      prints the screen; with its colours as escape sequences
@@ -33,10 +34,10 @@ func screen(ts *testscript.TestScript, neg bool, args []string) {
 	case "start":
 		startScreen(ts, args[1:])
 	case "keys":
-		for _, key := range args[1:] {
-			ts.Check(tmux(ts, "send-keys", "-t", "it", key))
-			time.Sleep(50 * time.Millisecond) // a person's fingers; Escape and a key at once would be Alt
+		if i := slices.Index(args, "Escape"); i > 0 && i < len(args)-1 {
+			ts.Fatalf("screen keys: Escape and a key that is read with it are Alt: end with Escape, and see what it does first")
 		}
+		ts.Check(tmux(ts, append([]string{"send-keys", "-t", "it"}, args[1:]...)...))
 	case "see":
 		for _, pattern := range args[1:] {
 			p, err := regexp.Compile("(?m)" + pattern)
@@ -51,7 +52,7 @@ func screen(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		pressed := time.Time{}
 		waitScreen(ts, func(text string) bool {
-			if !p.MatchString(text) && time.Since(pressed) > time.Second {
+			if !p.MatchString(text) && time.Since(pressed) > 5*time.Second {
 				ts.Check(tmux(ts, "send-keys", "-t", "it", args[1]))
 				pressed = time.Now()
 			}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -215,8 +214,7 @@ func TestChangedUnderCopy(t *testing.T) {
 		left := test.times
 		r.gate = func(string) { // after the key was made, before the files are read
 			if left--; left >= 0 {
-				time.Sleep(20 * time.Millisecond) // a file's times move in steps of the kernel's clock
-				b.write("f", strings.Repeat("x", left+1))
+				b.write("f", strings.Repeat("x", left+1)) // another size each time
 			}
 		}
 		got := b.build(func(o *builder.Options) { o.Display = r })

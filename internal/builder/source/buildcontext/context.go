@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/strata-build/strata/internal/layer"
 	"golang.org/x/sys/unix"
@@ -44,6 +45,7 @@ type Context struct {
 	own   *lister
 	sumMu sync.Mutex // held while files are hashed, so that no file is hashed twice
 
+	now    func() time.Time  // the clock by which files are settled
 	onRead func(path string) // called by tests between reading a file and looking at its times again
 }
 
@@ -55,7 +57,7 @@ func Open(dir string, o Options) (*Context, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w; name a directory, or - for a tar on standard input", err)
 	}
-	c := &Context{dir: dir, root: root, cache: newStatCache(o.Cache)}
+	c := &Context{dir: dir, root: root, cache: newStatCache(o.Cache), now: time.Now}
 	if o.All {
 		c.rules, err = parseRules("", nil)
 	} else {

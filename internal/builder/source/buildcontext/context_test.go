@@ -65,8 +65,30 @@ func open(t testing.TB, dir string, o Options) *Context {
 	return c
 }
 
-// age makes everything in dir so old that the stat cache trusts it: it cannot set ctimes, so it waits.
-func age() { time.Sleep(150 * time.Millisecond) }
+// openLater opens a context by a clock that is ahead, so that the stat cache trusts all that is in it. What is changed
+// next is changed after tick.
+func openLater(t testing.TB, dir string, o Options) *Context {
+	t.Helper()
+	c := open(t, dir, o)
+	c.now = func() time.Time { return time.Now().Add(time.Hour) }
+	return c
+}
+
+// tick waits for the next step of the clock that the kernel takes ctimes from, which no process can set: 10 ms at most.
+func tick(t testing.TB) {
+	t.Helper()
+	probe := filepath.Join(t.TempDir(), "probe")
+	ctime := func() unix.Timespec {
+		must(t, os.WriteFile(probe, nil, 0o600))
+		must(t, os.Chmod(probe, 0o600))
+		var st unix.Stat_t
+		must(t, unix.Stat(probe, &st))
+		return st.Ctim
+	}
+	for first := ctime(); ctime() == first; {
+		time.Sleep(time.Millisecond)
+	}
+}
 
 func sumAll(t testing.TB, c *Context) digest.Digest {
 	t.Helper()

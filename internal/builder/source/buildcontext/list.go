@@ -50,7 +50,7 @@ func (l *lister) list(n *node) error {
 		return fmt.Errorf("read directory %q of the build context: %w%s", "/"+path, err, hint(err))
 	}
 	defer unix.Close(fd)
-	now := time.Now()
+	now := l.c.now()
 	if n == l.c.top {
 		if err := l.stat(n, fd, ".", now); err != nil {
 			return err

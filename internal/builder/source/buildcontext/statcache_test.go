@@ -45,28 +45,33 @@ func TestCacheProperty(t *testing.T) {
 		case 8:
 			os.RemoveAll(filepath.Dir(p))
 		}
+		reopen := open
 		if step%10 == 0 {
-			age()
+			reopen = openLater
 		}
-		cached, fresh := open(t, dir, Options{Cache: cache}), open(t, dir, Options{})
+		cached, fresh := reopen(t, dir, Options{Cache: cache}), open(t, dir, Options{})
 		a, b := sumAll(t, cached), sumAll(t, fresh)
 		if a != b {
 			t.Fatalf("step %d: %s with the cache, %s without", step, a, b)
 		}
 		must(t, cached.Close())
+		if step%10 == 0 {
+			tick(t)
+		}
 	}
 }
 
 func TestRacy(t *testing.T) {
 	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
 	c := open(t, dir, Options{Cache: cache})
+	begin := time.Now().Add(-time.Minute)
+	c.now = func() time.Time { return begin } // however slow the machine is, f is young
 	sumAll(t, c)
 	must(t, c.Close())
 	if r, ok := decode(t, cache)["f"]; ok {
 		t.Errorf("a file as young as the build is in the cache: %+v", r)
 	}
-	age()
-	c = open(t, dir, Options{Cache: cache})
+	c = openLater(t, dir, Options{Cache: cache})
 	want := sumAll(t, c)
 	must(t, c.Close())
 	if r := decode(t, cache)["f"]; r == nil || !r.hashed {
@@ -79,6 +84,7 @@ func TestRacy(t *testing.T) {
 	}
 	must(t, c.Close())
 
+	tick(t)
 	// Same size and mtime, changed contents: the ctime tells.
 	st, err := os.Stat(filepath.Join(dir, "f"))
 	must(t, err)
@@ -128,9 +134,8 @@ func decode(t *testing.T, file string) map[string]*record {
 func TestWhatCounts(t *testing.T) {
 	dir, cache := plant(t, "f: one", "d/"), filepath.Join(t.TempDir(), "cache")
 	f := filepath.Join(dir, "f")
-	age()
 	sum := func() digest.Digest {
-		c := open(t, dir, Options{Cache: cache})
+		c := openLater(t, dir, Options{Cache: cache})
 		defer c.Close()
 		return sumAll(t, c)
 	}
@@ -156,12 +161,12 @@ func TestWhatCounts(t *testing.T) {
 		{"attribute of a directory", func() error { return unix.Setxattr(filepath.Join(dir, "d"), "user.a", []byte("1"), 0) }, true},
 		{"hard link inside", func() error { return os.Link(f, filepath.Join(dir, "g")) }, true},
 	} {
+		tick(t)
 		if err := tt.change(); errors.Is(err, unix.ENOTSUP) {
 			continue
 		} else if err != nil {
 			t.Fatal(tt.name, err)
 		}
-		age()
 		after := sum()
 		if (after != before) != tt.counts {
 			t.Errorf("%s: counts %v", tt.name, after != before)
@@ -172,14 +177,13 @@ func TestWhatCounts(t *testing.T) {
 
 func TestCacheKeepsTheUnseen(t *testing.T) {
 	dir, cache := plant(t, "a/x: 1", "b/y: 2", "b/gone: 3"), filepath.Join(t.TempDir(), "cache")
-	age()
-	c := open(t, dir, Options{Cache: cache})
+	c := openLater(t, dir, Options{Cache: cache})
 	sumAll(t, c)
 	must(t, c.Close())
+	tick(t)
 	must(t, os.Remove(filepath.Join(dir, "b/gone")))
 	plantOne(t, dir, "a/x: 4")
-	age()
-	c = open(t, dir, Options{Cache: cache})
+	c = openLater(t, dir, Options{Cache: cache})
 	ms, err := Select(bg, c, "a/x", SelectOptions{})
 	must(t, err)
 	_, err = Sum(bg, c, ms[0].Items)
@@ -192,9 +196,9 @@ func TestCacheKeepsTheUnseen(t *testing.T) {
 	if got["a/x"] == nil || got["a/x"].sum != digestBytes("4") {
 		t.Error("the record of a changed file was not replaced")
 	}
+	tick(t)
 	plantOne(t, dir, "a/x: 5")
-	age()
-	c = open(t, dir, Options{Cache: cache})
+	c = openLater(t, dir, Options{Cache: cache})
 	sumAll(t, c)
 	must(t, c.Close())
 	if decode(t, cache)["b/gone"] != nil {
@@ -204,8 +208,7 @@ func TestCacheKeepsTheUnseen(t *testing.T) {
 
 func TestCacheDamaged(t *testing.T) {
 	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
-	age()
-	c := open(t, dir, Options{Cache: cache})
+	c := openLater(t, dir, Options{Cache: cache})
 	want := sumAll(t, c)
 	must(t, c.Close())
 	good, err := os.ReadFile(cache)
@@ -214,7 +217,7 @@ func TestCacheDamaged(t *testing.T) {
 		bad := append([]byte(nil), good...)
 		bad[i] ^= 0x20
 		must(t, os.WriteFile(cache, bad, 0o600))
-		c := open(t, dir, Options{Cache: cache})
+		c := openLater(t, dir, Options{Cache: cache})
 		if got := sumAll(t, c); got != want {
 			t.Fatalf("byte %d flipped: %s", i, got)
 		}

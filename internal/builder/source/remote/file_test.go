@@ -69,7 +69,8 @@ func TestConditions(t *testing.T) {
 		"new date":          {remotetest.Answer{Body: "a", Modified: old}, remotetest.Answer{Body: "b", Modified: old.Add(time.Hour)}, "200 1"},
 		"etag before date":  {remotetest.Answer{Body: "a", ETag: `"1"`, Modified: old}, remotetest.Answer{Body: "b", ETag: `"2"`, Modified: old}, "200 1"},
 		"nothing to go by":  {remotetest.Answer{Body: "a"}, remotetest.Answer{Body: "b"}, "200 1"},
-		"just now":          {remotetest.Answer{Body: "a", Modified: time.Now()}, remotetest.Answer{Body: "b", Modified: time.Now()}, "200 1"},
+		"just now":          {remotetest.Answer{Body: "a", Modified: old, Date: old.Add(time.Second)}, remotetest.Answer{Body: "b", Modified: old}, "200 1"},
+		"two seconds ago":   {remotetest.Answer{Body: "a", Modified: old, Date: old.Add(2 * time.Second)}, remotetest.Answer{Body: "a", Modified: old}, "304 0"},
 		"no more etag":      {remotetest.Answer{Body: "a", ETag: `"1"`}, remotetest.Answer{Body: "b"}, "200 1"},
 		"empty, and larger": {remotetest.Answer{ETag: `"1"`}, remotetest.Answer{Body: "b", ETag: `"2"`}, "200 1"},
 	} {

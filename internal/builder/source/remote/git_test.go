@@ -427,12 +427,12 @@ func daemon(t *testing.T, dir string) string {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
 		cmd.Wait()
 	})
-	for range 100 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", address); err == nil {
 			c.Close()
-			break
+			return "git://" + address
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	return "git://" + address
+	t.Fatal("git daemon: nothing listens on", address)
+	return ""
 }

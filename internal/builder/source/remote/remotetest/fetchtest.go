@@ -18,6 +18,7 @@ type Answer struct {
 	Body        string
 	ETag        string    // with its quotes; "" sends none
 	Modified    time.Time // the zero time sends no Last-Modified
+	Date        time.Time // the server's clock; the zero time is the machine's
 	Disposition string
 	// Type is the Content-Type, "" for what the body looks like.
 	Type string
@@ -87,6 +88,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if value != "" {
 			rec.Header().Set(name, value)
 		}
+	}
+	if !a.Date.IsZero() {
+		rec.Header().Set("Date", a.Date.UTC().Format(http.TimeFormat))
 	}
 	if a.Deaf {
 		r.Header = http.Header{}
