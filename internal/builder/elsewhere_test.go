@@ -26,7 +26,7 @@ RUN cat h > i
 // elsewhere is a bed whose cache is a directory that another store exported, and that has seen nothing else but the base.
 func elsewhere(t *testing.T, dir string) *bed {
 	b := newBed(t)
-	b.store.Fetcher = &transfer.Mover{Store: b.store, Registry: &registry.Client{}, Platform: platform}
+	b.store = transfer.New(b.store, &registry.Client{}, platform).Store
 	b.write("f", "contents")
 	b.write("Dockerfile", twoStages)
 	return b

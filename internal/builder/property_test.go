@@ -86,7 +86,7 @@ type imageContents struct {
 func contents(r *result, b *bed) imageContents {
 	b.t.Helper()
 	c := b.config(r.id)
-	layers, err := b.store.Layers(c.RootFS.DiffIDs)
+	layers, err := b.store.Chain(c.RootFS.DiffIDs)
 	check(b.t, err)
 	var out imageContents
 	for _, l := range layers {

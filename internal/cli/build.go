@@ -128,7 +128,7 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 	if limit == 0 {
 		return
 	}
-	size, err := a.store.CacheSize()
+	size, err := a.store.CacheSize(store.PruneOptions{All: true})
 	if err != nil || size <= limit {
 		return
 	}

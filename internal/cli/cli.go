@@ -193,8 +193,8 @@ func (a *app) mover() (*transfer.Mover, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &transfer.Mover{Store: s, Registry: client, Platform: platform.Local()}
-	s.Fetcher = m
+	m := transfer.New(s, client, platform.Local())
+	a.store = m.Store
 	return m, nil
 }
 

@@ -40,27 +40,25 @@ func TestDerived(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 
-	// b is used, by looking it up; c is not, and goes.
-	if _, err := s.db.Exec("UPDATE layers SET used = ?", time.Now().Add(-time.Hour).UnixMilli()); err != nil {
+	// a is an image's. b is used, by looking it up; c is not, and goes.
+	id := addImage(t, s, "", Image, a)
+	hourAgo := time.Now().Add(-time.Hour).UnixMilli()
+	if _, err := s.db.Exec("UPDATE layers SET used = ?1; UPDATE configs SET used = ?1", hourAgo); err != nil {
 		t.Fatal(err)
 	}
-	cutoff := time.Now().Add(-time.Minute).UnixMilli()
 	if _, err := s.Derived(a, "times up to 1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.removeLayer(b, cutoff, &Pruned{}); err != nil {
+	if _, err := s.Prune(PruneOptions{Until: time.Now().Add(-time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Layer(b); err != nil {
 		t.Errorf("a layer that was just looked up is gone: %v", err)
 	}
-	if err := s.removeLayer(c, cutoff, &Pruned{}); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := s.Derived(a, "estargz"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what was made of it is gone: %v", err)
 	}
-	if err := s.removeLayer(a, cutoff, &Pruned{}); err != nil {
+	if _, err := s.RemoveImage(id); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Derived(a, "times up to 1"); !errors.Is(err, ErrNotFound) {

@@ -58,8 +58,8 @@ func TestUnpackWhile(t *testing.T) {
 		}
 	}
 	present := func(t *testing.T, s *Store) bool {
-		l := &Layer{DiffID: diffID, store: s}
-		return l.Present()
+		l, err := s.Layer(diffID)
+		return err == nil && l.Present()
 	}
 	t.Run("whole", func(t *testing.T) {
 		s := open(t, t.TempDir())

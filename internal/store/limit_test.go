@@ -2,12 +2,16 @@ package store
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store/mounts"
 )
 
 // limited is a store with layers of 40 KB, named by letters.
@@ -108,8 +112,8 @@ func TestLimit(t *testing.T) {
 			if gone := 4 - len(test.want); p.Records != gone || len(p.Layers) != gone || (p.Freed > 0) != (gone > 0) {
 				t.Errorf("pruned: %+v", p)
 			}
-			if left, err := l.measureCache(test.o); err != nil || left.total > max(test.size, int64(len(test.want))*room) {
-				t.Errorf("%d bytes are left, %v", left.total, err)
+			if left, err := l.CacheSize(test.o); err != nil || left > max(test.size, int64(len(test.want))*room) {
+				t.Errorf("%d bytes are left, %v", left, err)
 			}
 		})
 	}
@@ -173,5 +177,73 @@ func TestRecordUses(t *testing.T) {
 	}
 	if last := uses[len(uses)-1]; last.Key != digest.FromString("b") || time.Since(last.Used) < time.Hour {
 		t.Errorf("the last used last is %v, of %v", last.Key, last.Used)
+	}
+}
+
+// A limit counts cache mounts, and takes those first that were not used for the longest time.
+func TestLimitMounts(t *testing.T) {
+	for _, test := range []struct {
+		size  int64 // if negative, so much less than there is
+		o     PruneOptions
+		left  string
+		layer bool
+	}{
+		{size: 1 << 30, left: "old new used", layer: true},
+		{size: -50_000, left: "new used", layer: true},
+		{size: -130_000, left: "new used"},
+		{size: 0, left: "used"},
+		{size: 0, o: PruneOptions{Mounts: true}, left: "used", layer: true},
+		{size: 0, o: PruneOptions{NoMounts: true}, left: "old new used"},
+	} {
+		s := &limited{open(t, t.TempDir()), t, map[string]digest.Digest{}}
+		s.record("a", 2*time.Hour)
+		for _, c := range []struct {
+			id  string
+			ago time.Duration
+		}{{"old", 3 * time.Hour}, {"new", time.Hour}, {"used", 4 * time.Hour}} {
+			m, err := s.CacheMount(t.Context(), CacheMountOptions{ID: c.id, Sharing: mounts.Shared})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(m.Dir, "f"), make([]byte, 100_000), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c.id == "used" {
+				defer m.Release()
+			} else if err := m.Release(); err != nil {
+				t.Fatal(err)
+			}
+			at := time.Now().Add(-c.ago)
+			if err := os.Chtimes(filepath.Join(filepath.Dir(m.Dir), "lock"), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		total, err := s.CacheSize(test.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.size < 0 {
+			test.size += total
+		}
+		if _, err := s.Limit(test.size, test.o); err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.CacheMounts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := map[string]bool{}
+		for _, u := range all {
+			left[u.ID] = true
+		}
+		got := ""
+		for _, id := range []string{"old", "new", "used"} {
+			if left[id] {
+				got += " " + id
+			}
+		}
+		if got != " "+test.left || (s.here() == "a") != test.layer {
+			t.Errorf("to %d with %+v: left%s and layers %q", test.size, test.o, got, s.here())
+		}
 	}
 }

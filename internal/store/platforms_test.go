@@ -210,7 +210,7 @@ func TestFormat1(t *testing.T) {
 		t.Fatal(err)
 	}
 	var version int
-	if err := s.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version != formatVersion {
+	if err := s.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version != db.FormatVersion {
 		t.Errorf("format %d, %v", version, err)
 	}
 	all, err := s.Members(named(t, "old:1"))

@@ -33,7 +33,7 @@ func TestLimitTakesSources(t *testing.T) {
 	old := source("git", "old", 3*time.Hour)
 	l.record("b", 2*time.Hour)
 	young := source("downloads", "young", time.Hour)
-	all, err := l.CacheSize()
+	all, err := l.CacheSize(PruneOptions{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}

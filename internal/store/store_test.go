@@ -2,15 +2,12 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,51 +144,6 @@ func TestOtherVersion(t *testing.T) {
 	}
 }
 
-func TestSweepAfterKill(t *testing.T) {
-	root := t.TempDir()
-	s := open(t, root)
-	dir, err := s.Temp("work")
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := open(t, root)
-	if _, err := os.Stat(dir); err != nil {
-		t.Fatalf("the folder of a living process went: %v", err)
-	}
-	other.Close()
-	s.session.lock.Close() // what a kill does
-	open(t, root)
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("the folder of a killed process is still there: %v", err)
-	}
-}
-
-// A session's folder that is being made has a lock file that is not locked yet: whoever opens the store meanwhile
-// leaves it alone, unless it was left behind long ago.
-func TestSweepBesideBegin(t *testing.T) {
-	root := t.TempDir()
-	open(t, root)
-	dir := filepath.Join(root, "tmp", hidden+"1")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	open(t, root)
-	if _, err := os.Stat(dir); err != nil {
-		t.Errorf("a folder that is being made went: %v", err)
-	}
-	old := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(dir, old, old); err != nil {
-		t.Fatal(err)
-	}
-	open(t, root)
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("a folder that was left behind is still there: %v", err)
-	}
-}
-
 func TestIngest(t *testing.T) {
 	s := open(t, t.TempDir())
 	data := bytes.Repeat([]byte("0123456789"), 1000)
@@ -268,7 +220,7 @@ func TestLayerForms(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(tree, "hello")); err != nil || string(got) != "world" {
 		t.Errorf("the tree has %q, %v", got, err)
 	}
-	if err := os.Remove(s.layerPath(diffID, "tar")); err != nil {
+	if err := os.Remove(s.Layers.Path(diffID, "tar")); err != nil {
 		t.Fatal(err)
 	}
 	var second bytes.Buffer
@@ -376,36 +328,33 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-func TestLockIsExclusive(t *testing.T) {
-	s := open(t, t.TempDir())
-	var wg sync.WaitGroup
-	var held, most atomic.Int32
-	for range 8 {
-		wg.Go(func() {
-			release, err := s.Lock(t.Context(), "key")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			most.Store(max(most.Load(), held.Add(1)))
-			time.Sleep(time.Millisecond)
-			held.Add(-1)
-			release()
-		})
+// TestOlderStore opens a store that was made before builds were remembered.
+func TestOlderStore(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root)
+	key := digest.FromString("key")
+	if err := s.PutRecord(Record{Key: key, Data: []byte("x"), Text: "t"}); err != nil {
+		t.Fatal(err)
 	}
-	wg.Wait()
-	if n := most.Load(); n != 1 {
-		t.Errorf("%d at once", n)
+	if _, err := s.db.Exec("DROP TABLE builds; DROP TABLE seen"); err != nil {
+		t.Fatal(err)
 	}
-	release, err := s.Lock(t.Context(), "key")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(filepath.Clean(root))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer release()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := s.Lock(ctx, "key"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("waiting for a lock past the context's end: %v", err)
+	defer s.Close()
+	if r, err := s.Record(key); err != nil || string(r.Data) != "x" {
+		t.Errorf("%v, %v", r, err)
+	}
+	if err := s.PutBuild(&Build{ID: "aa", Context: "/"}); err != nil {
+		t.Error(err)
+	}
+	if like, err := s.RecordsLike("t", 1); err != nil || len(like) != 0 {
+		t.Errorf("%v, %v", like, err)
 	}
 }
 

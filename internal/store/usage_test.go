@@ -40,7 +40,7 @@ func TestPruneKeepsImagesOnTheWay(t *testing.T) {
 			t.Errorf("%s went", id)
 		}
 	}
-	p, err = s.Remove(second)
+	p, err = s.RemoveImage(second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestSessionKeepsWhatItUses(t *testing.T) {
 	if _, err := s.Prune(PruneOptions{All: true, Until: time.Now().Add(time.Hour)}); err != nil || !hasConfig(s, id) {
 		t.Fatalf("the prune: %v, still there: %t", err, hasConfig(s, id))
 	}
-	if p, err := s.Remove(id); err != nil || len(p.Images) != 0 || !hasConfig(s, id) {
+	if p, err := s.RemoveImage(id); err != nil || len(p.Images) != 0 || !hasConfig(s, id) {
 		t.Fatalf("the removal: %v, %+v", err, p)
 	}
 	if _, err := s.Layer(l); err != nil {
@@ -128,7 +128,7 @@ func TestFreedIsTrue(t *testing.T) {
 		t.Fatal(err)
 	}
 	pause()
-	before, err := diskUse(root)
+	before, err := disk.Usage(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestFreedIsTrue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := diskUse(root)
+	after, err := disk.Usage(root)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func (m *Mover) SaveCache(ctx context.Context, dir string, steps []cache.Step) e
 	if err := os.MkdirAll(filepath.Join(dir, ocispec.ImageBlobsDir, "sha256"), 0o755); err != nil {
 		return err
 	}
-	layers, err := m.Store.Layers(diffIDs)
+	layers, err := m.Store.Chain(diffIDs)
 	if err != nil {
 		return err
 	}

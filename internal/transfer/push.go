@@ -100,7 +100,7 @@ type parcel struct {
 func (m *Mover) newPush(ref reference.Named, diffIDs []digest.Digest) (*push, error) {
 	p := &push{Mover: m, ref: ref, lost: map[digest.Digest]bool{}}
 	var err error
-	if p.layers, err = m.Store.Layers(diffIDs); err != nil {
+	if p.layers, err = m.Store.Chain(diffIDs); err != nil {
 		return nil, err
 	}
 	for _, d := range diffIDs {

@@ -61,7 +61,7 @@ func (m *Mover) source(ctx context.Context, img Saved, format Format) (archive.S
 	if err != nil {
 		return archive.Source{}, err
 	}
-	layers, err := m.Store.Layers(diffIDs)
+	layers, err := m.Store.Chain(diffIDs)
 	if err != nil {
 		return archive.Source{}, err
 	}

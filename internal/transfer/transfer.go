@@ -23,13 +23,20 @@ const parallelLayers = 3
 // (0 where there is nothing to count). It may be called from several goroutines.
 type Progress func(blob digest.Digest, status string, current, total int64)
 
-// Mover moves images. It is the store's Fetcher of layers that are not on this machine.
+// Mover moves images. It is the Fetcher of its Store.
 type Mover struct {
 	Store    *store.Store
 	Registry *registry.Client
 	Platform ocispec.Platform
 	// Progress is told of all layers that are fetched; nil for nobody.
 	Progress Progress
+}
+
+// New returns a mover for a store. Its Store fetches layers that are not on this machine through the mover itself.
+func New(s *store.Store, client *registry.Client, p ocispec.Platform) *Mover {
+	m := &Mover{Registry: client, Platform: p}
+	m.Store = s.WithFetcher(m)
+	return m
 }
 
 func (m *Mover) report(blob digest.Digest, status string, current, total int64) {

@@ -42,9 +42,7 @@ func newMover(t *testing.T) *Mover {
 			t.Error(err)
 		}
 	})
-	m := &Mover{Store: s, Registry: registry.New(registry.Config{}), Platform: amd64}
-	s.Fetcher = m
-	return m
+	return New(s, registry.New(registry.Config{}), amd64)
 }
 
 func named(t *testing.T, text string) reference.Named {
@@ -129,7 +127,7 @@ func layersOf(t *testing.T, m *Mover, id digest.Digest) []*store.Layer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layers, err := m.Store.Layers(diffIDs)
+	layers, err := m.Store.Chain(diffIDs)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, 
 		return nil, err
 	}
 	defer release()
-	kept, err := e.Store.Laid(name)
+	kept, err := e.Store.ContextCopy(name)
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +57,12 @@ func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, 
 	if err != nil {
 		return nil, err
 	}
-	tree, err := e.Store.KeepLaid(name, &store.Laid{TOC: t, Times: timesOf(t, from)}, dir)
+	tree, err := e.Store.KeepContextCopy(name, &store.ContextCopy{TOC: t, Times: timesOf(t, from)}, dir)
 	return []string{tree}, err
 }
 
 // checkoutDelta puts what differs from a kept copy on top of it; nil if that is too much.
-func (e *Executor) checkoutDelta(ctx context.Context, kept *store.Laid, t *layer.TOC, from layer.LaySource) ([]string, error) {
+func (e *Executor) checkoutDelta(ctx context.Context, kept *store.ContextCopy, t *layer.TOC, from layer.LaySource) ([]string, error) {
 	then := map[*layer.Entry]int64{}
 	for i, e := range kept.TOC.Entries {
 		then[e] = kept.Times[i]

@@ -75,7 +75,7 @@ func (s *Solver) sameFiles(recorded, made digest.Digest) (bool, error) {
 	if recorded == "" || made == "" || recorded == made {
 		return recorded == made, nil
 	}
-	layers, err := s.Store.Layers([]digest.Digest{recorded, made})
+	layers, err := s.Store.Chain([]digest.Digest{recorded, made})
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
@@ -90,7 +90,7 @@ func (s *Solver) compare(ctx context.Context, before, after digest.Digest) strin
 	if before == "" || after == "" {
 		return ""
 	}
-	layers, err := s.Store.Layers([]digest.Digest{before, after})
+	layers, err := s.Store.Chain([]digest.Digest{before, after})
 	if err != nil || !layers[0].Present() || !layers[1].Present() {
 		return ""
 	}

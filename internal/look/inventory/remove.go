@@ -79,7 +79,7 @@ func removeName(s *store.Store, img *Image, name Name) (*Removed, error) {
 		if held, err := s.IsNamed(m.ID); held || err != nil {
 			continue // its other name keeps it, or the next prune looks again
 		}
-		p, err := s.Remove(m.ID)
+		p, err := s.RemoveImage(m.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +134,7 @@ func (img *Image) mayGo(text string, made []digest.Digest, force bool) error {
 }
 
 func remove(s *store.Store, img *Image, hasChildren bool) (*Removed, error) {
-	p, err := s.Remove(img.ID)
+	p, err := s.RemoveImage(img.ID)
 	if err != nil {
 		return nil, err
 	}

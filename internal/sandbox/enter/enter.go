@@ -136,7 +136,7 @@ func mount(ctx context.Context, s *store.Store, c *image.Config) (root, state st
 
 // rootEntry is the root's entry in the topmost layer that has one, nil if none has. Layers below that one are not read.
 func rootEntry(ctx context.Context, s *store.Store, chain []digest.Digest) (*layer.Entry, error) {
-	layers, err := s.Layers(chain)
+	layers, err := s.Chain(chain)
 	if err != nil {
 		return nil, err
 	}

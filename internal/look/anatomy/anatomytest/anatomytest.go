@@ -37,9 +37,7 @@ func Mover(t testing.TB) *transfer.Mover {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	m := &transfer.Mover{Store: s, Registry: registry.New(registry.Config{}), Platform: platform}
-	s.Fetcher = m
-	return m
+	return transfer.New(s, registry.New(registry.Config{}), platform)
 }
 
 // Tar makes a layer's tar: "name=contents", "name/" for a directory, "name->target" for a hard link, "name~>target" for a

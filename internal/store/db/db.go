@@ -1,0 +1,142 @@
+// Package db opens meta.db, the store's SQLite database, and brings it to the current format. What the tables are for is
+// said beside the schema; the packages beside this one own the rows.
+package db
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// ErrNotFound says that the store holds no such thing.
+var ErrNotFound = errors.New("not in the store")
+
+// DB is the open database. Several processes may have it open at once.
+type DB struct {
+	*sql.DB
+	path string
+}
+
+// Open opens the database in the folder root. A new one, or one of an older format, gets the tables that it lacks; one of a
+// newer format is an error.
+func Open(root string) (*DB, error) {
+	path := filepath.Join(root, "meta.db")
+	// Since WAL with synchronous=NORMAL never waits for the disk at a commit, a power cut may lose the last
+	// records but not damage the file; a killed process loses nothing (sqlite.org/pragma.html#pragma_synchronous).
+	// Every transaction is an immediate one: see Tx.
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
+		"?_pragma=busy_timeout(20000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)&_txlock=immediate"
+	pool, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	d := &DB{DB: pool, path: path}
+	if err := d.migrate(root); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// migrate makes the tables that are not there, and refuses a format that this strata does not know.
+func (d *DB) migrate(root string) error {
+	var version int
+	var complete bool // with the tables that came after the first stores were made
+	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived')) = 2
+		FROM pragma_user_version`).Scan(&version, &complete)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading meta.db: %w; if it is damaged, move %s away and build again", err, root)
+	case version > FormatVersion:
+		return fmt.Errorf("the store has format %d and this strata reads formats up to %d; use the strata that wrote it, or set STRATA_ROOT to another folder", version, FormatVersion)
+	case version == FormatVersion && complete:
+		return nil
+	}
+	if _, err := d.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", schema, FormatVersion)); err != nil {
+		return fmt.Errorf("laying out meta.db: %w", err)
+	}
+	return nil
+}
+
+// Tx runs f in an immediate transaction: from before its first statement on no other process can write, so what f reads
+// stays true until what it decided is written. f must not use the DB itself, which would wait for it.
+func (d *DB) Tx(f func(*sql.Tx) error) error {
+	tx, err := d.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Size is what the database and its log take on the disk in bytes.
+func (d *DB) Size() int64 {
+	total := int64(0)
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if size, err := disk.Usage(d.path + suffix); err == nil {
+			total += size
+		}
+	}
+	return total
+}
+
+// Shrink gives the space of deleted rows back to the disk and returns how many bytes that were. Another process that is
+// using the database right now is a reason to leave it for the next time.
+func (d *DB) Shrink() (freed int64, err error) {
+	before := d.Size()
+	for _, q := range []string{"VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+		if _, err := d.Exec(q); err != nil {
+			if strings.Contains(err.Error(), "SQLITE_BUSY") || strings.Contains(err.Error(), "locked") {
+				return 0, nil
+			}
+			return 0, err
+		}
+	}
+	return max(before-d.Size(), 0), nil
+}
+
+// Now is the time in the unit in which the database keeps times: milliseconds since 1970.
+func Now() int64 { return time.Now().UnixMilli() }
+
+// Queryer is what statements can be run on: a DB, or a transaction of it.
+type Queryer interface {
+	Exec(query string, args ...any) (sql.Result, error)
+	Query(query string, args ...any) (*sql.Rows, error)
+	QueryRow(query string, args ...any) *sql.Row
+}
+
+// Column reads the only column of a query's rows, which it closes. It takes the results of Query.
+func Column[T any](rows *sql.Rows, err error) ([]T, error) {
+	return Rows(rows, err, func(rows *sql.Rows) (v T, err error) {
+		err = rows.Scan(&v)
+		return v, err
+	})
+}
+
+// Rows reads a query's rows, each by scan, and closes them. It takes the results of Query.
+func Rows[T any](rows *sql.Rows, err error, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, errors.Join(rows.Err(), rows.Close())
+}

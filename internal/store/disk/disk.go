@@ -1,0 +1,127 @@
+// Package disk has what all parts of the store do with files: measuring them, giving them their final names, locking the
+// folders that are in use, and telling a person what to do about an error of the disk.
+package disk
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// Advice is what a person can do about an error of the disk that the store is on, to be put behind the message;
+// "" if there is nothing to say.
+func Advice(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "; run strata as root, or set STRATA_ROOT to a folder of your own"
+	case errors.Is(err, syscall.ENOSPC):
+		return "; free some space there, or set STRATA_ROOT to a folder on another disk"
+	case errors.Is(err, syscall.EROFS):
+		return "; set STRATA_ROOT to a folder that can be written"
+	}
+	return ""
+}
+
+// IsLocal says that an error is this machine's: getting the bytes from another source would not help.
+func IsLocal(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EMFILE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Exists says whether something has this path.
+func Exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// Place gives the folder dir its final name. placed is false where another folder has that name already: then dir stays
+// where it is.
+func Place(dir, final string) (placed bool, err error) {
+	err = os.Rename(dir, final)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Usage is what a file or folder takes on the disk in bytes; a file with several names below path counts
+// once. What is not there takes nothing.
+func Usage(path string) (int64, error) {
+	total := int64(0)
+	seen := map[uint64]bool{}
+	err := filepath.WalkDir(path, func(p string, _ fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Lstat(p, &st)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // removed by somebody else meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			if seen[st.Ino] {
+				return nil
+			}
+			seen[st.Ino] = true
+		}
+		total += st.Blocks * 512
+		return nil
+	})
+	return total, err
+}
+
+// ContentsUsage is what lies in a folder, the folder itself not counted.
+func ContentsUsage(dir string) (int64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	total := int64(0)
+	for _, e := range entries {
+		size, err := Usage(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return 0, err
+		}
+		total += size
+	}
+	return total, nil
+}
+
+// Remove removes a file or folder and returns what it took on the disk in bytes.
+func Remove(path string) (freed int64, err error) {
+	size, err := Usage(path)
+	if err != nil {
+		return 0, err
+	}
+	if err := os.RemoveAll(path); err != nil {
+		return 0, err
+	}
+	return size, nil
+}
+
+// Estimate is what the tree or tar of a layer takes on the disk in bytes, about: whole blocks of 4 KiB, and one for each
+// directory. Two folders and the table of contents come with it.
+func Estimate(t *layer.TOC) int64 {
+	n := int64(3 * 4096)
+	for _, e := range t.Entries {
+		switch e.Type {
+		case layer.File:
+			n += (e.Size + 4095) &^ 4095
+		case layer.Dir:
+			n += 4096
+		}
+	}
+	return n
+}

@@ -1,0 +1,77 @@
+package disk
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// A folder that several processes use and that may be removed has a file "lock" in it, which who uses the folder has
+// locked (flock(2)): shared by those who share the folder, exclusively by those who do not, or who remove it. A process that
+// is killed loses its locks.
+
+// lockFile is the path of a folder's lock.
+func lockFile(dir string) string { return filepath.Join(dir, "lock") }
+
+// CreateLock makes the lock of a new folder and takes it.
+func CreateLock(dir string, shared bool) (*os.File, error) {
+	f, err := os.OpenFile(lockFile(dir), os.O_CREATE|os.O_EXCL|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if !tryLock(f, shared) {
+		f.Close()
+		return nil, unix.EWOULDBLOCK
+	}
+	return f, nil
+}
+
+// TakeLock takes the lock of a folder; nil if another's lock is in the way or the folder is gone. Closing the file gives the
+// lock back.
+func TakeLock(dir string, shared bool) (*os.File, error) {
+	return take(lockFile(dir), shared, 0)
+}
+
+// TakeNamedLock takes the exclusive lock of a file, which it makes if it is not there; nil if another's lock is in the way.
+func TakeNamedLock(path string) (*os.File, error) {
+	return take(path, false, os.O_CREATE)
+}
+
+func take(path string, shared bool, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if errors.Is(err, fs.ErrNotExist) && flags&os.O_CREATE == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Who held the lock may have removed or renamed the file meanwhile: then this lock is on a file of another name, or
+	// of none.
+	var held, named unix.Stat_t
+	if !tryLock(f, shared) || unix.Fstat(int(f.Fd()), &held) != nil ||
+		unix.Stat(path, &named) != nil || held.Ino != named.Ino {
+		return nil, f.Close()
+	}
+	return f, nil
+}
+
+// InUse tells whether somebody holds the lock of a folder.
+func InUse(dir string) (bool, error) {
+	f, err := os.OpenFile(lockFile(dir), os.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return !tryLock(f, false), nil
+}
+
+func tryLock(f *os.File, shared bool) bool {
+	how := unix.LOCK_EX
+	if shared {
+		how = unix.LOCK_SH
+	}
+	return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) == nil
+}

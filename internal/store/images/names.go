@@ -1,0 +1,89 @@
+package images
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store/db"
+)
+
+// Name is a name that an image has: "docker.io/me/app:test", or "docker.io/me/app@sha256:…" for the digest of
+// the manifest by which it was pulled or pushed.
+type Name struct {
+	Name     string
+	ID       digest.Digest
+	Manifest digest.Digest // manifest or index that the name had in its registry, "" if it never was in one
+	Set      time.Time
+}
+
+// SetName gives an image a name, taking it from the image, or images for several platforms, that had it. It returns that image's ID, or "".
+func (im *Images) SetName(ref reference.Named, id, manifest digest.Digest) (before digest.Digest, err error) {
+	if reference.IsNameOnly(ref) {
+		ref = reference.TagNameOnly(ref)
+	}
+	tx, err := im.db.Begin()
+	if err != nil {
+		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
+	}
+	defer tx.Rollback()
+	err = tx.QueryRow("SELECT id FROM names WHERE name = ?", ref.String()).Scan(&before)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
+	}
+	if err := putName(tx, ref, id, manifest); err != nil {
+		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
+	}
+	return before, tx.Commit()
+}
+
+// RemoveName takes a name away; db.ErrNotFound if no image has it.
+func (im *Images) RemoveName(ref reference.Named) error {
+	found := false
+	err := im.db.Tx(func(tx *sql.Tx) error {
+		r, err := tx.Exec("DELETE FROM names WHERE name = ?", ref.String())
+		if err != nil {
+			return err
+		}
+		n, _ := r.RowsAffected()
+		found = n > 0
+		_, err = tx.Exec("DELETE FROM platforms WHERE name = ?", ref.String())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("removing the name %s: %w", reference.FamiliarString(ref), err)
+	}
+	if !found {
+		return fmt.Errorf("%s: %w", reference.FamiliarString(ref), db.ErrNotFound)
+	}
+	return nil
+}
+
+// Names returns the names of an image, or of all if id is "", in the order of the names.
+func (im *Images) Names(id digest.Digest) ([]Name, error) {
+	return im.queryNames("SELECT name, id, manifest, set_at FROM names WHERE ?1 = '' OR id = ?1 ORDER BY name", id)
+}
+
+// queryNames reads rows of a name, an ID, a manifest and a time.
+func (im *Images) queryNames(query string, id digest.Digest) ([]Name, error) {
+	rows, err := im.db.Query(query, id)
+	if err != nil {
+		return nil, fmt.Errorf("listing names: %w", err)
+	}
+	defer rows.Close()
+	var names []Name
+	for rows.Next() {
+		var n Name
+		var set int64
+		if err := rows.Scan(&n.Name, &n.ID, &n.Manifest, &set); err != nil {
+			return nil, fmt.Errorf("listing names: %w", err)
+		}
+		n.Set = time.UnixMilli(set)
+		names = append(names, n)
+	}
+	return names, rows.Err()
+}

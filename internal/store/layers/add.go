@@ -1,0 +1,70 @@
+package layers
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// AddLayer takes the layer in dir, a folder that Temp made, into the store. It holds the layer's tree as
+// "fs", or its uncompressed tar as "tar". If the store has the layer already, dir is dropped.
+func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Layer, error) {
+	if err := diffID.Validate(); err != nil {
+		return nil, fmt.Errorf("adding a layer: %w", err)
+	}
+	l := &Layer{DiffID: diffID, ContentID: t.ContentID(), Size: t.Size(), layers: ls}
+	l.Disk = disk.Estimate(t)
+	err := disk.WriteTOC(filepath.Join(dir, "toc"), t)
+	if err == nil {
+		err = os.Chmod(dir, 0o700)
+	}
+	if err == nil {
+		err = ls.placeLayer(l, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("adding layer %s to the store: %w%s", diffID, err, disk.Advice(err))
+	}
+	return l, nil
+}
+
+// placeLayer gives dir its final name and the layer its row, both while nobody else can write to meta.db: a prune
+// that is about to remove the same layer either sees that it was used, or has moved the folder out of the way.
+func (ls *Layers) placeLayer(l *Layer, dir string) error {
+	err := ls.db.Tx(func(tx *sql.Tx) error {
+		_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+			ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?5)`,
+			l.DiffID, l.ContentID, l.Size, l.Disk, db.Now())
+		if err != nil {
+			return err
+		}
+		_, err = disk.Place(dir, ls.Path(l.DiffID))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(dir) // still there if another was first
+}
+
+// AddRemote notes that a layer is known and where its compressed form can be fetched.
+func (ls *Layers) AddRemote(diffID digest.Digest, b content.Blob) error {
+	err := ls.db.Tx(func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", diffID, db.Now())
+		if err != nil {
+			return err
+		}
+		return content.PutBlob(tx, diffID, b)
+	})
+	if err != nil {
+		return fmt.Errorf("noting layer %s: %w", diffID, err)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package layers
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store/db"
+)
+
+// Derived is what was made of a layer for others, a compressed form or another layer, or of an image, its manifest.
+type Derived struct {
+	Digest digest.Digest // of the blob, or the other layer's diffID
+	Data   []byte        // what else whoever made it wants to know
+}
+
+// PutDerived remembers that how made d of the layer source. how says all that decides the result, "zstd level 19".
+func (ls *Layers) PutDerived(source digest.Digest, how string, d Derived) error {
+	_, err := ls.db.Exec("INSERT OR REPLACE INTO derived (source, how, result, data) VALUES (?, ?, ?, ?)", source, how, d.Digest, d.Data)
+	if err != nil {
+		return fmt.Errorf("noting what was made of layer %s: %w", source, err)
+	}
+	return nil
+}
+
+// Derived returns what was made of a layer; db.ErrNotFound if nothing was. It may be gone since; if it is a layer that is
+// not, that counts as used now.
+func (ls *Layers) Derived(source digest.Digest, how string) (Derived, error) {
+	var d Derived
+	_, err := ls.db.Exec("UPDATE layers SET used = ?1 WHERE diff_id = (SELECT result FROM derived WHERE source = ?2 AND how = ?3)", db.Now(), source, how)
+	if err != nil {
+		return d, fmt.Errorf("noting the use of what was made of layer %s: %w", source, err)
+	}
+	err = ls.db.QueryRow("SELECT result, data FROM derived WHERE source = ? AND how = ?", source, how).Scan(&d.Digest, &d.Data)
+	if errors.Is(err, sql.ErrNoRows) {
+		return d, fmt.Errorf("%s of layer %s: %w", how, source, db.ErrNotFound)
+	}
+	if err != nil {
+		return d, fmt.Errorf("looking up what was made of layer %s: %w", source, err)
+	}
+	return d, nil
+}
+
+// DerivedData returns what is known of a blob or layer from its making; nil if it was not made of another.
+func (ls *Layers) DerivedData(result digest.Digest) ([]byte, error) {
+	var data []byte
+	err := ls.db.QueryRow("SELECT data FROM derived WHERE result = ? LIMIT 1", result).Scan(&data)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("looking up how %s was made: %w", result, err)
+	}
+	return data, nil
+}
+
+// DerivedOf returns all that was made of a layer, by how it was made.
+func (ls *Layers) DerivedOf(source digest.Digest) (map[string]digest.Digest, error) {
+	rows, err := ls.db.Query("SELECT how, result FROM derived WHERE source = ?", source)
+	if err != nil {
+		return nil, fmt.Errorf("looking up what was made of layer %s: %w", source, err)
+	}
+	defer rows.Close()
+	all := map[string]digest.Digest{}
+	for rows.Next() {
+		var how string
+		var d digest.Digest
+		if err := rows.Scan(&how, &d); err != nil {
+			return nil, fmt.Errorf("looking up what was made of layer %s: %w", source, err)
+		}
+		all[how] = d
+	}
+	return all, rows.Err()
+}

@@ -1,0 +1,125 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// TOC returns the layer's table of contents, fetching the layer first if it is not here. Do not change it:
+// it is shared.
+func (l *Layer) TOC(ctx context.Context) (*layer.TOC, error) {
+	if err := l.ensure(ctx); err != nil {
+		return nil, err
+	}
+	ls := l.layers
+	return ls.memory.toc(l.DiffID, func() (*layer.TOC, error) {
+		t, err := disk.ReadTOC(ls.Path(l.DiffID, "toc"))
+		if err != nil {
+			return nil, fmt.Errorf("reading the table of contents of layer %s: %w", l.DiffID, err)
+		}
+		return t, nil
+	})
+}
+
+// Tree returns the folder that overlayfs takes as a lower layer, making it from the other forms if need be.
+func (l *Layer) Tree(ctx context.Context) (string, error) {
+	if err := l.ensure(ctx); err != nil {
+		return "", err
+	}
+	ls := l.layers
+	dir := ls.Path(l.DiffID, "fs")
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	unlock := ls.memory.lock(l.DiffID)
+	defer unlock()
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	t, err := l.TOC(ctx)
+	if err != nil {
+		return "", err
+	}
+	tmp, err := ls.session.Temp("tree")
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(ls.Path(l.DiffID, "tar"))
+	if err != nil {
+		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
+	}
+	defer f.Close()
+	out := filepath.Join(tmp, "fs")
+	if err := os.Mkdir(out, 0o755); err != nil {
+		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
+	}
+	if err := layer.Extract(ctx, t, f, out, layer.ExtractOptions{}); err != nil {
+		return "", fmt.Errorf("laying out layer %s: %w%s", l.DiffID, err, disk.Advice(err))
+	}
+	_, err = disk.Place(out, dir)
+	if err == nil {
+		_, err = ls.db.Exec("UPDATE layers SET disk = ? WHERE diff_id = ?", 2*disk.Estimate(t), l.DiffID) // both forms
+	}
+	if err != nil {
+		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
+	}
+	return dir, os.RemoveAll(tmp)
+}
+
+// WriteTar writes the layer's uncompressed tar, whose sha256 is the diffID, which it checks while it writes.
+// A layer that came compressed is decompressed again, since its tar need not be the canonical one.
+func (l *Layer) WriteTar(ctx context.Context, w io.Writer) error {
+	if err := l.ensure(ctx); err != nil {
+		return err
+	}
+	verifier := l.DiffID.Verifier()
+	w = io.MultiWriter(w, verifier)
+	if err := l.writeTar(ctx, w); err != nil {
+		return fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+	}
+	if !verifier.Verified() {
+		return fmt.Errorf("reading layer %s: its files in %s were changed by somebody else; remove the image and build or pull it again", l.DiffID, l.layers.Path(l.DiffID))
+	}
+	return nil
+}
+
+func (l *Layer) writeTar(ctx context.Context, w io.Writer) error {
+	ls := l.layers
+	if f, err := os.Open(ls.Path(l.DiffID, "tar")); err == nil {
+		defer f.Close()
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+		return err
+	}
+	blobs, err := ls.content.Blobs(l.DiffID)
+	if err != nil {
+		return err
+	}
+	for _, b := range blobs {
+		if b.Repository != "" || !disk.Exists(ls.content.BlobPath(b.Digest)) {
+			continue
+		}
+		r, err := ls.content.OpenBlob(b.Digest)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		z, err := layer.Decompress(r)
+		if err != nil {
+			return err
+		}
+		defer z.Close()
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, z, make([]byte, 1<<20))
+		return err
+	}
+	t, err := l.TOC(ctx)
+	if err != nil {
+		return err
+	}
+	return layer.WriteTar(ctx, w, t, layer.TreeSource(ls.Path(l.DiffID, "fs"), t).Open)
+}

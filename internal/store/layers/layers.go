@@ -1,0 +1,102 @@
+// Package layers keeps layers: what is known of each, the forms in which it is here, and getting those that are not.
+package layers
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/session"
+)
+
+// Fetcher brings the compressed layer that desc describes into the store, from the repository repo, and may unpack it as the
+// layer diffID while it comes; without a diffID only the blob is wanted.
+type Fetcher interface {
+	Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, diffID digest.Digest) error
+}
+
+// Layers are the layers of a store: the tables layers and derived, and the folders layers/ and tocs/.
+type Layers struct {
+	db      *db.DB
+	root    string
+	content *content.Content
+	session *session.Session
+	memory  *memory
+	fetcher Fetcher // nil where layers that are not here cannot be had
+}
+
+// New opens the layers of the store in the folder root. Layers that are known but not here cannot be had from it: see
+// WithFetcher.
+func New(root string, d *db.DB, c *content.Content, se *session.Session) *Layers {
+	return &Layers{db: d, root: root, content: c, session: se, memory: newMemory()}
+}
+
+// WithFetcher returns the same layers for somebody who gets those that are not here from f.
+func (ls *Layers) WithFetcher(f Fetcher) *Layers {
+	view := *ls
+	view.fetcher = f
+	return &view
+}
+
+// Folders are the folder of the layers that are here, and that of the tables of contents of others.
+func (ls *Layers) Folders() (layers, tocs string) {
+	return filepath.Join(ls.root, "layers"), filepath.Join(ls.root, "tocs")
+}
+
+// Path is where a layer lies if it is here; elem is a part of it: "toc", "fs" or "tar".
+func (ls *Layers) Path(diffID digest.Digest, elem ...string) string {
+	return filepath.Join(append([]string{ls.root, "layers", diffID.Encoded()}, elem...)...)
+}
+
+// Layer is a layer that the store knows, whether or not its bytes are here.
+type Layer struct {
+	DiffID digest.Digest
+	// ContentID is the digest of the TOC without times, "" while nothing but the diffID is known.
+	ContentID digest.Digest
+	// Size is the sum of the sizes of its files in bytes, as Docker shows it; -1 while it is not known.
+	Size int64
+	// Disk is what it takes on this disk in bytes, the compressed blob not counted; 0 if it is not here.
+	Disk int64
+
+	layers *Layers
+}
+
+// Layer returns what is known of a layer; db.ErrNotFound if nothing is.
+func (ls *Layers) Layer(diffID digest.Digest) (*Layer, error) {
+	l := &Layer{DiffID: diffID, layers: ls}
+	err := ls.db.QueryRow("SELECT content_id, size, disk FROM layers WHERE diff_id = ?", diffID).Scan(&l.ContentID, &l.Size, &l.Disk)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("layer %s: %w", diffID, db.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up layer %s: %w", diffID, err)
+	}
+	return l, nil
+}
+
+// Present says whether the layer's bytes are on this disk, as a tree or a tar.
+func (l *Layer) Present() bool {
+	_, err := os.Stat(l.layers.Path(l.DiffID, "toc"))
+	return err == nil
+}
+
+// Chain looks up several layers.
+func (ls *Layers) Chain(chain []digest.Digest) ([]*Layer, error) {
+	layers := make([]*Layer, len(chain))
+	for i, d := range chain {
+		l, err := ls.Layer(d)
+		if err != nil {
+			return nil, err
+		}
+		layers[i] = l
+	}
+	return layers, nil
+}

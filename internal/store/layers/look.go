@@ -1,0 +1,176 @@
+package layers
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// tocPath is where the table of contents of a layer is kept that was looked at, but is not here as a tree or tar.
+func (ls *Layers) TOCPath(diffID digest.Digest) string {
+	return filepath.Join(ls.root, "tocs", diffID.Encoded())
+}
+
+// openTOC opens a layer's table of contents, wherever it is kept; fs.ErrNotExist where it is not known.
+func (ls *Layers) openTOC(diffID digest.Digest) (*os.File, error) {
+	f, err := os.Open(ls.Path(diffID, "toc"))
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = os.Open(ls.TOCPath(diffID))
+	}
+	return f, err
+}
+
+// HasTOC says whether the table of contents of a layer is known here, be the layer here or not.
+func (ls *Layers) HasTOC(diffID digest.Digest) bool {
+	return disk.Exists(ls.Path(diffID, "toc")) || disk.Exists(ls.TOCPath(diffID))
+}
+
+// EachEntry calls fn for every entry of a layer's table of contents that is known here, in canonical order; the entry is
+// valid during the call only. Nothing is fetched, and nothing kept in memory. fs.ErrNotExist where HasTOC is false.
+func (ls *Layers) EachEntry(diffID digest.Digest, fn func(*layer.Entry) error) error {
+	f, err := ls.openTOC(diffID)
+	if err != nil {
+		return fmt.Errorf("reading the table of contents of layer %s: %w", diffID, err)
+	}
+	defer f.Close()
+	return layer.EachEntry(f, fn)
+}
+
+// Scan reads the uncompressed tar of the layer diffID from r, of which it keeps the table of contents and nothing else. A
+// tar with another digest is refused.
+func (ls *Layers) Scan(ctx context.Context, diffID digest.Digest, r io.Reader) error {
+	sum := layer.NewDigestReader(r)
+	return ls.scan(ctx, diffID, sum, func() error {
+		if got := sum.Digest(); got != diffID {
+			return fmt.Errorf("its contents have the digest %s; whoever made or sent the image damaged it: get it again, or ask its author", got)
+		}
+		return nil
+	})
+}
+
+// ScanChecked is Scan of a tar that is checked while it is read: instead of io.EOF, r gives an error if its digest is
+// not diffID.
+func (ls *Layers) ScanChecked(ctx context.Context, diffID digest.Digest, r io.Reader) error {
+	return ls.scan(ctx, diffID, r, func() error { return nil })
+}
+
+func (ls *Layers) scan(ctx context.Context, diffID digest.Digest, r io.Reader, check func() error) error {
+	t, err := layer.Scan(ctx, r)
+	if err == nil {
+		_, err = io.CopyBuffer(io.Discard, r, make([]byte, 1<<16))
+	}
+	if err == nil {
+		err = check()
+	}
+	if err != nil {
+		return fmt.Errorf("reading layer %s: %w", diffID, err)
+	}
+	dir, err := ls.session.Temp("toc")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "toc")
+	if err = disk.WriteTOC(name, t); err == nil {
+		if err = os.MkdirAll(filepath.Join(ls.root, "tocs"), 0o700); err == nil {
+			err = os.Rename(name, ls.TOCPath(diffID))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the table of contents of layer %s: %w%s", diffID, err, disk.Advice(err))
+	}
+	return nil
+}
+
+// Look sees to it that the layer's table of contents is known. A layer that is elsewhere is fetched for it, as a blob
+// that stays in the store, but it is not laid out: that is left to the step that runs on it.
+func (l *Layer) Look(ctx context.Context) error {
+	ls := l.layers
+	if ls.HasTOC(l.DiffID) {
+		return nil
+	}
+	unlock := ls.memory.lock(l.DiffID)
+	defer unlock()
+	if ls.HasTOC(l.DiffID) {
+		return nil
+	}
+	r, err := l.openBlob(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return ls.Scan(ctx, l.DiffID, r)
+}
+
+// openBlob reads the layer's tar out of one of its compressed forms, which it fetches if none is here.
+func (l *Layer) openBlob(ctx context.Context) (io.ReadCloser, error) {
+	ls := l.layers
+	blobs, err := ls.content.Blobs(l.DiffID)
+	if err != nil {
+		return nil, err
+	}
+	failure := errors.New("nothing says where to get it; pull its image again")
+	for _, b := range blobs {
+		if !disk.Exists(ls.content.BlobPath(b.Digest)) {
+			if b.Repository == "" || ls.fetcher == nil {
+				continue
+			}
+			if err := ls.fetcher.Fetch(ctx, b.Repository, b.Descriptor(), ""); err != nil {
+				if ctx.Err() != nil || disk.IsLocal(err) {
+					return nil, fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
+				}
+				failure = err
+				continue
+			}
+		}
+		f, err := ls.content.OpenBlob(b.Digest)
+		if err != nil {
+			return nil, err
+		}
+		z, err := layer.Decompress(bufio.NewReaderSize(f, 1<<18))
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+		}
+		return &blobReader{z, f}, nil
+	}
+	return nil, &UnavailableError{l.DiffID, failure}
+}
+
+// blobReader decompresses a blob.
+type blobReader struct {
+	io.ReadCloser
+	f *os.File
+}
+
+func (r *blobReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.f.Close()) }
+
+// OpenFile reads the contents of a File entry, which EachEntry gave, without laying the layer out.
+func (l *Layer) OpenFile(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+	if l.Present() {
+		return l.Source(ctx).Open(e)
+	}
+	r, err := l.openBlob(ctx)
+	if err != nil {
+		return nil, err
+	}
+	contents, err := layer.OpenIn(ctx, r, e)
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("reading /%s: %w", e.Path, err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{contents, r}, nil
+}

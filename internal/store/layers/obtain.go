@@ -1,0 +1,81 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// ensure brings the layer's bytes here if they are not.
+func (l *Layer) ensure(ctx context.Context) error {
+	if l.Present() {
+		return nil
+	}
+	ls := l.layers
+	unlock := ls.memory.lock(l.DiffID)
+	defer unlock()
+	if l.Present() {
+		return nil
+	}
+	blobs, err := ls.content.Blobs(l.DiffID)
+	if err != nil {
+		return err
+	}
+	failure := errors.New("nothing says where to get it; pull its image again, or build with --no-cache")
+	for _, b := range blobs {
+		if err := l.ensureFrom(ctx, b); err == nil {
+			return nil
+		} else if ctx.Err() != nil || disk.IsLocal(err) {
+			return fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
+		} else if !errors.Is(err, errNowhere) {
+			failure = err
+		}
+	}
+	return &UnavailableError{l.DiffID, failure}
+}
+
+// errNowhere is a form of a layer that is no more where it was, with nothing else to say about it.
+var errNowhere = errors.New("not here")
+
+// ensureFrom makes the layer out of one of its compressed forms.
+func (l *Layer) ensureFrom(ctx context.Context, b content.Blob) error {
+	ls := l.layers
+	if !disk.Exists(ls.content.BlobPath(b.Digest)) {
+		if b.Repository == "" || ls.fetcher == nil {
+			return errNowhere
+		}
+		if err := ls.fetcher.Fetch(ctx, b.Repository, b.Descriptor(), l.DiffID); err != nil {
+			return err
+		}
+		if l.Present() {
+			return nil
+		}
+	}
+	return ls.unpackBlob(ctx, l.DiffID, b)
+}
+
+func (ls *Layers) unpackBlob(ctx context.Context, diffID digest.Digest, b content.Blob) error {
+	r, err := ls.content.OpenBlob(b.Digest)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return ls.Unpack(ctx, diffID, r)
+}
+
+// UnavailableError is a layer that is not on this machine and could not be had where it was.
+type UnavailableError struct {
+	DiffID digest.Digest
+	Cause  error
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("layer %s cannot be had: %v", e.DiffID, e.Cause)
+}
+
+func (e *UnavailableError) Unwrap() error { return e.Cause }

@@ -1,0 +1,101 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// Unpack takes in a layer from r, its tar, compressed or not. The tar must have the digest diffID.
+func (ls *Layers) Unpack(ctx context.Context, diffID digest.Digest, r io.Reader) error {
+	_, err := ls.UnpackNew(ctx, diffID, r)
+	return err
+}
+
+// UnpackNew is Unpack that returns the layer. Without a diffID the layer is a new one, whose tar is the one that
+// its files give: nobody else knows the tar that came, which could not be made again from them.
+func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Reader) (*Layer, error) {
+	what := "unpacking the tar"
+	if diffID != "" {
+		what = fmt.Sprintf("unpacking layer %s", diffID)
+	}
+	dir, err := ls.session.Temp("unpack")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "fs")
+	if err := os.Mkdir(out, 0o755); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	z, err := layer.Decompress(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	defer z.Close()
+	hash := digest.SHA256.Digester()
+	tee := io.TeeReader(z, hash.Hash())
+	t, err := layer.Unpack(ctx, tee, out, layer.UnpackOptions{})
+	if err == nil {
+		// What follows the end mark of a tar is part of the layer's digest.
+		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w%s", what, err, disk.Advice(err))
+	}
+	got := hash.Digest()
+	switch {
+	case diffID == "":
+		made, err := layer.HashTar(ctx, t, layer.TreeSource(out, t).Open)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		got, t = made.DiffID, made.TOC
+	case got != diffID:
+		return nil, fmt.Errorf("%s: its contents have the digest %s; whoever made or sent the image damaged it: pull it again, or ask its author", what, got)
+	}
+	return ls.AddLayer(got, t, dir)
+}
+
+// Unpacking is a layer that is unpacked while its blob is written.
+type Unpacking struct {
+	blob *content.Follower
+	done chan struct{}
+	err  error
+}
+
+// UnpackWhile unpacks the layer diffID from a blob that is being written. The layer gets its name after the blob was
+// committed, and only if its tar has the digest diffID.
+func (ls *Layers) UnpackWhile(ctx context.Context, diffID digest.Digest, in *content.Ingest) (*Unpacking, error) {
+	r, err := in.Follow()
+	if err != nil {
+		return nil, err
+	}
+	u := &Unpacking{blob: r, done: make(chan struct{})}
+	go func() {
+		defer close(u.done)
+		defer r.Close()
+		u.err = ls.Unpack(ctx, diffID, r)
+	}()
+	return u, nil
+}
+
+// Wait waits for the layer; it is here if the error is nil. A blob that was begun anew gives db.ErrNotFound: then the layer
+// has to be unpacked from the blob when that is complete. The Ingest has to be closed or committed before.
+func (u *Unpacking) Wait() error {
+	<-u.done
+	// Bytes that were dropped may have been wrong, and unpacking may have met them before it met their end.
+	if u.err != nil && u.blob.Dropped() {
+		return fmt.Errorf("%w: %w", db.ErrNotFound, u.err)
+	}
+	return u.err
+}

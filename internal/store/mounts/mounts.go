@@ -1,0 +1,220 @@
+// Package mounts keeps cache mounts: directories that a RUN --mount=type=cache shows and that outlive the build.
+package mounts
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/session"
+)
+
+// The contents of a cache mount are no part of any key, so nothing is lost but time when it goes.
+//
+// Each has a folder of instances, mounts/<digest of the name>/<n>, since a RUN that wants a cache for itself while
+// another has it gets one more. An instance is in use as long as its file "lock" is locked (flock(2)): shared by those
+// who share it, exclusively by those who do not. It is made in tmp/, with the lock taken, and renamed; pruning locks it
+// exclusively and renames it away. So a process that is killed leaves whole instances that nobody uses.
+
+// Mounts are the cache mounts of a store.
+type Mounts struct {
+	dir     string
+	session *session.Session
+}
+
+// New opens the cache mounts of the store in the folder root.
+func New(root string, se *session.Session) *Mounts {
+	return &Mounts{dir: filepath.Join(root, "mounts"), session: se}
+}
+
+// Sharing says what becomes of two RUNs that use one cache mount at once (Dockerfile reference, "RUN
+// --mount=type=cache").
+type Sharing string
+
+// The ways to share.
+const (
+	Shared  Sharing = "shared"  // both write to it
+	Private Sharing = "private" // the second gets another instance
+	Locked  Sharing = "locked"  // the second waits
+)
+
+// Options choose a cache mount.
+type Options struct {
+	ID string
+	// Base stands for what the cache begins with: another Base is another cache of the same ID, as in BuildKit.
+	Base    string
+	Sharing Sharing
+	// Fill puts into a new instance's directory what it begins with; nil leaves it empty, owned by root, with mode 0755.
+	Fill func(dir string) error
+	// Waits is called when the cache is in use and has to be waited for.
+	Waits func()
+}
+
+// Mount is an instance of a cache mount. It is in use, so that nobody removes it, until Release.
+type Mount struct {
+	Dir string // the directory to mount
+
+	lock *os.File
+}
+
+// Release ends the use.
+func (m *Mount) Release() error {
+	touch(m.lock)
+	return m.lock.Close()
+}
+
+// info is the file "info" of an instance.
+type info struct {
+	ID      string    `json:"id"`
+	Base    string    `json:"base,omitempty"`
+	Created time.Time `json:"created"`
+}
+
+// name is the folder of a cache mount's instances.
+func (o *Options) name() string {
+	return digest.FromString(strconv.Quote(o.ID) + o.Base).Encoded()
+}
+
+// CacheMount takes an instance of a cache mount that is free for this use, or makes one. With Locked it waits instead
+// while there are instances, until ctx ends.
+func (ms *Mounts) CacheMount(ctx context.Context, o Options) (*Mount, error) {
+	dir := filepath.Join(ms.dir, o.name())
+	waited := false
+	for wait, tries := time.Millisecond, 0; ; wait, tries = min(2*wait, 50*time.Millisecond), tries+1 {
+		numbers, err := instances(dir)
+		if err != nil {
+			return nil, fmt.Errorf("looking for the cache mount %s: %w", o.ID, err)
+		}
+		for _, n := range numbers {
+			m, err := take(filepath.Join(dir, strconv.Itoa(n)), o.Sharing == Shared)
+			if m != nil || err != nil {
+				return m, err
+			}
+		}
+		// Who looks whether an instance is in use has its lock for a moment: that is no reason for another instance.
+		if len(numbers) == 0 || o.Sharing != Locked && tries >= 3 {
+			m, err := ms.create(dir, numbers, &o)
+			if m != nil || err != nil {
+				return m, err
+			}
+			continue // another made an instance meanwhile
+		}
+		if !waited && o.Sharing == Locked && tries >= 3 && o.Waits != nil {
+			waited = true
+			o.Waits()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// instances are the numbers of a cache mount's instances, lowest first.
+func instances(dir string) ([]int, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var numbers []int
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Name()); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers, nil
+}
+
+// take locks an instance; nil if another's lock is in the way or it is gone.
+func take(dir string, shared bool) (*Mount, error) {
+	lock, err := disk.TakeLock(dir, shared)
+	if err != nil {
+		return nil, fmt.Errorf("using a cache mount: %w%s", err, disk.Advice(err))
+	}
+	if lock == nil {
+		return nil, nil
+	}
+	touch(lock)
+	return &Mount{Dir: filepath.Join(dir, "fs"), lock: lock}, nil
+}
+
+// touch notes the time of the last use. Without it, a cache is pruned a little earlier.
+func touch(lock *os.File) { _ = unix.Futimes(int(lock.Fd()), nil) }
+
+// create makes an instance, locked; nil if another process was faster in giving one its number.
+func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) {
+	tmp, err := ms.session.Temp("cache")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(tmp) // what was not renamed
+	m, err := fill(tmp, o)
+	if err != nil {
+		return nil, fmt.Errorf("making the cache mount %s: %w%s", o.ID, err, disk.Advice(err))
+	}
+	next := 0
+	if len(numbers) > 0 {
+		next = numbers[len(numbers)-1] + 1
+	}
+	final := filepath.Join(dir, strconv.Itoa(next))
+	placed := false
+	err = os.MkdirAll(dir, 0o700)
+	if err == nil {
+		placed, err = disk.Place(tmp, final)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		placed, err = false, nil // a prune removed the empty folder
+	}
+	if err != nil || !placed {
+		m.lock.Close()
+	}
+	if err == nil && !placed {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the cache mount %s: %w%s", o.ID, err, disk.Advice(err))
+	}
+	m.Dir = filepath.Join(final, "fs")
+	return m, nil
+}
+
+// fill makes an instance in the empty folder dir.
+func fill(dir string, o *Options) (*Mount, error) {
+	tree := filepath.Join(dir, "fs")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(tree, 0o755); err != nil { // whatever the umask
+		return nil, err
+	}
+	if o.Fill != nil {
+		if err := o.Fill(tree); err != nil {
+			return nil, err
+		}
+	}
+	about, err := json.Marshal(info{ID: o.ID, Base: o.Base, Created: time.Now().UTC()})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "info"), about, 0o600); err != nil {
+		return nil, err
+	}
+	lock, err := disk.CreateLock(dir, o.Sharing == Shared)
+	if err != nil {
+		return nil, err
+	}
+	return &Mount{lock: lock}, nil
+}

@@ -1,0 +1,127 @@
+package records
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// Build is what the store remembers of a past build.
+type Build struct {
+	ID         string // hexadecimal, as short as a shown image ID
+	Started    time.Time
+	Took       time.Duration
+	Context    string // absolute path, "-" for standard input
+	Dockerfile string
+	Target     string
+	Engine     string
+	Image      digest.Digest // the result, "" if the build failed
+	Error      string        // why it failed
+	Saved      time.Duration // what the steps that were cached took when they ran
+	Hits       int           // steps that came from the cache
+	Total      int           // steps that could have
+	Data       []byte        // the steps, as package explain writes them
+}
+
+// maxBuilds is how many builds are remembered. One takes 1 to 4 KB.
+const maxBuilds = 10_000
+
+const buildColumns = "id, started, took, context, dockerfile, target, engine, image, error, saved, hits, total, data"
+
+// PutBuild remembers a build, and forgets the oldest if there are too many.
+func (rs *Records) PutBuild(b *Build) error {
+	r, err := rs.db.Exec("INSERT INTO builds ("+buildColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		b.ID, b.Started.UnixMilli(), b.Took.Milliseconds(), b.Context, b.Dockerfile, b.Target, b.Engine, b.Image, b.Error,
+		b.Saved.Milliseconds(), b.Hits, b.Total, b.Data)
+	if err != nil {
+		return fmt.Errorf("remembering the build: %w%s", err, disk.Advice(err))
+	}
+	if seq, err := r.LastInsertId(); err == nil && seq > maxBuilds {
+		if _, err := rs.db.Exec("DELETE FROM builds WHERE seq <= ?", seq-maxBuilds); err != nil {
+			return fmt.Errorf("forgetting the oldest builds: %w", err)
+		}
+	}
+	return nil
+}
+
+// Builds returns up to limit builds, the last first; all if limit is negative.
+func (rs *Records) Builds(limit int) ([]*Build, error) {
+	return rs.builds("ORDER BY seq DESC LIMIT ?", limit)
+}
+
+// BuildsOf returns up to limit builds of one context, Dockerfile, target and engine, the last first.
+func (rs *Records) BuildsOf(context, dockerfile, target, engine string, limit int) ([]*Build, error) {
+	return rs.builds("WHERE context = ? AND dockerfile = ? AND target = ? AND engine = ? ORDER BY seq DESC LIMIT ?",
+		context, dockerfile, target, engine, limit)
+}
+
+// BuildByImage returns the last build that gave an image; db.ErrNotFound if none that is remembered did.
+func (rs *Records) BuildByImage(id digest.Digest) (*Build, error) {
+	found, err := rs.builds("WHERE image = ? ORDER BY seq DESC LIMIT 1", id)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("build of %s: %w", id, db.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found[0], nil
+}
+
+// BuildByID finds the build with an ID, or the beginning of one; db.ErrNotFound if there is none.
+func (rs *Records) BuildByID(prefix string) (*Build, error) {
+	notFound := fmt.Errorf("build %s: %w", prefix, db.ErrNotFound)
+	if prefix == "" || strings.Trim(prefix, "0123456789abcdef") != "" {
+		return nil, notFound
+	}
+	found, err := rs.builds("WHERE id >= ? AND id < ? LIMIT 5", prefix, prefix+"g")
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, notFound
+	case len(found) > 1:
+		var ids []string
+		for _, b := range found {
+			ids = append(ids, b.ID)
+		}
+		return nil, fmt.Errorf("the build ID %s is ambiguous: it may be %s; type more of it", prefix, strings.Join(ids, " or "))
+	}
+	return found[0], nil
+}
+
+func (rs *Records) builds(condition string, args ...any) ([]*Build, error) {
+	rows, err := rs.db.Query("SELECT "+buildColumns+" FROM builds "+condition, args...)
+	if err != nil {
+		return nil, fmt.Errorf("looking up builds: %w", err)
+	}
+	defer rows.Close()
+	var all []*Build
+	for rows.Next() {
+		b, err := scanBuild(rows)
+		if err != nil {
+			return nil, fmt.Errorf("looking up builds: %w", err)
+		}
+		all = append(all, b)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("looking up builds: %w", err)
+	}
+	return all, nil
+}
+
+func scanBuild(rows *sql.Rows) (*Build, error) {
+	b := &Build{}
+	var started, took, saved int64
+	err := rows.Scan(&b.ID, &started, &took, &b.Context, &b.Dockerfile, &b.Target, &b.Engine, &b.Image, &b.Error,
+		&saved, &b.Hits, &b.Total, &b.Data)
+	b.Started = time.UnixMilli(started)
+	b.Took, b.Saved = time.Duration(took)*time.Millisecond, time.Duration(saved)*time.Millisecond
+	return b, err
+}

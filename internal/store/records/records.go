@@ -1,0 +1,142 @@
+// Package records keeps what the cache knows: a record for each step that ran, which records there ever were, and what became
+// of past builds. What a record and a build say belongs to packages cache and explain.
+package records
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// Records are the records of a store: the tables records, seen and builds.
+type Records struct{ db *db.DB }
+
+// New opens the records of a store.
+func New(d *db.DB) *Records { return &Records{db: d} }
+
+// Record is what the cache keeps under a key, as the store sees it: Data belongs to package cache.
+type Record struct {
+	Key   digest.Digest
+	Layer digest.Digest // the diffID that the step made, "" if it made none
+	Data  []byte
+	Made  time.Time
+	// Text is the same for all records whose instructions say the same; "" is like no other.
+	Text string
+}
+
+// PutRecord keeps a record, replacing the one under the same key.
+func (rs *Records) PutRecord(r Record) error {
+	err := rs.db.Tx(func(tx *sql.Tx) error {
+		_, err := tx.Exec(`INSERT INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+			layer = excluded.layer, data = excluded.data, made = excluded.made, used = max(used, excluded.used)`,
+			r.Key, r.Layer, r.Data, r.Made.UnixMilli(), db.Now())
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec("INSERT OR REPLACE INTO seen (key, text, made) VALUES (?, ?, ?)", r.Key, r.Text, r.Made.UnixMilli())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("storing the record of a step: %w%s", err, disk.Advice(err))
+	}
+	return nil
+}
+
+// Record looks up a key and notes that the record and its layer are used now, both in one statement, so
+// that a prune beside it either leaves them or took them before. db.ErrNotFound if there is none or its
+// layer is gone.
+func (rs *Records) Record(key digest.Digest) (*Record, error) {
+	r := &Record{Key: key}
+	var made int64
+	err := rs.db.QueryRow(`UPDATE records SET used = max(used, ?1) WHERE key = ?2
+		AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer)) RETURNING layer, data, made`, db.Now(), key).
+		Scan(&r.Layer, &r.Data, &made)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("record %s: %w", key, db.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up a step in the cache: %w", err)
+	}
+	r.Made = time.UnixMilli(made)
+	return r, nil
+}
+
+// Use notes that records are used now, all at the same time: so of those that one build used, none counts as older
+// than those that were built on it.
+func (rs *Records) Use(keys ...digest.Digest) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	list, err := json.Marshal(keys)
+	if err == nil {
+		_, err = rs.db.Exec("UPDATE records SET used = ? WHERE key IN (SELECT value FROM json_each(?))", db.Now(), string(list))
+	}
+	if err != nil {
+		return fmt.Errorf("noting the use of records: %w", err)
+	}
+	return nil
+}
+
+// PeekRecord returns the record of a key for somebody who only looks at it: it counts as no use, and its layer
+// need not be there. db.ErrNotFound if there is none.
+func (rs *Records) PeekRecord(key digest.Digest) (*Record, error) {
+	r := &Record{Key: key}
+	var made int64
+	err := rs.db.QueryRow("SELECT layer, data, made FROM records WHERE key = ?", key).Scan(&r.Layer, &r.Data, &made)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("record %s: %w", key, db.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a record of the cache: %w", err)
+	}
+	r.Made = time.UnixMilli(made)
+	return r, nil
+}
+
+// RecordsLike returns up to limit of the records with a text, those made last first.
+func (rs *Records) RecordsLike(text string, limit int) ([]Record, error) {
+	rows, err := rs.db.Query(`SELECT key, layer, data, records.made FROM seen JOIN records USING (key)
+		WHERE text = ? AND text != '' ORDER BY seen.made DESC LIMIT ?`, text, limit)
+	if err != nil {
+		return nil, fmt.Errorf("looking for records of the cache: %w", err)
+	}
+	defer rows.Close()
+	var like []Record
+	for rows.Next() {
+		r := Record{Text: text}
+		var made int64
+		if err := rows.Scan(&r.Key, &r.Layer, &r.Data, &made); err != nil {
+			return nil, fmt.Errorf("looking for records of the cache: %w", err)
+		}
+		r.Made = time.UnixMilli(made)
+		like = append(like, r)
+	}
+	return like, rows.Err()
+}
+
+// RecordsOf returns the records whose steps made a layer, those made last first. It counts as no use.
+func (rs *Records) RecordsOf(layer digest.Digest) ([]Record, error) {
+	rows, err := rs.db.Query("SELECT key, data, made FROM records WHERE layer = ? ORDER BY made DESC", layer)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the record of a layer: %w", err)
+	}
+	defer rows.Close()
+	var all []Record
+	for rows.Next() {
+		r := Record{Layer: layer}
+		var made int64
+		if err := rows.Scan(&r.Key, &r.Data, &made); err != nil {
+			return nil, fmt.Errorf("looking for the record of a layer: %w", err)
+		}
+		r.Made = time.UnixMilli(made)
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}

@@ -1,0 +1,111 @@
+// Package session is one process's use of the store: its folder for work under way, below tmp/, the locks that it holds,
+// and clearing away what killed processes left.
+package session
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// Session is this process's use of a store. Its folder tmp/<start>-<random> is made when it is first needed. The file "lock"
+// in it is locked as long as the process lives, by which others know what is garbage; its name starts with the time at
+// which the process began, by which pruning knows what it may still use.
+//
+// Its methods may be called from several goroutines.
+type Session struct {
+	root string
+
+	mu   sync.Mutex
+	dir  string   // "" before Begin
+	lock *os.File // of dir
+	held []*os.File
+}
+
+// Open begins the use of the store in the folder root, and removes what killed processes left in its tmp/.
+func Open(root string) (*Session, error) {
+	s := &Session{root: root}
+	if err := s.sweep(); err != nil {
+		return nil, fmt.Errorf("clearing away what a killed process left in %s: %w", s.tmp(), err)
+	}
+	return s, nil
+}
+
+func (s *Session) tmp() string { return filepath.Join(s.root, "tmp") }
+
+// hidden begins the name of a session's folder that somebody is making.
+const hidden = ".new-"
+
+// Begin declares that this process uses what it finds in the store from now on, so that a prune that runs
+// at the same time leaves it alone. Calling it again does nothing.
+func (s *Session) Begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begin()
+}
+
+func (s *Session) begin() error {
+	if s.dir != "" {
+		return nil
+	}
+	// A folder without a locked file would be garbage to another process: make it under a hidden name, lock
+	// the file in it, and rename.
+	dir, err := os.MkdirTemp(s.tmp(), hidden)
+	if err != nil {
+		return fmt.Errorf("making a folder for work under way: %w%s", err, disk.Advice(err))
+	}
+	lock, err := disk.CreateLock(dir, false)
+	if err != nil {
+		return fmt.Errorf("making a folder for work under way: locking %s: %w", dir, err)
+	}
+	name := filepath.Join(s.tmp(), fmt.Sprintf("%d-%s", db.Now(), strings.TrimPrefix(filepath.Base(dir), hidden)))
+	if err := os.Rename(dir, name); err != nil {
+		lock.Close()
+		return fmt.Errorf("making a folder for work under way: %w", err)
+	}
+	s.dir, s.lock = name, lock
+	return nil
+}
+
+// Temp makes a new folder for work under way, on the disk of the store, which goes with the process.
+func (s *Session) Temp(name string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.begin(); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(s.dir, name+"-")
+	if err != nil {
+		return "", fmt.Errorf("making a folder for work under way: %w%s", err, disk.Advice(err))
+	}
+	return dir, nil
+}
+
+// Hold keeps a lock until the session is closed. The file may be closed before.
+func (s *Session) Hold(lock *os.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = append(s.held, lock)
+}
+
+// Close ends the session: its folder is removed, and its locks are free.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.dir != "" {
+		err = errors.Join(os.RemoveAll(s.dir), s.lock.Close())
+		s.dir = ""
+	}
+	for _, lock := range s.held {
+		_ = lock.Close() // some were given back before
+	}
+	s.held = nil
+	return err
+}

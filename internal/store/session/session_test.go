@@ -1,0 +1,105 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func open(t *testing.T, root string) *Session {
+	t.Helper()
+	for _, dir := range []string{"tmp", "locks"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestSweepAfterKill(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root)
+	dir, err := s.Temp("work")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, root)
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatalf("the folder of a living process went: %v", err)
+	}
+	other.Close()
+	s.lock.Close() // what a kill does
+	open(t, root)
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the folder of a killed process is still there: %v", err)
+	}
+}
+
+// A session's folder that is being made has a lock file that is not locked yet: whoever opens the store meanwhile
+// leaves it alone, unless it was left behind long ago.
+func TestSweepBesideBegin(t *testing.T) {
+	root := t.TempDir()
+	open(t, root)
+	dir := filepath.Join(root, "tmp", hidden+"1")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, root)
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("a folder that is being made went: %v", err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, old, old); err != nil {
+		t.Fatal(err)
+	}
+	open(t, root)
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("a folder that was left behind is still there: %v", err)
+	}
+}
+
+func TestLockIsExclusive(t *testing.T) {
+	s := open(t, t.TempDir())
+	var wg sync.WaitGroup
+	var held, most atomic.Int32
+	for range 8 {
+		wg.Go(func() {
+			release, err := s.Lock(t.Context(), "key")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			most.Store(max(most.Load(), held.Add(1)))
+			time.Sleep(time.Millisecond)
+			held.Add(-1)
+			release()
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n != 1 {
+		t.Errorf("%d at once", n)
+	}
+	release, err := s.Lock(t.Context(), "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := s.Lock(ctx, "key"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("waiting for a lock past the context's end: %v", err)
+	}
+}

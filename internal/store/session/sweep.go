@@ -1,0 +1,134 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sweep removes the folders of processes that are no more, after unmounting what they left mounted.
+func (s *Session) sweep() error {
+	entries, err := os.ReadDir(s.tmp())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, err := removeDead(filepath.Join(s.tmp(), e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeDead removes the session folder dir unless its process lives, which it reports.
+func removeDead(dir string) (alive bool, err error) {
+	if strings.HasPrefix(filepath.Base(dir), hidden) && isNew(dir) {
+		return false, nil // its lock may be there and not yet taken
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Either somebody is making it this very moment, or was killed between two system calls.
+		if isNew(dir) {
+			return false, nil
+		}
+	case err != nil:
+		return false, err
+	default:
+		defer f.Close()
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			return true, nil
+		}
+	}
+	if err := unmountBelow(dir); err != nil {
+		return false, err
+	}
+	return false, os.RemoveAll(dir)
+}
+
+// isNew says whether somebody may be making dir this very moment, or it is gone already.
+func isNew(dir string) bool {
+	st, err := os.Stat(dir)
+	return err != nil || time.Since(st.ModTime()) < time.Minute
+}
+
+// unmountBelow detaches all that is mounted below dir, innermost first.
+func unmountBelow(dir string) error {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil // no /proc: then nothing of ours could be mounted either
+	}
+	var targets []string
+	for line := range strings.Lines(string(data)) {
+		// mountinfo: ID parent major:minor root mount-point …, with octal escapes (proc(5)).
+		if fields := strings.Fields(line); len(fields) > 4 {
+			if target := unescapeOctal(fields[4]); strings.HasPrefix(target, dir+"/") {
+				targets = append(targets, target)
+			}
+		}
+	}
+	for _, target := range slices.Backward(targets) {
+		if err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("unmounting %s: %w", target, err)
+		}
+	}
+	return nil
+}
+
+func unescapeOctal(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// Oldest is when the longest-running process that uses the store, other than this one, began, in milliseconds since 1970; 0
+// if there is none. What was used since then must not be pruned.
+func (s *Session) Oldest() (int64, error) {
+	entries, err := os.ReadDir(s.tmp())
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	own := s.dir
+	s.mu.Unlock()
+	oldest := int64(0)
+	for _, e := range entries {
+		dir := filepath.Join(s.tmp(), e.Name())
+		if dir == own {
+			continue
+		}
+		began, _, ok := strings.Cut(e.Name(), "-")
+		t, err := strconv.ParseInt(began, 10, 64)
+		if !ok || err != nil {
+			continue
+		}
+		alive, err := removeDead(dir)
+		if err != nil {
+			return 0, err
+		}
+		if alive && (oldest == 0 || t < oldest) {
+			oldest = t
+		}
+	}
+	return oldest, nil
+}

@@ -1,0 +1,65 @@
+package store
+
+import (
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/gc"
+	"github.com/strata-build/strata/internal/store/images"
+	"github.com/strata-build/strata/internal/store/kept"
+	"github.com/strata-build/strata/internal/store/layers"
+	"github.com/strata-build/strata/internal/store/mounts"
+	"github.com/strata-build/strata/internal/store/records"
+)
+
+// ErrNotFound says that the store holds no such thing.
+var ErrNotFound = db.ErrNotFound
+
+// Advice is what a person can do about an error of the disk that the store is on, to be put behind the message;
+// "" if there is nothing to say.
+func Advice(err error) string { return disk.Advice(err) }
+
+// The types of the parts, for those who use the whole store.
+type (
+	Blob          = content.Blob
+	Ingest        = content.Ingest
+	MismatchError = content.MismatchError
+
+	Layer            = layers.Layer
+	Fetcher          = layers.Fetcher
+	Unpacking        = layers.Unpacking
+	UnavailableError = layers.UnavailableError
+	Derived          = layers.Derived
+
+	Kind           = images.Kind
+	Config         = images.Config
+	Name           = images.Name
+	Member         = images.Member
+	Manifest       = images.Manifest
+	AmbiguousError = images.AmbiguousError
+	PlatformError  = images.PlatformError
+
+	Record = records.Record
+	Build  = records.Build
+
+	CacheMount        = mounts.Mount
+	CacheMountOptions = mounts.Options
+	CacheMountUse     = mounts.Use
+	Sharing           = mounts.Sharing
+
+	ContextCopy = kept.Copy
+
+	PruneOptions = gc.Options
+	Pruned       = gc.Pruned
+	Usage        = gc.Usage
+	LayerUse     = gc.LayerUse
+	RecordUse    = gc.RecordUse
+	Disk         = gc.Disk
+)
+
+// The kinds of configs.
+const (
+	Image  = images.Image
+	Step   = images.Step
+	Failed = images.Failed
+)
