@@ -174,7 +174,7 @@ func TestFormat1(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := digest.FromBytes(data)
-	db, err := sql.Open("sqlite", filepath.Join(root, "meta.db"))
+	database, err := sql.Open("sqlite", filepath.Join(root, "meta.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,11 +192,11 @@ func TestFormat1(t *testing.T) {
 		{"INSERT INTO names (name, id, set_at) VALUES ('docker.io/library/old:1', ?, 1)", []any{id}},
 		{"INSERT INTO records (key, data, made, used) VALUES ('sha256:aa', 'x', 1, 1)", nil},
 	} {
-		if _, err := db.Exec(q.text, q.args...); err != nil {
+		if _, err := database.Exec(q.text, q.args...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := db.Close(); err != nil {
+	if err := database.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, root)
