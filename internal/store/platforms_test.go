@@ -16,6 +16,7 @@ import (
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/store/db"
 )
 
 // addFor puts an image for a platform into the store.

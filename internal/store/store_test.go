@@ -370,7 +370,7 @@ func TestWriteTarTwiceAtOnce(t *testing.T) {
 		_, err = l.Tree(t.Context())
 	}
 	if err == nil {
-		err = os.Remove(s.layerPath(diffID, "tar")) // so that it is made from the tree
+		err = os.Remove(s.Layers.Path(diffID, "tar")) // so that it is made from the tree
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // pause lets the clock of meta.db, which has milliseconds, go on.
@@ -132,14 +134,14 @@ func TestFreedIsTrue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, err := s.Disk()
+	use, err := s.Disk()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if disk.Images.Count != 3 || disk.Images.Active != 0 || disk.Images.Size != disk.Images.Reclaimable || disk.Images.Size < 600_000 || disk.Cache.Size < 50_000 {
-		t.Errorf("%+v", disk)
+	if use.Images.Count != 3 || use.Images.Active != 0 || use.Images.Size != use.Images.Reclaimable || use.Images.Size < 600_000 || use.Cache.Size < 50_000 {
+		t.Errorf("%+v", use)
 	}
-	if sum := disk.Images.Size + disk.Cache.Size + disk.Other; sum < before*9/10 || sum > before*11/10 {
+	if sum := use.Images.Size + use.Cache.Size + use.Other; sum < before*9/10 || sum > before*11/10 {
 		t.Errorf("the parts make %d bytes, the store takes %d", sum, before)
 	}
 	p, err := s.Prune(PruneOptions{All: true})
@@ -153,7 +155,7 @@ func TestFreedIsTrue(t *testing.T) {
 	if got, want := p.Freed, before-after; got < want*9/10 || got > want*11/10 {
 		t.Errorf("freed %d bytes, the disk has %d more", got, want)
 	}
-	if disk, err = s.Disk(); err != nil || disk.Images.Size+disk.Cache.Size > 64<<10 || len(disk.Layers) != 0 {
+	if disk, err = s.Disk(); err != nil || use.Images.Size+use.Cache.Size > 64<<10 || len(disk.Layers) != 0 {
 		t.Errorf("what is left: %v, %+v", err, disk)
 	}
 	if _, err := s.Config(digest.FromString("")); !errors.Is(err, ErrNotFound) {
