@@ -350,7 +350,7 @@ func TestOlderStore(t *testing.T) {
 	if r, err := s.Record(key); err != nil || string(r.Data) != "x" {
 		t.Errorf("%v, %v", r, err)
 	}
-	if err := s.PutBuild(&Build{ID: "aa", Context: "/"}); err != nil {
+	if err := s.PutBuild(&Build{ID: "aa", Context: "/", Data: []byte("{}")}); err != nil {
 		t.Error(err)
 	}
 	if like, err := s.RecordsLike("t", 1); err != nil || len(like) != 0 {

@@ -155,8 +155,8 @@ func TestFreedIsTrue(t *testing.T) {
 	if got, want := p.Freed, before-after; got < want*9/10 || got > want*11/10 {
 		t.Errorf("freed %d bytes, the disk has %d more", got, want)
 	}
-	if disk, err = s.Disk(); err != nil || use.Images.Size+use.Cache.Size > 64<<10 || len(disk.Layers) != 0 {
-		t.Errorf("what is left: %v, %+v", err, disk)
+	if use, err = s.Disk(); err != nil || use.Images.Size+use.Cache.Size > 64<<10 || len(use.Layers) != 0 {
+		t.Errorf("what is left: %v, %+v", err, use)
 	}
 	if _, err := s.Config(digest.FromString("")); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
