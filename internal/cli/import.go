@@ -10,6 +10,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -17,6 +18,7 @@ import (
 func (a *app) importTar() *cobra.Command {
 	var o transfer.ImportOptions
 	var wanted string
+	var changes []string
 	cmd := &cobra.Command{
 		Use:   "import [OPTIONS] FILE|- [NAME[:TAG]]",
 		Short: "Make an image with one layer from the tar of a root file system",
@@ -33,17 +35,17 @@ func (a *app) importTar() *cobra.Command {
 				}
 				o.Name = name
 			}
-			return a.runImport(cmd.Context(), args[0], o)
+			return a.runImport(cmd.Context(), args[0], changes, o)
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringArrayVarP(&o.Changes, "change", "c", nil, "Dockerfile `INSTRUCTION` that sets the image's config, such as 'CMD [\"sh\"]'; may be given several times")
+	fl.StringArrayVarP(&changes, "change", "c", nil, "Dockerfile `INSTRUCTION` that sets the image's config, such as 'CMD [\"sh\"]'; may be given several times")
 	fl.StringVarP(&o.Message, "message", "m", "", "comment of the image's history row")
 	platformFlag(fl, &wanted)
 	return cmd
 }
 
-func (a *app) runImport(ctx context.Context, file string, o transfer.ImportOptions) error {
+func (a *app) runImport(ctx context.Context, file string, changes []string, o transfer.ImportOptions) error {
 	if strings.HasPrefix(file, "http://") || strings.HasPrefix(file, "https://") {
 		return usageError("import %s: addresses are not fetched; try: curl -fL %s | strata import -", file, file)
 	}
@@ -55,6 +57,9 @@ func (a *app) runImport(ctx context.Context, file string, o transfer.ImportOptio
 	m, err := a.mover()
 	if err != nil {
 		return err
+	}
+	if o.Config, err = dockerfile.ApplyChanges(changes); err != nil {
+		return fmt.Errorf("importing %s: %w", file, err)
 	}
 	id, err := m.Import(ctx, r, o)
 	if err != nil {

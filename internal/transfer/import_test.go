@@ -4,15 +4,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/image"
 )
 
@@ -51,7 +51,7 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, err := m.Import(ctx, &z, ImportOptions{Message: "by hand", Changes: []string{`CMD ["sh"]`}})
+	packed, err := m.Import(ctx, &z, ImportOptions{Message: "by hand", Config: dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{Cmd: []string{"sh"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,61 +103,5 @@ func TestImportOfNoTar(t *testing.T) {
 				t.Error("it got its name")
 			}
 		})
-	}
-}
-
-// Every instruction, with the config that docker import --change gives (Docker 20.10).
-func TestChanges(t *testing.T) {
-	for _, test := range []struct {
-		lines []string
-		want  string
-	}{
-		{nil, `{}`},
-		{[]string{`CMD ["sh"]`}, `{"Cmd":["sh"]}`},
-		{[]string{`CMD echo hi`}, `{"Cmd":["/bin/sh","-c","echo hi"]}`},
-		{[]string{`ENTRYPOINT ["/init"]`, `CMD ["a"]`}, `{"Entrypoint":["/init"],"Cmd":["a"]}`},
-		{[]string{"ENV A=1 B=2\nENV C=$A"}, `{"Env":["A=1","B=2","C=1"]}`},
-		{[]string{"ENV PATH=/x"}, `{"Env":["PATH=/x"]}`},
-		{[]string{"EXPOSE 80 53/udp"}, `{"ExposedPorts":{"53/udp":{},"80/tcp":{}}}`},
-		{[]string{`HEALTHCHECK CMD true`}, `{"Healthcheck":{"Test":["CMD-SHELL","true"]}}`},
-		{[]string{`LABEL a=b c="d e"`}, `{"Labels":{"a":"b","c":"d e"}}`},
-		{[]string{`ONBUILD RUN true`}, `{"OnBuild":["RUN true"]}`},
-		{[]string{`STOPSIGNAL SIGINT`}, `{"StopSignal":"SIGINT"}`},
-		{[]string{`USER www:data`}, `{"User":"www:data"}`},
-		{[]string{`VOLUME /data`}, `{"Volumes":{"/data":{}}}`},
-		{[]string{`WORKDIR /srv`, `WORKDIR app`}, `{"WorkingDir":"/srv/app"}`},
-		{[]string{`workdir /srv`}, `{"WorkingDir":"/srv"}`},
-	} {
-		got, err := applyChanges(test.lines)
-		if err != nil {
-			t.Errorf("%q: %v", test.lines, err)
-			continue
-		}
-		var want dockerfile.Config
-		if err := json.Unmarshal([]byte(test.want), &want); err != nil {
-			t.Fatal(err)
-		}
-		wantJSON, _ := json.Marshal(want)
-		gotJSON, _ := json.Marshal(got)
-		if diff := cmp.Diff(string(wantJSON), string(gotJSON)); diff != "" {
-			t.Errorf("%q (-want +got):\n%s", test.lines, diff)
-		}
-	}
-}
-
-func TestBadChanges(t *testing.T) {
-	for line, want := range map[string]string{
-		"RUN true":     "RUN is not an instruction that changes",
-		"COPY a b":     "COPY is not",
-		"FROM debian":  "FROM is not",
-		"ARG A":        "ARG is not",
-		"CMMD sh":      "did you mean CMD",
-		"EXPOSE 80/ab": "80/ab",
-		"ENV":          "ENV",
-	} {
-		_, err := applyChanges([]string{line})
-		if err == nil || !strings.HasPrefix(err.Error(), "--change: ") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", line, err)
-		}
 	}
 }
