@@ -1,0 +1,102 @@
+package test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/strata-build/strata/test/testbed"
+)
+
+const (
+	architecturePage = "docs/architecture.md"
+	internalPath     = "github.com/strata-build/strata/internal/"
+)
+
+// neighbourhoods reads the table of docs/architecture.md: each folder of internal/ and those that it may import.
+func neighbourhoods(t *testing.T, root string) map[string][]string {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(root, architecturePage))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile("(?m)^\\| `([a-z]+)/` \\|[^|]*\\|([^|]*)\\|$")
+	name := regexp.MustCompile("`([a-z]+)/`")
+	table := map[string][]string{}
+	for _, m := range row.FindAllStringSubmatch(string(page), -1) {
+		table[m[1]] = []string{m[1]}
+		for _, on := range name.FindAllStringSubmatch(m[2], -1) {
+			table[m[1]] = append(table[m[1]], on[1])
+		}
+	}
+	return table
+}
+
+// eachSource parses every Go file below internal/ that is no test. neighbourhood is the first folder of its path.
+func eachSource(t *testing.T, root string, visit func(neighbourhood, path string, f *ast.File)) {
+	t.Helper()
+	top := filepath.Join(root, "internal")
+	err := filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(top, path)
+		if err != nil {
+			return err
+		}
+		first, _, _ := strings.Cut(rel, "/")
+		visit(first, rel, f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every neighbourhood imports only those that docs/architecture.md lets it stand on, and each has a row there.
+func TestNeighbourhoods(t *testing.T) {
+	root, err := testbed.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := neighbourhoods(t, root)
+	used := map[string]bool{}
+	eachSource(t, root, func(from, path string, f *ast.File) {
+		allowed, ok := table[from]
+		if !ok {
+			t.Errorf("%s: %s has no row for %s/", path, architecturePage, from)
+			return
+		}
+		used[from] = true
+		if strings.HasSuffix(filepath.Dir(path), "test") {
+			return // helpers of tests
+		}
+		for _, spec := range f.Imports {
+			name, _ := strconv.Unquote(spec.Path.Value)
+			rest, ours := strings.CutPrefix(name, internalPath)
+			if !ours {
+				continue
+			}
+			if to, _, _ := strings.Cut(rest, "/"); !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s: %s does not let %s/ stand on %s/", path, rest, architecturePage, from, to)
+			}
+		}
+	})
+	for name := range table {
+		if !used[name] {
+			t.Errorf("%s has a row for %s/, which is not there", architecturePage, name)
+		}
+	}
+}
