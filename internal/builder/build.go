@@ -55,7 +55,7 @@ type Options struct {
 	Machine runner.Machine
 	// Allow is what the Dockerfile may ask for.
 	Allow  []dockerfile.Entitlement
-	Engine dockerfile.Engine
+	Engine dialect.Dialect
 	// Platform is this machine's, Platforms what is built for: none is this machine's, several make an image for each.
 	Platform  ocispec.Platform
 	Platforms []ocispec.Platform
@@ -89,17 +89,9 @@ func (o *Options) index() bool {
 	return err == nil && on
 }
 
-// dialect is the engine's set of rules.
-func (o *Options) dialect() dialect.Dialect {
-	if d, ok := dialect.Named(string(o.Engine)); ok {
-		return d
-	}
-	return dialect.Graph()
-}
-
 // hostname is what a RUN finds as its machine's name, by BuildKit's build argument. The classic engine knows none of those.
 func (o *Options) hostname() string {
-	if o.Engine == dockerfile.Classic {
+	if !o.Engine.File.BuildKitArgs {
 		return ""
 	}
 	return o.Args["BUILDKIT_SANDBOX_HOSTNAME"]
@@ -206,7 +198,7 @@ func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, 
 	}
 	return &solver.Solver{
 		Store:    m.Store,
-		Dialect:  o.dialect(),
+		Dialect:  o.Engine,
 		Target:   target,
 		Context:  in.context,
 		Reopen:   in.reopen,

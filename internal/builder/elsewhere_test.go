@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/strata-build/strata/internal/builder"
-	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -74,7 +74,7 @@ func TestLostLayers(t *testing.T) {
 	if n < 4 {
 		t.Fatalf("the cache has %d layers", n)
 	}
-	for _, engine := range []dockerfile.Engine{dockerfile.Graph, dockerfile.Classic} {
+	for _, engine := range []dialect.Dialect{dialect.Graph(), dialect.Classic()} {
 		for i := range n + 1 { // the last round loses all
 			for _, damage := range []string{"missing", "damaged"} {
 				dir := t.TempDir()

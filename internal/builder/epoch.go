@@ -32,7 +32,7 @@ const contextEpoch = "context"
 // images have none, as in BuildKit.
 func (in *input) resolveEpoch(ctx context.Context, s *store.Store, o *Options) error {
 	value, given := o.Args[sourceDateEpoch]
-	if o.Engine == dockerfile.Classic || !given && !bytes.Contains(in.source, []byte(sourceDateEpoch)) {
+	if !o.Engine.File.BuildKitArgs || !given && !bytes.Contains(in.source, []byte(sourceDateEpoch)) {
 		return nil
 	}
 	f, err := dockerfile.Parse(in.source, in.name)
@@ -128,7 +128,7 @@ func (in *input) timeOf(ctx context.Context, s *store.Store, source *address.Sou
 // epoch is SOURCE_DATE_EPOCH: the build argument, or what an ARG before the first FROM says; nil if there is none. The
 // classic engine knows nothing of it.
 func epoch(parts []*part, o Options) (*time.Time, error) {
-	if o.Engine == dockerfile.Classic {
+	if !o.Engine.File.BuildKitArgs {
 		return nil, nil
 	}
 	value, ok := o.Args[sourceDateEpoch]

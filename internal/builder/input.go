@@ -47,7 +47,7 @@ func (in *input) close() {
 func (in *input) planOptions(o Options, target ocispec.Platform) dockerfile.Options {
 	return dockerfile.Options{
 		Target: o.Target, Args: o.Args, Globals: o.globals, Platform: target, BuildPlatform: o.Platform, SeveralPlatforms: len(o.Platforms) > 1,
-		Labels: o.Labels, Engine: o.Engine, Contexts: in.named.meanings(),
+		Labels: o.Labels, Dialect: o.Engine, Contexts: in.named.meanings(),
 		Allow:   o.Allow,
 		Ignored: in.context.IgnoresSource, Found: o.Display.Found,
 	}

@@ -47,10 +47,10 @@ type entry struct {
 
 func newJournal(ctx context.Context, s *store.Store, parts []*part, o Options) *journal {
 	b := &explain.Build{
-		ID: newBuildID(), Started: time.Now(), Target: o.Target, Engine: string(o.Engine), Positions: parts[0].plan.Steps,
+		ID: newBuildID(), Started: time.Now(), Target: o.Target, Engine: o.Engine.Name, Positions: parts[0].plan.Steps,
 	}
 	b.Context, b.Dockerfile = place(o)
-	if o.Engine != dockerfile.Classic {
+	if o.Engine.File.BuildKitArgs {
 		b.Name = o.Args["BUILDKIT_BUILD_NAME"]
 	}
 	for _, t := range o.Tags {

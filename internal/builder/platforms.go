@@ -65,7 +65,7 @@ func solveAll(ctx context.Context, m *transfer.Mover, in *input, parts []*part, 
 	for _, p := range parts {
 		p.solver = newSolver(m, in, p, bases, j, o)
 		p.solver.Sources, p.solver.Ran = sources[platform.Format(p.plan.Platform())], ran
-		if o.Engine == dockerfile.Graph && p.plan.Strict() {
+		if o.Engine.File.Lint && p.plan.Strict() {
 			if err := strict(ctx, p.solver, p.plan); err != nil {
 				return nil, err
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/cache"
@@ -85,11 +86,11 @@ func again(r *cache.Record) string {
 // summarize remembers what is to be said at the end: what came of the steps that ran again and, for the classic
 // engine, whose output has no place beside a step, which cached ones fetched.
 func (j *journal) summarize(s *dockerfile.Step, r *cache.Record, ran bool) {
-	classic := j.build.Engine == string(dockerfile.Classic)
+	lines := dialect.Of(j.build.Engine).Output.StepLines
 	text := again(r)
 	if !ran {
 		text = ""
-		if classic {
+		if lines {
 			text = remark(r)
 		}
 	}
@@ -97,7 +98,7 @@ func (j *journal) summarize(s *dockerfile.Step, r *cache.Record, ran bool) {
 		return
 	}
 	name := s.Vertex()
-	if classic {
+	if lines {
 		name = fmt.Sprintf("Step %d/%d : %s", s.Position, j.build.Positions, s.Text)
 	}
 	if r := []rune(name); len(r) > maxName {

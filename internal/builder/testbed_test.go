@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/builder/solver"
@@ -52,7 +53,7 @@ func child(root string) int {
 	r := newRecorder()
 	r.to = os.Stdout
 	_, err = builder.Run(context.Background(), m, builder.Options{
-		Context: ".", Engine: dockerfile.Graph, Platform: platform, Network: runner.NetworkNone, Display: r,
+		Context: ".", Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Display: r,
 	})
 	if err != nil {
 		os.Stderr.WriteString(err.Error() + "\n")
@@ -167,7 +168,7 @@ func (b *bed) build(options ...func(*builder.Options)) *result {
 
 func (b *bed) buildContext(ctx context.Context, options ...func(*builder.Options)) *result {
 	r := &result{recorder: newRecorder()}
-	o := builder.Options{Context: b.dir, Engine: dockerfile.Graph, Platform: platform, Network: runner.NetworkNone, Display: r.recorder}
+	o := builder.Options{Context: b.dir, Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Display: r.recorder}
 	for _, f := range options {
 		f(&o)
 	}
@@ -177,7 +178,7 @@ func (b *bed) buildContext(ctx context.Context, options ...func(*builder.Options
 }
 
 func noCache(o *builder.Options) { o.NoCache = true }
-func classic(o *builder.Options) { o.Engine = dockerfile.Classic }
+func classic(o *builder.Options) { o.Engine = dialect.Classic() }
 
 // config is an image's config.
 func (b *bed) config(id digest.Digest) *image.Config {

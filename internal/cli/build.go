@@ -146,7 +146,7 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 func (f *buildFlags) silent() bool { return f.quiet || f.progress == "none" }
 
 func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o builder.Options, f *buildFlags) (digest.Digest, error) {
-	if o.Engine == dockerfile.Classic {
+	if o.Engine.Output.StepLines {
 		o.Display = builder.NewClassic(progress.NewClassic(a.stdout, f.silent()))
 		return builder.Run(ctx, m, o)
 	}
@@ -180,7 +180,7 @@ func (a *app) buildFailed(o builder.Options, err error) error {
 		return err
 	}
 	message := "failed to solve: " + failed.Error()
-	if o.Engine == dockerfile.Classic && failed.Cause == nil {
+	if o.Engine.Output.StepLines && failed.Cause == nil {
 		message = fmt.Sprintf("The command '%s' returned a non-zero code: %d", strings.Join(failed.Args, " "), failed.ExitCode)
 	}
 	fmt.Fprintf(a.stderr, "ERROR: %s\n", printable(message))

@@ -2,12 +2,11 @@ package cli
 
 import (
 	"github.com/strata-build/strata/internal/builder"
-	"github.com/strata-build/strata/internal/builder/dockerfile"
 )
 
 // namedContexts reads the --build-contexts.
 func (f *buildFlags) namedContexts(o *builder.Options) error {
-	if len(f.contexts) > 0 && o.Engine == dockerfile.Classic {
+	if len(f.contexts) > 0 && !o.Engine.Output.BuildKitOptions {
 		return usageError("--build-context requires BuildKit: build without DOCKER_BUILDKIT=0 and --engine classic")
 	}
 	for _, text := range f.contexts {

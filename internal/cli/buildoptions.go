@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/builder"
-	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/subrequest"
 	"github.com/strata-build/strata/internal/image/platform"
@@ -151,7 +151,7 @@ func (f *buildFlags) options() (builder.Options, error) {
 	if o.Engine, err = engine(f.engine); err != nil {
 		return o, err
 	}
-	if o.Engine == dockerfile.Classic && len(o.Platforms) > 1 {
+	if !o.Engine.Output.BuildKitOptions && len(o.Platforms) > 1 {
 		return o, usageError("--platform: the classic engine builds for one platform at a time; leave DOCKER_BUILDKIT=0 out for several")
 	}
 	if err := f.namedContexts(&o); err != nil {
@@ -160,21 +160,21 @@ func (f *buildFlags) options() (builder.Options, error) {
 	return o, f.output.options(&o)
 }
 
-// engine returns the build engine: that of the flag, else classic if DOCKER_BUILDKIT=0, as in
-// Docker's command line, else graph.
-func engine(flag string) (dockerfile.Engine, error) {
-	switch flag {
-	case "graph", "classic":
-		return dockerfile.Engine(flag), nil
-	case "":
-	default:
-		return "", usageError("--engine %s: it is graph or classic", flag)
+// engine returns the rules that a build follows: those of the flag, else Docker's first builder if
+// DOCKER_BUILDKIT=0, as in Docker's command line, else BuildKit.
+func engine(flag string) (dialect.Dialect, error) {
+	if flag == "" {
+		switch os.Getenv("DOCKER_BUILDKIT") {
+		case "0", "false":
+			return dialect.Classic(), nil
+		}
+		return dialect.Graph(), nil
 	}
-	switch os.Getenv("DOCKER_BUILDKIT") {
-	case "0", "false":
-		return dockerfile.Classic, nil
+	d, ok := dialect.Named(flag)
+	if !ok {
+		return d, usageError("--engine %s: it is graph or classic", flag)
 	}
-	return dockerfile.Graph, nil
+	return d, nil
 }
 
 // stepLog returns the limits of a step's output, from the environment variables that buildkitd

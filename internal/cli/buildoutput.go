@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/builder"
-	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
 )
@@ -57,7 +56,7 @@ func (f *outputFlags) options(o *builder.Options) error {
 		o.Annotations = append(o.Annotations, notes...)
 	}
 	o.Outputs = export.Add(o.Outputs, f.push, f.load)
-	if o.Engine == dockerfile.Classic && (len(o.Outputs) > 0 || len(o.Annotations) > 0 || f.metadata != "") {
+	if !o.Engine.Output.BuildKitOptions && (len(o.Outputs) > 0 || len(o.Annotations) > 0 || f.metadata != "") {
 		return &exit{exitUsage, errors.New("--output, --push, --load, --annotation and --metadata-file require BuildKit: leave out DOCKER_BUILDKIT=0 or --engine=classic")}
 	}
 	if err := export.Check(o.Outputs, o.Tags); err != nil {
@@ -73,7 +72,7 @@ const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 // Docker's classic builder does not know it.
 func takeEpoch(o *builder.Options) {
 	value := os.Getenv(sourceDateEpoch)
-	if _, ok := o.Args[sourceDateEpoch]; !ok && value != "" && o.Engine != dockerfile.Classic {
+	if _, ok := o.Args[sourceDateEpoch]; !ok && value != "" && o.Engine.File.BuildKitArgs {
 		o.Args[sourceDateEpoch] = value
 	}
 }
@@ -81,7 +80,7 @@ func takeEpoch(o *builder.Options) {
 // epochWarning warns that the classic engine ignores SOURCE_DATE_EPOCH.
 func epochWarning(o builder.Options) []string {
 	_, given := o.Args[sourceDateEpoch]
-	if o.Engine != dockerfile.Classic || !given && os.Getenv(sourceDateEpoch) == "" {
+	if o.Engine.File.BuildKitArgs || !given && os.Getenv(sourceDateEpoch) == "" {
 		return nil
 	}
 	return []string{sourceDateEpoch + " is left out: the image will have the times of this build; leave out DOCKER_BUILDKIT=0 or --engine=classic for one that can be built again"}

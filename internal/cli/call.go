@@ -21,7 +21,7 @@ type answerer interface {
 
 // answer prints the answer to --call on standard output, and the progress on standard error.
 func (a *app) answer(ctx context.Context, method subrequest.Method, o builder.Options, f *buildFlags) error {
-	if o.Engine == dockerfile.Classic {
+	if !o.Engine.Output.BuildKitOptions {
 		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
 	}
 	m, err := a.mover()
@@ -74,7 +74,7 @@ func ask(ctx context.Context, method subrequest.Method, m *transfer.Mover, o bui
 
 // writeFindings prints the findings of the build checks after a build, in buildx's words.
 func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warning, o builder.Options, f *buildFlags) {
-	if len(found) == 0 || f.silent() || f.progress == "rawjson" || o.Engine == dockerfile.Classic {
+	if len(found) == 0 || f.silent() || f.progress == "rawjson" || !o.Engine.File.Lint {
 		return
 	}
 	count := "1 warning found"

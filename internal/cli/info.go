@@ -71,7 +71,7 @@ func (a *app) machineInfo() (*machineInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.DefaultEngine = string(e)
+	i.DefaultEngine = e.Name
 	i.measure(s)
 	return i, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
@@ -55,13 +56,13 @@ func (w *world) result(chain []digest.Digest, step *dockerfile.Step) digest.Dige
 }
 
 // walk goes through a Dockerfile's only stage; visit gets each step and gives its layer.
-func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args map[string]string, visit func(at *Position, step *dockerfile.Step) digest.Digest) *Position {
+func (w *world) walk(t testing.TB, engine dialect.Dialect, source string, args map[string]string, visit func(at *Position, step *dockerfile.Step) digest.Digest) *Position {
 	t.Helper()
 	f, err := dockerfile.Parse([]byte("FROM base\n"+source), "Dockerfile")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, source)
 	}
-	plan, err := f.Plan(dockerfile.Options{Engine: engine, Platform: testPlatform, Args: args})
+	plan, err := f.Plan(dockerfile.Options{Dialect: engine, Platform: testPlatform, Args: args})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, source)
 	}
@@ -76,7 +77,7 @@ func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args
 			return position
 		}
 		diffID := visit(position, step)
-		if diffID == layer.EmptyDiffID && engine == dockerfile.Classic {
+		if diffID == layer.EmptyDiffID && engine == dialect.Classic() {
 			diffID = ""
 		}
 		content := ""
@@ -84,7 +85,7 @@ func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args
 			content = "file:abc"
 		}
 		row := image.History{Created: now, CreatedBy: step.CreatedBy(content), Author: step.Author}
-		if engine == dockerfile.Graph {
+		if engine == dialect.Graph() {
 			row.Author, row.Comment = "", image.BuildKitComment
 		}
 		position = &Position{
@@ -94,7 +95,7 @@ func (w *world) walk(t testing.TB, engine dockerfile.Engine, source string, args
 }
 
 // build is a whole build of somebody else.
-func (w *world) build(t testing.TB, engine dockerfile.Engine, source string, args map[string]string) *image.Config {
+func (w *world) build(t testing.TB, engine dialect.Dialect, source string, args map[string]string) *image.Config {
 	t.Helper()
 	return w.walk(t, engine, source, args, func(at *Position, s *dockerfile.Step) digest.Digest { return w.result(at.chain(), s) }).Config
 }
@@ -103,7 +104,7 @@ func (w *world) build(t testing.TB, engine dockerfile.Engine, source string, arg
 type outcome struct{ text, reason string }
 
 // lookFor builds with an image as a cache. A hit that is not what the step gives ends the test.
-func (w *world) lookFor(t testing.TB, engine dockerfile.Engine, source string, args map[string]string, from *image.Config) []outcome {
+func (w *world) lookFor(t testing.TB, engine dialect.Dialect, source string, args map[string]string, from *image.Config) []outcome {
 	t.Helper()
 	var out []outcome
 	w.walk(t, engine, source, args, func(at *Position, step *dockerfile.Step) digest.Digest {
@@ -114,7 +115,7 @@ func (w *world) lookFor(t testing.TB, engine dockerfile.Engine, source string, a
 		p, reason := Align(from, at, "amd64")
 		if reason == "" {
 			var row *Row
-			if row, reason = p.FindRun(step, RunFacts{DiscardsVolumes: engine == dockerfile.Classic}); reason == "" {
+			if row, reason = p.FindRun(step, RunFacts{DiscardsVolumes: engine == dialect.Classic()}); reason == "" {
 				reason = "hit"
 				if row.Layer != truth {
 					t.Fatalf("a wrong hit: %s is not %s\nhistory:\n%s\nDockerfile:\n%s", row.quote(), step.Text, historyOf(from), source)
@@ -137,10 +138,10 @@ func historyOf(c *image.Config) string {
 
 func TestThirdPartyRun(t *testing.T) {
 	type config = *image.Config
-	graph, classic := dockerfile.Graph, dockerfile.Classic
+	graph, classic := dialect.Graph(), dialect.Classic()
 	for _, tt := range []struct {
 		name         string
-		engine       dockerfile.Engine // theirs
+		engine       dialect.Dialect // theirs
 		theirs, ours string
 		theirArgs    map[string]string
 		change       func(config) // what is done to their image
@@ -244,11 +245,11 @@ func TestThirdPartyRun(t *testing.T) {
 			want:   []string{"it is an image for arm64"},
 		},
 	} {
-		for _, engine := range []dockerfile.Engine{graph, classic} {
+		for _, engine := range []dialect.Dialect{graph, classic} {
 			t.Run(fmt.Sprintf("%s/%s", tt.name, engine), func(t *testing.T) {
 				w := newWorld()
 				theirs := tt.engine
-				if theirs == "" {
+				if theirs.Name == "" {
 					theirs = graph
 				}
 				from := image.Clone(w.build(t, theirs, tt.theirs, tt.theirArgs))
@@ -276,7 +277,7 @@ func TestThirdPartyRunIsNeverWrong(t *testing.T) {
 		"ENV B=2", "USER u", "USER root", "WORKDIR /tmp", "WORKDIR /w", "WORKDIR w", `SHELL ["/bin/sh","-e","-c"]`, "ARG V=1", "ARG W=2", "ENV V=3",
 		"COPY a /x", "COPY b /x", "LABEL a=b", "CMD a", "ENV PATH=/x:$PATH", "ENV C=$V", "EXPOSE 80",
 	}
-	engines := []dockerfile.Engine{dockerfile.Graph, dockerfile.Classic}
+	engines := []dialect.Dialect{dialect.Graph(), dialect.Classic()}
 	hits := 0
 	for seed := range uint64(4000) {
 		r := rand.New(rand.NewPCG(seed, 1))

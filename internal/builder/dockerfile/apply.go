@@ -41,7 +41,7 @@ func (w *Walk) apply(step *Step, c instructions.Command) error {
 	case *instructions.OnbuildCommand:
 		w.config.OnBuild = append(w.config.OnBuild, c.Expression)
 		in.row("ONBUILD " + c.Expression)
-		step.row.none = !w.classic
+		step.row.none = !w.dialect.Steps.ShellRows
 	case *instructions.CmdCommand:
 		in.cmd(c)
 	case *instructions.EntrypointCommand:
@@ -145,7 +145,7 @@ func (in *instruction) lintUnset(unset map[string]struct{}) {
 // row is the history row of an instruction that changes only the config: BuildKit's is the text itself.
 func (in *instruction) row(text string) {
 	in.step.row.text = text
-	if in.classic {
+	if in.dialect.Steps.ShellRows {
 		in.step.row.text = nop(in.shell(), " ", text)
 	}
 }
@@ -161,9 +161,9 @@ func (w *Walk) shell() []string {
 // commandLine is the argv of CMD, ENTRYPOINT and RUN.
 func (in *instruction) commandLine(c instructions.ShellDependantCmdLine) []string {
 	switch {
-	case !c.PrependShell || in.classic && c.CmdLine == nil:
+	case !c.PrependShell || in.dialect.Config.EmptyCommands && c.CmdLine == nil:
 		return slices.Clone(c.CmdLine)
-	case in.classic && len(c.CmdLine) == 0:
+	case in.dialect.Config.EmptyCommands && len(c.CmdLine) == 0:
 		return in.shell() // resolveCmdLine in dispatchers.go; BuildKit gives the shell an empty command
 	}
 	return append(in.shell(), strings.Join(c.CmdLine, " "))
@@ -242,7 +242,7 @@ func (in *instruction) cmd(c *instructions.CmdCommand) {
 	args := in.commandLine(c.ShellDependantCmdLine)
 	in.config.Cmd = args
 	in.argsEscaped(c.ShellDependantCmdLine, true)
-	in.cmdSet = in.cmdSet || !in.classic || len(c.CmdLine) > 0
+	in.cmdSet = in.cmdSet || !in.dialect.Config.EmptyCommands || len(c.CmdLine) > 0
 	in.row(fmt.Sprintf("CMD %q", args))
 }
 
@@ -250,10 +250,10 @@ func (in *instruction) cmd(c *instructions.CmdCommand) {
 // and leaves it with ENTRYPOINT, the classic builder clears it with both unless they are empty.
 func (in *instruction) argsEscaped(c instructions.ShellDependantCmdLine, isCmd bool) {
 	switch {
-	case in.classic && len(c.CmdLine) > 0:
+	case in.dialect.Config.EmptyCommands && len(c.CmdLine) > 0:
 		//lint:ignore SA1019 deprecated, but part of the image ID
 		in.config.ArgsEscaped = false
-	case !in.classic && isCmd:
+	case !in.dialect.Config.EmptyCommands && isCmd:
 		//lint:ignore SA1019 deprecated, but part of the image ID
 		in.config.ArgsEscaped = true
 	}

@@ -14,7 +14,7 @@ func (in *instruction) arg(c *instructions.ArgCommand) error {
 			in.stage.plan.useArg(a.Key)
 		}
 		apply := in.graphArg
-		if in.classic {
+		if in.dialect.Config.EnvWins {
 			apply = in.classicArg
 		}
 		text, err := apply(a)

@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
 )
 
 // changes are the instructions that --change takes: those of docker import and docker commit.
@@ -21,7 +23,7 @@ func ApplyChanges(lines []string) (Config, error) {
 	if err != nil {
 		return Config{}, changeError(err)
 	}
-	plan, err := f.Plan(Options{Engine: Classic})
+	plan, err := f.Plan(Options{Dialect: dialect.Classic()})
 	if err != nil {
 		return Config{}, changeError(err)
 	}

@@ -79,7 +79,7 @@ func (in *instruction) copyFiles(args copyArgs) error {
 		}
 		c.From = from
 	}
-	if in.classic && len(c.Sources) > 1 && !strings.HasSuffix(c.DestText, "/") {
+	if in.dialect.Copy.StrictSources && len(c.Sources) > 1 && !strings.HasSuffix(c.DestText, "/") {
 		return fmt.Errorf("%s of more than one source: the destination %s must be a directory and end with a /", name, c.DestText)
 	}
 	in.step.Copy = c
@@ -90,7 +90,7 @@ func (in *instruction) copyFiles(args copyArgs) error {
 }
 
 func (in *instruction) copyHistory(name string, c *Copy) {
-	if in.classic {
+	if in.dialect.Steps.ShellRows {
 		flags := ""
 		if c.Chown != "" {
 			flags = "--chown=" + c.Chown

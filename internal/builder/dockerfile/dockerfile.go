@@ -20,16 +20,6 @@ import (
 // Config is an image's config as in the OCI image specification with Docker's extensions (Healthcheck, OnBuild, Shell).
 type Config = dockerspec.DockerOCIImageConfig
 
-// Engine decides whose rules a build follows where Docker's two builders differ.
-type Engine string
-
-const (
-	// Graph follows BuildKit: what docker build does since 23.0.
-	Graph Engine = "graph"
-	// Classic follows Docker's first builder, as with DOCKER_BUILDKIT=0.
-	Classic Engine = "classic"
-)
-
 // maxSource is the size of the largest Dockerfile that is read, in bytes.
 const maxSource = 1 << 20
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
 )
 
 // fails parses, plans and walks (from base) until something fails.
@@ -74,7 +76,7 @@ func TestErrors(t *testing.T) {
 		{name: "stage name", text: "FROM a AS 1x\n", line: 1, want: "invalid name for build stage"},
 		{name: "unknown target", text: "FROM a AS build\nFROM b\nFROM c AS test\n", options: Options{Target: "biuld"}, want: `target stage "biuld" could not be found (did you mean build?); the stages are build, 1, test`},
 		{name: "target index", text: "FROM a\n", options: Options{Target: "1"}, want: "could not be found; the stages are 0"},
-		{name: "duplicate name", text: "FROM a AS x\nFROM b AS x\n", options: Options{Engine: Classic}, line: 2, want: `the stage name "x" is already used in line 1`},
+		{name: "duplicate name", text: "FROM a AS x\nFROM b AS x\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: `the stage name "x" is already used in line 1`},
 		{name: "copy from later", text: "FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x\n", line: 2, want: `the stage "y" in line 3 must come before this one, x`},
 		{name: "copy from itself", text: "FROM a AS x\nCOPY --from=X / /\n", line: 2, want: "COPY --from=X: a stage cannot copy or mount from itself"},
 		{name: "copy from later index", text: "FROM a\nCOPY --from=1 / /\nFROM 0\nFROM b\nCOPY --from=0 / /", line: 2, want: "stage 1 does not come before this one, 0"},
@@ -89,8 +91,8 @@ func TestErrors(t *testing.T) {
 		{name: "add git option", text: "FROM a\nADD https://x/y.git#--upload-pack=x /\n", line: 2, want: "invalid git ref"},
 		{name: "add git twice", text: "FROM a\nADD --keep-git-dir=false https://x/y.git?keep-git-dir=1 /\n", line: 2, want: "contradicts --keep-git-dir"},
 		{name: "add git commits", text: "FROM a\nADD --checksum=abc https://x/y.git?commit=def /\n", line: 2, want: "another commit than the address"},
-		{name: "classic git", text: "FROM a\nADD git@github.com:x/y /\n", line: 2, options: Options{Engine: Classic}, want: "a git repository requires BuildKit"},
-		{name: "mount", text: "FROM a\nRUN --mount=type=cache,target=/c x\n", options: Options{Engine: Classic}, line: 2, want: "the --mount option requires BuildKit"},
+		{name: "classic git", text: "FROM a\nADD git@github.com:x/y /\n", line: 2, options: Options{Dialect: dialect.Classic()}, want: "a git repository requires BuildKit"},
+		{name: "mount", text: "FROM a\nRUN --mount=type=cache,target=/c x\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "the --mount option requires BuildKit"},
 		{name: "insecure", text: "FROM a\nRUN --security=insecure x\n", line: 2, want: "security.insecure is not allowed: if you trust this Dockerfile, build it with --allow security.insecure"},
 		{name: "insecure trigger", text: "FROM a\n", base: onBuild("RUN --security=insecure x"), line: 1, want: "security.insecure is not allowed"},
 		{name: "host network", text: "FROM a\nRUN --network=host x\n", options: Options{Allow: []Entitlement{AllowSecurityInsecure}}, line: 2, want: "network.host is not allowed"},
@@ -102,18 +104,18 @@ func TestErrors(t *testing.T) {
 		{name: "mount from itself", text: "FROM a AS x\nRUN --mount=from=X,target=/c x\n", line: 2, want: "a stage cannot copy or mount from itself"},
 		{name: "mount on root", text: "FROM a\nWORKDIR /a\nRUN --mount=target=.. x\n", line: 3, want: `the target ".." is the root directory`},
 		{name: "mount source of ssh", text: "FROM a\nRUN --mount=type=ssh,source=x x\n", line: 2, want: "an ssh mount has no source"},
-		{name: "run heredoc", text: "FROM a\nRUN <<E\nx\nE\n", options: Options{Engine: Classic}, line: 2, want: "a here-document (<<) requires BuildKit"},
+		{name: "run heredoc", text: "FROM a\nRUN <<E\nx\nE\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "a here-document (<<) requires BuildKit"},
 		{name: "run heredoc without end", text: "FROM a\nRUN <<E\nx\n", line: 2, want: "unterminated heredoc"},
 		{name: "script name", text: "FROM a\nRUN <<../E\n#!/bin/sh\n../E\n", line: 2, want: "must be that of a file"},
-		{name: "copy heredoc", text: "FROM a\nCOPY <<E /x\nx\nE\n", options: Options{Engine: Classic}, line: 2, want: "here-document (<<) requires BuildKit"},
+		{name: "copy heredoc", text: "FROM a\nCOPY <<E /x\nx\nE\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "here-document (<<) requires BuildKit"},
 		{name: "copy heredoc name", text: "FROM a\nCOPY <<a/b /x\nx\na/b\n", line: 2, want: "a name with a / cannot be that of a file"},
-		{name: "link", text: "FROM a\nCOPY --link a b\n", options: Options{Engine: Classic}, line: 2, want: "the --link option requires BuildKit"},
-		{name: "exclude", text: "FROM a\nCOPY --exclude=x a b\n", options: Options{Engine: Classic}, line: 2, want: "the --exclude option requires BuildKit"},
-		{name: "parents", text: "FROM a\nCOPY --parents a b\n", options: Options{Engine: Classic}, line: 2, want: "the --parents option requires BuildKit"},
+		{name: "link", text: "FROM a\nCOPY --link a b\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "the --link option requires BuildKit"},
+		{name: "exclude", text: "FROM a\nCOPY --exclude=x a b\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "the --exclude option requires BuildKit"},
+		{name: "parents", text: "FROM a\nCOPY --parents a b\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "the --parents option requires BuildKit"},
 		{name: "checksum", text: "FROM a\nADD --checksum=sha256:0 a b\n", line: 2, want: "checksum requires HTTP(S) or Git sources"},
 		{name: "checksum of a url", text: "FROM a\nADD --checksum=md5:0 http://x/y b\n", line: 2, want: "unsupported digest algorithm; it takes sha256:, sha384: or sha512:"},
 		{name: "checksum of a repository", text: "FROM a\nADD --checksum=xyz https://x/y.git b\n", line: 2, want: "invalid checksum xyz of a git repository"},
-		{name: "unpack", text: "FROM a\nADD --unpack a b\n", options: Options{Engine: Classic}, line: 2, want: "the --unpack option requires BuildKit"},
+		{name: "unpack", text: "FROM a\nADD --unpack a b\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "the --unpack option requires BuildKit"},
 		{name: "chmod symbolic", text: "FROM a\nCOPY --chmod=u+y a b\n", line: 2, want: "this is no mode"},
 		{name: "chmod", text: "FROM a\nCOPY --chmod=888 a b\n", line: 2, want: "must be octal"},
 		{name: "chmod large", text: "FROM a\nCOPY --chmod=17777 a b\n", line: 2, want: "must be octal"},
@@ -140,8 +142,8 @@ func TestErrors(t *testing.T) {
 		{name: "health", text: "FROM a\nHEALTHCHECK PING x\n", line: 2, want: "Unknown type"},
 		{name: "health interval", text: "FROM a\nHEALTHCHECK --interval=1us CMD x\n", line: 2, want: "cannot be less than"},
 		{name: "volume", text: "FROM a\nVOLUME $X\n", line: 2, want: "the path is empty"},
-		{name: "classic workdir", text: "FROM a\nWORKDIR $X\n", options: Options{Engine: Classic}, line: 2, want: "the path is empty"},
-		{name: "classic copy several", text: "FROM a\nCOPY a b c\n", options: Options{Engine: Classic}, line: 2, want: "must be a directory and end with a /"},
+		{name: "classic workdir", text: "FROM a\nWORKDIR $X\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "the path is empty"},
+		{name: "classic copy several", text: "FROM a\nCOPY a b c\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: "must be a directory and end with a /"},
 		{name: "run nothing", text: "FROM a\nRUN []\n", line: 2, want: "RUN without a command"},
 		{name: "nul", text: "FROM a\nRUN \x00\n", line: 2, want: "NUL"},
 		{name: "long line", text: "FROM a\nRUN " + strings.Repeat("x", 70000) + "\n", line: 2, want: "the line has 70004 bytes"},

@@ -34,7 +34,7 @@ func (in *instruction) expose(c *instructions.ExposeCommand) error {
 		all = append(all, ports...)
 	}
 	in.addPorts(all)
-	if in.classic {
+	if in.dialect.Steps.ShellRows {
 		in.row("EXPOSE " + strings.Join(words, " "))
 	} else {
 		in.row(fmt.Sprintf("EXPOSE %v", all))

@@ -15,14 +15,14 @@ func (in *instruction) healthcheck(c *instructions.HealthCheckCommand) {
 	h := *c.Health
 	before := in.config.Healthcheck
 	in.config.Healthcheck = &h
-	if in.classic {
+	if in.dialect.Steps.ShellRows {
 		// %q of a pointer to Docker 20.10's container.HealthConfig: durations as strings, the number of retries as a rune.
 		in.row(fmt.Sprintf("HEALTHCHECK &{%q %q %q %q %q}", h.Test, h.Interval.String(), h.Timeout.String(), h.StartPeriod.String(), rune(h.Retries)))
-		if before != nil {
-			inheritHealth(&h, *before)
-		}
 	} else {
 		in.row(fmt.Sprintf("HEALTHCHECK %+v", h))
+	}
+	if in.dialect.Config.InheritsHealthcheck && before != nil {
+		inheritHealth(&h, *before)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
 )
 
 var testPlatform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
@@ -122,9 +124,9 @@ func TestHistory(t *testing.T) {
 		{name: "maintainer", text: "MAINTAINER Me <me@x>", graph: "MAINTAINER Me <me@x>", classic: "/bin/sh -c #(nop)  MAINTAINER Me <me@x>"},
 		{name: "onbuild", text: "ONBUILD RUN x", graph: "", classic: "/bin/sh -c #(nop)  ONBUILD RUN x"},
 	} {
-		for engine, want := range map[Engine]string{Graph: test.graph, Classic: test.classic} {
-			t.Run(test.name+" "+string(engine), func(t *testing.T) {
-				p := mustPlan(t, "FROM debian\n"+test.text+"\n", Options{Args: test.args, Engine: engine})
+		for engine, want := range map[dialect.Dialect]string{dialect.Graph(): test.graph, dialect.Classic(): test.classic} {
+			t.Run(test.name+" "+engine.Name, func(t *testing.T) {
+				p := mustPlan(t, "FROM debian\n"+test.text+"\n", Options{Args: test.args, Dialect: engine})
 				steps, _ := walkAll(t, p, nil)
 				if got := steps[len(steps)-1].CreatedBy("dir:0123"); got != want {
 					t.Errorf("got  %q\nwant %q", got, want)
@@ -150,7 +152,7 @@ func TestLesson(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	p = mustPlan(t, source, Options{Engine: Classic})
+	p = mustPlan(t, source, Options{Dialect: dialect.Classic()})
 	steps, _ = walkAll(t, p, nil)
 	if p.Steps != 7 || p.Target.Position != 1 || steps[5].Position != 7 || steps[5].Text != `CMD ["python3", "main.py"]` {
 		t.Errorf("%d steps, FROM is %d, the last is %d: %s", p.Steps, p.Target.Position, steps[5].Position, steps[5].Text)

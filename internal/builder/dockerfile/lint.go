@@ -251,7 +251,7 @@ func lintUndeclared(unset map[string]struct{}, env *environ, at []parser.Range, 
 // lintIgnored warns about a source of the context that .dockerignore leaves out.
 func (in *instruction) lintIgnored(name, source string) {
 	ignored := in.stage.plan.options.Ignored
-	if in.classic || ignored == nil || !ignored(source) {
+	if !in.dialect.File.Lint || ignored == nil || !ignored(source) {
 		return
 	}
 	source = path.Clean(source)

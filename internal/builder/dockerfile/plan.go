@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/util/suggest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
@@ -28,7 +29,7 @@ type Options struct {
 	// SeveralPlatforms says that this is one of several plans for different platforms, which then are shown.
 	SeveralPlatforms bool
 	Labels           map[string]string // --label: set on the target after its last instruction
-	Engine           Engine            // "" is Graph
+	Dialect          dialect.Dialect   // the zero value is Graph
 	Allow            []Entitlement     // --allow
 	// Contexts are the named contexts, by their names as ContextName gives them.
 	Contexts map[string]Named
@@ -70,10 +71,8 @@ type Plan struct {
 
 // Plan finds out which stages there are to build. Errors are *Error.
 func (f *File) Plan(o Options) (*Plan, error) {
-	if o.Engine == "" {
-		o.Engine = Graph
-	}
-	if o.Engine == Graph {
+	o.Dialect = o.Dialect.Or(dialect.Graph())
+	if o.Dialect.File.BuildKit {
 		if err := f.checkSyntax(o.Args); err != nil {
 			return nil, err
 		}
@@ -143,7 +142,7 @@ func (p *Plan) addStages(rules *linter.Linter) error {
 			return p.file.errorIn(err, source.Location)
 		}
 		if s.Name != "" {
-			if other := byName[s.Name]; other != nil && p.options.Engine == Classic {
+			if other := byName[s.Name]; other != nil && !p.options.Dialect.File.BuildKit {
 				// BuildKit warns only, and takes the later stage from there on.
 				return p.file.errorIn(fmt.Errorf("the stage name %q is already used in line %d", s.Name, other.Line), source.Location)
 			}
@@ -209,7 +208,7 @@ func (p *Plan) chooseTarget() error {
 func (p *Plan) chooseStages() error {
 	needed := make([]bool, len(p.all))
 	needed[p.Target.Index] = true
-	all := p.options.Engine == Classic || p.options.AllStages && p.options.Target == ""
+	all := p.options.Dialect.File.WholeFile || p.options.AllStages && p.options.Target == ""
 	for _, s := range slices.Backward(p.all[:p.Target.Index+1]) {
 		if !needed[s.Index] && !all {
 			continue
@@ -250,7 +249,7 @@ func (p *Plan) count() {
 		s.Total = s.vertices()
 	}
 	p.Steps = position
-	if p.options.Engine == Classic {
+	if p.options.Dialect.File.LabelSteps {
 		p.Steps += len(p.options.Labels)
 	}
 }
@@ -263,7 +262,7 @@ func (p *Plan) warnUnusedArgs() {
 	for _, name := range sortedKeys(p.options.Args) {
 		_, isAutomatic := automatic.Get(name)
 		builtin := isAutomatic || name == "SOURCE_DATE_EPOCH" || strings.HasPrefix(name, "BUILDKIT_")
-		if !declared[name] && !isProxyArg(name) && !(builtin && p.options.Engine == Graph) {
+		if !declared[name] && !isProxyArg(name) && !(builtin && p.options.Dialect.File.BuildKitArgs) {
 			unused = append(unused, name)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
@@ -45,17 +46,17 @@ func TestPlanStages(t *testing.T) {
 		t.Errorf("up to build: %s", names(p.Stages))
 	}
 	// The classic engine builds what nobody needs too, so what is wrong there is an error.
-	if err := build(source, Options{Engine: Classic}, Config{}); err == nil || !strings.Contains(err.Error(), "Dockerfile:5: the --mount option requires BuildKit") {
+	if err := build(source, Options{Dialect: dialect.Classic()}, Config{}); err == nil || !strings.Contains(err.Error(), "Dockerfile:5: the --mount option requires BuildKit") {
 		t.Errorf("classic: %v", err)
 	}
-	p = mustPlan(t, source, Options{Target: "1", Args: map[string]string{"V": "11"}, Engine: Classic})
+	p = mustPlan(t, source, Options{Target: "1", Args: map[string]string{"V": "11"}, Dialect: dialect.Classic()})
 	if names(p.Stages) != "base build" || p.Stages[0].Base.Image != "debian:11" {
 		t.Errorf("classic: %s from %s", names(p.Stages), p.Stages[0].Base.Image)
 	}
 }
 
 func TestPlanClassic(t *testing.T) {
-	p := mustPlan(t, "ARG A=1\nARG B\nFROM x AS a\nRUN b\nFROM y AS c\nRUN d\nRUN e\nFROM z\n", Options{Target: "C", Engine: Classic, Labels: map[string]string{"l": "$v", "k": "w"}})
+	p := mustPlan(t, "ARG A=1\nARG B\nFROM x AS a\nRUN b\nFROM y AS c\nRUN d\nRUN e\nFROM z\n", Options{Target: "C", Dialect: dialect.Classic(), Labels: map[string]string{"l": "$v", "k": "w"}})
 	if names(p.Stages) != "a c" || p.Steps != 9 || p.Stages[0].Position != 3 || p.Target.Position != 5 || p.Global[1].Text != "ARG B" || p.Global[1].Position != 2 {
 		t.Errorf("stages %s, %d steps, FROM at %d and %d", names(p.Stages), p.Steps, p.Stages[0].Position, p.Target.Position)
 	}

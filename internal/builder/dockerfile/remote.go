@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/source/address"
 )
 
@@ -33,7 +34,7 @@ func (in *instruction) remoteSources(add bool, sources []string, checksum string
 		if s == nil {
 			continue
 		}
-		if err := checkRemote(s, add, in.classic); err != nil {
+		if err := checkRemote(s, add, in.dialect.File); err != nil {
 			return nil, err
 		}
 		e := &RemoteSource{Source: s}
@@ -51,7 +52,7 @@ func (in *instruction) remoteSources(add bool, sources []string, checksum string
 	return all, nil
 }
 
-func checkRemote(s *address.Source, add, classic bool) error {
+func checkRemote(s *address.Source, add bool, rules dialect.File) error {
 	kind := "URL"
 	if s.Git != nil {
 		kind = "git repository"
@@ -59,7 +60,7 @@ func checkRemote(s *address.Source, add, classic bool) error {
 	switch {
 	case !add:
 		return fmt.Errorf("COPY %s: the source of a COPY cannot be a %s; use ADD", s, kind)
-	case classic && s.Git != nil:
+	case !rules.BuildKit && s.Git != nil:
 		return fmt.Errorf("ADD %s: a git repository requires BuildKit: build without DOCKER_BUILDKIT=0", s)
 	}
 	return nil

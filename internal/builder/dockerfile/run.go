@@ -34,7 +34,7 @@ func (in *instruction) run(c *instructions.RunCommand) error {
 		return err
 	}
 	run.Args = in.commandLine(line)
-	if len(run.Args) == 0 || in.classic && len(c.CmdLine) == 0 {
+	if len(run.Args) == 0 || in.dialect.Config.EmptyCommands && len(c.CmdLine) == 0 {
 		return errors.New("RUN without a command")
 	}
 	if run.Dir == "" {
@@ -46,7 +46,7 @@ func (in *instruction) run(c *instructions.RunCommand) error {
 	in.step.Run = run
 	in.step.EmptyLayer = false
 	in.vertex()
-	if in.classic {
+	if in.dialect.Config.EnvWins {
 		in.classicRun(run)
 	} else {
 		in.graphRun(run)

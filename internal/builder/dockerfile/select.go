@@ -84,7 +84,7 @@ func (p *Plan) placeCalled(filter string) (at place, ok bool) {
 	name, number, found := strings.Cut(filter, ":")
 	if !found {
 		n, err := strconv.Atoi(filter)
-		if p.options.Engine == Classic {
+		if p.options.Dialect.Output.StepLines {
 			return place{nil, n}, err == nil
 		}
 		return place{p.Target, n}, err == nil
@@ -101,7 +101,7 @@ func (p *Plan) placeCalled(filter string) (at place, ok bool) {
 			}
 		}
 	}
-	if stage != nil && p.options.Engine == Classic {
+	if stage != nil && p.options.Dialect.Output.StepLines {
 		return place{nil, stage.Position - 1 + n}, true
 	}
 	return place{stage, n}, stage != nil
@@ -133,7 +133,7 @@ func (p *Plan) candidates() []candidate {
 			text, _ := c.(fmt.Stringer)
 			if changesFiles(c) {
 				number++
-			} else if p.options.Engine != Classic {
+			} else if !p.options.Dialect.Output.StepLines {
 				continue
 			}
 			all = append(all, candidate{s, number, s.Position + 1 + i, text.String()})
@@ -200,7 +200,7 @@ func (e *UnknownFilterError) Error() string {
 		if r := []rune(text); len(r) > 100 {
 			text = string(r[:99]) + "…"
 		}
-		if p.options.Engine == Classic {
+		if p.options.Dialect.Output.StepLines {
 			fmt.Fprintf(&b, "\n  Step %d/%d : %s", c.position, p.Steps, text)
 		} else {
 			fmt.Fprintf(&b, "\n  %s", c.stage.vertex(c.number, c.stage.Total, text))

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
 )
 
 const selectSource = `ARG V=1
@@ -53,15 +55,15 @@ func TestSelect(t *testing.T) {
 		{filters: []string{""}, classic: []string{"-"}},
 		{filters: []string{" "}, classic: []string{"-"}},
 	} {
-		for _, engine := range []Engine{Graph, Classic} {
+		for _, engine := range []dialect.Dialect{dialect.Graph(), dialect.Classic()} {
 			want := test.graph
-			if engine == Classic && test.classic != nil {
+			if engine == dialect.Classic() && test.classic != nil {
 				want = test.classic
 			}
 			if len(want) == 1 && want[0] == "-" {
 				want = nil
 			}
-			p := mustPlan(t, selectSource, Options{Engine: engine})
+			p := mustPlan(t, selectSource, Options{Dialect: engine})
 			s, err := p.Select(test.filters)
 			var unknown *UnknownFilterError
 			if (want == nil) != errors.As(err, &unknown) {
@@ -135,15 +137,15 @@ func TestSelectTriggers(t *testing.T) {
 }
 
 func TestUnknownFilter(t *testing.T) {
-	for engine, want := range map[Engine]string{
-		Graph: `"zzz" is no stage, no number of a step and no part of an instruction; give one of these:
+	for engine, want := range map[dialect.Dialect]string{
+		dialect.Graph(): `"zzz" is no stage, no number of a step and no part of an instruction; give one of these:
   stages: build, stage-1
   [build 2/3] RUN make  all
   [build 3/3] COPY a b /
   [stage-1 2/4] WORKDIR /app
   [stage-1 3/4] COPY --from=build /a /
   [stage-1 4/4] RUN pip install     a,b`,
-		Classic: `"zzz" is no stage, no number of a step and no part of an instruction; give one of these:
+		dialect.Classic(): `"zzz" is no stage, no number of a step and no part of an instruction; give one of these:
   stages: build, stage-1
   Step 3/10 : ENV A=1
   Step 4/10 : RUN make  all
@@ -153,7 +155,7 @@ func TestUnknownFilter(t *testing.T) {
   Step 9/10 : RUN pip install     a,b
   Step 10/10 : CMD ["x"]`,
 	} {
-		_, err := mustPlan(t, selectSource, Options{Engine: engine}).Select([]string{"zzz"})
+		_, err := mustPlan(t, selectSource, Options{Dialect: engine}).Select([]string{"zzz"})
 		if err == nil {
 			t.Fatal("no error")
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/source/address"
 )
 
@@ -17,15 +18,15 @@ func checkSupported(c instructions.Command, o Options) error {
 	case *instructions.RunCommand:
 		return checkRun(c, o)
 	case *instructions.CopyCommand:
-		return checkCopy("COPY", copyFlags(c), c.SourcesAndDest, o.Engine)
+		return checkCopy("COPY", copyFlags(c), c.SourcesAndDest, o.Dialect.File)
 	case *instructions.AddCommand:
-		return checkCopy("ADD", addFlags(c), c.SourcesAndDest, o.Engine)
+		return checkCopy("ADD", addFlags(c), c.SourcesAndDest, o.Dialect.File)
 	}
 	return nil
 }
 
 func checkRun(c *instructions.RunCommand, o Options) error {
-	if len(c.FlagsUsed) > 0 && o.Engine == Classic {
+	if len(c.FlagsUsed) > 0 && !o.Dialect.File.BuildKit {
 		return fmt.Errorf("the --%s option requires BuildKit: build without DOCKER_BUILDKIT=0", slices.Min(c.FlagsUsed))
 	}
 	if len(instructions.GetDevices(c)) > 0 {
@@ -35,7 +36,7 @@ func checkRun(c *instructions.RunCommand, o Options) error {
 	if err := checkEntitled(c, o.Allow); err != nil {
 		return err
 	}
-	if len(c.Files) > 0 && o.Engine == Classic {
+	if len(c.Files) > 0 && !o.Dialect.File.BuildKit {
 		return errors.New("a here-document (<<) requires BuildKit: build without DOCKER_BUILDKIT=0")
 	}
 	return nil
@@ -77,15 +78,15 @@ func addFlags(c *instructions.AddCommand) []string {
 	return flags
 }
 
-func checkCopy(name string, flags []string, files instructions.SourcesAndDest, engine Engine) error {
-	if engine == Classic && len(flags) > 0 {
+func checkCopy(name string, flags []string, files instructions.SourcesAndDest, rules dialect.File) error {
+	if !rules.BuildKit && len(flags) > 0 {
 		return fmt.Errorf("the --%s option requires BuildKit: build without DOCKER_BUILDKIT=0", flags[0])
 	}
-	if engine == Classic && len(files.SourceContents) > 0 {
+	if !rules.BuildKit && len(files.SourceContents) > 0 {
 		return fmt.Errorf("%s with a here-document (<<) requires BuildKit: build without DOCKER_BUILDKIT=0", name)
 	}
 	for _, source := range files.SourcePaths {
-		if err := checkRemoteText(name, source, engine); err != nil {
+		if err := checkRemoteText(name, source, rules); err != nil {
 			return err
 		}
 	}
@@ -94,10 +95,10 @@ func checkCopy(name string, flags []string, files instructions.SourcesAndDest, e
 
 // checkRemoteText refuses what an instruction cannot take from elsewhere, before expansion; what a variable brings in is
 // seen later.
-func checkRemoteText(name, source string, engine Engine) error {
+func checkRemoteText(name, source string, rules dialect.File) error {
 	s, err := address.Parse(source)
 	if err != nil || s == nil {
 		return nil
 	}
-	return checkRemote(s, name == "ADD", engine == Classic)
+	return checkRemote(s, name == "ADD", rules)
 }

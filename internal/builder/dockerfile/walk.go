@@ -11,21 +11,24 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
 )
 
 // Walk is the way through one stage. It is not for use by two goroutines at once.
 type Walk struct {
 	cursor
 	lint
-	stage           *Stage
-	classic, failed bool
-	ports           int // named by EXPOSE so far
-	config          Config
-	envAt           map[string]int // name → index in config.Env
-	scope           *scope
-	cmdSet          bool            // a CMD of this stage: ENTRYPOINT keeps it
-	declared        map[string]bool // classic: names after ARG
-	author          string
+	stage    *Stage
+	dialect  dialect.Dialect
+	failed   bool
+	ports    int // named by EXPOSE so far
+	config   Config
+	envAt    map[string]int // name → index in config.Env
+	scope    *scope
+	cmdSet   bool            // a CMD of this stage: ENTRYPOINT keeps it
+	declared map[string]bool // classic: names after ARG
+	author   string
 }
 
 // cursor is how far a walk has come.
@@ -84,7 +87,7 @@ func (s *Stage) Walk(base Config) (*Walk, error) {
 	w := &Walk{
 		cursor: cursor{commands: s.source.Commands, total: s.Total, files: s.Base.Named != ""},
 		lint:   lint{seen: map[string][]parser.Range{}},
-		stage:  s, classic: s.plan.options.Engine == Classic, config: copyConfig(base),
+		stage:  s, dialect: s.plan.options.Dialect, config: copyConfig(base),
 	}
 	w.rules = s.plan.lint.linter(func(found Warning) {
 		w.warnings = append(w.warnings, found)
@@ -106,7 +109,7 @@ func (s *Stage) Walk(base Config) (*Walk, error) {
 // enter sets up the config and the environment before the first instruction.
 func (w *Walk) enter() error {
 	s := w.stage
-	if s.Base.Empty() && !w.classic && w.config.WorkingDir == "" {
+	if s.Base.Empty() && w.dialect.Config.ScratchHasRoot && w.config.WorkingDir == "" {
 		w.config.WorkingDir = "/" // BuildKit's emptyImage
 	}
 	w.envAt = make(map[string]int, len(w.config.Env))
@@ -126,7 +129,7 @@ func (w *Walk) enter() error {
 	w.outline = s.plan.outline.clone()
 	// BuildKit hands the arguments of a stage on to those that start from it (dispatchState.init). Docker's classic
 	// builder did not (ResetAllowed).
-	if s.Base.Stage != nil && !w.classic {
+	if s.Base.Stage != nil && !w.dialect.Config.EnvWins {
 		s.Base.Stage.mu.Lock()
 		end := s.Base.Stage.end
 		s.Base.Stage.mu.Unlock()
@@ -143,7 +146,7 @@ func (w *Walk) enter() error {
 	for _, kv := range w.config.Env {
 		w.scope.env.set(cutVariable(kv))
 	}
-	if w.classic {
+	if w.dialect.Config.EnvWins {
 		// The predefined arguments are visible without ARG (GetAllAllowed in buildargs.go).
 		for _, name := range sortedKeys(s.plan.options.Args) {
 			if isProxyArg(name) {
@@ -193,7 +196,7 @@ func reason(err error) error {
 // addLabelSteps adds a LABEL for every --label to the target of a classic build, sorted, as Docker's buildLabelOptions does.
 func (w *Walk) addLabelSteps() {
 	p := w.stage.plan
-	if !w.classic || w.stage != p.Target || len(p.options.Labels) == 0 {
+	if !w.dialect.File.LabelSteps || w.stage != p.Target || len(p.options.Labels) == 0 {
 		return
 	}
 	w.commands = slices.Clone(w.commands)
@@ -241,7 +244,7 @@ func (w *Walk) Next() (*Step, error) {
 // finish leaves to the stages that start from this one what they inherit, and sets --label on the target.
 func (w *Walk) finish() {
 	p := w.stage.plan
-	if !w.classic && w.stage == p.Target && len(p.options.Labels) > 0 {
+	if !w.dialect.File.LabelSteps && w.stage == p.Target && len(p.options.Labels) > 0 {
 		labels := maps.Clone(w.config.Labels)
 		if labels == nil {
 			labels = map[string]string{}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
 )
 
 const pathEnv = "PATH=" + defaultPath
@@ -63,13 +65,13 @@ func TestConfig(t *testing.T) {
 			classic: func(c *Config) { c.Healthcheck.Retries, c.Healthcheck.Interval = 2, time.Second }},
 		{name: "onbuild", text: "ONBUILD RUN a", want: func(c *Config) { c.OnBuild = []string{"RUN a"} }},
 	} {
-		for _, engine := range []Engine{Graph, Classic} {
-			t.Run(test.name+" "+string(engine), func(t *testing.T) {
-				p := mustPlan(t, "ARG G=global\nFROM a\n"+test.text+"\n", Options{Engine: engine, Args: test.args})
+		for _, engine := range []dialect.Dialect{dialect.Graph(), dialect.Classic()} {
+			t.Run(test.name+" "+engine.Name, func(t *testing.T) {
+				p := mustPlan(t, "ARG G=global\nFROM a\n"+test.text+"\n", Options{Dialect: engine, Args: test.args})
 				_, w := walkAll(t, p, inherited)
 				want := inherited("")
 				test.want(&want)
-				if engine == Classic && test.classic != nil {
+				if engine == dialect.Classic() && test.classic != nil {
 					test.classic(&want)
 				}
 				if diff := cmp.Diff(want, w.Config()); diff != "" {
@@ -89,7 +91,7 @@ func TestScratch(t *testing.T) {
 	if s := steps[0]; s.Vertex() != "[1/1] COPY a b/" || s.Copy.Dest != "/b" || !s.Copy.DestDir {
 		t.Errorf("%s %+v", s.Vertex(), s.Copy)
 	}
-	_, w = walkAll(t, mustPlan(t, "FROM scratch\nCOPY a b/\n", Options{Engine: Classic}), nil)
+	_, w = walkAll(t, mustPlan(t, "FROM scratch\nCOPY a b/\n", Options{Dialect: dialect.Classic()}), nil)
 	if got := w.Config(); got.WorkingDir != "" || got.Env[0] != pathEnv {
 		t.Errorf("classic: %+v", got)
 	}
@@ -114,7 +116,7 @@ func TestRun(t *testing.T) {
 	}
 	source = strings.Replace(source, "--network=none ", "", 1)
 	want.Network = "default"
-	steps, _ = walkAll(t, mustPlan(t, source, Options{Args: args, Engine: Classic}), nil)
+	steps, _ = walkAll(t, mustPlan(t, source, Options{Args: args, Dialect: dialect.Classic()}), nil)
 	want.Env = []string{pathEnv, "E=1", "F=5", "A=3"}
 	want.BuildArgs = []string{"A=3"}
 	want.ProxyEnv = []string{"HTTPS_PROXY=p"}
@@ -132,7 +134,7 @@ func TestArgsReachStagesThatStartFromThisOne(t *testing.T) {
 	if got := strings.Join(w.Config().Env, " "); got != pathEnv+" E=1 F=1" {
 		t.Error(got)
 	}
-	steps, w = walkAll(t, mustPlan(t, source, Options{Engine: Classic}), nil)
+	steps, w = walkAll(t, mustPlan(t, source, Options{Dialect: dialect.Classic()}), nil)
 	if got := steps[0].CreatedBy(""); got != "/bin/sh -c y" {
 		t.Error(got)
 	}
@@ -198,7 +200,7 @@ func TestWorkdir(t *testing.T) {
 	if s := steps[2]; s.Workdir != nil || !s.EmptyLayer || s.Vertex() != "" {
 		t.Errorf("%+v", s)
 	}
-	steps, _ = walkAll(t, mustPlan(t, "FROM a\nUSER u\nWORKDIR /\n", Options{Engine: Classic}), nil)
+	steps, _ = walkAll(t, mustPlan(t, "FROM a\nUSER u\nWORKDIR /\n", Options{Dialect: dialect.Classic()}), nil)
 	if diff := cmp.Diff(&Workdir{Path: "/"}, steps[1].Workdir); diff != "" || steps[1].EmptyLayer {
 		t.Error(diff)
 	}
@@ -252,8 +254,8 @@ func TestLarge(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "ARG A%d=1\nENV E%d=$A%d\nLABEL l%d=1\nEXPOSE %d\nRUN x\nWORKDIR w\nRUN y\nUSER z\n", i, i, i, i, i+1)
 	}
-	for _, engine := range []Engine{Graph, Classic} {
-		p := mustPlan(t, b.String(), Options{Engine: engine})
+	for _, engine := range []dialect.Dialect{dialect.Graph(), dialect.Classic()} {
+		p := mustPlan(t, b.String(), Options{Dialect: engine})
 		steps, w := walkAll(t, p, nil)
 		if len(p.Stages) != 1000 || len(steps) != 9 || len(w.Config().Env) != 1001 || len(w.Config().Labels) != 1000 {
 			t.Errorf("%s: %d stages, %d steps, %d variables", engine, len(p.Stages), len(steps), len(w.Config().Env))
@@ -273,7 +275,7 @@ func FuzzBuild(f *testing.F) {
 	f.Fuzz(func(t *testing.T, source, trigger string, classic bool) {
 		o := Options{Args: map[string]string{"A": "given"}, Labels: map[string]string{"l": "v"}}
 		if classic {
-			o.Engine = Classic
+			o.Dialect = dialect.Classic()
 		}
 		err := build(source, o, onBuild(trigger))
 		if err == nil {

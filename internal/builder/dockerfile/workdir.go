@@ -17,7 +17,7 @@ func (in *instruction) workdir(c *instructions.WorkdirCommand) error {
 		in.rules.Run(&linter.RuleWorkdirRelativePath, c.Location(), linter.RuleWorkdirRelativePath.Format(dir))
 	}
 	in.scope.workdirSet = true
-	if dir == "" && in.classic {
+	if dir == "" && in.dialect.Config.StrictWorkdir {
 		return fmt.Errorf("WORKDIR %s: the path is empty", c.Path)
 	}
 	// An absolute path stays as written, also in the config; a relative one is joined, which cleans it. So do both
@@ -31,18 +31,18 @@ func (in *instruction) workdir(c *instructions.WorkdirCommand) error {
 		dir = path.Join("/", in.config.WorkingDir, dir)
 	}
 	in.config.WorkingDir = dir
-	if in.classic {
+	in.step.row.text = "WORKDIR " + dir
+	if in.dialect.Steps.ShellRows {
 		in.step.row.text = nop(in.shell(), "", "WORKDIR "+dir)
-		in.step.Workdir = &Workdir{Path: path.Clean(dir)}
-		in.step.EmptyLayer = false
-		in.vertex()
+	}
+	if dir == "/" && !in.dialect.Config.StrictWorkdir { // BuildKit makes no step and no layer for /, though it counts it
 		return nil
 	}
-	in.step.row.text = "WORKDIR " + dir
-	if dir != "/" { // BuildKit makes no step and no layer for /, though it counts it
-		in.step.Workdir = &Workdir{Path: path.Clean(dir), User: in.config.User}
-		in.step.EmptyLayer = false
-		in.vertex()
+	in.step.Workdir = &Workdir{Path: path.Clean(dir)}
+	if in.dialect.Copy.UserOwnsWorkdir {
+		in.step.Workdir.User = in.config.User
 	}
+	in.step.EmptyLayer = false
+	in.vertex()
 	return nil
 }

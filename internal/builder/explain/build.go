@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -213,7 +214,7 @@ func (b *Build) Label(st *Stage, s *Step) string { return b.place(st, s) + s.Tex
 
 func (b *Build) place(st *Stage, s *Step) string {
 	switch {
-	case b.Engine == "classic" && s.Position > 0:
+	case dialect.Of(b.Engine).Output.StepLines && s.Position > 0:
 		return "Step " + strconv.Itoa(s.Position) + "/" + strconv.Itoa(b.Positions) + " : "
 	case s.Number == 0:
 		return ""

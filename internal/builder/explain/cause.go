@@ -3,6 +3,7 @@ package explain
 import (
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/image"
 )
 
@@ -32,7 +33,7 @@ func (e *Explainer) stageCause(now *Stage, until *Step, past *pastStage) (Reason
 		}
 		then := past.step(s)
 		if then == nil {
-			if e.build.Engine == "classic" || layerOf(s) != "" {
+			if e.byPosition() || layerOf(s) != "" {
 				return Reason{Kind: EarlierStep, Text: e.build.Label(now, short(s)) + " is new"}, true
 			}
 			continue
@@ -40,7 +41,7 @@ func (e *Explainer) stageCause(now *Stage, until *Step, past *pastStage) (Reason
 		was[then] = true
 		if e.changed(s, then) {
 			what := " gave another layer"
-			if e.build.Engine == "classic" && layerOf(s) == layerOf(then) {
+			if e.byPosition() && layerOf(s) == layerOf(then) {
 				what = " changed"
 			}
 			return Reason{
@@ -57,16 +58,19 @@ func (e *Explainer) stageCause(now *Stage, until *Step, past *pastStage) (Reason
 		if s == end {
 			break
 		}
-		if !was[s] && (e.build.Engine == "classic" || layerOf(s) != "") {
+		if !was[s] && (e.byPosition() || layerOf(s) != "") {
 			return Reason{Kind: EarlierStep, Text: clipLabel(s.Text) + ", which stood before it, is gone"}, true
 		}
 	}
 	return Reason{}, false
 }
 
+// byPosition says that all that came before a step is part of its key, not only the files that it left.
+func (e *Explainer) byPosition() bool { return dialect.Of(e.build.Engine).Steps.KeyedByPosition }
+
 // changed says that a step gave something else than then, as far as the next one's key tells.
 func (e *Explainer) changed(now, then *Step) bool {
-	if e.build.Engine == "classic" {
+	if e.byPosition() {
 		return now.State != then.State
 	}
 	return layerOf(now) != layerOf(then)
@@ -77,7 +81,7 @@ func (e *Explainer) baseCause(now *Stage, past *pastStage) (Reason, bool) {
 	switch {
 	case now.From != past.From:
 		return Reason{Kind: BaseImage, Text: "FROM changed: " + past.From + " → " + now.From, Before: past.From, After: now.From}, true
-	case now.Base != past.Base && (e.build.Engine == "classic" || now.Chain != past.Chain):
+	case now.Base != past.Base && (e.byPosition() || now.Chain != past.Chain):
 		before, after := e.digests(past.Base, now.Base)
 		return Reason{
 			Kind: BaseImage, Text: "base image " + now.From + " moved: " + shortDigest(before) + " → " + shortDigest(after),

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 )
@@ -63,7 +64,7 @@ func (b *Build) matches(st *Stage, s *Step, text string) bool {
 		return false
 	}
 	n := s.Number
-	if b.Engine == "classic" {
+	if dialect.Of(b.Engine).Output.StepLines {
 		n = s.Position
 	}
 	return n > 0 && strconv.Itoa(n) == number

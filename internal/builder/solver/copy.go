@@ -50,24 +50,19 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	return op, nil
 }
 
-// workdirOperation is a WORKDIR: a directory with its parents, made where they are missing, which the USER
-// owns in BuildKit and root in the classic builder.
+// workdirOperation is a WORKDIR: a directory with its parents, made where they are missing.
 func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operation, error) {
 	key := &cache.Key{Kind: cache.KindWorkdir}
 	dir := strings.Trim(step.Workdir.Path, "/")
 	key.Add(cache.PartPath, dir)
-	user := ""
-	if s.Dialect.Copy.UserOwnsWorkdir {
-		user = step.Workdir.User
-	}
-	key.Add(cache.PartUser, user)
+	key.Add(cache.PartUser, step.Workdir.User)
 	op := &operation{key: key}
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
 		below, err := parent.stack(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return copier.MakeDir(below, dir, user)
+		return copier.MakeDir(below, dir, step.Workdir.User)
 	}
 	op.run = s.runDraft(op)
 	return op, nil

@@ -187,13 +187,13 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 // after is the config of the state after a step. The author is in every row of the classic engine, and no
 // longer that of the base image (moby, image.NewChildImage); BuildKit has it in the config only, and keeps it.
 func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, diffID digest.Digest) *image.Config {
-	if s.Dialect.Steps.AuthorInRows {
+	if s.Dialect.Steps.ShellRows {
 		row.Author = step.Author
 	} else if row.Comment == "" {
 		row.Comment = image.BuildKitComment
 	}
 	c := image.Add(parent.Config, step.Config, row, diffID)
-	if s.Dialect.Steps.AuthorInRows || step.Author != "" {
+	if s.Dialect.Steps.ShellRows || step.Author != "" {
 		c.Author = step.Author
 	}
 	return c
