@@ -1,5 +1,5 @@
 // Package address reads the texts that name something which is neither in the build's context nor an image: a file that
-// an http server has, or a directory of a git repository. It asks nobody; package fetch does.
+// an http server has, or a directory of a git repository. It asks nobody; package remote does.
 package address
 
 import (

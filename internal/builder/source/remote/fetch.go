@@ -1,4 +1,4 @@
-// Package remote brings what package remote's sources name to this machine, and keeps it in the store so that what did
+// Package remote brings what package address's sources name to this machine, and keeps it in the store so that what did
 // not change is not moved again: the bytes of a URL with what the server said of them, and a bare repository for each
 // git remote.
 package remote

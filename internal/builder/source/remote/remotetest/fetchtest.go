@@ -1,4 +1,4 @@
-// Package remotetest stands in for the servers that package fetch asks: one of files, which can be told how to behave,
+// Package remotetest stands in for the servers that package remote asks: one of files, which can be told how to behave,
 // and one of git repositories.
 package remotetest
 
