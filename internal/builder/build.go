@@ -89,7 +89,8 @@ func (o *Options) index() bool {
 	return err == nil && on
 }
 
-// hostname is what a RUN finds as its machine's name, by BuildKit's build argument. The classic engine knows none of those.
+// hostname is what a RUN finds as its machine's name, by BuildKit's build argument. The classic
+// engine knows none of those.
 func (o *Options) hostname() string {
 	if !o.Engine.File.BuildKitArgs {
 		return ""

@@ -23,7 +23,8 @@ COPY --from=one /g h
 RUN cat h > i
 `
 
-// elsewhere is a bed whose cache is a directory that another store exported, and that has seen nothing else but the base.
+// elsewhere is a bed whose cache is a directory that another store exported, and that has seen
+// nothing else but the base.
 func elsewhere(t *testing.T, dir string) *bed {
 	b := newBed(t)
 	b.store = transfer.New(b.store, &registry.Client{}, platform).Store
@@ -58,8 +59,8 @@ func layerBlobs(t *testing.T, dir string) []string {
 	return blobs
 }
 
-// Each layer of a cache can be missing or damaged. What is built is the same, though a layer's lack is noticed only when a later
-// step, or another stage, needs it.
+// Each layer of a cache can be missing or damaged. What is built is the same, though a layer's lack
+// is noticed only when a later step, or another stage, needs it.
 func TestLostLayers(t *testing.T) {
 	const more = twoStages + "COPY --from=one /f f\nRUN cat h i f > j\n"
 	first := elsewhere(t, "")

@@ -20,16 +20,18 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// sourceDateEpoch is the build argument after which no time of what is built is (reproducible-builds.org/docs/source-date-epoch).
+// sourceDateEpoch is the build argument after which no time of what is built is
+// (reproducible-builds.org/docs/source-date-epoch).
 const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
 // contextEpoch is its value for the time of the context.
 const contextEpoch = "context"
 
-// resolveEpoch puts a time into the place of a SOURCE_DATE_EPOCH that is a word: "context", the name of a named context, or
-// that of a stage which is FROM scratch and one ADD from elsewhere (BuildKit's dockerfile2llb/epoch.go). Of a git
-// repository it is the commit's, of a URL that which the server gave, or that of an archive's newest file. Files here and
-// images have none, as in BuildKit.
+// resolveEpoch puts a time into the place of a SOURCE_DATE_EPOCH that is a word: "context", the
+// name of a named context, or that of a stage which is FROM scratch and one ADD from elsewhere
+// (BuildKit's dockerfile2llb/epoch.go). Of a git repository it is the commit's, of a URL that which
+// the server gave, or that of an archive's newest file. Files here and images have none, as in
+// BuildKit.
 func (in *input) resolveEpoch(ctx context.Context, s *store.Store, o *Options) error {
 	value, given := o.Args[sourceDateEpoch]
 	if !o.Engine.File.BuildKitArgs || !given && !bytes.Contains(in.source, []byte(sourceDateEpoch)) {

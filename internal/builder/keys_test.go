@@ -27,8 +27,8 @@ func keyBed(t *testing.T) *bed {
 	return b
 }
 
-// stepKeys builds a Dockerfile and gives the beginnings of the keys of its steps; of those that fail too, such as a RUN on
-// scratch.
+// stepKeys builds a Dockerfile and gives the beginnings of the keys of its steps; of those that
+// fail too, such as a RUN on scratch.
 func (b *bed) stepKeys(text string, options ...func(*builder.Options)) []string {
 	b.t.Helper()
 	b.write("Dockerfile", text)
@@ -56,9 +56,10 @@ func machine(o *builder.Options) {
 	o.Allow = []dockerfile.Entitlement{"security.insecure", "network.host"}
 }
 
-// TestFixedKeys compares the keys of steps with those that strata has always made. Another key is another step: each
-// cache that people have, on their machines and in registries, would be worth nothing. A RUN that is not here would have
-// to run on a base image, whose layers are not the same on all machines.
+// TestFixedKeys compares the keys of steps with those that strata has always made. Another key is
+// another step: each cache that people have, on their machines and in registries, would be worth
+// nothing. A RUN that is not here would have to run on a base image, whose layers are not the same
+// on all machines.
 func TestFixedKeys(t *testing.T) {
 	const sum = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 	const commit = "0123456789abcdef0123456789abcdef01234567"
@@ -97,8 +98,8 @@ func TestFixedKeys(t *testing.T) {
 	}
 }
 
-// TestFixedSelections does the same with the keys of what a COPY --from and a mount select, and with that of FROM scratch,
-// which are in no build's list.
+// TestFixedSelections does the same with the keys of what a COPY --from and a mount select, and
+// with that of FROM scratch, which are in no build's list.
 func TestFixedSelections(t *testing.T) {
 	b := keyBed(t)
 	b.stepKeys("FROM scratch AS a\nCOPY f /f\nFROM scratch\nCOPY --from=a --parents --exclude=*.o /f /g/\nRUN --mount=from=a,source=f,target=/m make\n")

@@ -24,8 +24,9 @@ const keyVersion = "1"
 // Kind is what a key is of.
 type Kind string
 
-// The kinds of keys. Configuration is a step of the classic engine that changes no file; Selection is what a COPY --from
-// or a mount selects in a state; Scratch is the beginning of a stage, which has a time.
+// The kinds of keys. Configuration is a step of the classic engine that changes no file; Selection
+// is what a COPY --from or a mount selects in a state; Scratch is the beginning of a stage, which
+// has a time.
 const (
 	KindRun           Kind = "RUN"
 	KindCopy          Kind = "COPY"

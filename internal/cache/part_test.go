@@ -63,8 +63,8 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// TestNamesStandHere looks for a Part that is made elsewhere under a name that the table has. The methods of Key and Record
-// take no string.
+// TestNamesStandHere looks for a Part that is made elsewhere under a name that the table has. The
+// methods of Key and Record take no string.
 func TestNamesStandHere(t *testing.T) {
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

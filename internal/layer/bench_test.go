@@ -42,7 +42,8 @@ func many(b *testing.B, n int, size int64) (string, *layer.TOC) {
 	return dir, toc
 }
 
-// usage reports the processor time per operation, which says more than the clock on a busy machine, and the peak memory.
+// usage reports the processor time per operation, which says more than the clock on a busy machine,
+// and the peak memory.
 func usage(b *testing.B) func() {
 	var before, after syscall.Rusage
 	must(b, syscall.Getrusage(syscall.RUSAGE_SELF, &before))

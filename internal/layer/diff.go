@@ -15,14 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Diff is the TOC of an overlayfs upper directory, which must not change meanwhile. Nothing is followed: every path is
-// opened from its directory without symbolic links.
+// Diff is the TOC of an overlayfs upper directory, which must not change meanwhile. Nothing is
+// followed: every path is opened from its directory without symbolic links.
 //
-// What overlayfs wrote for its own sake is taken out, so that equal changes give equal content IDs: a whiteout
-// that hides nothing of below, an opaque mark where below has no directory with anything in it, attributes other than
-// security.capability (see Built), and the root where only its time differs. A directory that was copied up unchanged stays
-// if it is the parent of something. Sockets are left out, as a tar has no place for them. below may be nil: then all
-// of upper is new, the root too.
+// What overlayfs wrote for its own sake is taken out, so that equal changes give equal content IDs:
+// a whiteout that hides nothing of below, an opaque mark where below has no directory with anything
+// in it, attributes other than security.capability (see Built), and the root where only its time
+// differs. A directory that was copied up unchanged stays if it is the parent of something. Sockets
+// are left out, as a tar has no place for them. below may be nil: then all of upper is new, the
+// root too.
 func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
 	t, root, err := walkUpper(ctx, upper, below)
 	if err != nil {

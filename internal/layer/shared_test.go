@@ -12,8 +12,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// A table of contents belongs to all who read the layer: nothing that reads it may write to it, not even what is missing
-// there. The race detector sees what writes the same value again.
+// A table of contents belongs to all who read the layer: nothing that reads it may write to it, not
+// even what is missing there. The race detector sees what writes the same value again.
 func TestSharedTOC(t *testing.T) {
 	entries := []*layer.Entry{
 		{Path: "a", Type: layer.File, Size: 3},

@@ -20,17 +20,19 @@ const (
 
 // TOC is a layer's table of contents.
 //
-// The entries are in the order of Compare, one per path, and the root ("") may be missing. Of files that share an
-// inode the first path is the File and all others are Hardlinks to it, so that equal files give equal TOCs
-// whatever the order in which they were found. A Hardlink has its target's mode, owner and time, no size, digest or xattrs;
-// a Whiteout has nothing but its path, for who made it, and when, is overlayfs's affair.
+// The entries are in the order of Compare, one per path, and the root ("") may be missing. Of files
+// that share an inode the first path is the File and all others are Hardlinks to it, so that equal
+// files give equal TOCs whatever the order in which they were found. A Hardlink has its target's
+// mode, owner and time, no size, digest or xattrs; a Whiteout has nothing but its path, for who
+// made it, and when, is overlayfs's affair.
 type TOC struct {
 	Entries []*Entry
 }
 
-// NewTOC brings entries into canonical form. It takes the slice over, but not what it points to: entries that are not canonical
-// are replaced, never changed, since they may be another TOC's. Two entries of one path, a path or link that no layer can hold,
-// and a hard link without target are errors.
+// NewTOC brings entries into canonical form. It takes the slice over, but not what it points to:
+// entries that are not canonical are replaced, never changed, since they may be another TOC's. Two
+// entries of one path, a path or link that no layer can hold, and a hard link without target are
+// errors.
 func NewTOC(entries []*Entry) (*TOC, error) {
 	byPath := func(a, b *Entry) int { return Compare(a.Path, b.Path) }
 	if !slices.IsSortedFunc(entries, byPath) {

@@ -19,9 +19,9 @@ import (
 // OpenFunc opens the contents of a File entry.
 type OpenFunc func(*Entry) (io.ReadCloser, error)
 
-// The shape of the pipeline that turns a TOC into a tar: readers fill chunks with headers and contents, each for a run of
-// entries, and one writer takes the chunks in order while one hasher sums them. Memory is at most
-// readers*chunksEach*chunkSize = 12 MiB, whatever the layer's size.
+// The shape of the pipeline that turns a TOC into a tar: readers fill chunks with headers and
+// contents, each for a run of entries, and one writer takes the chunks in order while one hasher
+// sums them. Memory is at most readers*chunksEach*chunkSize = 12 MiB, whatever the layer's size.
 const (
 	chunkSize  = 1 << 20
 	chunksEach = 3
@@ -37,9 +37,10 @@ type Tar struct {
 	TOC *TOC
 }
 
-// WriteTar writes the canonical tar of t to w: the same bytes for the same TOC and contents, on every machine. Contents
-// that are not exactly Size bytes long are an error. Neither this function nor the next two change t or its entries, which
-// others may be reading; open gets the entries of t.
+// WriteTar writes the canonical tar of t to w: the same bytes for the same TOC and contents, on
+// every machine. Contents that are not exactly Size bytes long are an error. Neither this function
+// nor the next two change t or its entries, which others may be reading; open gets the entries of
+// t.
 func WriteTar(ctx context.Context, w io.Writer, t *TOC, open OpenFunc) error {
 	_, err := writeTar(ctx, tarSinks{w: w}, t, open)
 	return err

@@ -1,4 +1,5 @@
-// Package store keeps everything that strata keeps on a machine. It opens the parts, each of which is a package of its own:
+// Package store keeps everything that strata keeps on a machine. It opens the parts, each of which
+// is a package of its own:
 //
 //   - db: meta.db, its schema and transactions
 //   - session: this process's folder for work under way, locks

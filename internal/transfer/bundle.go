@@ -116,7 +116,8 @@ func (m *Mover) PackBundle(ctx context.Context, b Bundle) (*Sent, error) {
 	return sent, err
 }
 
-// pack makes what an archive needs. The index is nil where there is to be none. keep makes the manifests the images' own.
+// pack makes what an archive needs. The index is nil where there is to be none. keep makes the
+// manifests the images' own.
 func (m *Mover) pack(ctx context.Context, b Bundle, keep bool) (*Sent, []archive.Source, *registry.Blob, error) {
 	if err := m.Store.Begin(); err != nil {
 		return nil, nil, nil, err

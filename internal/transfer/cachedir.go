@@ -27,8 +27,8 @@ const (
 	maxCacheConfig   = 8 << 20
 )
 
-// DirCache makes a source of the cache that a directory has, an OCI layout that SaveCache wrote. Layers stay where they are
-// until one is needed.
+// DirCache makes a source of the cache that a directory has, an OCI layout that SaveCache wrote.
+// Layers stay where they are until one is needed.
 func (m *Mover) DirCache(dir string) (*cache.Source, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -85,8 +85,8 @@ func readLayout(dir string, desc ocispec.Descriptor, limit int64) ([]byte, error
 	return data, err
 }
 
-// SaveCache writes steps into a directory as an exported cache, in an OCI layout. What else the layout has stays; the cache
-// that was there is replaced once the new one is complete.
+// SaveCache writes steps into a directory as an exported cache, in an OCI layout. What else the
+// layout has stays; the cache that was there is replaced once the new one is complete.
 func (m *Mover) SaveCache(ctx context.Context, dir string, steps []cache.Step) error {
 	quiet := *m
 	quiet.Progress = nil // which is for what the build fetches

@@ -45,8 +45,8 @@ func (m *Mover) report(blob digest.Digest, status string, current, total int64) 
 	}
 }
 
-// Fetch brings the compressed layer desc from the repository repo into the store, and unpacks it while it comes. repo may be
-// a directory with an OCI layout, as a local cache names itself.
+// Fetch brings the compressed layer desc from the repository repo into the store, and unpacks it
+// while it comes. repo may be a directory with an OCI layout, as a local cache names itself.
 func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, diffID digest.Digest) error {
 	if dir, ok := layoutDir(repo); ok {
 		return m.fetchLocal(ctx, dir, desc)
@@ -68,7 +68,8 @@ type found struct {
 	platform ocispec.Platform // as the config says
 }
 
-// resolve finds out what a name means in its registry, for a platform where that tells. No layer moves, and the store gets no new image.
+// resolve finds out what a name means in its registry, for a platform where that tells. No layer
+// moves, and the store gets no new image.
 func (m *Mover) resolve(ctx context.Context, ref reference.Named, want ocispec.Platform) (*found, error) {
 	img, err := m.Registry.Resolve(ctx, ref, want)
 	if err != nil {
@@ -127,8 +128,8 @@ func (f *found) digest() digest.Digest {
 	return f.Manifest.Digest
 }
 
-// Peek finds the image that a name has in its registry, for somebody who only looks at it: it gets no name here, no layer
-// moves, and the next prune takes what was kept of it.
+// Peek finds the image that a name has in its registry, for somebody who only looks at it: it gets
+// no name here, no layer moves, and the next prune takes what was kept of it.
 func (m *Mover) Peek(ctx context.Context, name string) (*store.Config, error) {
 	ref, err := registry.ParseName(name)
 	if err != nil {

@@ -1,6 +1,7 @@
-// Package adopt says whether a third-party image, which has no keys of strata's, can serve as the cache for a step. It takes
-// the image's config, where the build stands (Position) and the step; it gives the history row whose layer is the step's, or the
-// reason why there is none (Rejection). README.md tells what has to agree.
+// Package adopt says whether a third-party image, which has no keys of strata's, can serve as the
+// cache for a step. It takes the image's config, where the build stands (Position) and the step; it
+// gives the history row whose layer is the step's, or the reason why there is none (Rejection).
+// README.md tells what has to agree.
 //
 // Nothing is looked up or stored here: the caller fetches the row's layer and keeps the record.
 package adopt
@@ -18,8 +19,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// Rejection explains why a third-party image cannot serve as the cache for a step, though the image has something in the
-// step's place.
+// Rejection explains why a third-party image cannot serve as the cache for a step, though the image
+// has something in the step's place.
 type Rejection struct {
 	Source string // the image, as the person called it
 	Reason string
@@ -126,8 +127,8 @@ func readRows(c *image.Config, shells []string) []Row {
 	return rows
 }
 
-// Align finds the rows of an image that come next after the layers that the build has; the second result says why there are
-// none. architecture is that of the step's platform.
+// Align finds the rows of an image that come next after the layers that the build has; the second
+// result says why there are none. architecture is that of the step's platform.
 func Align(c *image.Config, at *Position, architecture string) (*Image, string) {
 	if c.Architecture != "" && c.Architecture != architecture {
 		return nil, "it is an image for " + c.Architecture
@@ -225,7 +226,8 @@ type RunFacts struct {
 	DiscardsVolumes bool
 }
 
-// FindRun finds the row of a RUN and checks that it is this RUN, in the same environment. The second result says why it is not.
+// FindRun finds the row of a RUN and checks that it is this RUN, in the same environment. The
+// second result says why it is not.
 func (p *Image) FindRun(step *dockerfile.Step, facts RunFacts) (*Row, string) {
 	if slices.ContainsFunc(p.rows[:p.base], func(r Row) bool { return r.implied }) {
 		return nil, "the base image has layers without history rows, so that nothing tells what environment it set"
@@ -265,8 +267,8 @@ func (p *Image) hasKey(row *Row) bool {
 	return slices.ContainsFunc(p.config.Cached, func(c image.CachedRow) bool { return c.Row == row.number-1 })
 }
 
-// FindSetting finds the row of a step that only changes the configuration; nil if it has none. Row after row since the base
-// image, the image has to be made by the same instructions.
+// FindSetting finds the row of a step that only changes the configuration; nil if it has none. Row
+// after row since the base image, the image has to be made by the same instructions.
 func (p *Image) FindSetting(step *dockerfile.Step) *Row {
 	at := p.base + len(p.at.Past)
 	if at >= len(p.rows) || p.next > at {
@@ -288,8 +290,9 @@ func (p *Image) FindSetting(step *dockerfile.Step) *Row {
 	return row
 }
 
-// NextRow is the row after those that the build has, if the image's history begins with all of them and the row
-// says what the step does; nil otherwise. The image is one that strata built, the classic engine's: the row's time makes the step's ID.
+// NextRow is the row after those that the build has, if the image's history begins with all of them
+// and the row says what the step does; nil otherwise. The image is one that strata built, the
+// classic engine's: the row's time makes the step's ID.
 func NextRow(c *image.Config, at *Position, step *dockerfile.Step) *image.History {
 	n := len(at.Config.History)
 	if len(c.History) <= n {

@@ -9,8 +9,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// CompareEmpty says why a row cannot be that of a COPY, ADD or WORKDIR that makes these entries, as far as the layer need not be
-// read for it. decided says that it need not be read at all.
+// CompareEmpty says why a row cannot be that of a COPY, ADD or WORKDIR that makes these entries, as
+// far as the layer need not be read for it. decided says that it need not be read at all.
 func (r *Row) CompareEmpty(made *layer.TOC) (reason string, decided bool) {
 	switch {
 	case len(made.Entries) == 0 && r.empty():

@@ -59,8 +59,8 @@ func instruction(step *dockerfile.Step) (name, args string) {
 	return strings.ToUpper(name), strings.TrimSpace(args)
 }
 
-// Unverifiable is what a RUN with this key has and rows are silent about, as a reason; "" if it has only what they can be
-// taken to mean.
+// Unverifiable is what a RUN with this key has and rows are silent about, as a reason; "" if it has
+// only what they can be taken to mean.
 func Unverifiable(key *cache.Key) string {
 	if slices.Equal(key.Values(cache.PartNetwork), []string{string(runner.NetworkNone)}) {
 		return "no row tells which network a RUN had, and this step is to have none"

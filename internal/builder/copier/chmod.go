@@ -10,7 +10,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// chmod is a --chmod: an octal mode, or changes by FreeBSD's chmod(1), whose grammar is BuildKit's. nil changes nothing.
+// chmod is a --chmod: an octal mode, or changes by FreeBSD's chmod(1), whose grammar is BuildKit's.
+// nil changes nothing.
 type chmod struct {
 	octal   uint32
 	changes *mode.Set

@@ -1,6 +1,7 @@
-// Package copier makes the layers of COPY, ADD and WORKDIR. It takes what the sources selected and the merged state below; it
-// gives a Draft: the entries that the layer will have, which can be compared with another layer, or written as one. Nothing is
-// mounted: what is there already is known from the tables of contents of the layers below.
+// Package copier makes the layers of COPY, ADD and WORKDIR. It takes what the sources selected and
+// the merged state below; it gives a Draft: the entries that the layer will have, which can be
+// compared with another layer, or written as one. Nothing is mounted: what is there already is
+// known from the tables of contents of the layers below.
 package copier
 
 import (
@@ -62,8 +63,8 @@ func (k *Copier) Copy(ctx context.Context, below *layer.Stack, c *dockerfile.Cop
 	return w, nil
 }
 
-// MakeDir makes the draft of a WORKDIR: a directory with its parents, made where they are missing. user owns them, as USER names
-// one; "" is root.
+// MakeDir makes the draft of a WORKDIR: a directory with its parents, made where they are missing.
+// user owns them, as USER names one; "" is root.
 func MakeDir(below *layer.Stack, dir, user string) (*Draft, error) {
 	o, err := lookupOwner(below, user)
 	if err != nil {

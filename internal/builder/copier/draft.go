@@ -12,8 +12,9 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// Draft is the layer of a COPY, ADD or WORKDIR before it is written: entries, and where the contents of files come from. The
-// rules of what replaces what are those of BuildKit's copy (tonistiigi/fsutil/copy).
+// Draft is the layer of a COPY, ADD or WORKDIR before it is written: entries, and where the
+// contents of files come from. The rules of what replaces what are those of BuildKit's copy
+// (tonistiigi/fsutil/copy).
 type Draft struct {
 	below *layer.Stack
 	owner *owner // of everything that is made; nil keeps that of the source, and root for new parents

@@ -1,8 +1,9 @@
-// Package dialect holds what Docker's two builders do differently, as policies with names. Graph follows BuildKit: what docker
-// build does since 23.0. Classic follows Docker's first builder, as with DOCKER_BUILDKIT=0.
+// Package dialect holds what Docker's two builders do differently, as policies with names. Graph
+// follows BuildKit: what docker build does since 23.0. Classic follows Docker's first builder, as
+// with DOCKER_BUILDKIT=0.
 //
-// Nobody compares dialects to decide what to do: whoever needs a difference that has no policy yet adds one here. dialect_test.go
-// looks for comparisons in the whole program.
+// Nobody compares dialects to decide what to do: whoever needs a difference that has no policy yet
+// adds one here. dialect_test.go looks for comparisons in the whole program.
 package dialect
 
 // Dialect is one builder's set of policies. It does not change. The zero value is no dialect: see Or.
@@ -22,20 +23,23 @@ type File struct {
 	// BuildKit accepts what only BuildKit knows: a syntax directive, flags of RUN, COPY and ADD, here-documents, git
 	// sources, a stage name that is used twice.
 	BuildKit bool
-	// BuildKitArgs knows the arguments that BuildKit reads or sets itself: SOURCE_DATE_EPOCH, BUILDKIT_…, TARGETPLATFORM.
+	// BuildKitArgs knows the arguments that BuildKit reads or sets itself: SOURCE_DATE_EPOCH,
+	// BUILDKIT_…, TARGETPLATFORM.
 	BuildKitArgs bool
 	// Lint reports what is probably not meant.
 	Lint bool
 	// WholeFile builds all stages up to the target. Without it only those that the target needs are built, and checked.
 	WholeFile bool
-	// LabelSteps makes a LABEL at the target's end of each --label (moby, buildLabelOptions). Without it they are set with no step.
+	// LabelSteps makes a LABEL at the target's end of each --label (moby, buildLabelOptions).
+	// Without it they are set with no step.
 	LabelSteps bool
 }
 
 // Config says how instructions change the image's config.
 type Config struct {
-	// EnvWins lets ENV win over ARG, shows predefined arguments without ARG, and hands a stage's arguments not on to those that start
-	// from it (moby, dispatchArg and getBuildArg, ResetAllowed). Without it the later of ARG and ENV counts (BuildKit, dispatchArg).
+	// EnvWins lets ENV win over ARG, shows predefined arguments without ARG, and hands a stage's
+	// arguments not on to those that start from it (moby, dispatchArg and getBuildArg,
+	// ResetAllowed). Without it the later of ARG and ENV counts (BuildKit, dispatchArg).
 	EnvWins bool
 	// EmptyCommands takes an empty shell form for the shell alone (moby, resolveCmdLine), which RUN refuses, and clears
 	// ArgsEscaped. Without it the shell gets an empty command, and a CMD sets ArgsEscaped.
@@ -68,8 +72,8 @@ type Copy struct {
 
 // Run says how a RUN is executed.
 type Run struct {
-	// DiscardsVolumes drops what a RUN changes in the directory of a VOLUME: it works on an anonymous volume there, which
-	// goes with its container.
+	// DiscardsVolumes drops what a RUN changes in the directory of a VOLUME: it works on an
+	// anonymous volume there, which goes with its container.
 	DiscardsVolumes bool
 	// LimitsOutput clips what a step prints.
 	LimitsOutput bool
@@ -79,14 +83,16 @@ type Run struct {
 type Steps struct {
 	// StagesInOrder builds one stage after the other, not all at once.
 	StagesInOrder bool
-	// KeyedByPosition makes all that came before a part of a step's key, by the step ID. Without it, the files count that the
-	// step starts from. Steps that only change the configuration are then looked up too, since their time makes their ID.
+	// KeyedByPosition makes all that came before a part of a step's key, by the step ID. Without
+	// it, the files count that the step starts from. Steps that only change the configuration are
+	// then looked up too, since their time makes their ID.
 	KeyedByPosition bool
 	// KeepsEmptyLayers gives a step that changed no file an empty layer; without it the step has none.
 	KeepsEmptyLayers bool
-	// ShellRows writes history rows as comments for the shell, "/bin/sh -c #(nop) …", with the author in each, and takes the base
-	// image's author away (moby, image.NewChildImage). Without it rows are the instructions with BuildKit's comment, an ONBUILD
-	// has none, and the author is in the config only.
+	// ShellRows writes history rows as comments for the shell, "/bin/sh -c #(nop) …", with the
+	// author in each, and takes the base image's author away (moby, image.NewChildImage). Without
+	// it rows are the instructions with BuildKit's comment, an ONBUILD has none, and the author is
+	// in the config only.
 	ShellRows bool
 }
 
@@ -94,8 +100,9 @@ type Steps struct {
 type Output struct {
 	// BuildKitOptions accepts options that only BuildKit has: --output, --build-context, several platforms, --call.
 	BuildKitOptions bool
-	// StepLines prints "Step 3/8 : RUN make" and IDs on standard output, and counts all instructions. Without it BuildKit's
-	// progress goes to standard error, and what changes files is counted by stage: "[build 2/5] RUN make".
+	// StepLines prints "Step 3/8 : RUN make" and IDs on standard output, and counts all
+	// instructions. Without it BuildKit's progress goes to standard error, and what changes files
+	// is counted by stage: "[build 2/5] RUN make".
 	StepLines bool
 }
 

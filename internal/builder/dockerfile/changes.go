@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/image"
 )
 
 // changes are the instructions that --change takes: those of docker import and docker commit.
@@ -15,8 +16,8 @@ var changes = []string{
 	"CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 }
 
-// ApplyChanges gives the config that the instructions of --change make of an empty one. Each line may hold several. Errors
-// begin with "--change: ".
+// ApplyChanges gives the config that the instructions of --change make of an empty one. Each line
+// may hold several. Errors begin with "--change: ".
 func ApplyChanges(lines []string) (Config, error) {
 	source := "FROM scratch\n" + strings.Join(lines, "\n") + "\n"
 	f, err := Parse([]byte(source), "--change")
@@ -49,7 +50,7 @@ func ApplyChanges(lines []string) (Config, error) {
 	}
 	c := w.Config()
 	// A stage that starts from scratch gets a PATH; what Docker imports does not.
-	if len(c.Env) > 0 && c.Env[0] == "PATH="+defaultPath {
+	if len(c.Env) > 0 && c.Env[0] == "PATH="+image.DefaultPath {
 		c.Env = c.Env[1:]
 	}
 	return c, nil

@@ -1,8 +1,10 @@
-// Package dockerfile turns the text of a Dockerfile into stages, and each stage into steps: its instructions, one after
-// the other, with arguments and variables expanded, together with the image config and the history row that each leaves.
+// Package dockerfile turns the text of a Dockerfile into stages, and each stage into steps: its
+// instructions, one after the other, with arguments and variables expanded, together with the image
+// config and the history row that each leaves.
 //
-// The syntax is BuildKit's own parser's; what the instructions do to the config and the history follows BuildKit's
-// frontend (graph engine) or Docker 20.10's builder (classic engine), and the comments say which where they differ.
+// The syntax is BuildKit's own parser's; what the instructions do to the config and the history
+// follows BuildKit's frontend (graph engine) or Docker 20.10's builder (classic engine), and the
+// comments say which where they differ.
 package dockerfile
 
 import (
@@ -43,8 +45,8 @@ type File struct {
 	mounts     sync.Mutex // see rawMounts
 }
 
-// Parse reads a Dockerfile; name stands in its error messages. Errors are *Error; the File that comes with one is good for
-// Warnings only, or nil.
+// Parse reads a Dockerfile; name stands in its error messages. Errors are *Error; the File that
+// comes with one is good for Warnings only, or nil.
 func Parse(source []byte, name string) (*File, error) {
 	f := &File{Name: name, Source: source}
 	if err := f.check(); err != nil {
@@ -102,9 +104,9 @@ func (f *File) check() error {
 	return nil
 }
 
-// checkSyntax refuses a `# syntax=` line, or the build argument that replaces it, that asks for another language than
-// Dockerfile. Which release of Docker's frontend it asks for makes no difference: what is not supported is refused where it
-// is used.
+// checkSyntax refuses a `# syntax=` line, or the build argument that replaces it, that asks for
+// another language than Dockerfile. Which release of Docker's frontend it asks for makes no
+// difference: what is not supported is refused where it is used.
 func (f *File) checkSyntax(args map[string]string) error {
 	if text, ok := args["BUILDKIT_SYNTAX"]; ok {
 		name, _, _ := strings.Cut(strings.TrimSpace(text), " ")
@@ -129,7 +131,8 @@ func (f *File) foreign(err error) *Error {
 	return f.parseError(err)
 }
 
-// isDockerfileFrontend knows the images of Docker's own frontend, stable, labs and upstream, whichever the tag or digest.
+// isDockerfileFrontend knows the images of Docker's own frontend, stable, labs and upstream,
+// whichever the tag or digest.
 func isDockerfileFrontend(name string) bool {
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "index."), "docker.io/")
 	name, _, _ = strings.Cut(name, "@")

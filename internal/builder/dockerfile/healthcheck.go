@@ -16,7 +16,8 @@ func (in *instruction) healthcheck(c *instructions.HealthCheckCommand) {
 	before := in.config.Healthcheck
 	in.config.Healthcheck = &h
 	if in.dialect.Steps.ShellRows {
-		// %q of a pointer to Docker 20.10's container.HealthConfig: durations as strings, the number of retries as a rune.
+		// %q of a pointer to Docker 20.10's container.HealthConfig: durations as strings, the
+		// number of retries as a rune.
 		in.row(fmt.Sprintf("HEALTHCHECK &{%q %q %q %q %q}", h.Test, h.Interval.String(), h.Timeout.String(), h.StartPeriod.String(), rune(h.Retries)))
 	} else {
 		in.row(fmt.Sprintf("HEALTHCHECK %+v", h))

@@ -29,7 +29,8 @@ func mustPlan(t *testing.T, source string, o Options) *Plan {
 	return p
 }
 
-// walkAll walks all stages of p, each from the config that base gives for an image, and returns the target's steps and walk.
+// walkAll walks all stages of p, each from the config that base gives for an image, and returns the
+// target's steps and walk.
 func walkAll(t *testing.T, p *Plan, base func(image string) Config) ([]*Step, *Walk) {
 	t.Helper()
 	ends := map[*Stage]Config{}

@@ -39,7 +39,8 @@ type Mount struct {
 	Target string
 	// Source is the absolute and clean path that a bind or cache mount shows of what it comes from, "/" for all of it.
 	Source string
-	// From is where the files come from. For its zero value that is the context with a bind mount; a cache begins empty.
+	// From is where the files come from. For its zero value that is the context with a bind mount;
+	// a cache begins empty.
 	From     Source
 	ReadOnly bool
 	// ID is that of a cache, with the namespace of the build argument BUILDKIT_CACHE_MOUNT_NS and a slash in front; of
@@ -100,8 +101,8 @@ func (f *File) mountSources(c *instructions.RunCommand) []string {
 	return from
 }
 
-// mountSource is what from= of a mount names: a stage, a named context or an image. Unlike COPY --from, BuildKit takes a
-// number for a name here (detectRunMount), and no stage can have it.
+// mountSource is what from= of a mount names: a stage, a named context or an image. Unlike COPY
+// --from, BuildKit takes a number for a name here (detectRunMount), and no stage can have it.
 func (s *Stage) mountSource(from string) (Source, error) {
 	source, err := s.sourceCalled("RUN --mount=from", from)
 	if source.Image == from && s.isStageIndex(from) {
@@ -118,7 +119,8 @@ func (s *Stage) isStageIndex(text string) bool {
 	return err == nil && i >= 0 && i < len(s.plan.all)
 }
 
-// MountHint adds to the error of an image that a mount names and that cannot be had what is probably wrong with the name.
+// MountHint adds to the error of an image that a mount names and that cannot be had what is
+// probably wrong with the name.
 func (s *Stage) MountHint(image string, err error) error {
 	number, ok := strings.CutPrefix(image, numberedImage)
 	if err == nil || !ok || !s.isStageIndex(number) {

@@ -9,8 +9,9 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// OnlyAdd is what the only ADD of a stage names that is there to have one, for its time: FROM scratch, ARGs, and an ADD of
-// a URL or a repository. nil says that no stage has the name. It is for the graph engine.
+// OnlyAdd is what the only ADD of a stage names that is there to have one, for its time: FROM
+// scratch, ARGs, and an ADD of a URL or a repository. nil says that no stage has the name. It is
+// for the graph engine.
 func (p *Plan) OnlyAdd(name string) (*RemoteSource, error) {
 	for _, s := range p.all {
 		if s.Name != "" && strings.EqualFold(s.Name, name) {

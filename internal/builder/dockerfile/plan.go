@@ -23,8 +23,8 @@ type Options struct {
 	Args   map[string]string // --build-arg, one without a value already looked up in the environment
 	// Globals replace the values of ARGs before the first FROM that no --build-arg has.
 	Globals map[string]string
-	// Platform is what is built for, BuildPlatform what is built on: this machine's. What is empty of that is Go's own, and
-	// without Platform it is what is built for.
+	// Platform is what is built for, BuildPlatform what is built on: this machine's. What is empty
+	// of that is Go's own, and without Platform it is what is built for.
 	Platform, BuildPlatform ocispec.Platform
 	// SeveralPlatforms says that this is one of several plans for different platforms, which then are shown.
 	SeveralPlatforms bool
@@ -204,7 +204,8 @@ func (p *Plan) chooseTarget() error {
 	return p.file.errorAt(fmt.Errorf("%w; the stages are %s", err, strings.Join(shown, ", ")), 0, 0)
 }
 
-// chooseStages takes those that are built and checks them: a mistake in a stage that nobody needs is no error for BuildKit.
+// chooseStages takes those that are built and checks them: a mistake in a stage that nobody needs
+// is no error for BuildKit.
 func (p *Plan) chooseStages() error {
 	needed := make([]bool, len(p.all))
 	needed[p.Target.Index] = true

@@ -19,8 +19,9 @@ type RemoteSource struct {
 	KeepGitDir bool
 }
 
-// remoteSources finds the sources that are URLs and git repositories: as many as there are sources, with nil for a path;
-// nil if all are paths. checksum and keepGitDir are the flags of the instruction.
+// remoteSources finds the sources that are URLs and git repositories: as many as there are sources,
+// with nil for a path; nil if all are paths. checksum and keepGitDir are the flags of the
+// instruction.
 func (in *instruction) remoteSources(add bool, sources []string, checksum string, keepGitDir *bool) ([]*RemoteSource, error) {
 	if checksum != "" && len(sources) != 1 {
 		return nil, errors.New("ADD --checksum: checksum can't be specified for multiple sources; write an ADD for each")

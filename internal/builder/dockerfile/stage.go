@@ -37,8 +37,8 @@ type Stage struct {
 	findings
 }
 
-// findings are what planning and walking a stage found out beside its steps. Walks of several platforms' stages run at the
-// same time, so all but fromArgs is guarded.
+// findings are what planning and walking a stage found out beside its steps. Walks of several
+// platforms' stages run at the same time, so all but fromArgs is guarded.
 type findings struct {
 	fromArgs map[string]struct{} // names of the arguments in the FROM line; does not change after planning
 
@@ -193,8 +193,8 @@ func (s *Stage) sourceCalled(option, from string) (Source, error) {
 	return Source{}, fmt.Errorf("%s=%s: the stage %q in line %d must come before this one, %s", option, from, named[0].Name, named[0].Line, s.title())
 }
 
-// vertices is BuildKit's total for [n/total]: a base image, and every instruction that touches files, WORKDIR / included
-// though it makes no step.
+// vertices is BuildKit's total for [n/total]: a base image, and every instruction that touches
+// files, WORKDIR / included though it makes no step.
 func (s *Stage) vertices() int {
 	n := 0
 	if s.Base.Image != "" || s.Base.Named != "" {

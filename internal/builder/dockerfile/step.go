@@ -130,8 +130,8 @@ func (s *Step) Vertex() string {
 	return s.Stage.vertex(s.Number, s.Total, name)
 }
 
-// FromVertex is the base image as BuildKit's progress shows it: "[build 1/5] FROM docker.io/library/debian:12@sha256:…";
-// ref is the image's full name.
+// FromVertex is the base image as BuildKit's progress shows it: "[build 1/5] FROM
+// docker.io/library/debian:12@sha256:…"; ref is the image's full name.
 func (s *Stage) FromVertex(ref string) string { return s.vertex(1, s.Total, "FROM "+ref) }
 
 // vertex pads the number to the width that BuildKit's logarithm gives it (prefixCommand in convert.go).

@@ -93,8 +93,8 @@ func checkCopy(name string, flags []string, files instructions.SourcesAndDest, r
 	return nil
 }
 
-// checkRemoteText refuses what an instruction cannot take from elsewhere, before expansion; what a variable brings in is
-// seen later.
+// checkRemoteText refuses what an instruction cannot take from elsewhere, before expansion; what a
+// variable brings in is seen later.
 func checkRemoteText(name, source string, rules dialect.File) error {
 	s, err := address.Parse(source)
 	if err != nil || s == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/image"
 )
 
 // Walk is the way through one stage. It is not for use by two goroutines at once.
@@ -75,9 +76,6 @@ func (s *scope) clone() *scope {
 	return &scope{env: s.env.clone(), args: slices.Clone(s.args), argAt: maps.Clone(s.argAt), workdirSet: s.workdirSet, author: s.author}
 }
 
-// defaultPath is what PATH is in a process if the base image does not say: Docker's and BuildKit's system.DefaultPathEnv.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // Walk begins the stage with the config of what it starts from: the base image's, the final one of the stage that is
 // its base (whose own walk must have come to its end), or an empty one. It is not changed.
 //
@@ -120,7 +118,7 @@ func (w *Walk) enter() error {
 		}
 	}
 	if _, ok := w.envAt["PATH"]; !ok {
-		w.setEnv("PATH", defaultPath)
+		w.setEnv("PATH", image.DefaultPath)
 	}
 	if dir := w.config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
 		w.config.WorkingDir = "/" + dir
@@ -193,7 +191,8 @@ func reason(err error) error {
 	return err
 }
 
-// addLabelSteps adds a LABEL for every --label to the target of a classic build, sorted, as Docker's buildLabelOptions does.
+// addLabelSteps adds a LABEL for every --label to the target of a classic build, sorted, as
+// Docker's buildLabelOptions does.
 func (w *Walk) addLabelSteps() {
 	p := w.stage.plan
 	if !w.dialect.File.LabelSteps || w.stage != p.Target || len(p.options.Labels) == 0 {

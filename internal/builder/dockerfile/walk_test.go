@@ -12,9 +12,10 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/image"
 )
 
-const pathEnv = "PATH=" + defaultPath
+const pathEnv = "PATH=" + image.DefaultPath
 
 func TestConfig(t *testing.T) {
 	inherited := func(string) Config {

@@ -21,8 +21,8 @@ func (m *Mount) owned() bool {
 	return m.Source == "/" && (m.Mode != nil || m.UID != nil || m.GID != nil)
 }
 
-// base stands for what a cache begins with. As in BuildKit, a cache that begins otherwise is another one, even if it has
-// the same id.
+// base stands for what a cache begins with. As in BuildKit, a cache that begins otherwise is
+// another one, even if it has the same id.
 func (m *Mount) base() string {
 	var words []string
 	if m.Content != nil {
@@ -44,8 +44,8 @@ func (m *Mount) owner() (mode uint32, uid, gid int) {
 // cacheName tells apart the caches of one RUN. Mounted twice, one is still one.
 func (m *Mount) cacheName() string { return m.ID + "\x00" + m.base() }
 
-// takeCaches takes the caches that the mounts of a RUN show, always in the same order, so that no two RUNs wait for each
-// other.
+// takeCaches takes the caches that the mounts of a RUN show, always in the same order, so that no
+// two RUNs wait for each other.
 func (e *Executor) takeCaches(ctx context.Context, all *mounted, step *Step) error {
 	byName := map[string]*Mount{}
 	for _, m := range step.Mounts {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// LogLimit bounds what a step of the graph engine shows of each of its two streams, as BuildKit does (util/progress/logs).
-// What is above it is read and dropped, so the step runs on; the last of it is shown when the step ends. -1 is no limit.
+// LogLimit bounds what a step of the graph engine shows of each of its two streams, as BuildKit
+// does (util/progress/logs). What is above it is read and dropped, so the step runs on; the last of
+// it is shown when the step ends. -1 is no limit.
 type LogLimit struct {
 	Size  int64 // bytes
 	Speed int64 // bytes a second on average since the step began

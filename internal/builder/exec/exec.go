@@ -1,8 +1,9 @@
-// Package exec runs the RUN steps of a build. It takes a state, a RUN and what its mounts show (Step); it gives the layer of what
-// the command changed, or a Failure that holds what it left.
+// Package exec runs the RUN steps of a build. It takes a state, a RUN and what its mounts show
+// (Step); it gives the layer of what the command changed, or a Failure that holds what it left.
 //
-// The state is mounted in a workspace, the mounts are prepared beside it, and package runner runs the process. What a mount shows of
-// a context is copied once for all steps (checkout.go), and a large copy is kept for the next build (kept.go).
+// The state is mounted in a workspace, the mounts are prepared beside it, and package runner runs
+// the process. What a mount shows of a context is copied once for all steps (checkout.go), and a
+// large copy is kept for the next build (kept.go).
 package exec
 
 import (
@@ -84,7 +85,8 @@ type Step struct {
 type Failure struct {
 	ExitCode int
 	Cause    error // why the process could not be run at all, nil where it ran
-	// Kept says that what the process changed until then was kept as Layer, which is "" for an empty one that is not kept.
+	// Kept says that what the process changed until then was kept as Layer, which is "" for an
+	// empty one that is not kept.
 	Kept  bool
 	Layer digest.Digest
 }
@@ -98,8 +100,9 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// Execute runs a RUN, and returns the diffID of the layer that it made; "" if no file changed and an empty layer is not kept. A command
-// that fails is a *Failure. The overlay's upper directory is where the layer's tree will be: it becomes the layer by a rename.
+// Execute runs a RUN, and returns the diffID of the layer that it made; "" if no file changed and
+// an empty layer is not kept. A command that fails is a *Failure. The overlay's upper directory is
+// where the layer's tree will be: it becomes the layer by a rename.
 func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, error) {
 	w, err := e.mount(ctx, step.On)
 	if err != nil {
@@ -125,7 +128,8 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, erro
 	return w.commit(ctx, e.KeepEmpty)
 }
 
-// run runs the process, and takes away all that was mounted. How the process ended is in the Failure; an error is strata's own.
+// run runs the process, and takes away all that was mounted. How the process ended is in the
+// Failure; an error is strata's own.
 func (e *Executor) run(ctx context.Context, w *work, step *Step) (*Failure, error) {
 	state := filepath.Join(w.dir, "state")
 	if err := workspace.Mkdir(state, 0o700); err != nil {

@@ -13,10 +13,10 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// Copying 20,000 files of 433 MB takes seconds, and a build in which one of them changed needs one of them. So the copy
-// that a mount shows stays in the store, and a later build writes only what differs from it on top, with whiteouts for what
-// is gone: overlayfs shows both as one. Where more than a quarter differs, all is copied anew and takes the place of what
-// was kept.
+// Copying 20,000 files of 433 MB takes seconds, and a build in which one of them changed needs one
+// of them. So the copy that a mount shows stays in the store, and a later build writes only what
+// differs from it on top, with whiteouts for what is gone: overlayfs shows both as one. Where more
+// than a quarter differs, all is copied anew and takes the place of what was kept.
 
 // A copy of less than both of these is as quick to make as to find.
 const (
@@ -24,8 +24,9 @@ const (
 	keptBytes   = 4 << 20
 )
 
-// keptName is the name under which a copy is kept: that of the context's stat cache and what is selected there. "" for what
-// is not kept: what is small, and contexts that have another place in the next build.
+// keptName is the name under which a copy is kept: that of the context's stat cache and what is
+// selected there. "" for what is not kept: what is small, and contexts that have another place in
+// the next build.
 func keptName(files *Files, t *layer.TOC) string {
 	c, ok := files.Tree.(*buildcontext.Context)
 	if !ok || c.Cache() == "" || len(t.Entries) < keptEntries && t.Size() < keptBytes {
@@ -34,8 +35,8 @@ func keptName(files *Files, t *layer.TOC) string {
 	return digest.FromString(filepath.Base(c.Cache()) + "/" + files.Match.Path).Encoded()
 }
 
-// checkoutKept copies what t lists with the help of the copy that is kept, or keeps a new one. Two builds that need the same
-// one make it once.
+// checkoutKept copies what t lists with the help of the copy that is kept, or keeps a new one. Two
+// builds that need the same one make it once.
 func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, from layer.LaySource) ([]string, error) {
 	release, err := e.Store.Lock(ctx, "laid-"+name)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/runner"
 )
 
-// SecretMode and AgentMode are the permissions of a secret and of an agent's socket that say nothing of their own (BuildKit,
-// client/llb/exec.go).
+// SecretMode and AgentMode are the permissions of a secret and of an agent's socket that say
+// nothing of their own (BuildKit, client/llb/exec.go).
 const SecretMode, AgentMode = 0o400, 0o600
 
 // given is what the mounts of a RUN give it of the build's secrets and ssh agents. It goes with the step.

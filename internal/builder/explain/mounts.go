@@ -80,8 +80,8 @@ func (e *Explainer) nameFiles(r *Reason, mount Mount, was digest.Digest) {
 	}
 }
 
-// compareCommand compares what an unchanged text of a RUN gave the shell. What may differ is the shell, or a here-document,
-// of which the text has the first line only.
+// compareCommand compares what an unchanged text of a RUN gave the shell. What may differ is the
+// shell, or a here-document, of which the text has the first line only.
 func compareCommand(m *Miss, near *cache.Record) (Reason, bool) {
 	before, after := near.Values(cache.PartArg), m.Key.Values(cache.PartArg)
 	script := slices.Equal(before, after)

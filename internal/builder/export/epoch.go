@@ -19,9 +19,9 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// What makes a build reproducible, as BuildKit does it (docs/build-repro.md of moby/buildkit): no time of what the build
-// made is after SOURCE_DATE_EPOCH, neither in the config nor, unless rewrite-timestamp=false says so, in the layers. What
-// the base image has keeps its times.
+// What makes a build reproducible, as BuildKit does it (docs/build-repro.md of moby/buildkit): no
+// time of what the build made is after SOURCE_DATE_EPOCH, neither in the config nor, unless
+// rewrite-timestamp=false says so, in the layers. What the base image has keeps its times.
 
 // dated is an image whose times end at epoch.
 func (x *exporter) dated(ctx context.Context, img *Image, epoch time.Time, rewrite bool) (*image.Config, error) {

@@ -12,7 +12,8 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 )
 
-// addCopyFlags makes parts of the flags that are set: without any of them, the key is what it was before there were any.
+// addCopyFlags makes parts of the flags that are set: without any of them, the key is what it was
+// before there were any.
 func addCopyFlags(key *cache.Key, c *dockerfile.Copy) {
 	if c.Unpack != c.Add {
 		key.Add(cache.PartUnpack, strconv.FormatBool(c.Unpack))

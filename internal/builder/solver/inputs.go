@@ -14,8 +14,8 @@ type Inputs struct {
 	Parent *State
 	// Matches are what the sources of a COPY or ADD selected, nil for other steps.
 	Matches []buildcontext.Match
-	// Elsewhere names the sources of an ADD that are elsewhere, in the order of their parts in the key: "the URL http://…",
-	// "the branch main of https://…".
+	// Elsewhere names the sources of an ADD that are elsewhere, in the order of their parts in the
+	// key: "the URL http://…", "the branch main of https://…".
 	Elsewhere []string
 	// Mounts are those of a RUN that count by content.
 	Mounts []MountInput

@@ -18,8 +18,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// findMounts finds what the mounts of a RUN show, in the order in which they are mounted: by target, so that one can lie
-// in another (BuildKit, client/llb/exec.go).
+// findMounts finds what the mounts of a RUN show, in the order in which they are mounted: by
+// target, so that one can lie in another (BuildKit, client/llb/exec.go).
 func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files layer.Tree) ([]*exec.Mount, error) {
 	var mounts []*exec.Mount
 	for _, said := range step.Run.Mounts {

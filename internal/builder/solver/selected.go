@@ -12,8 +12,9 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 )
 
-// What a COPY --from selects follows from the layers of the state that it copies from and from what is written. It is
-// recorded under a key of these, so that a build whose stages are all hits reads none of their layers, and fetches none.
+// What a COPY --from selects follows from the layers of the state that it copies from and from what
+// is written. It is recorded under a key of these, so that a build whose stages are all hits reads
+// none of their layers, and fetches none.
 
 // selectionKey is that of what the sources of a COPY select in a state.
 func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {

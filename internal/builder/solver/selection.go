@@ -112,7 +112,8 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *selec
 	return nil
 }
 
-// checkMatches refuses no matches at all and, for a destination that is a file, several: see dialect.Copy.StrictSources.
+// checkMatches refuses no matches at all and, for a destination that is a file, several: see
+// dialect.Copy.StrictSources.
 func (s *Solver) checkMatches(name string, c *dockerfile.Copy, n int) error {
 	switch {
 	case !s.Dialect.Copy.StrictSources:

@@ -66,7 +66,8 @@ type Solver struct {
 	Reopen func() (*buildcontext.Context, error)
 	// Named gives the files of a named context. It may be called often for each.
 	Named func(ctx context.Context, name string) (*Files, error)
-	// Image finds the image of a FROM or a COPY --from by its reference, for a platform. It is called once for each of both.
+	// Image finds the image of a FROM or a COPY --from by its reference, for a platform. It is
+	// called once for each of both.
 	Image func(ctx context.Context, ref string, p ocispec.Platform) (*State, error)
 	// Fetch brings the remote sources of an ADD.
 	Fetch *remote.Fetcher

@@ -100,8 +100,9 @@ func (op *operation) contents(ctx context.Context) (*layer.TOC, error) {
 	return w.Contents(ctx)
 }
 
-// settingFrom is for a step of the classic engine that only changes the configuration: where the source's history says the
-// same up to there, the step has the time of the source's row, and so its step ID.
+// settingFrom is for a step of the classic engine that only changes the configuration: where the
+// source's history says the same up to there, the step has the time of the source's row, and so its
+// step ID.
 func settingFrom(source *cache.Source, parent *State, step *dockerfile.Step) *cache.Record {
 	if source.Image == nil {
 		return nil

@@ -102,7 +102,8 @@ func (o Options) spec(c *image.Config) runner.Spec {
 	return s
 }
 
-// mount mounts the state with a layer on top that done throws away, and makes an empty folder for the container's own files.
+// mount mounts the state with a layer on top that done throws away, and makes an empty folder for
+// the container's own files.
 func mount(ctx context.Context, s *store.Store, c *image.Config) (root, state string, done func(), err error) {
 	entry, err := rootEntry(ctx, s, c.RootFS.DiffIDs)
 	if err != nil {

@@ -10,10 +10,9 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
-)
 
-// defaultPath is the PATH of a container whose image has none (moby, pkg/system: DefaultPathEnv).
-const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	"github.com/strata-build/strata/internal/image"
+)
 
 const noAccess = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
 
@@ -90,7 +89,7 @@ func withPath(env []string) []string {
 	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
 		return env
 	}
-	return append([]string{defaultPath}, env...)
+	return append([]string{"PATH=" + image.DefaultPath}, env...)
 }
 
 func namespaces(network Network) configs.Namespaces {

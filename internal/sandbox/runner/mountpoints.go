@@ -87,8 +87,8 @@ func (p *mountPoints) bind(rootfs string, b Bind) error {
 		return fmt.Errorf("bind mount on %s: %w", b.Target, err)
 	}
 	if b.Tmpfs && slices.Contains(p.made, strings.TrimPrefix(target, "/")) {
-		// libcontainer gives a tmpfs the mode of its mount point, if that is there, and else leaves it to the kernel. The
-		// last of two modes counts.
+		// libcontainer gives a tmpfs the mode of its mount point, if that is there, and else leaves
+		// it to the kernel. The last of two modes counts.
 		m.Data = strings.TrimPrefix(m.Data+",mode=1777", ",")
 	}
 	p.mounts = append(p.mounts, m)

@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// protectRoot sets the options under which a container sees its root file system: without devices (see
-// deviceMounts) unless it is insecure, and read-only if s says so. Everything that is made in it has to be there by now.
-// libcontainer can do the second only, and would undo the first with it. What it returns undoes both.
+// protectRoot sets the options under which a container sees its root file system: without devices
+// (see deviceMounts) unless it is insecure, and read-only if s says so. Everything that is made in
+// it has to be there by now. libcontainer can do the second only, and would undo the first with it.
+// What it returns undoes both.
 func protectRoot(s Spec) (restore func() error, err error) {
 	var before unix.Statfs_t
 	if err := unix.Statfs(s.Rootfs, &before); err != nil {

@@ -50,9 +50,10 @@ func OfDir(dir string) (Attributes, error) {
 	}, nil
 }
 
-// Mount mounts lowers, the topmost first, at Root in the existing folder dir, which nothing else may use. overlayfs shows
-// the attributes of the topmost directory, which is the new upper one: it gets those of root, whatever the umask is. After an
-// error nothing is mounted; the folder is the caller's to remove.
+// Mount mounts lowers, the topmost first, at Root in the existing folder dir, which nothing else
+// may use. overlayfs shows the attributes of the topmost directory, which is the new upper one: it
+// gets those of root, whatever the umask is. After an error nothing is mounted; the folder is the
+// caller's to remove.
 func Mount(dir string, lowers []string, root Attributes) (*Workspace, error) {
 	w := &Workspace{dir: dir}
 	work := filepath.Join(dir, "work")

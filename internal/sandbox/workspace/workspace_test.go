@@ -10,8 +10,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// The root is what the layers say, and 0755 where they say nothing, whatever the umask is; what is written is in the upper
-// directory after Unmount.
+// The root is what the layers say, and 0755 where they say nothing, whatever the umask is; what is
+// written is in the upper directory after Unmount.
 func TestMount(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")

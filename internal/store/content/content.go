@@ -1,4 +1,5 @@
-// Package content keeps blobs, the compressed forms of layers: what is known of each, and the bytes of those that are here.
+// Package content keeps blobs, the compressed forms of layers: what is known of each, and the bytes
+// of those that are here.
 package content
 
 import (

@@ -110,8 +110,8 @@ func (in *Ingest) Commit() error {
 	return nil
 }
 
-// Close ends the writing. What was not committed stays for the next Ingest to go on with, unless there is no room for the
-// rest: then it would only keep the disk full, and others from working.
+// Close ends the writing. What was not committed stays for the next Ingest to go on with, unless
+// there is no room for the rest: then it would only keep the disk full, and others from working.
 func (in *Ingest) Close() error {
 	if _, state := in.progress.wait(-1); state != committed && !in.fits() {
 		os.Remove(in.f.Name())

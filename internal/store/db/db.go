@@ -1,5 +1,5 @@
-// Package db opens meta.db, the store's SQLite database, and brings it to the current format. What the tables are for is
-// said beside the schema; the packages beside this one own the rows.
+// Package db opens meta.db, the store's SQLite database, and brings it to the current format. What
+// the tables are for is said beside the schema; the packages beside this one own the rows.
 package db
 
 import (
@@ -25,8 +25,8 @@ type DB struct {
 	path string
 }
 
-// Open opens the database in the folder root. A new one, or one of an older format, gets the tables that it lacks; one of a
-// newer format is an error.
+// Open opens the database in the folder root. A new one, or one of an older format, gets the tables
+// that it lacks; one of a newer format is an error.
 func Open(root string) (*DB, error) {
 	path := filepath.Join(root, "meta.db")
 	// Since WAL with synchronous=NORMAL never waits for the disk at a commit, a power cut may lose the last

@@ -1,5 +1,6 @@
-// Package disk has what all parts of the store do with files: measuring them, giving them their final names, locking the
-// folders that are in use, and telling a person what to do about an error of the disk.
+// Package disk has what all parts of the store do with files: measuring them, giving them their
+// final names, locking the folders that are in use, and telling a person what to do about an error
+// of the disk.
 package disk
 
 import (
@@ -111,8 +112,8 @@ func Remove(path string) (freed int64, err error) {
 	return size, nil
 }
 
-// Estimate is what the tree or tar of a layer takes on the disk in bytes, about: whole blocks of 4 KiB, and one for each
-// directory. Two folders and the table of contents come with it.
+// Estimate is what the tree or tar of a layer takes on the disk in bytes, about: whole blocks of 4
+// KiB, and one for each directory. Two folders and the table of contents come with it.
 func Estimate(t *layer.TOC) int64 {
 	n := int64(3 * 4096)
 	for _, e := range t.Entries {

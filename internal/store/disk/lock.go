@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A folder that several processes use and that may be removed has a file "lock" in it, which who uses the folder has
-// locked (flock(2)): shared by those who share the folder, exclusively by those who do not, or who remove it. A process that
-// is killed loses its locks.
+// A folder that several processes use and that may be removed has a file "lock" in it, which who
+// uses the folder has locked (flock(2)): shared by those who share the folder, exclusively by those
+// who do not, or who remove it. A process that is killed loses its locks.
 
 // lockFile is the path of a folder's lock.
 func lockFile(dir string) string { return filepath.Join(dir, "lock") }
@@ -29,13 +29,14 @@ func CreateLock(dir string, shared bool) (*os.File, error) {
 	return f, nil
 }
 
-// TakeLock takes the lock of a folder; nil if another's lock is in the way or the folder is gone. Closing the file gives the
-// lock back.
+// TakeLock takes the lock of a folder; nil if another's lock is in the way or the folder is gone.
+// Closing the file gives the lock back.
 func TakeLock(dir string, shared bool) (*os.File, error) {
 	return take(lockFile(dir), shared, 0)
 }
 
-// TakeNamedLock takes the exclusive lock of a file, which it makes if it is not there; nil if another's lock is in the way.
+// TakeNamedLock takes the exclusive lock of a file, which it makes if it is not there; nil if
+// another's lock is in the way.
 func TakeNamedLock(path string) (*os.File, error) {
 	return take(path, false, os.O_CREATE)
 }

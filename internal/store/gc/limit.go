@@ -12,13 +12,14 @@ import (
 	"github.com/strata-build/strata/internal/store/images"
 )
 
-// Limit removes what was not used for the longest time until the build cache takes no more than size bytes on the
-// disk: the cache mounts, what is kept of URLs, git repositories and build contexts, and the layers that no image has with the records
-// that lead to them. With o.All it counts and takes what images without a name have too, and those images. o.Until spares what is younger. Named images always stay, and so does
-// what a process that runs now may be using.
+// Limit removes what was not used for the longest time until the build cache takes no more than
+// size bytes on the disk: the cache mounts, what is kept of URLs, git repositories and build
+// contexts, and the layers that no image has with the records that lead to them. With o.All it
+// counts and takes what images without a name have too, and those images. o.Until spares what is
+// younger. Named images always stay, and so does what a process that runs now may be using.
 //
-// A store that is below size altogether costs one look at meta.db, one at the names of the blobs, one at those cache
-// mounts that were used since the last, and one at the few files of sources.
+// A store that is below size altogether costs one look at meta.db, one at the names of the blobs,
+// one at those cache mounts that were used since the last, and one at the few files of sources.
 func (c *Collector) Limit(size int64, o Options) (*Pruned, error) {
 	p := &Pruned{}
 	cache, err := c.measureCache(o)

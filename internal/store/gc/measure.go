@@ -17,8 +17,8 @@ import (
 	"github.com/strata-build/strata/internal/store/mounts"
 )
 
-// CacheSize is what Limit with the same options would count, in bytes on this disk: with All the cache mounts, what is kept,
-// and the layers that no named image has.
+// CacheSize is what Limit with the same options would count, in bytes on this disk: with All the
+// cache mounts, what is kept, and the layers that no named image has.
 func (c *Collector) CacheSize(o Options) (int64, error) {
 	u, err := c.measureCache(o)
 	if err != nil {
@@ -31,7 +31,8 @@ func (c *Collector) CacheSize(o Options) (int64, error) {
 type cacheUse struct {
 	mounts  []mounts.Use
 	sources []kept.Use
-	// layers are by diffID, and cache mounts and sources among them by keys of their own: what goes first is chosen from both.
+	// layers are by diffID, and cache mounts and sources among them by keys of their own: what goes
+	// first is chosen from both.
 	layers map[digest.Digest]*cachedLayer
 	total  int64 // bytes on this disk
 	// configs that have one of the layers

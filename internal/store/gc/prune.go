@@ -1,5 +1,6 @@
-// Package gc removes from the store what nothing leads to, what a prune may take and what goes beyond a limit, and measures what
-// there is. It is the only package that removes layers, blobs and configs. docs/store.md says what stays beside a build.
+// Package gc removes from the store what nothing leads to, what a prune may take and what goes
+// beyond a limit, and measures what there is. It is the only package that removes layers, blobs and
+// configs. docs/store.md says what stays beside a build.
 package gc
 
 import (

@@ -1,5 +1,5 @@
-// Package images keeps the configs of images and of the steps on the way to them, the names and platforms by which images are
-// found, and their manifests.
+// Package images keeps the configs of images and of the steps on the way to them, the names and
+// platforms by which images are found, and their manifests.
 package images
 
 import (

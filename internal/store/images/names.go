@@ -21,7 +21,8 @@ type Name struct {
 	Set      time.Time
 }
 
-// SetName gives an image a name, taking it from the image, or images for several platforms, that had it. It returns that image's ID, or "".
+// SetName gives an image a name, taking it from the image, or images for several platforms, that
+// had it. It returns that image's ID, or "".
 func (im *Images) SetName(ref reference.Named, id, manifest digest.Digest) (before digest.Digest, err error) {
 	if reference.IsNameOnly(ref) {
 		ref = reference.TagNameOnly(ref)

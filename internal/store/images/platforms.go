@@ -133,7 +133,8 @@ func platformOf(tx *sql.Tx, id digest.Digest) (ocispec.Platform, error) {
 	return platform.Normal(c.Platform), nil
 }
 
-// Members are the images that a name means, that for no platform in particular first. db.ErrNotFound if the name means none.
+// Members are the images that a name means, that for no platform in particular first.
+// db.ErrNotFound if the name means none.
 func (im *Images) Members(ref reference.Named) ([]Member, error) {
 	name := reference.TagNameOnly(ref).String()
 	rows, err := im.db.Query(`SELECT id, n.manifest, data FROM names n JOIN configs USING (id) WHERE name = ?1

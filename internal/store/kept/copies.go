@@ -14,9 +14,9 @@ import (
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
-// A copy of a context is what a RUN's mount showed of a build context, kept so that the next build copies only what
-// changed. It lies in laid/<name>/, is written once and replaced as a whole. It is in use, and stays, as long as its file
-// "lock" is locked (flock(2)), as with cache mounts.
+// A copy of a context is what a RUN's mount showed of a build context, kept so that the next build
+// copies only what changed. It lies in laid/<name>/, is written once and replaced as a whole. It is
+// in use, and stays, as long as its file "lock" is locked (flock(2)), as with cache mounts.
 
 // maxCopies is how many of them are kept, each as large as what it was copied from.
 const maxCopies = 16
@@ -34,8 +34,8 @@ type Copy struct {
 // Release ends the use of the copy, which otherwise lasts until the store is closed.
 func (c *Copy) Release() { _ = c.lock.Close() }
 
-// ContextCopy returns the copy that is kept under a name, nil if there is none, or none that can be read. Nobody removes it
-// while it is in use.
+// ContextCopy returns the copy that is kept under a name, nil if there is none, or none that can be
+// read. Nobody removes it while it is in use.
 func (k *Kept) ContextCopy(name string) (*Copy, error) {
 	dir := k.path(copies, name)
 	lock, err := disk.TakeLock(dir, true)
@@ -72,8 +72,9 @@ func readCopy(dir string) (*layer.TOC, []int64, error) {
 	return t, times, err
 }
 
-// KeepContextCopy keeps the copy that is "fs" in dir, a folder that Temp made, in place of the one of that name, and returns
-// where it is. Where that one is in use, or another took its place meanwhile, it stays in dir and goes with the process.
+// KeepContextCopy keeps the copy that is "fs" in dir, a folder that Temp made, in place of the one
+// of that name, and returns where it is. Where that one is in use, or another took its place
+// meanwhile, it stays in dir and goes with the process.
 func (k *Kept) KeepContextCopy(name string, c *Copy, dir string) (string, error) {
 	tree, err := k.keepCopy(name, c, dir)
 	if err != nil {

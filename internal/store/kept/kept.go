@@ -1,6 +1,6 @@
-// Package kept holds what only saves time or traffic: the stat caches of build contexts, copies of what a RUN's mounts showed
-// of them, lists of what mounts showed, what was fetched from URLs, and mirrors of git repositories. Nothing but an
-// explanation is lost with any of it.
+// Package kept holds what only saves time or traffic: the stat caches of build contexts, copies of
+// what a RUN's mounts showed of them, lists of what mounts showed, what was fetched from URLs, and
+// mirrors of git repositories. Nothing but an explanation is lost with any of it.
 package kept
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/strata-build/strata/internal/store/session"
 )
 
-// Kept are the folders of a store that hold such things. Each thing is a file or folder in one of them, whose time is that of
-// its last use.
+// Kept are the folders of a store that hold such things. Each thing is a file or folder in one of
+// them, whose time is that of its last use.
 type Kept struct {
 	root    string
 	session *session.Session
@@ -71,8 +71,9 @@ type Use struct {
 	Used time.Time
 }
 
-// Uses are what is kept of URLs, git repositories and build contexts, but for lists and stat caches, which are small. Of the
-// first two these are few files: git keeps what it fetches in packs. Of the last, the size is noted.
+// Uses are what is kept of URLs, git repositories and build contexts, but for lists and stat
+// caches, which are small. Of the first two these are few files: git keeps what it fetches in
+// packs. Of the last, the size is noted.
 func (k *Kept) Uses() ([]Use, error) {
 	var all []Use
 	for _, dir := range []string{downloads, git, copies} {

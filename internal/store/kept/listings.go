@@ -18,8 +18,9 @@ import (
 // maxListings is how many listings are kept: 1.2 MB each for a mount of 20,000 files.
 const maxListings = 32
 
-// PutListing remembers what a RUN's mount showed, under the digest that stands for it in the step's key, so that a later
-// build can say which file is another. Losing it costs an explanation, no step.
+// PutListing remembers what a RUN's mount showed, under the digest that stands for it in the step's
+// key, so that a later build can say which file is another. Losing it costs an explanation, no
+// step.
 func (k *Kept) PutListing(sum digest.Digest, t *layer.TOC) error {
 	final := k.path(listings, sum.Encoded())
 	now := time.Now()

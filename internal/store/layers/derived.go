@@ -25,8 +25,8 @@ func (ls *Layers) PutDerived(source digest.Digest, how string, d Derived) error 
 	return nil
 }
 
-// Derived returns what was made of a layer; db.ErrNotFound if nothing was. It may be gone since; if it is a layer that is
-// not, that counts as used now.
+// Derived returns what was made of a layer; db.ErrNotFound if nothing was. It may be gone since; if
+// it is a layer that is not, that counts as used now.
 func (ls *Layers) Derived(source digest.Digest, how string) (Derived, error) {
 	var d Derived
 	_, err := ls.db.Exec("UPDATE layers SET used = ?1 WHERE diff_id = (SELECT result FROM derived WHERE source = ?2 AND how = ?3)", db.Now(), source, how)

@@ -17,8 +17,8 @@ import (
 	"github.com/strata-build/strata/internal/store/session"
 )
 
-// Fetcher brings the compressed layer that desc describes into the store, from the repository repo, and may unpack it as the
-// layer diffID while it comes; without a diffID only the blob is wanted.
+// Fetcher brings the compressed layer that desc describes into the store, from the repository repo,
+// and may unpack it as the layer diffID while it comes; without a diffID only the blob is wanted.
 type Fetcher interface {
 	Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, diffID digest.Digest) error
 }

@@ -35,8 +35,9 @@ func (ls *Layers) HasTOC(diffID digest.Digest) bool {
 	return disk.Exists(ls.Path(diffID, "toc")) || disk.Exists(ls.TOCPath(diffID))
 }
 
-// EachEntry calls fn for every entry of a layer's table of contents that is known here, in canonical order; the entry is
-// valid during the call only. Nothing is fetched, and nothing kept in memory. fs.ErrNotExist where HasTOC is false.
+// EachEntry calls fn for every entry of a layer's table of contents that is known here, in
+// canonical order; the entry is valid during the call only. Nothing is fetched, and nothing kept in
+// memory. fs.ErrNotExist where HasTOC is false.
 func (ls *Layers) EachEntry(diffID digest.Digest, fn func(*layer.Entry) error) error {
 	f, err := ls.openTOC(diffID)
 	if err != nil {
@@ -46,8 +47,8 @@ func (ls *Layers) EachEntry(diffID digest.Digest, fn func(*layer.Entry) error) e
 	return layer.EachEntry(f, fn)
 }
 
-// Scan reads the uncompressed tar of the layer diffID from r, of which it keeps the table of contents and nothing else. A
-// tar with another digest is refused.
+// Scan reads the uncompressed tar of the layer diffID from r, of which it keeps the table of
+// contents and nothing else. A tar with another digest is refused.
 func (ls *Layers) Scan(ctx context.Context, diffID digest.Digest, r io.Reader) error {
 	sum := layer.NewDigestReader(r)
 	return ls.scan(ctx, diffID, sum, func() error {

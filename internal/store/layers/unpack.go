@@ -89,8 +89,9 @@ func (ls *Layers) UnpackWhile(ctx context.Context, diffID digest.Digest, in *con
 	return u, nil
 }
 
-// Wait waits for the layer; it is here if the error is nil. A blob that was begun anew gives db.ErrNotFound: then the layer
-// has to be unpacked from the blob when that is complete. The Ingest has to be closed or committed before.
+// Wait waits for the layer; it is here if the error is nil. A blob that was begun anew gives
+// db.ErrNotFound: then the layer has to be unpacked from the blob when that is complete. The Ingest
+// has to be closed or committed before.
 func (u *Unpacking) Wait() error {
 	<-u.done
 	// Bytes that were dropped may have been wrong, and unpacking may have met them before it met their end.

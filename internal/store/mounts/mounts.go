@@ -55,7 +55,8 @@ type Options struct {
 	// Base stands for what the cache begins with: another Base is another cache of the same ID, as in BuildKit.
 	Base    string
 	Sharing Sharing
-	// Fill puts into a new instance's directory what it begins with; nil leaves it empty, owned by root, with mode 0755.
+	// Fill puts into a new instance's directory what it begins with; nil leaves it empty, owned by
+	// root, with mode 0755.
 	Fill func(dir string) error
 	// Waits is called when the cache is in use and has to be waited for.
 	Waits func()

@@ -1,5 +1,6 @@
-// Package records keeps what the cache knows: a record for each step that ran, which records there ever were, and what became
-// of past builds. What a record and a build say belongs to packages cache and explain.
+// Package records keeps what the cache knows: a record for each step that ran, which records there
+// ever were, and what became of past builds. What a record and a build say belongs to packages
+// cache and explain.
 package records
 
 import (

@@ -27,8 +27,8 @@ func (rs *Records) PrunedAt(key digest.Digest) (time.Time, error) {
 	return time.UnixMilli(at), nil
 }
 
-// Delete drops records that nobody used since cutoff, in milliseconds since 1970, remembers when, and returns how many those
-// were.
+// Delete drops records that nobody used since cutoff, in milliseconds since 1970, remembers when,
+// and returns how many those were.
 func Delete(tx *sql.Tx, keys []digest.Digest, cutoff int64) (deleted int, err error) {
 	for _, key := range keys {
 		r, err := tx.Exec("DELETE FROM records WHERE key = ? AND used < ?", key, cutoff)

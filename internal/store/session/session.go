@@ -1,5 +1,5 @@
-// Package session is one process's use of the store: its folder for work under way, below tmp/, the locks that it holds,
-// and clearing away what killed processes left.
+// Package session is one process's use of the store: its folder for work under way, below tmp/, the
+// locks that it holds, and clearing away what killed processes left.
 package session
 
 import (
@@ -14,9 +14,10 @@ import (
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
-// Session is this process's use of a store. Its folder tmp/<start>-<random> is made when it is first needed. The file "lock"
-// in it is locked as long as the process lives, by which others know what is garbage; its name starts with the time at
-// which the process began, by which pruning knows what it may still use.
+// Session is this process's use of a store. Its folder tmp/<start>-<random> is made when it is
+// first needed. The file "lock" in it is locked as long as the process lives, by which others know
+// what is garbage; its name starts with the time at which the process began, by which pruning knows
+// what it may still use.
 //
 // Its methods may be called from several goroutines.
 type Session struct {

@@ -101,8 +101,8 @@ func unescapeOctal(s string) string {
 	return b.String()
 }
 
-// Oldest is when the longest-running process that uses the store, other than this one, began, in milliseconds since 1970; 0
-// if there is none. What was used since then must not be pruned.
+// Oldest is when the longest-running process that uses the store, other than this one, began, in
+// milliseconds since 1970; 0 if there is none. What was used since then must not be pruned.
 func (s *Session) Oldest() (int64, error) {
 	entries, err := os.ReadDir(s.tmp())
 	if err != nil {

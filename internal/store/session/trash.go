@@ -9,8 +9,9 @@ import (
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
-// Trash is a folder of work under way for what is taken out of the store. Things lose their names at once, so that who makes
-// one anew finds no half of it, and are removed when the trash is emptied, or with what is left of the process.
+// Trash is a folder of work under way for what is taken out of the store. Things lose their names
+// at once, so that who makes one anew finds no half of it, and are removed when the trash is
+// emptied, or with what is left of the process.
 type Trash struct {
 	dir string
 	n   int

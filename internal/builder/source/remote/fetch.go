@@ -24,8 +24,9 @@ type Fetcher struct {
 	Secret func(id string) ([]byte, error)
 	// SSH gives the socket of the agent that the build may use for git through ssh, "" for none.
 	SSH func() (socket string, err error)
-	// Begin, if not nil, is told when the bytes of a URL or the objects of a repository begin to move, and gives what is
-	// told of that. Nothing is told where nothing has to move. what has no passwords.
+	// Begin, if not nil, is told when the bytes of a URL or the objects of a repository begin to
+	// move, and gives what is told of that. Nothing is told where nothing has to move. what has no
+	// passwords.
 	Begin func(what string) Transfer
 	// Stall is for how long a server may send nothing of a URL before it is asked again.
 	Stall time.Duration

@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// partialName is a download under way or broken off, and validatorName what tells which version of the file it is of.
+	// partialName is a download under way or broken off, and validatorName what tells which version
+	// of the file it is of.
 	partialName   = "partial"
 	validatorName = "partial-of"
 	// maxFile is the largest file that is taken, so that an endless answer does not fill the disk.
@@ -37,8 +38,9 @@ func client() (*http.Client, func()) {
 	return &http.Client{Transport: t, CheckRedirect: checkRedirect}, t.CloseIdleConnections
 }
 
-// checkRedirect keeps an authorization with the origin (scheme, host and port) that it was given for, as curl does since
-// 7.83: net/http alone would send it on to another port of the host, and from https to http.
+// checkRedirect keeps an authorization with the origin (scheme, host and port) that it was given
+// for, as curl does since 7.83: net/http alone would send it on to another port of the host, and
+// from https to http.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")

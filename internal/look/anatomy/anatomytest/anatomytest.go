@@ -40,8 +40,8 @@ func Mover(t testing.TB) *transfer.Mover {
 	return transfer.New(s, registry.New(registry.Config{}), platform)
 }
 
-// Tar makes a layer's tar: "name=contents", "name/" for a directory, "name->target" for a hard link, "name~>target" for a
-// symbolic one.
+// Tar makes a layer's tar: "name=contents", "name/" for a directory, "name->target" for a hard
+// link, "name~>target" for a symbolic one.
 func Tar(t testing.TB, members ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
