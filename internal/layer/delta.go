@@ -2,25 +2,19 @@ package layer
 
 // Delta lists what has to lie on top of the tree that below lists for overlayfs to show the one that t lists: what
 // same does not find equal, the directories that lead to it, and whiteouts for what is gone. It is empty if all is
-// equal. same compares two entries of one path, types and links among the rest. The entries of the delta are t's own.
+// equal. same compares two entries of one path, as Differences does. The entries of the delta are t's own.
 //
 // Of a file with several names all are taken where one is, so that they stay one file.
 func Delta(below, t *TOC, same func(a, b *Entry) bool) (*TOC, error) {
 	d := delta{leads: map[string]bool{}, files: map[string]bool{}}
-	old, now := below.Entries, t.Entries
-	for len(old) > 0 || len(now) > 0 {
-		switch c := d.compare(old, now); {
-		case c < 0:
-			d.gone(old[0])
-			old = old[1:]
-		case c > 0:
-			d.take(now[0])
-			now = now[1:]
-		default:
-			if !same(old[0], now[0]) {
-				d.replace(old[0], now[0])
-			}
-			old, now = old[1:], now[1:]
+	for old, now := range MergeTOCs(below, t) {
+		switch {
+		case now == nil:
+			d.gone(old)
+		case old == nil:
+			d.take(now)
+		case !same(old, now):
+			d.replace(old, now)
 		}
 	}
 	return NewTOC(append(d.chosen(t), d.whiteouts...))
@@ -31,17 +25,6 @@ type delta struct {
 	files     map[string]bool // what else is taken, by the first of its names
 	whiteouts []*Entry
 	hidden    *Entry // what hides all that lies below its path
-}
-
-// compare is Compare of the next paths, with what there is no more of after everything.
-func (d *delta) compare(old, now []*Entry) int {
-	switch {
-	case len(old) == 0:
-		return 1
-	case len(now) == 0:
-		return -1
-	}
-	return Compare(old[0].Path, now[0].Path)
 }
 
 // gone notes that a path is there no more; a whiteout hides all that was in it.

@@ -166,15 +166,18 @@ func (w *upperWalk) root(fd int) error {
 		return err
 	}
 	e.Opaque = m.opaque && below != nil
-	if below == nil || e.Opaque || !sameMetadata(e, below) {
+	if below == nil || e.Opaque || !sameDir(e, below) {
 		w.entries = append(w.entries, e)
 	}
 	return w.dir(fd, ".", "", below != nil && !e.Opaque)
 }
 
-// sameMetadata compares what a directory has beside its time.
-func sameMetadata(a, b *Entry) bool {
-	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && slices.Equal(Built(a.Xattrs), Built(b.Xattrs))
+// sameDir says whether a directory of the upper one is that of below, but for its time and its mark. Attributes that
+// no layer takes along do not count.
+func sameDir(e, below *Entry) bool {
+	built := *below
+	built.Xattrs = Built(below.Xattrs)
+	return Differences(e, &built)&^(AttrTime|AttrOpaque) == 0
 }
 
 // dir walks the directory name of the open directory at. merged says that something of below shows through it.
@@ -278,7 +281,7 @@ func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
 	if err := w.dir(at, name, e.Path, merged && !e.Opaque); err != nil {
 		return err
 	}
-	if len(w.entries) == before && merged && !e.Opaque && e.ModTime == below.ModTime && sameMetadata(e, below) {
+	if len(w.entries) == before && merged && !e.Opaque && e.ModTime == below.ModTime && sameDir(e, below) {
 		w.entries = w.entries[:before-1] // copied up, and then nothing came of it
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/strata-build/strata/internal/layer"
 )
@@ -76,20 +75,27 @@ func notExist(err error) error {
 
 // difference names what two entries of one path differ in, but for the time; "" if they are equal.
 func difference(a, b *layer.Entry) string {
+	differ := layer.Differences(a, b)
+	switch a.Type {
+	case layer.Symlink: // its mode has no meaning
+		differ &^= layer.AttrMode
+	case layer.Hardlink: // they are those of the file
+		differ &^= layer.AttrMode | layer.AttrOwner
+	}
 	switch {
-	case a.Type != b.Type:
+	case differ.Has(layer.AttrType):
 		return "the type"
-	case a.Mode != b.Mode && a.Type != layer.Symlink && a.Type != layer.Hardlink:
+	case differ.Has(layer.AttrMode):
 		return fmt.Sprintf("the mode (%04o and %04o)", a.Mode, b.Mode)
-	case (a.UID != b.UID || a.GID != b.GID) && a.Type != layer.Hardlink:
+	case differ.Has(layer.AttrOwner):
 		return fmt.Sprintf("the owner (%d:%d and %d:%d)", a.UID, a.GID, b.UID, b.GID)
-	case a.Type == layer.File && (a.Size != b.Size || a.Digest == "" || a.Digest != b.Digest):
+	case a.Type == layer.File && (differ.Has(layer.AttrContent) || a.Digest == ""):
 		return "the content"
-	case a.Link != b.Link:
+	case differ.Has(layer.AttrLink):
 		return "the target"
-	case a.Major != b.Major || a.Minor != b.Minor:
+	case differ.Has(layer.AttrContent):
 		return "the device"
-	case !slices.Equal(a.Xattrs, b.Xattrs):
+	case differ.Has(layer.AttrXattrs):
 		return "an extended attribute"
 	}
 	return ""

@@ -3,7 +3,6 @@ package exec
 import (
 	"context"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -69,7 +68,7 @@ func (e *Executor) checkoutDelta(ctx context.Context, kept *store.ContextCopy, t
 		then[e] = kept.Times[i]
 	}
 	delta, err := layer.Delta(kept.TOC, t, func(a, b *layer.Entry) bool {
-		return sameMetadata(a, b) && then[a] == timeOf(b, from)
+		return layer.Differences(a, b)&^layer.AttrTime == 0 && then[a] == timeOf(b, from)
 	})
 	switch {
 	case err != nil:
@@ -81,12 +80,6 @@ func (e *Executor) checkoutDelta(ctx context.Context, kept *store.ContextCopy, t
 	}
 	dir, err := e.materialise(ctx, delta, from)
 	return []string{filepath.Join(dir, "fs"), kept.Dir}, err
-}
-
-// sameMetadata compares all of two entries but their times.
-func sameMetadata(a, b *layer.Entry) bool {
-	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Size == b.Size && a.Digest == b.Digest &&
-		a.Link == b.Link && a.Major == b.Major && a.Minor == b.Minor && slices.Equal(a.Xattrs, b.Xattrs)
 }
 
 // timesOf are the times of what t lists.

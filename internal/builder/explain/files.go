@@ -85,40 +85,16 @@ func diffTOC(old, now *layer.TOC, dest string) []difference {
 		}
 		all = append(all, d)
 	}
-	i, j := 0, 0
-	for i < len(old.Entries) || j < len(now.Entries) {
-		switch c := order(old.Entries, i, now.Entries, j); {
-		case c < 0:
-			add(old.Entries[i], nil)
-			i++
-		case c > 0:
-			add(nil, now.Entries[j])
-			j++
-		default:
-			if !equal(old.Entries[i], now.Entries[j]) {
-				add(old.Entries[i], now.Entries[j])
-			}
-			i, j = i+1, j+1
+	for a, b := range layer.MergeTOCs(old, now) {
+		if a == nil || b == nil || layer.Differences(a, b)&^uncompared != 0 {
+			add(a, b)
 		}
 	}
 	return all
 }
 
-func order(a []*layer.Entry, i int, b []*layer.Entry, j int) int {
-	switch {
-	case i == len(a):
-		return 1
-	case j == len(b):
-		return -1
-	}
-	return layer.Compare(a[i].Path, b[j].Path)
-}
-
-// equal compares all but times.
-func equal(a, b *layer.Entry) bool {
-	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Size == b.Size &&
-		a.Digest == b.Digest && a.Link == b.Link && a.Major == b.Major && a.Minor == b.Minor && slices.Equal(a.Xattrs, b.Xattrs)
-}
+// uncompared are attributes that no key of a COPY counts.
+const uncompared = layer.AttrTime | layer.AttrOpaque
 
 func (d difference) change() string {
 	switch {
@@ -136,23 +112,24 @@ func (d difference) detail() string {
 	if a == nil || b == nil {
 		return ""
 	}
-	var all []string
-	if a.Type != b.Type {
+	differ := layer.Differences(a, b)
+	if differ.Has(layer.AttrType) {
 		return typeName(a.Type) + " → " + typeName(b.Type)
 	}
-	if a.Mode != b.Mode {
+	var all []string
+	if differ.Has(layer.AttrMode) {
 		all = append(all, fmt.Sprintf("mode %04o → %04o", a.Mode, b.Mode))
 	}
-	if a.UID != b.UID || a.GID != b.GID {
+	if differ.Has(layer.AttrOwner) {
 		all = append(all, fmt.Sprintf("owner %d:%d → %d:%d", a.UID, a.GID, b.UID, b.GID))
 	}
-	if a.Link != b.Link {
+	if differ.Has(layer.AttrLink) {
 		all = append(all, fmt.Sprintf("link to %s → %s", a.Link, b.Link))
 	}
-	if !slices.Equal(a.Xattrs, b.Xattrs) {
+	if differ.Has(layer.AttrXattrs) {
 		all = append(all, "extended attributes")
 	}
-	if len(all) > 0 && (a.Digest != b.Digest || a.Size != b.Size) {
+	if len(all) > 0 && differ.Has(layer.AttrContent) {
 		all = append(all, "contents")
 	}
 	return strings.Join(all, ", ")

@@ -5,7 +5,6 @@ package summary
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
@@ -65,31 +64,16 @@ func (l inLayer) Open(path string) (io.ReadCloser, error) {
 	return l.source.Open(resolve(l.toc, l.toc.Lookup(path)))
 }
 
-// compare fills in the paths. Both tables are in canonical order.
+// compare fills in the paths.
 func (c *Changes) compare(old, made *layer.TOC) {
-	a, b := old.Entries, made.Entries
-	for len(a) > 0 || len(b) > 0 {
-		order := 0
+	for a, b := range layer.MergeTOCs(old, made) {
 		switch {
-		case len(a) == 0:
-			order = 1
-		case len(b) == 0:
-			order = -1
-		default:
-			order = layer.Compare(a[0].Path, b[0].Path)
-		}
-		switch {
-		case order < 0:
-			c.Removed = append(c.Removed, "/"+a[0].Path)
-			a = a[1:]
-		case order > 0:
-			c.Added = append(c.Added, "/"+b[0].Path)
-			b = b[1:]
-		default:
-			if differs(resolve(old, a[0]), resolve(made, b[0])) {
-				c.Changed = append(c.Changed, "/"+a[0].Path)
-			}
-			a, b = a[1:], b[1:]
+		case b == nil:
+			c.Removed = append(c.Removed, "/"+a.Path)
+		case a == nil:
+			c.Added = append(c.Added, "/"+b.Path)
+		case layer.Differences(resolve(old, a), resolve(made, b))&^layer.AttrTime != 0:
+			c.Changed = append(c.Changed, "/"+a.Path)
 		}
 	}
 }
@@ -102,11 +86,6 @@ func resolve(t *layer.TOC, e *layer.Entry) *layer.Entry {
 		}
 	}
 	return e
-}
-
-func differs(a, b *layer.Entry) bool {
-	return a.Type != b.Type || a.Opaque != b.Opaque || a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || a.Size != b.Size ||
-		a.Digest != b.Digest || a.Link != b.Link || a.Major != b.Major || a.Minor != b.Minor || !slices.Equal(a.Xattrs, b.Xattrs)
 }
 
 // What String shows of each kind.

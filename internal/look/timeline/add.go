@@ -212,7 +212,7 @@ func (a *adder) compare(v *event) {
 	}
 	w := Differs(a.event(a.events.at(int(v.prev))), a.event(v))
 	v.kind, v.what = Changed, w
-	if w&^Time == 0 {
+	if w&^layer.AttrTime == 0 {
 		v.kind = Kept
 	}
 }

@@ -30,36 +30,11 @@ const (
 	Kept Kind = '='
 )
 
-// What says in what an entry differs from the one before; several may be true.
-type What uint8
-
-// What may differ.
-const (
-	Type    What = 1 << iota // a file became a directory, or the like
-	Content                  // of a file; the numbers of a device
-	Link                     // where a symbolic link leads
-	Mode
-	Owner
-	Xattrs
-	Time // alone it makes no change
-)
-
-// String lists what differs: "content, mode".
-func (w What) String() string {
-	var words []string
-	for i, name := range []string{"type", "content", "link", "mode", "owner", "attributes", "time"} {
-		if w&(1<<i) != 0 {
-			words = append(words, name)
-		}
-	}
-	return strings.Join(words, ", ")
-}
-
 // Event is what one layer did to one path.
 type Event struct {
 	Layer int // counted from the lowest, which is 0
 	Kind  Kind
-	What  What // of Changed and Kept
+	What  layer.Attributes // of Changed and Kept: in what it differs from the one before
 	// The rest is the entry as the layer leaves it; of Removed, as it was before.
 	Type     layer.Type // never Hardlink or Whiteout
 	Hardlink bool       // it shares its contents with another path of the layer, where they are counted
@@ -77,33 +52,24 @@ type Event struct {
 // seed is the same for all Timelines of a process, so that their events can be compared.
 var seed = sync.OnceValue(maphash.MakeSeed)
 
-// Differs says in what a path differs in two states, of one image or of two; nothing but Time is no difference that counts.
+// Differs says in what a path differs in two states, of one image or of two; the time alone is no difference that counts.
 // Contents are compared by hashes of their digests in 64 bits: of a million files that differ, one is taken for equal with
 // a probability of 1 to 18 million million.
-func Differs(before, after Event) What {
-	var w What
-	switch {
-	case before.Type != after.Type:
-		w |= Type
-	case before.content == after.content && before.Size == after.Size:
-	case after.Type == layer.Symlink:
-		w |= Link
-	default:
-		w |= Content
-	}
-	if before.Mode != after.Mode {
-		w |= Mode
-	}
-	if before.UID != after.UID || before.GID != after.GID {
-		w |= Owner
+func Differs(before, after Event) layer.Attributes {
+	a, b := before.plain(), after.plain()
+	d := layer.Differences(&a, &b)
+	if before.Type == after.Type && after.Type != layer.Symlink && before.content != after.content {
+		d |= layer.AttrContent
 	}
 	if before.xattrs != after.xattrs {
-		w |= Xattrs
+		d |= layer.AttrXattrs
 	}
-	if before.ModTime != after.ModTime {
-		w |= Time
-	}
-	return w
+	return d
+}
+
+// plain is what an Event holds of the entry as it was there; of contents and extended attributes it has hashes.
+func (e *Event) plain() layer.Entry {
+	return layer.Entry{Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, Size: e.Size, ModTime: e.ModTime, Link: e.Link}
 }
 
 // Stored is how many bytes the layer itself holds for this event.
@@ -161,7 +127,7 @@ type event struct {
 	layer      uint16
 	mode       uint16
 	kind       Kind
-	what       What
+	what       layer.Attributes
 	typ        layer.Type
 	flags      uint8
 }

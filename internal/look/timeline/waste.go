@@ -3,6 +3,8 @@ package timeline
 import (
 	"cmp"
 	"slices"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // Hidden is a file of one layer that a later layer hides.
@@ -11,9 +13,9 @@ type Hidden struct {
 	Layer int // that holds the bytes, counted from 0
 	// By is the layer that hides them: it removed the file, or wrote it again.
 	By   int
-	Kind Kind  // what By did: Removed, Changed, Kept (the same contents again) or Added
-	What What  // of Changed and Kept, in what the two differ
-	Size int64 // bytes
+	Kind Kind             // what By did: Removed, Changed, Kept (the same contents again) or Added
+	What layer.Attributes // of Changed and Kept, in what the two differ
+	Size int64            // bytes
 }
 
 // Waste is what an image carries and nobody sees: files that a later layer wrote again or removed, and which are moved

@@ -3,7 +3,7 @@ package view
 import (
 	"strings"
 
-	"github.com/strata-build/strata/internal/look/timeline"
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // caches are directories whose contents nobody needs in an image, and what keeps them out.
@@ -20,7 +20,7 @@ var caches = []struct{ dir, advice string }{
 }
 
 // advice says what to change about a waste. base is how many of the lowest layers are those of the base image.
-func advice(w *DuWaste, what timeline.What, base int) string {
+func advice(w *DuWaste, what layer.Attributes, base int) string {
 	copied := strings.HasPrefix(w.Of.Instruction, "COPY") || strings.HasPrefix(w.Of.Instruction, "ADD")
 	for _, c := range caches {
 		if w.Of.Layer > base && len(w.Paths) > 0 && strings.Contains(w.Paths[0], c.dir) {
@@ -36,13 +36,13 @@ func advice(w *DuWaste, what timeline.What, base int) string {
 		return "do not copy what is removed later: leave it out with .dockerignore or --exclude, or mount it with RUN --mount=type=bind"
 	case w.Change == "removed":
 		return "remove them in the RUN that makes them, with &&, or make them in a stage of their own"
-	case what == timeline.Owner && copied:
+	case what == layer.AttrOwner && copied:
 		return "give the owner when copying: COPY --chown"
-	case what == timeline.Mode && copied:
+	case what == layer.AttrMode && copied:
 		return "give the mode when copying: COPY --chmod"
-	case what&^(timeline.Owner|timeline.Mode) == 0 && w.Change == "changed" && copied:
+	case what&^(layer.AttrOwner|layer.AttrMode) == 0 && w.Change == "changed" && copied:
 		return "give owner and mode when copying: COPY --chown --chmod"
-	case what&timeline.Content == 0 && w.Change == "changed":
+	case what&layer.AttrContent == 0 && w.Change == "changed":
 		return "do it in the RUN that makes the files, with &&: a changed owner or mode stores the whole file again"
 	case w.Change == "written":
 		return "the files are stored twice with the same contents: write them once"

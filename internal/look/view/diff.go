@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
@@ -119,10 +120,10 @@ func (d *Diff) compare(a, b timeline.Node, name string) {
 	case !hasIt:
 		e.Change = "removed"
 	default:
-		w := timeline.Differs(before, after) &^ timeline.Time
+		w := timeline.Differs(before, after) &^ layer.AttrTime
 		if w != 0 {
 			after.What = w
-			e.Change, e.Detail, e.content = "changed", what(before, after), w&timeline.Content != 0
+			e.Change, e.Detail, e.content = "changed", what(before, after), w&layer.AttrContent != 0
 		}
 	}
 	if e.Change != "" {
@@ -139,26 +140,14 @@ func (d *Diff) compare(a, b timeline.Node, name string) {
 
 // compareChildren goes through the children of both sides, which are in the order of their names.
 func (d *Diff) compareChildren(a, b timeline.Node, name string) {
-	left, right := children(d.sides[0].t, a), children(d.sides[1].t, b)
-	for len(left) > 0 || len(right) > 0 {
-		x, y := timeline.None, timeline.None
-		order := 0
-		switch {
-		case len(left) == 0:
-			order = 1
-		case len(right) == 0:
-			order = -1
-		default:
-			order = strings.Compare(d.sides[0].t.Name(left[0]), d.sides[1].t.Name(right[0]))
-		}
+	left, right := d.sides[0].t, d.sides[1].t
+	order := func(x, y timeline.Node) int { return strings.Compare(left.Name(x), right.Name(y)) }
+	for x, y := range layer.MergeSorted(children(left, a), children(right, b), timeline.None, order) {
 		child := ""
-		if order <= 0 {
-			x, left = left[0], left[1:]
-			child = d.sides[0].t.Name(x)
-		}
-		if order >= 0 {
-			y, right = right[0], right[1:]
-			child = d.sides[1].t.Name(y)
+		if x != timeline.None {
+			child = left.Name(x)
+		} else {
+			child = right.Name(y)
 		}
 		d.compare(x, y, path.Join(name, child))
 	}
@@ -168,11 +157,7 @@ func children(t *timeline.Timeline, n timeline.Node) []timeline.Node {
 	if n == timeline.None {
 		return nil
 	}
-	var list []timeline.Node
-	for c := range t.Children(n) {
-		list = append(list, c)
-	}
-	return list
+	return slices.Collect(t.Children(n))
 }
 
 // comparePackages compares what the two sides' package managers list, if anything that they list it in differs.

@@ -163,12 +163,12 @@ func (d *Du) addWastes(im *anatomy.Image, t *timeline.Timeline, r *timeline.Wast
 	type group struct {
 		by, of int
 		kind   timeline.Kind
-		what   timeline.What
+		what   layer.Attributes
 	}
 	byGroup := map[group]*DuWaste{}
 	var order []group
 	for _, it := range r.Items {
-		g := group{it.By, it.Layer, it.Kind, it.What &^ timeline.Time}
+		g := group{it.By, it.Layer, it.Kind, it.What &^ layer.AttrTime}
 		w := byGroup[g]
 		if w == nil {
 			w = &DuWaste{By: culprit(im, it.By), Of: culprit(im, it.Layer), Change: change(it.Kind), Detail: g.what.String()}

@@ -63,18 +63,18 @@ func quoted(path string) string {
 // what says how an event differs from the one before of its path: "mode 0644 → 0755, owner 0:0 → 33:33".
 func what(before, after timeline.Event) string {
 	var words []string
-	for w := timeline.Type; w <= timeline.Time; w <<= 1 {
-		if after.What&w == 0 {
+	for w := layer.AttrType; w <= layer.AttrTime; w <<= 1 {
+		if !after.What.Has(w) {
 			continue
 		}
 		switch w {
-		case timeline.Type:
+		case layer.AttrType:
 			words = append(words, typeName(before.Type)+" → "+typeName(after.Type))
-		case timeline.Mode:
+		case layer.AttrMode:
 			words = append(words, fmt.Sprintf("mode %04o → %04o", before.Mode, after.Mode))
-		case timeline.Owner:
+		case layer.AttrOwner:
 			words = append(words, fmt.Sprintf("owner %s → %s", owner(before.UID, before.GID), owner(after.UID, after.GID)))
-		case timeline.Link:
+		case layer.AttrLink:
 			words = append(words, fmt.Sprintf("link %s → %s", quoted(before.Link), quoted(after.Link)))
 		default:
 			words = append(words, w.String())

@@ -129,7 +129,7 @@ func showEntry(t *timeline.Timeline, n timeline.Node, name string, e timeline.Ev
 	if e.Kind == timeline.Changed || e.Kind == timeline.Kept {
 		if before, ok := t.At(n, index-1); ok {
 			v.Detail = what(before, e)
-			if before.Type == layer.File && e.What&timeline.Content != 0 {
+			if before.Type == layer.File && e.What&layer.AttrContent != 0 {
 				v.Before = &before.Size
 			}
 		}

@@ -136,29 +136,29 @@ func TestAdvice(t *testing.T) {
 		of     int // layer
 		by     string
 		change string
-		what   timeline.What
+		what   layer.Attributes
 		path   string
 		want   string
 	}{
 		{1, "ADD rootfs.tar /", "removed", 0, "/usr/share/doc/x", "stay in the base image"},
 		{2, "RUN apt-get install x", "removed", 0, "/var/lib/apt/lists/x", "stay in the base image"},
-		{2, "COPY . .", "changed", timeline.Owner, "/app/x", "of the base image stay beside"},
+		{2, "COPY . .", "changed", layer.AttrOwner, "/app/x", "of the base image stay beside"},
 		{3, "RUN apt-get update", "removed", 0, "/var/lib/apt/lists/x", "target=/var/lib/apt/lists"},
 		{3, "RUN apt-get install x", "removed", 0, "/var/cache/apt/archives/x.deb", "apt-get clean"},
 		{3, "RUN apk add x", "removed", 0, "/var/cache/apk/x", "--no-cache"},
-		{3, "RUN pip install x", "changed", timeline.Content, "/root/.cache/pip/x", "--no-cache-dir"},
+		{3, "RUN pip install x", "changed", layer.AttrContent, "/root/.cache/pip/x", "--no-cache-dir"},
 		{3, "RUN go build", "removed", 0, "/root/.cache/go-build/x", "target=/root/.cache/go-build"},
 		{3, "COPY . .", "removed", 0, "/app/x", ".dockerignore"},
 		{3, "ADD x.tar /", "removed", 0, "/app/x", ".dockerignore"},
 		{3, "RUN make", "removed", 0, "/app/x", "in the RUN that makes them"},
-		{3, "COPY . .", "changed", timeline.Owner, "/app/x", "COPY --chown"},
-		{3, "COPY . .", "changed", timeline.Mode, "/app/x", "COPY --chmod"},
-		{3, "COPY . .", "changed", timeline.Owner | timeline.Mode, "/app/x", "--chown --chmod"},
-		{3, "RUN make", "changed", timeline.Owner, "/app/x", "a changed owner or mode stores the whole file again"},
-		{3, "COPY . .", "changed", timeline.Xattrs, "/app/x", "in the RUN that makes the files"},
+		{3, "COPY . .", "changed", layer.AttrOwner, "/app/x", "COPY --chown"},
+		{3, "COPY . .", "changed", layer.AttrMode, "/app/x", "COPY --chmod"},
+		{3, "COPY . .", "changed", layer.AttrOwner | layer.AttrMode, "/app/x", "--chown --chmod"},
+		{3, "RUN make", "changed", layer.AttrOwner, "/app/x", "a changed owner or mode stores the whole file again"},
+		{3, "COPY . .", "changed", layer.AttrXattrs, "/app/x", "in the RUN that makes the files"},
 		{3, "COPY . .", "written", 0, "/app/x", "write them once"},
-		{3, "COPY . .", "changed", timeline.Content | timeline.Owner, "/app/x", "in one step"},
-		{3, "RUN make", "changed", timeline.Content, "/app/x", "in one step"},
+		{3, "COPY . .", "changed", layer.AttrContent | layer.AttrOwner, "/app/x", "in one step"},
+		{3, "RUN make", "changed", layer.AttrContent, "/app/x", "in one step"},
 		{3, "COPY . .", "added", 0, "/app/x", "in one step"},
 	} {
 		name := fmt.Sprintf("%d %s %s %v %s", c.of, c.by, c.change, c.what, c.path)
