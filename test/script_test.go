@@ -23,6 +23,8 @@ type bed struct {
 	stores map[string]func() (*testbed.Store, error)
 }
 
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+
 func newBed(t *testing.T) *bed {
 	ctx := context.Background()
 	dir := t.TempDir()

@@ -27,6 +27,7 @@ import (
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
+	"github.com/strata-build/strata/test/testbed"
 )
 
 // childStore names the variable that makes the test program a build of its own: the store's folder; the context
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 	if root := os.Getenv(childStore); root != "" {
 		os.Exit(child(root))
 	}
-	os.Exit(m.Run())
+	os.Exit(testbed.Main(m))
 }
 
 // child builds like a strata of its own would, and prints what the steps print.

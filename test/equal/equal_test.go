@@ -47,6 +47,8 @@ type builders struct {
 	docker *testbed.Docker
 }
 
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+
 func TestEqual(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("strata and dockerd build as root only")

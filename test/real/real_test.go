@@ -19,6 +19,8 @@ import (
 
 var all = flag.Bool("all", false, "build every example, not only the quick ones")
 
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+
 func TestReal(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("strata builds as root only")

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/test/testbed"
 )
 
 func TestMain(m *testing.M) {
@@ -17,7 +19,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == builderArg {
 		builder(os.Args[2], os.Args[3])
 	}
-	os.Exit(m.Run())
+	os.Exit(testbed.Main(m))
 }
 
 // rootfs is an overlay mount whose lower layer is one static busybox.
