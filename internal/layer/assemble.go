@@ -29,9 +29,6 @@ func (nowhere) rename(string, string) error { return nil }
 // maxReplaced bounds how often a tar may replace a directory by something else: each costs a look at all entries.
 const maxReplaced = 1000
 
-// maxLinks is the kernel's bound on symbolic links in one path, and the one of chroot-like resolution here.
-const maxLinks = 255
-
 // assembler turns tar headers into the entries of a TOC. It decides on paths in memory only: parents are resolved
 // in the layer (and in below) as a chroot would, so that what it passes on never has a symbolic link for a parent.
 // That is what containerd does; refusing would break layers that write to /bin on a base where it is a link.

@@ -3,7 +3,6 @@ package layer
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 )
 
@@ -57,42 +56,18 @@ func (a *assembler) find(path string) (string, error) {
 	return join(dir, path[strings.LastIndexByte(path, '/')+1:]), nil
 }
 
-// walk goes down a path component by component; visit sees each one's path and entry and returns a Dir or a Symlink.
+// walk follows a path. visit sees each component's path and entry and returns a Dir or a Symlink.
 func (a *assembler) walk(path string, visit func(at string, e *Entry) (*Entry, error)) (string, error) {
-	at, rest := "", path
-	for hops := 0; rest != ""; {
-		var name string
-		name, rest, _ = strings.Cut(rest, "/")
-		switch name {
-		case "", ".":
-			continue
-		case "..": // of a link's target; in the root it stays there
-			at = Parent(at)
-			continue
-		}
-		next := join(at, name)
-		if err := checkPath(next); err != nil {
+	return Follow(path, func(at, _ string) (string, error) {
+		if err := checkPath(at); err != nil {
 			return "", err
 		}
-		e, err := visit(next, a.entries[next])
-		if err != nil {
+		e, err := visit(at, a.entries[at])
+		if err != nil || e.Type == Dir {
 			return "", err
 		}
-		if e.Type == Dir {
-			at = next
-			continue
-		}
-		if hops++; hops > maxLinks {
-			return "", fmt.Errorf("%q leads through more than %d symbolic links", clip(path), maxLinks)
-		}
-		if strings.HasPrefix(e.Link, "/") {
-			at = ""
-		}
-		if rest = e.Link + "/" + rest; len(rest) > 4*MaxPath {
-			return "", fmt.Errorf("the symbolic links in %q are too long", clip(path))
-		}
-	}
-	return at, nil
+		return e.Link, nil
+	})
 }
 
 // impliedDir is the directory, or link to one, that a path of which the layer says nothing leads to.
@@ -118,47 +93,4 @@ func (a *assembler) hidden(path string) bool {
 		}
 	}
 	return false
-}
-
-// Resolve follows a path, which may begin with "/" and hold "..", through all symbolic links as a chroot at the tree's
-// root would, and returns where it leads and the entry there. The last component is followed too.
-// Nothing there is fs.ErrNotExist; more than 255 links are an error.
-func Resolve(t Tree, path string) (string, *Entry, error) {
-	e, err := t.Lookup("")
-	if err != nil {
-		return "", nil, err
-	}
-	at, rest := "", path
-	for hops := 0; rest != ""; {
-		var name string
-		name, rest, _ = strings.Cut(rest, "/")
-		switch {
-		case name == "" || name == ".":
-			continue
-		case e.Type != Dir:
-			return "", nil, &fs.PathError{Op: "resolve", Path: path, Err: fs.ErrNotExist}
-		case name == "..":
-			at = Parent(at)
-		default:
-			at = join(at, name)
-		}
-		if e, err = t.Lookup(at); err != nil {
-			return "", nil, err
-		}
-		if e.Type != Symlink {
-			continue
-		}
-		if hops++; hops > maxLinks || len(rest)+len(e.Link) > 4*MaxPath {
-			return "", nil, fmt.Errorf("%q leads through more than %d symbolic links", clip(path), maxLinks)
-		}
-		rest = e.Link + "/" + rest
-		at = Parent(at)
-		if strings.HasPrefix(e.Link, "/") {
-			at = ""
-		}
-		if e, err = t.Lookup(at); err != nil {
-			return "", nil, err
-		}
-	}
-	return at, e, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"strings"
 	"time"
 
@@ -49,43 +48,28 @@ func newDraft(below *layer.Stack, o *owner) *Draft {
 	}
 }
 
-// maxDangling is how many links to nowhere are followed for one path, as many as the kernel follows of any
-// kind (path_resolution(7)).
-const maxDangling = 40
-
 // resolve follows the symbolic links of a path in the state below, inside its root, as far as the path
-// exists. The result names no link, so what is made at or below it stays where the person sees it.
+// exists. The result names no link, so what is made at or below it stays where the person sees it. What a dangling
+// link leads to is made where the link points, as the kernel does it.
 func (w *Draft) resolve(name string) (string, error) {
-	resolved := ""
-	rest := strings.Trim(path.Clean("/"+name), "/")
-	for dangling := 0; rest != ""; {
-		var first string
-		first, rest, _ = strings.Cut(rest, "/")
-		target, e, err := w.below.Resolve(path.Join(resolved, first))
+	at, err := layer.Follow(name, func(at, rest string) (string, error) {
+		e, err := w.below.Lookup(at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			// A dangling link's target counts, as for the kernel: it is made where the link points.
-			if link, lerr := w.below.Lookup(path.Join(resolved, first)); lerr == nil && link.Type == layer.Symlink {
-				if dangling++; dangling > maxDangling {
-					return "", fmt.Errorf("/%s: too many levels of symbolic links in the image", name)
-				}
-				next := link.Link
-				if !path.IsAbs(next) {
-					next = path.Join("/", resolved, next)
-				}
-				resolved, rest = "", strings.Trim(path.Join(path.Clean("/"+next), rest), "/")
-				continue
-			}
-			return path.Join(resolved, first, rest), nil
+			return "", nil
 		case err != nil:
 			return "", err
+		case e.Type == layer.Symlink:
+			return e.Link, nil
+		case e.Type != layer.Dir && strings.Trim(rest, "/") != "":
+			return "", fmt.Errorf("/%s is not a directory in the image", at)
 		}
-		if e.Type != layer.Dir && rest != "" {
-			return "", fmt.Errorf("/%s is not a directory in the image", target)
-		}
-		resolved = target
+		return "", nil
+	})
+	if links := (*layer.LinksError)(nil); errors.As(err, &links) {
+		return "", fmt.Errorf("%w in the image", err)
 	}
-	return resolved, nil
+	return at, err
 }
 
 // lookup is the entry that a path has at this point; nil if there is none.

@@ -72,40 +72,28 @@ func fileOf(ctx context.Context, im *anatomy.Image, index int, name string, size
 
 func contentsAt(ctx context.Context, im *anatomy.Image, t *timeline.Timeline, name string) (*Contents, error) {
 	top := t.Layers() - 1
-	for range 40 {
-		n, err := t.Resolve(name, top)
-		if err != nil {
-			return nil, err
-		}
-		missing := fmt.Errorf("/%s: %w in %s; strata blame tells whether a layer ever had it", quoted(name), fs.ErrNotExist, im.Text)
-		if n == timeline.None {
-			return nil, missing
-		}
-		at := t.Path(n)
-		e, ok := t.At(n, top)
-		switch {
-		case !ok || e.Kind == timeline.Removed:
-			return nil, missing
-		case e.Type == layer.Symlink && path.IsAbs(e.Link):
-			name = e.Link
-			continue
-		case e.Type == layer.Symlink:
-			name = path.Join("/", layer.Parent(at), e.Link)
-			continue
-		case e.Type == layer.File:
-			return fileOf(ctx, im, e.Layer, at, e.Size), nil
-		case e.Type != layer.Dir:
-			return nil, fmt.Errorf("/%s is a %s, which has no contents", quoted(at), typeName(e.Type))
-		}
-		c := &Contents{Path: "/" + at}
-		for child := range t.Children(n) {
-			if e, ok := t.At(child, top); ok && e.Kind != timeline.Removed {
-				c.List = append(c.List, showEntry(t, child, t.Name(child), e, -1))
-			}
-		}
-		return c, nil
+	n, err := t.Follow(name, top)
+	if missing := (*fs.PathError)(nil); errors.As(err, &missing) {
+		return nil, fmt.Errorf("/%s: %w in %s; strata blame tells whether a layer ever had it", quoted(missing.Path), missing.Err, im.Text)
 	}
-	return nil, fmt.Errorf("/%s: too many levels of symbolic links in the image", quoted(name))
+	if err != nil {
+		return nil, err
+	}
+	at := t.Path(n)
+	switch e, _ := t.At(n, top); e.Type {
+	case layer.File:
+		return fileOf(ctx, im, e.Layer, at, e.Size), nil
+	case layer.Dir:
+	default:
+		return nil, fmt.Errorf("/%s is a %s, which has no contents", quoted(at), typeName(e.Type))
+	}
+	c := &Contents{Path: "/" + at}
+	for child := range t.Children(n) {
+		if e, ok := t.At(child, top); ok && e.Kind != timeline.Removed {
+			c.List = append(c.List, showEntry(t, child, t.Name(child), e, -1))
+		}
+	}
+	return c, nil
 }
 
 // PrintList prints a directory as ls -l does.

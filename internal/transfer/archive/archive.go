@@ -24,8 +24,7 @@ const (
 	maxConfig   = 8 << 20 // bytes
 	maxMembers  = 1 << 20 // files in a tar
 	maxImages   = 10_000
-	maxNesting  = 3  // indexes in indexes
-	maxLinks    = 10 // symlinks in a row
+	maxNesting  = 3 // indexes in indexes
 )
 
 // ErrFormat: what was opened is neither of the formats, or is damaged.

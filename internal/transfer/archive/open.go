@@ -15,6 +15,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // Open opens a file (a tar, plain or compressed with gzip, zstd or bzip2) or a directory (an OCI layout). A
@@ -246,7 +248,7 @@ func printable(name string) string {
 }
 
 func (s *tarSource) open(name string) (io.ReadCloser, int64, error) {
-	for range maxLinks {
+	for range layer.MaxLinks {
 		m, ok := s.members[name]
 		if !ok {
 			return nil, 0, &fs.PathError{Op: "open", Path: printable(name), Err: fs.ErrNotExist}

@@ -204,60 +204,33 @@ func (s *selector) glob(out []string, dir string, parts []string) ([]string, err
 	return out, nil
 }
 
-// maxLinks is how many symlinks are followed for one path, as in the kernel (path_resolution(7)).
-const maxLinks = 40
-
 // resolve follows all symlinks of a path inside the root, ".." stopping at the root, and returns the path and
 // entry that it leads to.
 func (s *selector) resolve(p string) (string, *layer.Entry, error) {
-	at, rest, links := "", p, 0
 	var left *OutsideError // the last symlink that left the root of a context
-	e, err := s.tree.Lookup("")
+	at, err := layer.Follow(p, func(at, rest string) (string, error) {
+		e, err := s.tree.Lookup(at)
+		switch {
+		case err != nil && errors.Is(err, fs.ErrNotExist) && left != nil:
+			return "", left
+		case err != nil:
+			return "", missingAt(at, rest, err)
+		case e.Type != layer.Symlink:
+			return "", nil
+		}
+		if s.context != nil && (path.IsAbs(e.Link) || leadsOut(path.Join(layer.Parent(at), e.Link))) {
+			left = &OutsideError{Instruction: s.instruction, Source: s.pattern, Symlink: at, Link: e.Link}
+		}
+		return e.Link, nil
+	})
+	if links := (*layer.LinksError)(nil); errors.As(err, &links) {
+		err = fmt.Errorf("%s failed: %s: %w; remove the loop", s.instruction, s.pattern, err)
+	}
 	if err != nil {
 		return "", nil, err
 	}
-	for rest != "" {
-		var part string
-		part, rest, _ = strings.Cut(rest, "/")
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			at = layer.Parent(at)
-			if e, err = s.tree.Lookup(at); err != nil {
-				return "", nil, err
-			}
-			continue
-		}
-		next := part
-		if at != "" {
-			next = at + "/" + part
-		}
-		if e, err = s.tree.Lookup(next); err != nil {
-			if errors.Is(err, fs.ErrNotExist) && left != nil {
-				return "", nil, left
-			}
-			return "", nil, missingAt(next, rest, err)
-		}
-		if e.Type != layer.Symlink {
-			at = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", nil, fmt.Errorf("%s failed: %s: /%s: too many levels of symbolic links; remove the loop", s.instruction, s.pattern, next)
-		}
-		if s.context != nil && (path.IsAbs(e.Link) || leadsOut(path.Join(at, e.Link))) {
-			left = &OutsideError{Instruction: s.instruction, Source: s.pattern, Symlink: next, Link: e.Link}
-		}
-		if path.IsAbs(e.Link) {
-			at = ""
-		}
-		rest = e.Link + "/" + rest
-		if e, err = s.tree.Lookup(at); err != nil {
-			return "", nil, err
-		}
-	}
-	return at, e, nil
+	e, err := s.tree.Lookup(at)
+	return at, e, err
 }
 
 // match collects the items of a matched path.
