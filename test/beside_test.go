@@ -26,6 +26,9 @@ const besideBuilds = 8
 // share runs once. What runs is counted by a server that the steps call; it lets the first of them end only once all
 // eight builds have begun, so that none comes when the prunes have the store for themselves.
 func TestBesidePrune(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs half a minute: run without -short")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("strata builds as root only")
 	}

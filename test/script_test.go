@@ -115,6 +115,9 @@ func (b *bed) base(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || b.stores[args[0]] == nil {
 		ts.Fatalf("usage: base busybox|python")
 	}
+	if args[0] == "python" {
+		notShort(ts, "base python")
+	}
 	store, err := b.stores[args[0]]()
 	ts.Check(err)
 	ts.Check(store.Copy(context.Background(), ts.Getenv("STRATA_ROOT")))
@@ -126,10 +129,18 @@ func (b *bed) dockerd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: dockerd")
 	}
+	notShort(ts, "dockerd")
 	docker, err := b.docker()
 	ts.Check(err)
 	ts.Setenv("DOCKER_HOST", docker.Host)
 	ts.Check(docker.ImportBases(context.Background()))
+}
+
+// notShort holds a script to its line [short] skip, where it runs a command that makes the script slow.
+func notShort(ts *testscript.TestScript, command string) {
+	if testing.Short() {
+		ts.Fatalf("%s is slow: the script begins with [short] skip 'needs …: run without -short'", command)
+	}
 }
 
 // registry starts a registry for this script and sets REGISTRY to its address.

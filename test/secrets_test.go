@@ -32,6 +32,9 @@ import (
 // every byte of the store, of what images are saved as, and of what strata prints: as they are, in base64 and in
 // hexadecimal, in compressed data too. Builds that end well, that fail, and that are killed in the middle.
 func TestSecretsLeaveNoTrace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs half a minute: run without -short")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("strata builds as root only")
 	}

@@ -50,6 +50,9 @@ type builders struct {
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 func TestEqual(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs dockerd and four minutes: run without -short")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("strata and dockerd build as root only")
 	}

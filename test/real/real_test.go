@@ -22,6 +22,9 @@ var all = flag.Bool("all", false, "build every example, not only the quick ones"
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 func TestReal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the network and two minutes: run without -short")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("strata builds as root only")
 	}
