@@ -1,4 +1,4 @@
-// Package cache makes the keys of steps and keeps what is recorded under them.
+// Package cache makes the keys of steps, and says what is recorded under them.
 //
 // A key is the digest of all that decides a step's result: its kind, what the instruction says once it is
 // expanded, the chainID of the state that it starts from, and the contents of the files that it reads. A
@@ -9,13 +9,10 @@ package cache
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/strata-build/strata/internal/store"
 )
 
 // keyVersion is part of every key. It rises when a step with the same parts would give another result.
@@ -115,28 +112,36 @@ func (r *Record) Age() time.Duration {
 	return time.Since(r.Created)
 }
 
-// Lookup returns the record of a key; nil if there is none that can be used.
-func Lookup(s *store.Store, k *Key) (*Record, error) {
-	row, err := s.Record(k.Digest())
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
+// Decode reads a record as Encode writes it.
+func Decode(data []byte) (*Record, error) {
 	var r Record
-	if err := json.Unmarshal(row.Data, &r); err != nil || r.Layer != row.Layer {
-		return nil, nil // from a strata that wrote records differently: as good as none
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("reading a record of the cache: %w", err)
 	}
 	return &r, nil
 }
 
-// Save keeps the record of a key.
-func Save(s *store.Store, k *Key, r *Record) error {
-	r.Kind, r.Parts = k.Kind, k.Parts
+// Encode writes a record as JSON.
+func (r *Record) Encode() ([]byte, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("writing the record of a step: %w", err)
+		return nil, fmt.Errorf("writing the record of a step: %w", err)
 	}
-	return s.PutRecord(store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created, Text: textOf(k, r.Instruction)})
+	return data, nil
+}
+
+// Values are those of the parts with a name, in their order.
+func (k *Key) Values(name PartName) []string { return values(k.Parts, name.String()) }
+
+// Values are those of the parts with a name, in their order.
+func (r *Record) Values(name PartName) []string { return values(r.Parts, name.String()) }
+
+func values(parts []Part, name string) []string {
+	var found []string
+	for _, p := range parts {
+		if p.Name == name {
+			found = append(found, p.Value)
+		}
+	}
+	return found
 }

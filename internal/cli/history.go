@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/history"
@@ -135,7 +135,7 @@ func fetched(s *store.Store, row *history.Row) (string, error) {
 	if row.DiffID == "" || row.History.Created == nil {
 		return "-", nil
 	}
-	r, err := cache.Made(s, row.DiffID, *row.History.Created)
+	r, err := local.Made(s, row.DiffID, *row.History.Created)
 	if err != nil {
 		return "", err
 	}

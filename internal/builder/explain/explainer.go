@@ -9,6 +9,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
@@ -166,7 +167,7 @@ func (e *Explainer) compareRemembered(m *Miss, past *pastStage) []Reason {
 }
 
 func (e *Explainer) peek(key digest.Digest) *cache.Record {
-	r, err := cache.Peek(e.store, key)
+	r, err := local.Peek(e.store, key)
 	if err != nil {
 		return nil
 	}
@@ -317,7 +318,7 @@ const maxLike = 20
 // compareLike compares a step with the records whose instruction says the same, from whichever build. Text alone
 // says little (every other Dockerfile has a COPY . .), so only one that differs in a single thing counts.
 func (e *Explainer) compareLike(m *Miss) []Reason {
-	like, err := cache.Like(e.store, m.Key, m.Instruction, maxLike)
+	like, err := local.Like(e.store, m.Key, m.Instruction, maxLike)
 	if err != nil {
 		return nil
 	}

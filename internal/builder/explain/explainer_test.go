@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -53,7 +54,7 @@ func TestReasonsOfARecord(t *testing.T) {
 			t.Errorf("%s: %s, want %s", test.status, got, test.want)
 		}
 	}
-	if err := cache.Save(s, key, &cache.Record{Created: time.Now(), Instruction: "RUN make"}); err != nil {
+	if err := local.Save(s, key, &cache.Record{Created: time.Now(), Instruction: "RUN make"}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * time.Millisecond) // a prune spares what was used in the millisecond in which it begins

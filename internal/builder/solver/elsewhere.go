@@ -6,6 +6,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -22,7 +23,7 @@ func (s *Solver) fromCaches(ctx context.Context, parent *State, step *dockerfile
 			continue
 		}
 		r.Fetches = s.fetches(step)
-		if err := cache.Save(s.Store, op.key, r); err != nil {
+		if err := local.Save(s.Store, op.key, r); err != nil {
 			return nil, err
 		}
 		return r, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/layer/summary"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -33,9 +34,9 @@ func (s *Solver) stale(step *dockerfile.Step, r *cache.Record) bool {
 	return s.Refresh.Only.Names(step) || r.Fetches != "" && s.Refresh.Only.Has(step)
 }
 
-// lookup is cache.Lookup that says of records from before, or from elsewhere, whether they fetch.
+// lookup is local.Lookup that says of records from before, or from elsewhere, whether they fetch.
 func (s *Solver) lookup(step *dockerfile.Step, key *cache.Key) (*cache.Record, error) {
-	r, err := cache.Lookup(s.Store, key)
+	r, err := local.Lookup(s.Store, key)
 	if s.isLost(r) {
 		return nil, err
 	}

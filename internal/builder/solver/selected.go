@@ -10,6 +10,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 )
 
 // What a COPY --from selects follows from the layers of the state that it copies from and from what
@@ -32,13 +33,13 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 
 // recall fills in what a selection is known to have, and says whether it is known.
 func (s *Solver) recall(sel *selection, key *cache.Key) (bool, error) {
-	r, err := cache.Lookup(s.Store, key)
+	r, err := local.Lookup(s.Store, key)
 	if err != nil {
 		return false, err
 	}
 	for i := 0; r == nil && i < len(s.Sources); i++ {
 		if r = s.Sources[i].Lookup(key.Digest()); r != nil {
-			if err := cache.Save(s.Store, key, r); err != nil {
+			if err := local.Save(s.Store, key, r); err != nil {
 				return false, err
 			}
 		}
@@ -93,5 +94,5 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 	r := &cache.Record{Created: time.Now().UTC(), Instruction: step.Text, Selected: sel.name}
 	made := cache.NewStep(key, r)
 	sel.step = &made
-	return cache.Save(s.Store, key, r)
+	return local.Save(s.Store, key, r)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -22,7 +23,7 @@ func TestSelectionThatCannotBeRead(t *testing.T) {
 	defer s.Close()
 	ctx := context.Background()
 	key := &cache.Key{Kind: cache.KindSelection}
-	if err := cache.Save(s, key, &cache.Record{Selected: "file:" + digest.FromString("x").Encoded()}); err != nil {
+	if err := local.Save(s, key, &cache.Record{Selected: "file:" + digest.FromString("x").Encoded()}); err != nil {
 		t.Fatal(err)
 	}
 	unreadable := errors.New("unreadable")

@@ -23,6 +23,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
@@ -318,13 +319,13 @@ func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error)
 		return nil, err
 	}
 	defer release()
-	r, err := cache.Lookup(s.Store, key)
+	r, err := local.Lookup(s.Store, key)
 	if err != nil {
 		return nil, err
 	}
 	if r == nil {
 		r = &cache.Record{Created: time.Now().UTC(), Instruction: "FROM scratch"}
-		if err := cache.Save(s.Store, key, r); err != nil {
+		if err := local.Save(s.Store, key, r); err != nil {
 			return nil, err
 		}
 	}

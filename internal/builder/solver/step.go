@@ -12,6 +12,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
@@ -152,7 +153,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 			return nil, true, err
 		}
 	}
-	if err := cache.Save(s.Store, op.key, r); err != nil {
+	if err := local.Save(s.Store, op.key, r); err != nil {
 		return nil, true, err
 	}
 	s.Ran.add(op.key)

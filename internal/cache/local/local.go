@@ -1,0 +1,102 @@
+// Package local is the cache of this machine: the records of its store.
+package local
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Lookup returns the record of a key and notes that it is used; nil if there is none that can be used.
+func Lookup(s *store.Store, k *cache.Key) (*cache.Record, error) { return lookup(s, k.Digest()) }
+
+func lookup(s *store.Store, key digest.Digest) (*cache.Record, error) {
+	row, err := s.Record(key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var r cache.Record
+	if err := json.Unmarshal(row.Data, &r); err != nil || r.Layer != row.Layer {
+		return nil, nil // from a strata that wrote records differently: as good as none
+	}
+	return &r, nil
+}
+
+// Save keeps the record of a key, and gives it the key's kind and parts.
+func Save(s *store.Store, k *cache.Key, r *cache.Record) error {
+	r.Kind, r.Parts = k.Kind, k.Parts
+	data, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	return s.PutRecord(store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created, Text: textOf(k, r.Instruction)})
+}
+
+// textOf is by what records are found whose instructions say the same. Keys of the two engines have different
+// parts and cannot be compared, so they are not alike.
+func textOf(k *cache.Key, instruction string) string {
+	engine := "graph"
+	if len(k.Values(cache.PartAfter)) > 0 {
+		engine = "classic"
+	}
+	return digest.FromString(engine + "\n" + string(k.Kind) + "\n" + instruction).Encoded()[:32]
+}
+
+// Peek returns the record of a key without using it: its layer need not be there. nil if there is none.
+func Peek(s *store.Store, key digest.Digest) (*cache.Record, error) {
+	row, err := s.PeekRecord(key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cache.Decode(row.Data)
+}
+
+// Found is a record and the key that it is under.
+type Found struct {
+	Key digest.Digest
+	*cache.Record
+}
+
+// Like returns up to limit records of steps of the same kind, engine and instruction, those made last first.
+func Like(s *store.Store, k *cache.Key, instruction string, limit int) ([]Found, error) {
+	rows, err := s.RecordsLike(textOf(k, instruction), limit)
+	if err != nil {
+		return nil, err
+	}
+	var like []Found
+	for _, row := range rows {
+		r, err := cache.Decode(row.Data)
+		if err != nil {
+			return nil, err
+		}
+		like = append(like, Found{row.Key, r})
+	}
+	return like, nil
+}
+
+// Made returns the record of the step that made a layer at a time, as a history row tells both: nil if it is not
+// here. Several steps may have made the same layer, an empty one above all.
+func Made(s *store.Store, layer digest.Digest, at time.Time) (*cache.Record, error) {
+	rows, err := s.RecordsOf(layer)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		r, err := cache.Decode(row.Data)
+		if err == nil && r.Created.Equal(at) {
+			return r, nil
+		}
+	}
+	return nil, nil
+}
