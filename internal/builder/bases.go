@@ -46,13 +46,13 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
 		name = reference.TagNameOnly(named).String()
 	}
-	phase := "load metadata for " + name
+	title := "[internal] load metadata for " + name
 	if len(b.o.Platforms) > 1 {
-		phase = "[" + platform.Format(want) + " internal] " + phase
+		title = "[" + platform.Format(want) + " internal] load metadata for " + name
 	}
-	done := b.o.Display.Phase(phase)
+	p := beginNamed(b.o.Events, title)
 	c, err := b.find(ctx, ref, want)
-	done(err)
+	p.end(err)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/builder/solver"
-	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
@@ -69,8 +69,8 @@ type Options struct {
 	Exported func(*export.Result)
 	// StepLog bounds what steps show of what they print, nil as exec.DefaultLogLimit says.
 	StepLog *exec.LogLimit
-	// Display is told of what happens.
-	Display Display
+	// Events gets what happens.
+	Events event.Sink
 	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
 	Explained func(*explain.Build)
 	// Findings, if not nil, is given what is probably not meant in the Dockerfile, also where the build failed.
@@ -96,29 +96,6 @@ func (o *Options) hostname() string {
 		return ""
 	}
 	return o.Args["BUILDKIT_SANDBOX_HOSTNAME"]
-}
-
-// Display shows a build: as BuildKit does for the graph engine, as Docker's first builder did for the classic
-// one.
-type Display interface {
-	solver.Reporter
-	export.Display
-	// Phase begins what is not a step, "load build context", and returns what ends it.
-	Phase(name string) (done func(error))
-	// Plan gives the stages that will be solved.
-	Plan(p *dockerfile.Plan)
-	// Transfer tells of a layer that is fetched.
-	Transfer(blob digest.Digest, status string, current, total int64)
-	// Fetch begins to show what comes from a URL or a git repository.
-	Fetch(what string) remote.Transfer
-	// Built gives the result.
-	Built(id digest.Digest, tags []string)
-	// Note puts a line beside a step that runs: why it does.
-	Note(s *dockerfile.Step, text string)
-	// Warning prints a line that is not an error.
-	Warning(line string)
-	// Found tells of something in the Dockerfile that is probably not meant.
-	Found(w dockerfile.Warning)
 }
 
 // Run builds. The error of a step is, or wraps, a *dockerfile.Error; then nothing was tagged, and all steps
@@ -149,11 +126,10 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 	if o.epoch, err = epoch(parts, o); err != nil {
 		return "", err
 	}
-	j := newJournal(ctx, s, parts, o)
-	o.Display = j
-	id, err := solve(ctx, m, in, parts, j, o)
-	b := j.close(id, err)
-	j.noteUse()
+	j := explain.NewJournal(ctx, s, newBuild(o), o.Events)
+	o.Events = j
+	id, remembered, err := solve(ctx, m, in, parts, o)
+	b, summary := j.Close(remembered, withoutPlace(err))
 	if o.Explained != nil {
 		o.Explained(b)
 	}
@@ -161,38 +137,37 @@ func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, erro
 		o.Findings(in.name, in.source, findings(parts))
 	}
 	if o.Summary != nil {
-		o.Summary(j.summary)
+		o.Summary(summary)
 	}
 	return id, err
 }
 
-// solve makes the images of all parts, and what is asked for of them.
-func solve(ctx context.Context, m *transfer.Mover, in *input, parts []*part, j *journal, o Options) (digest.Digest, error) {
+// solve makes the images of all parts, and what is asked for of them. It gives the ID of what people mean by the result,
+// and that of the image that the build is remembered by: the same unless there are several.
+func solve(ctx context.Context, m *transfer.Mover, in *input, parts []*part, o Options) (id, remembered digest.Digest, err error) {
 	for _, p := range parts {
-		o.Display.Plan(p.plan)
+		o.Events.Send(solver.Planned(p.plan))
 	}
-	m.Progress = o.Display.Transfer
-	images, err := solveAll(ctx, m, in, parts, j, o)
+	images, err := solveAll(ctx, m, in, parts, o)
 	if err != nil {
 		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
+			return "", "", context.Cause(ctx)
 		}
-		return "", err
+		return "", "", err
 	}
-	id, err := exportImages(ctx, m, images, o)
-	if err != nil {
-		return "", err
+	if id, err = exportImages(ctx, m, images, o); err != nil {
+		return "", "", err
 	}
-	if len(images) > 1 {
-		j.image = resultOf(images, o.Platform)
+	if remembered = id; len(images) > 1 {
+		remembered = resultOf(images, o.Platform)
 	}
 	if err := exportCaches(ctx, m, parts, o); err != nil {
-		return "", err
+		return "", "", err
 	}
-	return id, nil
+	return id, remembered, nil
 }
 
-func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, o Options) *solver.Solver {
+func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, o Options) *solver.Solver {
 	target := ocispec.Platform{}
 	if len(o.Platforms) > 0 {
 		target = p.plan.Platform()
@@ -213,11 +188,8 @@ func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, j *journal, 
 		Hostname: o.hostname(),
 		Secrets:  o.Secrets,
 		SSH:      o.SSH,
-		Report:   j,
+		Events:   o.Events,
 		StepLog:  o.StepLog,
-		Inputs:   j.inputs,
-		Refused:  j.refuse,
-		Warn:     o.Display.Warning,
 
 		NoCacheFilter: p.filter,
 		Image:         bases.image,
@@ -241,7 +213,7 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 		outputs = []export.Spec{{Kind: export.ToImage}}
 	}
 	result, err := export.Run(ctx, m, images, outputs, export.Options{
-		Tags: o.Tags, Epoch: o.epoch, Index: o.index(), Annotations: o.Annotations, File: o.File, Display: o.Display,
+		Tags: o.Tags, Epoch: o.epoch, Index: o.index(), Annotations: o.Annotations, File: o.File, Events: o.Events,
 	})
 	if err != nil {
 		return "", err
@@ -257,6 +229,6 @@ func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image,
 	for _, ref := range result.Names {
 		names = append(names, reference.FamiliarString(ref))
 	}
-	o.Display.Built(id, names)
+	o.Events.Send(event.Built{ID: id, Tags: names})
 	return id, nil
 }

@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
@@ -26,9 +27,9 @@ func sources(ctx context.Context, m *transfer.Mover, o Options) map[string][]*ca
 	for i := range found {
 		spec, target := o.CacheFrom[i/len(targets)], targets[i%len(targets)]
 		wg.Go(func() {
-			done := o.Display.Phase("load cache from " + spec.Ref)
+			p := beginPhase(o.Events, "load cache from "+spec.Ref)
 			found[i], failed[i] = source(ctx, m, spec, target)
-			done(nil)
+			p.end(nil)
 		})
 	}
 	wg.Wait()
@@ -38,7 +39,7 @@ func sources(ctx context.Context, m *transfer.Mover, o Options) map[string][]*ca
 		if failed[i] == nil {
 			all[target] = append(all[target], s)
 		} else if ctx.Err() == nil {
-			o.Display.Warning(fmt.Sprintf("no cache from %s: %v", spec.Ref, failed[i]))
+			o.Events.Send(event.Warning{Text: fmt.Sprintf("no cache from %s: %v", spec.Ref, failed[i])})
 		}
 	}
 	return all
@@ -61,7 +62,7 @@ func exportCaches(ctx context.Context, m *transfer.Mover, parts []*part, o Optio
 		if spec.Type != "registry" && spec.Type != "local" {
 			continue
 		}
-		done := o.Display.Phase("export cache to " + spec.Ref)
+		shown := beginPhase(o.Events, "export cache to "+spec.Ref)
 		var steps []cache.Step
 		for _, p := range parts {
 			steps = append(steps, p.solver.Steps(p.plan, spec.max())...)
@@ -71,10 +72,10 @@ func exportCaches(ctx context.Context, m *transfer.Mover, parts []*part, o Optio
 			err = fmt.Errorf("exporting the cache to %s: %w", spec.Ref, err)
 		}
 		if err != nil && ctx.Err() == nil && spec.ignoreError() {
-			o.Display.Warning(err.Error())
+			o.Events.Send(event.Warning{Text: err.Error()})
 			err = nil
 		}
-		done(err)
+		shown.end(err)
 		if err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func look(ctx context.Context, m *transfer.Mover, in *input, f *dockerfile.File,
 	if err != nil {
 		return found, err
 	}
-	if err := newSolver(m, in, &part{plan: plan}, newBases(m, in.named, o), nil, o).Look(ctx, plan); err != nil {
+	if err := newSolver(m, in, &part{plan: plan}, newBases(m, in.named, o), o).Look(ctx, plan); err != nil {
 		return found, err
 	}
 	return found, plan.Violation(found)
@@ -71,7 +71,7 @@ func Outline(ctx context.Context, m *transfer.Mover, o Options) (*subrequest.Tar
 	if err != nil {
 		return nil, err
 	}
-	if err := newSolver(m, in, &part{plan: plan}, newBases(m, in.named, o), nil, o).Look(ctx, plan); err != nil {
+	if err := newSolver(m, in, &part{plan: plan}, newBases(m, in.named, o), o).Look(ctx, plan); err != nil {
 		return nil, err
 	}
 	return subrequest.NewOutline(in.source, plan.Outline()), nil

@@ -217,7 +217,7 @@ func TestChangedUnderCopy(t *testing.T) {
 				b.write("f", strings.Repeat("x", left+1)) // another size each time
 			}
 		}
-		got := b.build(func(o *builder.Options) { o.Display = r })
+		got := b.build(func(o *builder.Options) { o.Events = r })
 		if ok := got.err == nil; ok != test.ok {
 			t.Errorf("changed %d times: %v", test.times, got.err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/event"
 )
 
 // definition is the Dockerfile of a build.
@@ -19,6 +20,7 @@ type definition struct {
 	name   string // for messages
 	path   string // of the file, beside which its own .dockerignore may be; "" if it came without a directory
 	source []byte
+	vertex *event.Vertex // of its reading
 }
 
 // maxDockerfile is more than package dockerfile takes, so that it can say that there is too much.
@@ -43,9 +45,12 @@ func loadDefinition(ctx context.Context, f *remote.Fetcher, name string, o Optio
 		name = address.Redact(o.Dockerfile)
 		read = func() (*definition, error) { return fetchDefinition(ctx, f, o.Dockerfile) }
 	}
-	done := o.Display.Phase("load build definition from " + name)
-	defer func() { done(err) }()
-	return read()
+	p := beginPhase(o.Events, "load build definition from "+name)
+	defer func() { p.end(err) }()
+	if d, err = read(); err == nil {
+		d.vertex = p.vertex
+	}
+	return d, err
 }
 
 func readStdin(r io.Reader) (*definition, error) {

@@ -15,7 +15,7 @@ import (
 // newFetcher makes what fetches for a build, with the secrets and the ssh agent of the build.
 func newFetcher(s *store.Store, o Options) *remote.Fetcher {
 	f := remote.New(s)
-	f.Begin = o.Display.Fetch
+	f.Events = o.Events
 	f.Secret = func(id string) ([]byte, error) {
 		data, ok, err := o.Secrets.Get(id)
 		if !ok {

@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -22,6 +23,7 @@ import (
 type input struct {
 	name    string // of the Dockerfile, for messages
 	source  []byte
+	reading *event.Vertex // of the Dockerfile
 	context *buildcontext.Context
 	reopen  func() (*buildcontext.Context, error) // nil for what was read from standard input
 	remote  *address.Source                       // where the context is, nil for here
@@ -49,7 +51,7 @@ func (in *input) planOptions(o Options, target ocispec.Platform) dockerfile.Opti
 		Target: o.Target, Args: o.Args, Globals: o.globals, Platform: target, BuildPlatform: o.Platform, SeveralPlatforms: len(o.Platforms) > 1,
 		Labels: o.Labels, Dialect: o.Engine, Contexts: in.named.meanings(),
 		Allow:   o.Allow,
-		Ignored: in.context.IgnoresSource, Found: o.Display.Found,
+		Ignored: in.context.IgnoresSource, Found: func(w dockerfile.Warning) { o.Events.Send(finding(in.reading, w)) },
 	}
 }
 
@@ -85,14 +87,14 @@ func readInput(ctx context.Context, s *store.Store, f *remote.Fetcher, o Options
 	in := &input{}
 	in.define(d)
 	in.reopen = func() (*buildcontext.Context, error) { return openContext(s, o.Context, d.path) }
-	done := o.Display.Phase("load .dockerignore")
+	p := beginPhase(o.Events, "load .dockerignore")
 	in.context, err = in.reopen()
-	done(err)
+	p.end(err)
 	return in, err
 }
 
 // define sets the Dockerfile.
-func (in *input) define(d *definition) { in.name, in.source = d.name, d.source }
+func (in *input) define(d *definition) { in.name, in.source, in.reading = d.name, d.source, d.vertex }
 
 // openContext opens a context directory with its stat cache, which is in the store under a name made of the
 // directory's path.

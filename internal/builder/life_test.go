@@ -77,7 +77,7 @@ func TestStagesRunAtOnce(t *testing.T) {
 		}
 	}
 	done := make(chan error, 1)
-	go func() { done <- b.build(func(o *builder.Options) { o.Display = r }).err }()
+	go func() { done <- b.build(func(o *builder.Options) { o.Events = r }).err }()
 	for range 2 {
 		select {
 		case <-arrived:
@@ -115,7 +115,7 @@ func TestCancel(t *testing.T) {
 		done := make(chan *result, 1)
 		r := newRecorder()
 		go func() {
-			done <- b.buildContext(ctx, engine, func(o *builder.Options) { o.Display = r })
+			done <- b.buildContext(ctx, engine, func(o *builder.Options) { o.Events = r })
 		}()
 		for step := range r.started {
 			if step == "RUN sleep 1000" {

@@ -14,6 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -21,7 +22,7 @@ import (
 type namedContexts struct {
 	store   *store.Store
 	fetcher *remote.Fetcher
-	display Display
+	events  event.Sink
 	specs   map[string]*ContextSpec
 	layouts map[string]*LayoutSpec // by the names by which the plan knows their images
 
@@ -41,7 +42,7 @@ type namedFiles struct {
 // newNamedContexts checks what can be checked of the contexts. Of two of one name the later counts.
 func newNamedContexts(s *store.Store, f *remote.Fetcher, o Options) (*namedContexts, error) {
 	n := &namedContexts{
-		store: s, fetcher: f, display: o.Display,
+		store: s, fetcher: f, events: o.Events,
 		specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{},
 	}
 	for _, spec := range o.Contexts {
@@ -89,8 +90,8 @@ func (n *namedContexts) load(ctx context.Context, f *namedFiles, spec *ContextSp
 		what = "load " + spec.Remote.String()
 		reopen = func() (*buildcontext.Context, error) { return n.layRemote(ctx, f, spec.Remote) }
 	}
-	done := n.display.Phase("[context " + spec.Name + "] " + what)
-	defer func() { done(err) }()
+	p := beginNamed(n.events, "[context "+spec.Name+"] "+what)
+	defer func() { p.end(err) }()
 	if f.context, err = reopen(); err != nil {
 		return fmt.Errorf("--build-context %s: %w", spec.Name, err)
 	}

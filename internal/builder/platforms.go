@@ -30,7 +30,7 @@ func (in *input) plans(o Options) ([]*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := once(o.Display.Found)
+	found := once(func(w dockerfile.Warning) { o.Events.Send(finding(in.reading, w)) })
 	var parts []*part
 	for _, target := range o.targets() {
 		options := in.planOptions(o, target)
@@ -58,12 +58,12 @@ func (o *Options) targets() []ocispec.Platform {
 
 // solveAll solves all parts at the same time and gives what each made, in their order. The first that fails ends the
 // others.
-func solveAll(ctx context.Context, m *transfer.Mover, in *input, parts []*part, j *journal, o Options) ([]export.Image, error) {
+func solveAll(ctx context.Context, m *transfer.Mover, in *input, parts []*part, o Options) ([]export.Image, error) {
 	sources := sources(ctx, m, o)
 	ran, bases := solver.NewRan(), newBases(m, in.named, o)
 	images := make([]export.Image, len(parts))
 	for _, p := range parts {
-		p.solver = newSolver(m, in, p, bases, j, o)
+		p.solver = newSolver(m, in, p, bases, o)
 		p.solver.Sources, p.solver.Ran = sources[platform.Format(p.plan.Platform())], ran
 		if o.Engine.File.Lint && p.plan.Strict() {
 			if err := strict(ctx, p.solver, p.plan); err != nil {

@@ -33,13 +33,13 @@ func layRemote(ctx context.Context, s *store.Store, f *remote.Fetcher, source *a
 // readRemote reads the Dockerfile and the context of a build whose context is elsewhere. -f is a path in it, or "-"
 // for a Dockerfile on standard input.
 func readRemote(ctx context.Context, s *store.Store, f *remote.Fetcher, source *address.Source, o Options) (*input, error) {
-	phase := "load remote build context"
+	name := "load remote build context"
 	if source.Git != nil {
-		phase = "load git source " + source.String()
+		name = "load git source " + source.String()
 	}
-	done := o.Display.Phase(phase)
+	p := beginPhase(o.Events, name)
 	dir, c, err := layRemote(ctx, s, f, source, contextOptions(o))
-	done(err)
+	p.end(err)
 	if err != nil {
 		return nil, err
 	}

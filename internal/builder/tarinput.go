@@ -67,9 +67,9 @@ func readTar(ctx context.Context, s *store.Store, f *remote.Fetcher, r io.Reader
 	if err != nil {
 		return nil, err
 	}
-	done := o.Display.Phase("load build context from " + what)
+	p := beginPhase(o.Events, "load build context from "+what)
 	err = buildcontext.Unpack(ctx, r, dir)
-	done(err)
+	p.end(err)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("reading %s: %w", what, err)

@@ -17,11 +17,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dialect"
-	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/export"
-	"github.com/strata-build/strata/internal/builder/solver"
-	"github.com/strata-build/strata/internal/builder/source/remote"
-	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/store"
@@ -54,7 +50,7 @@ func child(root string) int {
 	r := newRecorder()
 	r.to = os.Stdout
 	_, err = builder.Run(context.Background(), m, builder.Options{
-		Context: ".", Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Display: r,
+		Context: ".", Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Events: r,
 	})
 	if err != nil {
 		os.Stderr.WriteString(err.Error() + "\n")
@@ -169,7 +165,7 @@ func (b *bed) build(options ...func(*builder.Options)) *result {
 
 func (b *bed) buildContext(ctx context.Context, options ...func(*builder.Options)) *result {
 	r := &result{recorder: newRecorder()}
-	o := builder.Options{Context: b.dir, Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Display: r.recorder}
+	o := builder.Options{Context: b.dir, Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Events: r.recorder}
 	for _, f := range options {
 		f(&o)
 	}
@@ -205,7 +201,7 @@ func (b *bed) tree(id digest.Digest) map[string]string {
 	return out
 }
 
-// recorder is a Display that remembers.
+// recorder is a sink that remembers.
 type recorder struct {
 	mu       sync.Mutex
 	to       *os.File
@@ -221,50 +217,44 @@ func newRecorder() *recorder {
 	return &recorder{failed: map[string]error{}, started: make(chan string, 1000)}
 }
 
-func (r *recorder) Phase(string) func(error)                          { return func(error) {} }
-func (r *recorder) Plan(*dockerfile.Plan)                             {}
-func (r *recorder) Transfer(digest.Digest, string, int64, int64)      {}
-func (r *recorder) Fetch(string) remote.Transfer                      { return noOutput{} }
-func (r *recorder) Exporting(string) export.Output                    { return noOutput{} }
-func (r *recorder) Built(digest.Digest, []string)                     {}
-func (r *recorder) StartStage(*dockerfile.Stage)                      {}
-func (r *recorder) DoneStage(*dockerfile.Stage, *solver.State, error) {}
-func (r *recorder) Start(*dockerfile.Step)                            {}
-func (r *recorder) Note(*dockerfile.Step, string)                     {}
-func (r *recorder) Found(w dockerfile.Warning)                        { r.warnings = append(r.warnings, w.String()) }
-func (r *recorder) Warning(line string)                               { r.warnings = append(r.warnings, line) }
-
-func (r *recorder) Running(s *dockerfile.Step) {
-	r.started <- s.Text
-	if r.gate != nil {
-		r.gate(s.Text)
+func (r *recorder) Send(e event.Event) {
+	if e, ok := e.(event.Running); ok {
+		r.started <- e.Vertex.Text
+		if r.gate != nil {
+			r.gate(e.Vertex.Text)
+		}
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch e := e.(type) {
+	case event.Finding:
+		r.warnings = append(r.warnings, e.Text)
+	case event.Warning:
+		r.warnings = append(r.warnings, e.Text)
+	case event.Output:
+		r.output += string(e.Data)
+		if r.to != nil {
+			r.to.Write(e.Data)
+		}
+	case event.Finished:
+		if e.Vertex.Kind.IsStep() {
+			r.finish(e)
+		}
 	}
 }
 
-func (r *recorder) Output(_ *dockerfile.Step, _ int, data []byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.output += string(data)
-	if r.to != nil {
-		r.to.Write(data)
+func (r *recorder) finish(e event.Finished) {
+	switch e.Status {
+	case event.Done:
+		r.steps = append(r.steps, "run "+e.Vertex.Text)
+	case event.Cached:
+		r.steps = append(r.steps, "hit "+e.Vertex.Text)
+	case event.Failed:
+		r.failed[e.Vertex.Text] = e.Err
+	case event.Canceled:
+		r.failed[e.Vertex.Text] = context.Canceled
 	}
-}
-
-func (r *recorder) Done(s *dockerfile.Step, _ *solver.State, record *cache.Record, ran bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case ran:
-		r.steps = append(r.steps, "run "+s.Text)
-	case record != nil:
-		r.steps = append(r.steps, "hit "+s.Text)
-	}
-}
-
-func (r *recorder) Failed(s *dockerfile.Step, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failed[s.Text] = err
 }
 
 // ran counts the steps that ran.
@@ -294,9 +284,3 @@ func (b *bed) lastLayer(id digest.Digest) map[string]string {
 	}
 	return out
 }
-
-type noOutput struct{}
-
-func (noOutput) Item(string, int64, int64, string) {}
-func (noOutput) Bytes(int64, int64)                {}
-func (noOutput) Done(error)                        {}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
@@ -22,7 +23,6 @@ import (
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
-	"github.com/strata-build/strata/internal/transfer"
 )
 
 func (a *app) build() *cobra.Command {
@@ -70,10 +70,6 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		}
 	}
 	began := time.Now()
-	m, err := a.mover()
-	if err != nil {
-		return err
-	}
 	limit, err := cacheLimit()
 	if err != nil {
 		return err
@@ -87,7 +83,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	}
 	var exported *export.Result
 	o.Exported = func(r *export.Result) { exported = r }
-	id, err := a.displayBuild(ctx, m, o, f)
+	id, err := a.displayBuild(ctx, o, f)
 	if f.explain && built != nil {
 		fmt.Fprintln(a.stderr)
 		if err := explain.Print(a.stderr, built, ""); err != nil {
@@ -145,24 +141,37 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 // buildx.
 func (f *buildFlags) silent() bool { return f.quiet || f.progress == "none" }
 
-func (a *app) displayBuild(ctx context.Context, m *transfer.Mover, o builder.Options, f *buildFlags) (digest.Digest, error) {
-	if o.Engine.Output.StepLines {
-		o.Display = builder.NewClassic(progress.NewClassic(a.stdout, f.silent()))
-		return builder.Run(ctx, m, o)
+// displayBuild builds and shows how it goes.
+func (a *app) displayBuild(ctx context.Context, o builder.Options, f *buildFlags) (digest.Digest, error) {
+	display, err := a.display(o.Engine, f)
+	if err != nil {
+		return "", err
+	}
+	m, err := a.moverFor(display)
+	if err != nil {
+		display.Close(err)
+		return "", err
+	}
+	o.Events = display
+	id, err := builder.Run(ctx, m, o)
+	display.Close(err)
+	return id, err
+}
+
+// display is what shows a build of an engine. As with Docker, that of the graph engine is on standard error.
+func (a *app) display(engine dialect.Dialect, f *buildFlags) (progress.Display, error) {
+	if engine.Output.StepLines {
+		return progress.NewClassic(a.stdout, a.stderr, f.silent()), nil
 	}
 	mode := f.progress
 	if f.silent() {
 		mode = "quiet"
 	}
-	// BuildKit's progress goes to standard error.
-	printer, err := progress.New(mode, a.stderr)
+	d, err := progress.New(mode, a.stderr)
 	if err != nil {
-		return "", &exit{exitUsage, err}
+		return nil, &exit{exitUsage, err}
 	}
-	o.Display = builder.NewGraph(printer)
-	id, err := builder.Run(ctx, m, o)
-	printer.Close(err)
-	return id, err
+	return d, nil
 }
 
 // buildFailed prints the error of a build, the lines of the Dockerfile around it, and the command

@@ -9,7 +9,6 @@ import (
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/subrequest"
-	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -24,22 +23,19 @@ func (a *app) answer(ctx context.Context, method subrequest.Method, o builder.Op
 	if !o.Engine.Output.BuildKitOptions {
 		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
 	}
-	m, err := a.mover()
+	display, err := a.display(o.Engine, f)
 	if err != nil {
 		return err
 	}
-	mode := f.progress
-	if f.silent() {
-		mode = "quiet"
-	}
-	printer, err := progress.New(mode, a.stderr)
+	m, err := a.moverFor(display)
 	if err != nil {
-		return &exit{exitUsage, err}
+		display.Close(err)
+		return err
 	}
-	o.Display = builder.NewGraph(printer)
+	o.Events = display
 	o.CacheFrom = nil
 	answer, err := ask(ctx, method, m, o)
-	printer.Close(err)
+	display.Close(err)
 	if err != nil {
 		return a.buildFailed(o, err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
@@ -184,7 +185,10 @@ func (a *app) open() (*store.Store, error) {
 }
 
 // mover opens the store, and connects it to the registries from which missing layers are fetched.
-func (a *app) mover() (*transfer.Mover, error) {
+func (a *app) mover() (*transfer.Mover, error) { return a.moverFor(event.Discard) }
+
+// moverFor is mover with who is told of layers on their way.
+func (a *app) moverFor(events event.Sink) (*transfer.Mover, error) {
 	s, err := a.open()
 	if err != nil {
 		return nil, err
@@ -193,7 +197,7 @@ func (a *app) mover() (*transfer.Mover, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := transfer.New(s, client, platform.Local())
+	m := transfer.New(s, client, platform.Local()).With(events)
 	a.store = m.Store
 	return m, nil
 }

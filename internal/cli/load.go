@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/event/progress"
@@ -34,7 +33,9 @@ func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
 	if input == "-" && isTerminal(a.stdin) {
 		return usageError("standard input is a terminal; name a file with -i, or pipe one in")
 	}
-	m, err := a.mover()
+	out := progress.NewLayers(a.stdout, quiet || !isTerminal(a.stdout))
+	defer out.Close()
+	m, err := a.moverFor(out)
 	if err != nil {
 		return err
 	}
@@ -43,10 +44,6 @@ func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
 		return err
 	}
 	defer r.Close()
-	out := progress.NewLayers(a.stdout, quiet || !isTerminal(a.stdout))
-	m.Progress = func(diffID digest.Digest, status string, current, total int64) {
-		out.Update(diffID.String(), status, current, total)
-	}
 	images, err := m.Load(ctx, r)
 	out.Close()
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
@@ -43,11 +42,12 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 	if err != nil {
 		return err
 	}
-	m, err := a.mover()
+	out := progress.NewLayers(a.stdout, quiet)
+	defer out.Close()
+	m, err := a.moverFor(out)
 	if err != nil {
 		return err
 	}
-	out := progress.NewLayers(a.stdout, quiet)
 	if reference.IsNameOnly(ref) {
 		ref = reference.TagNameOnly(ref)
 		out.Message("Using default tag: latest")
@@ -64,9 +64,6 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 // pullInto pulls an image and prints the same lines as docker pull.
 func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, want ocispec.Platform, out *progress.Layers) error {
 	out.Message(fmt.Sprintf("%s: Pulling from %s", tagOrDigest(ref), reference.Path(ref)))
-	m.Progress = func(blob digest.Digest, status string, current, total int64) {
-		out.Update(blob.String(), status, current, total)
-	}
 	p, err := m.Pull(ctx, ref, want)
 	if err != nil {
 		return err

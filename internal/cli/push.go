@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
@@ -47,7 +46,9 @@ func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool)
 	if err != nil {
 		return err
 	}
-	m, err := a.mover()
+	out := progress.NewLayers(a.stdout, quiet)
+	defer out.Close()
+	m, err := a.moverFor(out)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,6 @@ func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool)
 			return err
 		}
 	}
-	out := progress.NewLayers(a.stdout, quiet)
 	out.Message(fmt.Sprintf("The push refers to repository [%s]", ref.Name()))
 	if reference.IsNameOnly(ref) && !all {
 		out.Message("Using default tag: latest")
@@ -74,9 +74,6 @@ func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool)
 }
 
 func pushAll(ctx context.Context, m *transfer.Mover, refs []reference.Named, only *ocispec.Platform, out *progress.Layers) error {
-	m.Progress = func(diffID digest.Digest, status string, current, total int64) {
-		out.Update(diffID.String(), status, current, total)
-	}
 	for _, ref := range refs {
 		p, err := m.Push(ctx, ref, only)
 		if err != nil {

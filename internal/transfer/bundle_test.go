@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer/archive"
@@ -130,11 +130,11 @@ func TestSeekable(t *testing.T) {
 	id := built(t, m, "app:1")
 	c := configOf(t, m, id)
 	made := 0
-	m.Progress = func(_ digest.Digest, status string, _, _ int64) {
-		if status == "Preparing" {
+	m = m.With(sinkFunc(func(e event.Event) {
+		if l, ok := e.(event.Layer); ok && l.Status == "Preparing" {
 			made++
 		}
-	}
+	}))
 	one, err := m.Seekable(ctx, c, 1, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -173,3 +173,8 @@ func TestSeekable(t *testing.T) {
 		t.Errorf("%v, %v", notes, err)
 	}
 }
+
+// sinkFunc is a function that listens.
+type sinkFunc func(event.Event)
+
+func (f sinkFunc) Send(e event.Event) { f(e) }

@@ -88,9 +88,7 @@ func readLayout(dir string, desc ocispec.Descriptor, limit int64) ([]byte, error
 // SaveCache writes steps into a directory as an exported cache, in an OCI layout. What else the
 // layout has stays; the cache that was there is replaced once the new one is complete.
 func (m *Mover) SaveCache(ctx context.Context, dir string, steps []cache.Step) error {
-	quiet := *m
-	quiet.Progress = nil // which is for what the build fetches
-	m = &quiet
+	m = m.With(nil) // events are of what the build fetches
 	steps, diffIDs, err := m.exportable(steps)
 	if err != nil {
 		return err

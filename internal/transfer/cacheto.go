@@ -18,9 +18,8 @@ import (
 // PushCache sends steps to ref's registry as an exported cache, under ref's tag. What the registry has is not sent, and no layer
 // comes to this machine for it.
 func (m *Mover) PushCache(ctx context.Context, ref reference.Named, steps []cache.Step) error {
-	quiet := *m
-	quiet.Progress = nil // which is for what the build fetches
-	p, err := quiet.newCachePush(ref, steps)
+	m = m.With(nil) // events are of what the build fetches
+	p, err := m.newCachePush(ref, steps)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ type Loaded struct {
 	Names []reference.Named // that it has now; often none
 }
 
-// Load takes in the images of an archive, under the IDs and names that they have in it. Progress is told of layers
+// Load takes in the images of an archive, under the IDs and names that they have in it. Events tell of layers
 // by their diffID.
 func (m *Mover) Load(ctx context.Context, r *archive.Reader) ([]Loaded, error) {
 	if err := m.Store.Begin(); err != nil {

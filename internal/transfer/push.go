@@ -31,7 +31,7 @@ type Pushed struct {
 // them; want limits it to that for one platform. What the registry has is not sent, and
 // of layers that are not on this machine only those that it has not are fetched, and passed on.
 //
-// Progress is told of layers by their diffID, as docker push shows them.
+// Events tell of layers by their diffID, as docker push shows them.
 func (m *Mover) Push(ctx context.Context, ref reference.Named, want *ocispec.Platform) (*Pushed, error) {
 	if err := m.Store.Begin(); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
@@ -19,17 +20,14 @@ import (
 // parallelLayers is how many layers are fetched at once, as Docker's max-concurrent-downloads.
 const parallelLayers = 3
 
-// Progress is told how far a blob is: a status as docker pull prints it, and how many of how many bytes
-// (0 where there is nothing to count). It may be called from several goroutines.
-type Progress func(blob digest.Digest, status string, current, total int64)
-
-// Mover moves images. It is the Fetcher of its Store.
+// Mover moves images. It is the Fetcher of its Store: of the layers that are not on this machine. It does not change once
+// it is in use.
 type Mover struct {
 	Store    *store.Store
 	Registry *registry.Client
 	Platform ocispec.Platform
-	// Progress is told of all layers that are fetched; nil for nobody.
-	Progress Progress
+	// Events, if not nil, gets a Layer event for all that is fetched, pushed or loaded.
+	Events event.Sink
 }
 
 // New returns a mover for a store. Its Store fetches layers that are not on this machine through the mover itself.
@@ -39,10 +37,15 @@ func New(s *store.Store, client *registry.Client, p ocispec.Platform) *Mover {
 	return m
 }
 
-func (m *Mover) report(blob digest.Digest, status string, current, total int64) {
-	if m.Progress != nil {
-		m.Progress(blob, status, current, total)
-	}
+// With is the Mover with other listeners; nil is none. Layers that its Store lacks are told of to them, too.
+func (m *Mover) With(events event.Sink) *Mover {
+	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events}
+	c.Store = m.Store.WithFetcher(c)
+	return c
+}
+
+func (m *Mover) report(id digest.Digest, status string, current, total int64) {
+	event.OrDiscard(m.Events).Send(event.Layer{ID: id, Status: status, Current: current, Total: total})
 }
 
 // Fetch brings the compressed layer desc from the repository repo into the store, and unpacks it

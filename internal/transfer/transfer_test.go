@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer/registry"
@@ -179,13 +180,15 @@ var builtTree = map[string]string{
 // statuses notes what becomes of layers.
 func statuses(m *Mover) func() []string {
 	seen := make(chan string, 1000)
-	m.Progress = func(_ digest.Digest, status string, _, _ int64) {
-		if status != registry.StatusPushing && status != "Downloading" && status != "Extracting" {
-			seen <- status
+	before := *m
+	*m = *m.With(sinkFunc(func(e event.Event) {
+		l, ok := e.(event.Layer)
+		if ok && l.Status != registry.StatusPushing && l.Status != "Downloading" && l.Status != "Extracting" {
+			seen <- l.Status
 		}
-	}
+	}))
 	return func() []string {
-		m.Progress = nil
+		*m = before
 		close(seen)
 		var all []string
 		for s := range seen {
@@ -424,11 +427,11 @@ func TestPullIsInterrupted(t *testing.T) {
 	}
 	m := newMover(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	m.Progress = func(_ digest.Digest, status string, _, _ int64) {
-		if status == "Downloading" || status == "Download complete" {
+	m = m.With(sinkFunc(func(e event.Event) {
+		if l, ok := e.(event.Layer); ok && (l.Status == "Downloading" || l.Status == "Download complete") {
 			cancel()
 		}
-	}
+	}))
 	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1"), amd64); err == nil || ctx.Err() == nil {
 		t.Errorf("the pull went on: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
 )
@@ -100,15 +101,15 @@ func (f *Remote) KeepsGitDir() bool { return f.KeepGitDir && f.Git.Subdir == "" 
 func (f *Remote) TakesSubmodules() bool { return f.Git.Submodules == nil || *f.Git.Submodules }
 
 // Describe names remote sources for people, in their order: "the URL http://…", "the branch main of https://…".
-func Describe(all []*Remote) []string {
-	var names []string
+func Describe(all []*Remote) []event.RemoteSource {
+	var names []event.RemoteSource
 	for _, f := range all {
 		switch {
 		case f == nil:
 		case f.Commit == nil:
-			names = append(names, "the URL "+address.Redact(f.URL))
+			names = append(names, event.RemoteSource{Name: "the URL " + address.Redact(f.URL)})
 		case f.Commit.Ref == "":
-			names = append(names, address.Redact(f.Git.Remote))
+			names = append(names, event.RemoteSource{Name: address.Redact(f.Git.Remote), Git: true})
 		default:
 			kind, name := "the ref ", f.Commit.Ref
 			if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
@@ -116,7 +117,7 @@ func Describe(all []*Remote) []string {
 			} else if tag, ok := strings.CutPrefix(name, "refs/tags/"); ok {
 				kind, name = "the tag ", tag
 			}
-			names = append(names, kind+name+" of "+address.Redact(f.Git.Remote))
+			names = append(names, event.RemoteSource{Name: kind + name + " of " + address.Redact(f.Git.Remote), Git: true})
 		}
 	}
 	return names

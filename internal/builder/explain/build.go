@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
-	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -65,7 +65,8 @@ type Stage struct {
 	Chain digest.Digest `json:"chain,omitempty"`
 	Steps []*Step       `json:"steps,omitempty"`
 
-	plan string // the platform that the stage's plan is for
+	plan  string   // the platform that the stage's plan is for
+	texts []string // its instructions, those to come included
 }
 
 // Step is a step of a stage.
@@ -142,13 +143,30 @@ type File struct {
 	Line  int      `json:"line,omitempty"` // number of the first
 }
 
-// NewStep is a step that has just begun.
-func NewStep(s *dockerfile.Step) *Step {
+// newStep is a step that has just begun.
+func newStep(v *event.Vertex) *Step {
 	return &Step{
-		Number: s.Number, Total: s.Total, Position: s.Position, Line: s.Line, Index: s.Index(), Text: clipText(mask(s.Text)),
+		Number: v.Number, Total: v.Total, Position: v.Position, Line: v.Line, Index: v.Index, Text: clipText(mask(v.Text)),
 		Status: Canceled,
 	}
 }
+
+// newStage is a stage of which nothing was built yet.
+func newStage(s *event.Stage) *Stage {
+	st := &Stage{Name: s.Name, Index: s.Index, From: s.From, Platform: s.Shown, plan: s.StageID.Platform}
+	for _, t := range s.Instructions {
+		st.texts = append(st.texts, clipText(mask(t)))
+	}
+	return st
+}
+
+// stageKey tells the stages of a build apart.
+type stageKey struct {
+	plan, name string
+	index      int
+}
+
+func (s *Stage) key() stageKey { return stageKey{s.plan, s.Name, s.Index} }
 
 // stored is what the store keeps as a build's data.
 type stored struct {

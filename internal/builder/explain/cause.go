@@ -91,8 +91,9 @@ func (e *Explainer) baseCause(now *Stage, past *pastStage) (Reason, bool) {
 		return Reason{}, false
 	}
 	// The stage starts from another stage.
-	for st, p := range past.of {
-		if st.Name == now.From && st.plan == now.plan {
+	for _, st := range e.build.Stages {
+		p := past.of[st.key()]
+		if p != nil && st.Name == now.From && st.plan == now.plan {
 			if r, ok := e.stageCause(st, nil, p); ok {
 				r.Text = "stage " + st.Name + ", which it starts from: " + r.Text
 				return r, true

@@ -28,14 +28,14 @@ func stageOf(name, from, base string, steps ...string) *Stage {
 
 // pair sets up a build and the earlier one that it is compared with; stages correspond by their place.
 func pair(engine string, now, then []*Stage) (*Explainer, pastBuild) {
-	e := NewExplainer(nil, &Build{Engine: engine, Stages: now, Positions: 9})
+	e := &Explainer{build: &Build{Engine: engine, Stages: now, Positions: 9}, history: &history{}}
 	for _, st := range now {
 		for _, s := range st.Steps {
-			e.texts[st] = append(e.texts[st], s.Text)
+			st.texts = append(st.texts, s.Text)
 		}
 	}
 	e.addPast(&Build{Engine: engine, Stages: then})
-	return e, e.past[0]
+	return e, e.history.past[0]
 }
 
 func TestCause(t *testing.T) {
@@ -58,7 +58,7 @@ func TestCause(t *testing.T) {
 	} {
 		e, past := pair(test.engine, []*Stage{test.now}, []*Stage{test.then})
 		m := &Miss{Stage: test.now, Step: test.now.Steps[len(test.now.Steps)-1]}
-		r, ok := e.stageCause(m.Stage, m.Step, past[m.Stage])
+		r, ok := e.stageCause(m.Stage, m.Step, past[m.Stage.key()])
 		if ok != (test.want != "") || r.Text != test.want {
 			t.Errorf("%s: %q, want %q", test.name, r.Text, test.want)
 		}
@@ -74,7 +74,7 @@ func TestCauseOfAStage(t *testing.T) {
 	}
 	now := []*Stage{first("2"), second("2")}
 	e, past := pair("graph", now, []*Stage{first("1"), second("1")})
-	r, _ := e.stageCause(now[1], now[1].Steps[0], past[now[1]])
+	r, _ := e.stageCause(now[1], now[1].Steps[0], past[now[1].key()])
 	if want := "stage first, which it starts from: [first 2/2] RUN one gave another layer"; r.Text != want {
 		t.Errorf("%q, want %q", r.Text, want)
 	}

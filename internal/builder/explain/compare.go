@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,7 +12,7 @@ import (
 
 // compare tells the differences between a step and the record of an earlier one, those of its own before those of
 // what it starts from. past is the stage in the build that the record is from, nil if it is not known.
-func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reason {
+func (e *Explainer) compare(ctx context.Context, m *Miss, near *cache.Record, past *pastStage) []Reason {
 	var reasons []Reason
 	rewritten := m.Instruction != near.Instruction
 	if rewritten {
@@ -28,7 +29,7 @@ func (e *Explainer) compare(m *Miss, near *cache.Record, past *pastStage) []Reas
 	if !rewritten {
 		reasons = append(reasons, compareExpanded(m, near, len(reasons) > 0)...)
 	}
-	reasons = append(reasons, e.compareMounts(m, near, rewritten)...)
+	reasons = append(reasons, e.compareMounts(ctx, m, near, rewritten)...)
 	if copiesOther(m.Key, near) && !(rewritten && otherSources(m.Instruction, near.Instruction)) {
 		reasons = append(reasons, Reason{Kind: Files, Text: "the files that it copies changed"})
 	}

@@ -90,9 +90,9 @@ func TestCompare(t *testing.T) {
 				}
 				return s
 			}
-			e := NewExplainer(nil, &Build{Engine: "graph"})
+			e := &Explainer{build: &Build{Engine: "graph"}, history: &history{}}
 			m := &Miss{Key: test.now, Instruction: text(test.textNow), BuildArgs: test.buildArgs}
-			reasons := e.compare(m, &cache.Record{Parts: test.before.Parts, Instruction: text(test.textBefore)}, nil)
+			reasons := e.compare(t.Context(), m, &cache.Record{Parts: test.before.Parts, Instruction: text(test.textBefore)}, nil)
 			var got []string
 			for _, r := range reasons {
 				got = append(got, string(r.Kind)+": "+r.Text)

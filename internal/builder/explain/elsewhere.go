@@ -9,7 +9,7 @@ import (
 // compareElsewhere tells which sources of an ADD that are elsewhere are not what they were: "the URL http://… gave
 // other bytes", "the branch main of https://… went from 0123456789ab to ba9876543210".
 func compareElsewhere(m *Miss, near *cache.Record) []Reason {
-	if m.Copy == nil || len(m.Elsewhere) == 0 {
+	if m.Copied == nil || len(m.Copied.Remote) == 0 {
 		return nil
 	}
 	was, is := map[cache.PartName][]string{}, map[cache.PartName][]string{}
@@ -24,23 +24,18 @@ func compareElsewhere(m *Miss, near *cache.Record) []Reason {
 		return value
 	}
 	var reasons []Reason
-	names := m.Elsewhere
-	for _, source := range m.Copy.Remote {
-		if source == nil {
-			continue
-		}
+	for _, source := range m.Copied.Remote {
 		part := cache.PartURL
-		if source.Git != nil {
+		if source.Git {
 			part = cache.PartGit
 		}
 		before, after := next(was, part), next(is, part)
 		var text string
-		if source.Git != nil {
-			text = fmt.Sprintf("%s went from %s to %s", names[0], shortCommit(before), shortCommit(after))
+		if source.Git {
+			text = fmt.Sprintf("%s went from %s to %s", source.Name, shortCommit(before), shortCommit(after))
 		} else {
-			text = fmt.Sprintf("%s gave other bytes: %s → %s", names[0], shortSum(before), shortSum(after))
+			text = fmt.Sprintf("%s gave other bytes: %s → %s", source.Name, shortSum(before), shortSum(after))
 		}
-		names = names[1:]
 		if before != after {
 			reasons = append(reasons, Reason{Kind: Remote, Text: mask(text), Before: before, After: after})
 		}

@@ -1,16 +1,15 @@
 package explain
 
 import (
+	"context"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
-	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -18,17 +17,20 @@ import (
 // Explainer finds out why steps of a build under way run. It reads the store when the first one does.
 type Explainer struct {
 	store *store.Store
-	build *Build
-	// texts are the instructions of each stage, the ones to come included.
-	texts map[*Stage][]string
+	// build is what is known of the build. It does not change.
+	build   *Build
+	history *history
+}
 
+// history is what a build under way is compared with, for all its Explainers.
+type history struct {
 	once sync.Once
 	// past are the builds that this one is compared with, the last first: more than one only where the last failed.
 	past []pastBuild
 }
 
 // pastBuild has the stage of an earlier build that each stage of this build was.
-type pastBuild map[*Stage]*pastStage
+type pastBuild map[stageKey]*pastStage
 
 // pastStage is what a stage was in an earlier build.
 type pastStage struct {
@@ -36,33 +38,6 @@ type pastStage struct {
 	build *Build
 	of    pastBuild
 	pairs []int // index of an instruction now → index then, -1 for none
-}
-
-// NewExplainer returns an Explainer for a build, whose Stages are filled in while it goes on.
-func NewExplainer(s *store.Store, b *Build) *Explainer {
-	return &Explainer{store: s, build: b, texts: map[*Stage][]string{}}
-}
-
-// Stage adds a stage of the plan, in the order of the file.
-func (e *Explainer) Stage(s *dockerfile.Stage) *Stage {
-	st := &Stage{
-		Name: s.DisplayName, Index: s.Index, From: s.Base.Image, Platform: s.ShownPlatform(), plan: platform.Format(s.TargetPlatform()),
-	}
-	switch {
-	case s.Base.Scratch:
-		st.From = "scratch"
-	case s.Base.Named != "":
-		st.From = "context " + s.Base.Named
-	case s.Base.Stage != nil:
-		st.From = s.Base.Stage.DisplayName
-	}
-	var texts []string
-	for _, t := range s.Instructions() {
-		texts = append(texts, clipText(mask(t)))
-	}
-	e.texts[st] = texts
-	e.build.Stages = append(e.build.Stages, st)
-	return st
 }
 
 // Miss is a step that runs.
@@ -76,24 +51,21 @@ type Miss struct {
 	Forced string
 	// BuildArgs are those in scope of a RUN, as NAME=VALUE.
 	BuildArgs []string
-	// Copy and Matches are what a COPY or ADD says and selected.
-	Copy    *dockerfile.Copy
-	Matches []buildcontext.Match
-	// Elsewhere names the sources of an ADD that are neither in the context nor in a stage, in their order.
-	Elsewhere []string
+	// Copied is what a COPY or ADD copies, nil for others.
+	Copied *event.Copied
 	// Mounts are those of a RUN that count by content.
-	Mounts []Mount
-	// Refused says what caches from elsewhere had that could not be taken: "me/app:1: its row 3 has another text".
-	Refused []string
+	Mounts []event.Mount
+	// Rejected says what third-party images had that cannot serve as the step's cache: "me/app:1: its row 3 has another text".
+	Rejected []string
 
 	near *cache.Record // what the step was compared with
 }
 
-// Reasons says why a step runs. What a COPY or ADD found changed is not among them before Copied is asked.
-func (e *Explainer) Reasons(m *Miss) []Reason {
-	reasons := e.reasons(m)
+// Reasons says why a step runs. What a COPY or ADD found changed is not among them: nameFiles tells.
+func (e *Explainer) Reasons(ctx context.Context, m *Miss) []Reason {
+	reasons := e.reasons(ctx, m)
 	var refused []Reason
-	for _, r := range m.Refused {
+	for _, r := range m.Rejected {
 		refused = append(refused, Reason{Kind: Refused, Text: "not from " + mask(r)})
 	}
 	if len(refused) > 0 && len(reasons) == 1 && reasons[0].Kind == New {
@@ -102,17 +74,17 @@ func (e *Explainer) Reasons(m *Miss) []Reason {
 	return append(reasons, refused...)
 }
 
-func (e *Explainer) reasons(m *Miss) []Reason {
+func (e *Explainer) reasons(ctx context.Context, m *Miss) []Reason {
 	if m.Forced != "" {
 		return []Reason{{Kind: Forced, Text: m.Forced}}
 	}
 	if at, err := e.store.PrunedAt(m.Step.Key); err == nil && !at.IsZero() {
 		return []Reason{{Kind: Pruned, Text: "its record was pruned", At: at}}
 	}
-	e.once.Do(e.findPast)
+	e.history.once.Do(e.findPast)
 	var last *pastStage // of the last build that came to the step
-	for _, b := range e.past {
-		past := b[m.Stage]
+	for _, b := range e.history.past {
+		past := b[m.Stage.key()]
 		if past == nil {
 			continue
 		}
@@ -133,12 +105,12 @@ func (e *Explainer) reasons(m *Miss) []Reason {
 		if near == nil {
 			continue
 		}
-		if reasons := e.compare(m, near, past); len(reasons) > 0 {
+		if reasons := e.compare(ctx, m, near, past); len(reasons) > 0 {
 			m.near = near
 			return reasons
 		}
 	}
-	if reasons := e.compareLike(m); len(reasons) > 0 {
+	if reasons := e.compareLike(ctx, m); len(reasons) > 0 {
 		return reasons
 	}
 	if last != nil {
@@ -231,7 +203,7 @@ func (e *Explainer) findPast() {
 			}
 		}
 	}
-	if len(e.past) == 0 {
+	if len(e.history.past) == 0 {
 		if old := e.findAlike(); old != nil {
 			e.addPast(old)
 		}
@@ -246,14 +218,14 @@ func (e *Explainer) addPast(old *Build) {
 			continue
 		}
 		p := &pastStage{Stage: was, build: old, of: past}
-		p.pairs = align(p.texts(), e.texts[st])
-		past[st] = p
+		p.pairs = align(p.said(), st.texts)
+		past[st.key()] = p
 	}
-	e.past = append(e.past, past)
+	e.history.past = append(e.history.past, past)
 }
 
-// texts are the stage's instructions as far as it came, without triggers.
-func (p *pastStage) texts() []string {
+// said are the stage's instructions as far as it came, without triggers.
+func (p *pastStage) said() []string {
 	var texts []string
 	for _, s := range p.Steps[p.triggers():] {
 		texts = append(texts, s.Text)
@@ -268,7 +240,7 @@ func (e *Explainer) findAlike() *Build {
 	}
 	var now []string
 	for _, st := range e.build.Stages {
-		now = append(now, e.texts[st]...)
+		now = append(now, st.texts...)
 	}
 	var best *Build
 	most := alike
@@ -282,7 +254,7 @@ func (e *Explainer) findAlike() *Build {
 		}
 		var then []string
 		for _, st := range b.Stages {
-			then = append(then, (&pastStage{Stage: st}).texts()...)
+			then = append(then, (&pastStage{Stage: st}).said()...)
 		}
 		if l := likeness(then, now); l > most || l == most && best == nil {
 			best, most = b, l
@@ -317,7 +289,7 @@ const maxLike = 20
 
 // compareLike compares a step with the records whose instruction says the same, from whichever build. Text alone
 // says little (every other Dockerfile has a COPY . .), so only one that differs in a single thing counts.
-func (e *Explainer) compareLike(m *Miss) []Reason {
+func (e *Explainer) compareLike(ctx context.Context, m *Miss) []Reason {
 	like, err := local.Like(e.store, m.Key, m.Instruction, maxLike)
 	if err != nil {
 		return nil
@@ -326,7 +298,7 @@ func (e *Explainer) compareLike(m *Miss) []Reason {
 		if r.Key == m.Step.Key {
 			continue
 		}
-		if reasons := e.compare(m, r.Record, nil); len(reasons) == 1 {
+		if reasons := e.compare(ctx, m, r.Record, nil); len(reasons) == 1 {
 			m.near = r.Record
 			return reasons
 		}

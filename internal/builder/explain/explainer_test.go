@@ -19,17 +19,17 @@ func TestReasonsOfARecord(t *testing.T) {
 	key := runKey()
 	build := func(id string, status Status) (*Explainer, *Miss) {
 		b := &Build{ID: id, Started: time.Now(), Context: "/ctx", Dockerfile: "Dockerfile", Engine: "graph"}
-		e := NewExplainer(s, b)
+		e := &Explainer{store: s, build: b, history: &history{}}
 		step := &Step{Text: "RUN make", Index: 0, Position: 2, Key: key.Digest(), Status: status}
 		st := &Stage{From: "base", Steps: []*Step{step}}
 		b.Stages = []*Stage{st}
-		e.texts[st] = []string{"RUN make"}
+		st.texts = []string{"RUN make"}
 		return e, &Miss{Stage: st, Step: step, Key: key, Instruction: "RUN make"}
 	}
 	reason := func() Kind {
 		t.Helper()
 		e, m := build("now", Ran)
-		reasons := e.Reasons(m)
+		reasons := e.Reasons(t.Context(), m)
 		if len(reasons) != 1 {
 			t.Fatalf("%v", reasons)
 		}
@@ -65,8 +65,8 @@ func TestReasonsOfARecord(t *testing.T) {
 		t.Errorf("pruned: %s", got)
 	}
 	e, m := build("now", Ran)
-	m.Forced, m.Refused = "--no-cache", []string{"me/app: no"}
-	reasons := e.Reasons(m)
+	m.Forced, m.Rejected = "--no-cache", []string{"me/app: no"}
+	reasons := e.Reasons(t.Context(), m)
 	if len(reasons) != 2 || reasons[0].Kind != Forced || reasons[1].Kind != Refused || Line(reasons) != "--no-cache (+1)" {
 		t.Errorf("%v", reasons)
 	}

@@ -9,41 +9,46 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 )
 
 // maxFiles is how many files are named that changed; the others are counted.
 const maxFiles = 5
 
-// Copied names the files that made a COPY or ADD run again, once its new layer is there: both layers' tables of
-// contents say what was copied, with the destination's paths. It reports whether there was something to name.
-func (e *Explainer) Copied(ctx context.Context, m *Miss, made digest.Digest) bool {
-	i := slices.IndexFunc(m.Step.Reasons, func(r Reason) bool { return r.Kind == Files })
+func isFiles(r Reason) bool { return r.Kind == Files }
+
+// nameFiles names the files that made a COPY or ADD run again, once its new layer is there: both layers' tables of
+// contents say what was copied, with the destination's paths. It gives the step's reasons with the names, and false if
+// there was nothing to name.
+func (e *Explainer) nameFiles(ctx context.Context, m *Miss, made digest.Digest) ([]Reason, bool) {
+	i := slices.IndexFunc(m.Step.Reasons, isFiles)
 	if i < 0 || m.near == nil {
-		return false
+		return nil, false
 	}
-	r := &m.Step.Reasons[i]
+	reasons := slices.Clone(m.Step.Reasons)
+	r := &reasons[i]
 	old, oldTOC := e.open(ctx, m.near.Layer)
 	now, nowTOC := e.open(ctx, made)
 	if oldTOC == nil || nowTOC == nil {
 		r.Text += "; what it copied before is not on this machine any more"
-		return true
+		return reasons, true
 	}
-	names := sourceNames(m)
-	differences := diffTOC(oldTOC, nowTOC, strings.Trim(m.Copy.Dest, "/"))
+	names := sourceNames(m.Copied)
+	differences := diffTOC(oldTOC, nowTOC, strings.Trim(m.Copied.Dest, "/"))
 	for _, d := range differences {
 		if len(r.Files) == maxFiles {
 			r.More = len(differences) - maxFiles
 			break
 		}
-		f := File{Path: names.of(d.path()), Context: m.Copy.From.Named, Change: d.change(), Detail: d.detail()}
+		f := File{Path: names.of(d.path()), Context: m.Copied.Context, Change: d.change(), Detail: d.detail()}
 		if d.old != nil && d.now != nil && !isSecretFile(f.Path) {
 			f.Line, f.Lines = diffLines(old, now, d.old, d.now)
 		}
 		r.Files = append(r.Files, f)
 	}
 	r.Text = summary(r)
-	return true
+	return reasons, true
 }
 
 // open gives a layer that is on this machine; nil if it is not: no explanation fetches a layer.
@@ -185,25 +190,26 @@ type nameMap struct {
 	dest string
 }
 
-func sourceNames(m *Miss) nameMap {
-	n := nameMap{files: map[string]string{}, dest: strings.Trim(path.Clean("/"+m.Copy.Dest), "/")}
-	for _, inline := range m.Copy.Inline {
-		n.files[path.Join(n.dest, inline.Name)] = "<<" + inline.Name
-		if !m.Copy.DestDir && len(m.Matches) == 0 && len(m.Copy.Inline) == 1 {
-			n.files[n.dest] = "<<" + inline.Name
+func sourceNames(c *event.Copied) nameMap {
+	selected := c.Selection.Selected()
+	n := nameMap{files: map[string]string{}, dest: strings.Trim(path.Clean("/"+c.Dest), "/")}
+	for _, inline := range c.Inline {
+		n.files[path.Join(n.dest, inline)] = "<<" + inline
+		if !c.DestDir && len(selected) == 0 && len(c.Inline) == 1 {
+			n.files[n.dest] = "<<" + inline
 		}
 	}
-	for _, match := range m.Matches {
-		if !match.Dir {
-			n.files[path.Join(n.dest, match.Name)] = match.Path
-			if !m.Copy.DestDir && len(m.Matches) == 1 {
-				n.files[n.dest] = match.Path
+	for _, s := range selected {
+		if !s.Dir {
+			n.files[path.Join(n.dest, s.Name)] = s.Path
+			if !c.DestDir && len(selected) == 1 {
+				n.files[n.dest] = s.Path
 			}
 			continue
 		}
-		n.dirs = append(n.dirs, match.Path)
-		for _, item := range match.Items {
-			n.files[path.Join(n.dest, item.Target)] = path.Join(match.Path, item.Target)
+		n.dirs = append(n.dirs, s.Path)
+		for _, target := range s.Targets {
+			n.files[path.Join(n.dest, target)] = path.Join(s.Path, target)
 		}
 	}
 	return n

@@ -7,8 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -78,27 +77,31 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+type selected []event.Selected
+
+func (s selected) Selected() []event.Selected { return s }
+
 func TestSourceNames(t *testing.T) {
-	dir := buildcontext.Match{Path: "src", Name: "src", Dir: true, Items: []buildcontext.Item{{Target: "a"}, {Target: "sub/b"}}}
-	file := buildcontext.Match{Path: "x/file", Name: "file"}
+	dir := event.Selected{Path: "src", Name: "src", Dir: true, Targets: []string{"a", "sub/b"}}
+	file := event.Selected{Path: "x/file", Name: "file"}
 	for _, test := range []struct {
 		name    string
 		dest    string
 		destDir bool
-		matches []buildcontext.Match
+		matches []event.Selected
 		image   string
 		want    string
 	}{
-		{"in a directory", "/app", false, []buildcontext.Match{dir}, "app/sub/b", "src/sub/b"},
-		{"gone from a directory", "/app", false, []buildcontext.Match{dir}, "app/gone", "src/gone"},
-		{"gone from one of two", "/app", true, []buildcontext.Match{dir, {Path: "other", Dir: true}}, "app/gone", "/app/gone"},
-		{"a file under another name", "/etc/conf", false, []buildcontext.Match{file}, "etc/conf", "x/file"},
-		{"a file into a directory", "/etc/", true, []buildcontext.Match{file}, "etc/file", "x/file"},
-		{"the root", "/", true, []buildcontext.Match{{Path: "", Dir: true}}, "main.py", "main.py"},
-		{"through a link of the image", "/lib/x", false, []buildcontext.Match{dir}, "usr/lib/x/a", "/usr/lib/x/a"},
+		{"in a directory", "/app", false, []event.Selected{dir}, "app/sub/b", "src/sub/b"},
+		{"gone from a directory", "/app", false, []event.Selected{dir}, "app/gone", "src/gone"},
+		{"gone from one of two", "/app", true, []event.Selected{dir, {Path: "other", Dir: true}}, "app/gone", "/app/gone"},
+		{"a file under another name", "/etc/conf", false, []event.Selected{file}, "etc/conf", "x/file"},
+		{"a file into a directory", "/etc/", true, []event.Selected{file}, "etc/file", "x/file"},
+		{"the root", "/", true, []event.Selected{{Path: "", Dir: true}}, "main.py", "main.py"},
+		{"through a link of the image", "/lib/x", false, []event.Selected{dir}, "usr/lib/x/a", "/usr/lib/x/a"},
 	} {
-		m := &Miss{Copy: &dockerfile.Copy{Dest: test.dest, DestDir: test.destDir}, Matches: test.matches}
-		if got := sourceNames(m).of(test.image); got != test.want {
+		c := &event.Copied{Dest: test.dest, DestDir: test.destDir, Selection: selected(test.matches)}
+		if got := sourceNames(c).of(test.image); got != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -9,17 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/cache"
-	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/event"
 )
-
-// Mount is what a RUN mounts that counts by content.
-type Mount struct {
-	Target string
-	// Source is what its files are named after: a path of the context, or a stage's or image's, as "stage:/path".
-	Source string
-	// List lists what it shows now.
-	List func() (*layer.TOC, error)
-}
 
 // mounted is the parts of a key that tell what each mount showed, by target.
 func mounted(values []string) map[string]digest.Digest {
@@ -33,7 +25,7 @@ func mounted(values []string) map[string]digest.Digest {
 
 // compareMounts tells what is different in the mounts of a RUN: how they are made, unless the instruction tells that,
 // or the files that they show.
-func (e *Explainer) compareMounts(m *Miss, near *cache.Record, rewritten bool) []Reason {
+func (e *Explainer) compareMounts(ctx context.Context, m *Miss, near *cache.Record, rewritten bool) []Reason {
 	var reasons []Reason
 	before, after := near.Values(cache.PartMount), m.Key.Values(cache.PartMount)
 	if !rewritten && !slices.Equal(before, after) {
@@ -46,19 +38,19 @@ func (e *Explainer) compareMounts(m *Miss, near *cache.Record, rewritten bool) [
 			continue
 		}
 		r := Reason{Kind: Mounted, Text: "what it mounts on " + mount.Target + " changed"}
-		e.nameFiles(&r, mount, was)
+		e.nameMounted(ctx, &r, mount, was)
 		reasons = append(reasons, r)
 	}
 	return reasons
 }
 
-// nameFiles names the files that a mount shows otherwise than it did, as far as that is remembered.
-func (e *Explainer) nameFiles(r *Reason, mount Mount, was digest.Digest) {
+// nameMounted names the files that a mount shows otherwise than it did, as far as that is remembered.
+func (e *Explainer) nameMounted(ctx context.Context, r *Reason, mount event.Mount, was digest.Digest) {
 	old, err := e.store.Listing(was)
 	if err != nil {
 		return
 	}
-	now, err := mount.List()
+	now, err := mount.Files.List(ctx)
 	if err != nil {
 		return
 	}

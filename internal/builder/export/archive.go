@@ -10,9 +10,10 @@ import (
 )
 
 // archive is type=oci and type=docker with a file or a directory.
-func (x *exporter) archive(ctx context.Context, s *Spec, out Output) error {
-	m, done := x.told(out)
-	defer done()
+func (x *exporter) archive(ctx context.Context, s *Spec, out *output) error {
+	events := newPushed(out)
+	defer events.done()
+	m := x.With(events)
 	p, err := x.pack(ctx, m, s)
 	if err != nil {
 		return err
@@ -34,14 +35,14 @@ func (x *exporter) archive(ctx context.Context, s *Spec, out Output) error {
 		format = transfer.DockerArchive
 	}
 	return x.o.File(s.Dest, func(w io.Writer) error {
-		n := &counting{w: w, report: func(n int64) { out.Item("sending tarball", n, 0, "") }}
+		n := &counting{w: w, report: func(n int64) { out.item("sending tarball", n, 0, "") }}
 		sent, err := m.SaveBundle(ctx, n, format, p.bundle, names)
 		if err != nil {
 			return err
 		}
 		x.result.image(p)
 		x.result.describe(sent, p)
-		out.Item("sending tarball", n.n, 0, "done")
+		out.item("sending tarball", n.n, 0, "done")
 		return nil
 	})
 }

@@ -23,6 +23,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer"
@@ -66,23 +67,20 @@ type Options struct {
 	Annotations []Annotation
 	// File calls write with the file that a dest names, or with standard output for "-". The file appears when it is
 	// complete.
-	File    func(dest string, write func(io.Writer) error) error
-	Display Display
+	File   func(dest string, write func(io.Writer) error) error
+	Events event.Sink
 }
 
-// Display is told what becomes of outputs.
-type Display interface {
-	// Exporting begins an output: "exporting to image".
-	Exporting(name string) Output
+// output shows an output under way.
+type output struct {
+	events event.Sink
+	vertex *event.Vertex
 }
 
-// Output shows an output under way.
-type Output interface {
-	// Item tells of a part of it how many of how many bytes are done, 0 where there is nothing to count. status is
-	// "" while bytes move, and "done" at the end.
-	Item(text string, current, total int64, status string)
-	// Done ends it.
-	Done(err error)
+// item tells of a part of it how many of how many bytes are done, 0 where there is nothing to count. status is "" while
+// bytes move, and "done" at the end.
+func (o *output) item(text string, current, total int64, status string) {
+	o.events.Send(event.Progress{Vertex: o.vertex, Item: text, Current: current, Total: total, Status: status})
 }
 
 // exporter is one call of Run.
@@ -108,7 +106,7 @@ func Run(ctx context.Context, m *transfer.Mover, images []Image, specs []Spec, o
 }
 
 func (x *exporter) export(ctx context.Context, s *Spec) error {
-	var run func(context.Context, *Spec, Output) error
+	var run func(context.Context, *Spec, *output) error
 	name := ""
 	switch s.Kind {
 	case CacheOnly:
@@ -125,9 +123,9 @@ func (x *exporter) export(ctx context.Context, s *Spec) error {
 	default:
 		name, run = "exporting to image", x.store
 	}
-	out := x.o.Display.Exporting(name)
-	err := run(ctx, s, out)
-	out.Done(err)
+	v := event.Begin(x.o.Events, event.Export, name)
+	err := run(ctx, s, &output{x.o.Events, v})
+	event.End(x.o.Events, v, err)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

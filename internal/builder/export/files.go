@@ -78,23 +78,23 @@ func (x *exporter) files(ctx context.Context, s *Spec) (*files, error) {
 }
 
 // tarball is type=tar.
-func (x *exporter) tarball(ctx context.Context, s *Spec, out Output) error {
+func (x *exporter) tarball(ctx context.Context, s *Spec, out *output) error {
 	f, err := x.files(ctx, s)
 	if err != nil {
 		return err
 	}
 	return x.o.File(s.Dest, func(w io.Writer) error {
-		n := &counting{w: w, report: func(n int64) { out.Item("sending tarball", n, 0, "") }}
+		n := &counting{w: w, report: func(n int64) { out.item("sending tarball", n, 0, "") }}
 		if err := layer.WriteTar(ctx, n, f.toc, f.open); err != nil {
 			return err
 		}
-		out.Item("sending tarball", n.n, 0, "done")
+		out.item("sending tarball", n.n, 0, "done")
 		return nil
 	})
 }
 
 // directory is type=local.
-func (x *exporter) directory(ctx context.Context, s *Spec, out Output) error {
+func (x *exporter) directory(ctx context.Context, s *Spec, out *output) error {
 	f, err := x.files(ctx, s)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (x *exporter) directory(ctx context.Context, s *Spec, out Output) error {
 		return err
 	}
 	defer d.close()
-	d.report = func(n int64) { out.Item("copying files", n, 0, "") }
+	d.report = func(n int64) { out.item("copying files", n, 0, "") }
 	if err := d.write(ctx, f); err != nil {
 		return fmt.Errorf("writing to %s: %w", s.Dest, err)
 	}
@@ -119,7 +119,7 @@ func (x *exporter) directory(ctx context.Context, s *Spec, out Output) error {
 	if err := d.finish(); err != nil {
 		return fmt.Errorf("writing to %s: %w", s.Dest, err)
 	}
-	out.Item("copying files", d.written, 0, "done")
+	out.item("copying files", d.written, 0, "done")
 	return nil
 }
 

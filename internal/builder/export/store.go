@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
@@ -19,9 +20,10 @@ import (
 )
 
 // store is type=image, and type=docker without a file: the image in the store, under its names, and pushed if it is to be.
-func (x *exporter) store(ctx context.Context, s *Spec, out Output) error {
-	m, done := x.told(out)
-	defer done()
+func (x *exporter) store(ctx context.Context, s *Spec, out *output) error {
+	events := newPushed(out)
+	defer events.done()
+	m := x.With(events)
 	p, err := x.pack(ctx, m, s)
 	if err != nil {
 		return err
@@ -75,7 +77,7 @@ func (x *exporter) namesOf(s *Spec) []reference.Named {
 }
 
 // push sends the images to the registries of all names.
-func (x *exporter) push(ctx context.Context, m *transfer.Mover, s *Spec, p *packed, names []reference.Named, out Output) (digest.Digest, error) {
+func (x *exporter) push(ctx context.Context, m *transfer.Mover, s *Spec, p *packed, names []reference.Named, out *output) (digest.Digest, error) {
 	var manifest digest.Digest
 	for _, ref := range names {
 		if s.Insecure {
@@ -86,51 +88,63 @@ func (x *exporter) push(ctx context.Context, m *transfer.Mover, s *Spec, p *pack
 			return "", fmt.Errorf("pushing %s: %w", reference.FamiliarString(ref), err)
 		}
 		manifest = sent.Descriptor.Digest
-		out.Item(fmt.Sprintf("pushing manifest for %s@%s", ref, manifest), 0, 0, "done")
+		out.item(fmt.Sprintf("pushing manifest for %s@%s", ref, manifest), 0, 0, "done")
 		x.result.describe(sent, p)
 	}
 	return manifest, nil
 }
 
-// told is the Mover with out for its display; done says that it compresses nothing any more.
-func (x *exporter) told(out Output) (m *transfer.Mover, done func()) {
-	var mu sync.Mutex
-	compressing := map[digest.Digest]bool{}
-	stop := func(diffID digest.Digest) {
-		if compressing[diffID] {
-			delete(compressing, diffID)
-			out.Item("compressing "+diffID.String(), 0, 0, "done")
-		}
+// pushed shows layers that are pushed as items of an output.
+type pushed struct {
+	out         *output
+	mu          sync.Mutex
+	compressing map[digest.Digest]bool
+}
+
+func newPushed(out *output) *pushed { return &pushed{out: out, compressing: map[digest.Digest]bool{}} }
+
+// Send implements event.Sink.
+func (p *pushed) Send(e event.Event) {
+	l, ok := e.(event.Layer)
+	if !ok {
+		return
 	}
-	told := *x.Mover
-	told.Progress = func(diffID digest.Digest, status string, current, total int64) {
-		mu.Lock()
-		defer mu.Unlock()
-		stop(diffID)
-		switch status {
-		case "Preparing":
-			compressing[diffID] = true
-			out.Item("compressing "+diffID.String(), 0, 0, "")
-		case registry.StatusWaiting:
-		case registry.StatusPushing:
-			out.Item("pushing "+diffID.String(), current, total, "")
-		case registry.StatusPushed:
-			out.Item("pushing "+diffID.String(), current, total, "done")
-		default:
-			out.Item(status+" "+diffID.String(), 0, 0, "done")
-		}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stop(l.ID)
+	switch l.Status {
+	case "Preparing":
+		p.compressing[l.ID] = true
+		p.out.item("compressing "+l.ID.String(), 0, 0, "")
+	case registry.StatusWaiting:
+	case registry.StatusPushing:
+		p.out.item("pushing "+l.ID.String(), l.Current, l.Total, "")
+	case registry.StatusPushed:
+		p.out.item("pushing "+l.ID.String(), l.Current, l.Total, "done")
+	default:
+		p.out.item(l.Status+" "+l.ID.String(), 0, 0, "done")
 	}
-	return &told, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, diffID := range slices.Sorted(maps.Keys(compressing)) {
-			stop(diffID)
-		}
+}
+
+// stop says that a layer is not being compressed any more. p.mu is held.
+func (p *pushed) stop(diffID digest.Digest) {
+	if p.compressing[diffID] {
+		delete(p.compressing, diffID)
+		p.out.item("compressing "+diffID.String(), 0, 0, "done")
+	}
+}
+
+// done says that nothing is compressed any more.
+func (p *pushed) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, diffID := range slices.Sorted(maps.Keys(p.compressing)) {
+		p.stop(diffID)
 	}
 }
 
 // keep makes the result images of the store.
-func (x *exporter) keep(p *packed, out Output) error {
+func (x *exporter) keep(p *packed, out *output) error {
 	for _, item := range p.bundle.Items {
 		c, err := x.Store.Config(item.ID)
 		if err == nil {
@@ -139,13 +153,13 @@ func (x *exporter) keep(p *packed, out Output) error {
 		if err != nil {
 			return fmt.Errorf("keeping the image: %w", err)
 		}
-		out.Item("writing image "+item.ID.String(), 0, 0, "done")
+		out.item("writing image "+item.ID.String(), 0, 0, "done")
 	}
 	return nil
 }
 
 // name names the images. manifest is that of the image or index, "" if there is none.
-func (x *exporter) name(s *Spec, p *packed, names []reference.Named, manifest digest.Digest, out Output) error {
+func (x *exporter) name(s *Spec, p *packed, names []reference.Named, manifest digest.Digest, out *output) error {
 	ids := p.ids(x.Platform)
 	pushed := digest.Digest("")
 	if s.Push {
@@ -179,7 +193,7 @@ func (x *exporter) name(s *Spec, p *packed, names []reference.Named, manifest di
 		if err := x.Store.SetImages(ref, ids, pushed); err != nil {
 			return fmt.Errorf("naming the image: %w", err)
 		}
-		out.Item("naming to "+ref.String(), 0, 0, "done")
+		out.item("naming to "+ref.String(), 0, 0, "done")
 		x.result.Names = append(x.result.Names, ref)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -28,8 +29,8 @@ func (s *Solver) filesOf(ctx context.Context, step *dockerfile.Step) (*Files, er
 
 // solveOn solves a step with what it sees of its context, and once more with a new look at it where somebody wrote to
 // it while it was read.
-func (s *Solver) solveOn(ctx context.Context, state *State, step *dockerfile.Step, files *Files) (*State, *cache.Record, bool, error) {
-	next, record, ran, err := s.solveStep(ctx, state, step, files.Tree)
+func (s *Solver) solveOn(ctx context.Context, state *State, step *dockerfile.Step, v *event.Vertex, files *Files) (*State, *cache.Record, bool, error) {
+	next, record, ran, err := s.solveStep(ctx, state, step, v, files.Tree)
 	if !errors.Is(err, buildcontext.ErrChanged) || files.Reopen == nil {
 		return next, record, ran, err
 	}
@@ -38,5 +39,5 @@ func (s *Solver) solveOn(ctx context.Context, state *State, step *dockerfile.Ste
 		return nil, nil, false, err
 	}
 	defer fresh.Close()
-	return s.solveStep(ctx, state, step, fresh)
+	return s.solveStep(ctx, state, step, v, fresh)
 }

@@ -47,14 +47,11 @@ func (s *Solver) lose(gone *store.UnavailableError) {
 	r := s.taken[gone.DiffID]
 	s.lost[gone.DiffID] = true
 	s.mu.Unlock()
-	if s.Warn == nil {
-		return
-	}
 	from := ""
 	if r.Origin != "" {
 		from = " from the cache " + r.Origin
 	}
-	s.Warn(fmt.Sprintf("%s: its layer %s%s cannot be fetched, so the step runs again: %v", r.Instruction, image.ShortID(gone.DiffID), from, gone.Cause))
+	s.warn(fmt.Sprintf("%s: its layer %s%s cannot be fetched, so the step runs again: %v", r.Instruction, image.ShortID(gone.DiffID), from, gone.Cause))
 }
 
 // isLost says that a record is of no use, since its layer cannot be had. Once the step ran again the layer is here, if it

@@ -14,6 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/runner"
@@ -41,13 +42,14 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	if r.Script != nil {
 		key.Add(cache.PartScript, r.Script.Text)
 	}
-	op := &operation{key: key, run: func(ctx context.Context) (digest.Digest, error) {
-		return s.execute(ctx, parent, step, network, mounts)
-	}}
+	op := &operation{key: key}
+	op.run = func(ctx context.Context) (digest.Digest, error) {
+		return s.execute(ctx, parent, step, network, mounts, op.vertex)
+	}
 	for _, m := range mounts {
 		if sel, ok := m.Content.(*selection); ok {
 			op.selected = append(op.selected, sel.steps()...)
-			op.mounts = append(op.mounts, MountInput{Mount: m.Mount, List: func() (*layer.TOC, error) { return m.List(ctx) }})
+			op.mounts = append(op.mounts, m)
 		}
 	}
 	return op, nil
@@ -91,7 +93,7 @@ func (s *Solver) network(r *dockerfile.Run) runner.Network {
 }
 
 // execute runs a RUN on top of parent. What a failed step left becomes a state that can be entered.
-func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount) (digest.Digest, error) {
+func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount, v *event.Vertex) (digest.Digest, error) {
 	made, err := s.executor().Execute(ctx, &exec.Step{
 		On:      parent,
 		Volumes: parent.Config.Config.Volumes,
@@ -99,8 +101,8 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 		Run:     step.Run,
 		Network: network,
 		Mounts:  mounts,
-		Stdout:  &stream{s.Report, step, 1},
-		Stderr:  &stream{s.Report, step, 2},
+		Stdout:  &stream{s.Events, v, 1},
+		Stderr:  &stream{s.Events, v, 2},
 	})
 	var failed *exec.Failure
 	if !errors.As(err, &failed) {
@@ -124,15 +126,15 @@ func (s *Solver) putFailed(parent *State, step *dockerfile.Step, left digest.Dig
 	return state.ID
 }
 
-// stream passes what a RUN prints on to the Reporter.
+// stream passes on what a RUN prints.
 type stream struct {
-	report Reporter
-	step   *dockerfile.Step
+	events event.Sink
+	vertex *event.Vertex
 	number int // 1 is stdout, 2 stderr
 }
 
 func (o *stream) Write(p []byte) (int, error) {
-	o.report.Output(o.step, o.number, p)
+	o.events.Send(event.Output{Vertex: o.vertex, Stream: o.number, Data: p})
 	return len(p), nil
 }
 
@@ -147,12 +149,6 @@ func (s *Solver) executor() *exec.Executor {
 		})
 	}
 	return s.exec
-}
-
-func (s *Solver) warn(line string) {
-	if s.Warn != nil {
-		s.Warn(line)
-	}
 }
 
 // keepEmpty tells whether a step that changed nothing has a layer all the same: an empty one in BuildKit's

@@ -16,7 +16,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/strata-build/strata/internal/builder/adopt"
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
@@ -24,6 +23,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
@@ -32,26 +32,6 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
 	"github.com/strata-build/strata/internal/store"
 )
-
-// Reporter is told what becomes of each step. With the graph engine its methods are called from several
-// goroutines, those of one step in the order in which they stand here.
-type Reporter interface {
-	// StartStage says that a stage's base is looked up. It is not called for FROM scratch and FROM a stage.
-	StartStage(s *dockerfile.Stage)
-	// DoneStage gives the state that a stage starts from, an error where it could not be had.
-	DoneStage(s *dockerfile.Stage, st *State, err error)
-	// Start says that a step is next.
-	Start(s *dockerfile.Step)
-	// Running says that nothing was recorded, and the step runs now.
-	Running(s *dockerfile.Step)
-	// Output passes on what a RUN prints: stream 1 is stdout, 2 stderr.
-	Output(s *dockerfile.Step, stream int, data []byte)
-	// Done gives the step's result. record is what it came from, nil for a step that needs none; ran says that
-	// it ran just now.
-	Done(s *dockerfile.Step, st *State, record *cache.Record, ran bool)
-	// Failed ends a step with its error.
-	Failed(s *dockerfile.Step, err error)
-}
 
 // Solver solves one build.
 type Solver struct {
@@ -92,16 +72,9 @@ type Solver struct {
 	Machine runner.Machine
 	// Hostname is what a RUN finds as the name of its machine; "" is the usual one.
 	Hostname string
-	Report   Reporter
 	StepLog  *exec.LogLimit // nil is exec.DefaultLogLimit
-	// Inputs, if not nil, is told what a step's result depends on, before the step is looked up: once, or again
-	// where a file of the context changed meanwhile.
-	Inputs func(*dockerfile.Step, *Inputs)
-	// Refused, if not nil, is told of each image among the sources that has something in a step's place which could
-	// not be taken.
-	Refused func(*dockerfile.Step, adopt.Rejection)
-	// Warn, if not nil, is told of what went wrong without failing the build.
-	Warn func(line string)
+	// Events gets what becomes of each stage's base and each step. With the graph engine stages send at the same time.
+	Events event.Sink
 
 	target *dockerfile.Stage
 
@@ -212,7 +185,9 @@ func (s *Solver) base(ctx context.Context, stage *dockerfile.Stage) (*State, err
 }
 
 func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
-	s.Report.StartStage(stage)
+	shown := stageOf(stage)
+	from := fromVertex(stage, shown)
+	s.Events.Send(event.Started{Vertex: from})
 	state, err := s.base(ctx, stage)
 	if err == nil && stage.Base.Empty() {
 		state, err = s.beginScratch(ctx, state)
@@ -222,7 +197,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	} else if err != nil && stage.Base.Image != "" {
 		err = stage.Err(err)
 	}
-	s.Report.DoneStage(stage, state, err)
+	s.Events.Send(foundBase(from, state, err))
 	if err != nil {
 		return nil, err
 	}
@@ -245,12 +220,13 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 			}
 		}
 		files, err := s.filesOf(ctx, step) // before the step, as which it is not shown
-		s.Report.Start(step)
+		vertex := stepVertex(step, shown)
+		s.Events.Send(event.Started{Vertex: vertex})
 		var next *State
 		var record *cache.Record
 		var ran bool
 		if err == nil {
-			next, record, ran, err = s.solveOn(ctx, state, step, files)
+			next, record, ran, err = s.solveOn(ctx, state, step, vertex, files)
 		}
 		if err != nil {
 			// Whatever a step says that was stopped, because the person or another stage's failure stopped
@@ -260,15 +236,15 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 			} else {
 				err = step.Err(err)
 			}
+			shownErr := err
 			if _, again := s.recovers(err); again {
-				s.Report.Failed(step, context.Canceled)
-			} else {
-				s.Report.Failed(step, err)
+				shownErr = context.Canceled // it is solved again
 			}
+			s.Events.Send(failed(vertex, shownErr))
 			return nil, err
 		}
 		next.root, next.past = state.root, append(slices.Clip(state.past), step)
-		s.Report.Done(step, next, record, ran)
+		s.Events.Send(finished(vertex, next, record, ran))
 		state = next
 	}
 }

@@ -10,9 +10,11 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
@@ -21,17 +23,18 @@ import (
 
 // operation is a step that touches files, ready to be looked up.
 type operation struct {
-	key *cache.Key
+	vertex *event.Vertex // of the step
+	key    *cache.Key
 	// shared is the key by which imported caches know the step: the graph engine's, in both engines. nil for
 	// a step of the classic engine that only changes the configuration.
 	shared *cache.Key
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
 	matches []buildcontext.Match // what a COPY or ADD selected
-	remote  []string             // names the remote sources of an ADD, see copier.Describe
+	remote  []event.RemoteSource // the remote sources of an ADD, see copier.Describe
 	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
 	link   bool
-	mounts []MountInput // of a RUN, those that count by content
+	mounts []*exec.Mount // of a RUN, those that count by content
 	// selected are the records of what a COPY --from or mounts of a RUN selected.
 	selected []cache.Step
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
@@ -42,7 +45,7 @@ type operation struct {
 
 // solveStep gives the state after step, which record tells of, nil for a step that needs none. files are
 // what a COPY or ADD sees of the context.
-func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.Step, files layer.Tree) (next *State, record *cache.Record, ran bool, err error) {
+func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.Step, v *event.Vertex, files layer.Tree) (next *State, record *cache.Record, ran bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, false, context.Cause(ctx)
 	}
@@ -65,8 +68,9 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	if err != nil {
 		return nil, nil, false, err
 	}
+	op.vertex = v
 	s.addParent(op, parent, step)
-	s.tell(step, op, parent, s.forced(step))
+	s.Events.Send(lookedUp(step, op, s.forced(step)))
 	record, ran, err = s.lookupOrRun(ctx, parent, step, op)
 	if err != nil {
 		return nil, nil, ran, err
@@ -137,9 +141,9 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		if !s.stale(step, before) {
 			return before, false, nil
 		}
-		s.tell(step, op, parent, "--refresh")
+		s.Events.Send(lookedUp(step, op, "--refresh"))
 	}
-	s.Report.Running(step)
+	s.Events.Send(event.Running{Vertex: op.vertex})
 	began := time.Now()
 	made, err := op.run(ctx)
 	if err != nil {

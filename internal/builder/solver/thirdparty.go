@@ -7,6 +7,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/adopt"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -28,9 +29,7 @@ func (s *Solver) fromImage(ctx context.Context, source *cache.Source, parent *St
 		return nil, err
 	}
 	if reason != "" {
-		if s.Refused != nil {
-			s.Refused(step, adopt.Rejection{Source: source.Name, Reason: reason})
-		}
+		s.Events.Send(event.Rejected{Vertex: op.vertex, Source: source.Name, Reason: reason})
 		return nil, nil
 	}
 	r := &cache.Record{Layer: row.Layer, Created: row.Time(source.Image), Instruction: step.Text, Origin: source.Name}

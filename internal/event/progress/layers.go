@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+
+	"github.com/strata-build/strata/internal/event"
 )
 
 // Layers prints docker's progress of a pull or push: one line per layer, in place on a terminal; elsewhere one
@@ -56,11 +58,18 @@ func newLayers(out io.Writer, terminal bool, size sizeFunc) *Layers {
 	return l
 }
 
-// Update sets a layer's line. id may be a digest and is shown as its first 12 digits. status is docker's text:
+// Send implements event.Sink: it shows layers on their way and nothing else.
+func (l *Layers) Send(e event.Event) {
+	if e, ok := e.(event.Layer); ok {
+		l.update(e.ID.String(), e.Status, e.Current, e.Total)
+	}
+}
+
+// update sets a layer's line. id may be a digest and is shown as its first 12 digits. status is docker's text:
 // "Pulling fs layer", "Waiting", "Downloading", "Verifying Checksum", "Download complete", "Extracting", "Pull
 // complete", "Already exists", "Pushing", "Pushed", "Layer already exists", "Mounted from me/app". current and
 // total are bytes, and draw a bar where they are given.
-func (l *Layers) Update(id, status string, current, total int64) {
+func (l *Layers) update(id, status string, current, total int64) {
 	if l.quiet {
 		return
 	}

@@ -7,25 +7,28 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 )
 
 func pull(l *Layers, frame func()) {
 	l.Message("test: Pulling from me/app")
-	l.Update("sha256:a2abf6c4d29d6ee2a2f5b6d3c8c0b4bbd6ee0d3c9a8d3a4b1f4d9f0c7e6b5a41", "Pulling fs layer", 0, 0)
-	l.Update("e1769f49f910", "Already exists", 0, 0)
-	l.Update("a2abf6c4d29d", "Downloading", 0, 31_000_000)
-	l.Update("a2abf6c4d29d", "Downloading", 15_500_000, 31_000_000)
-	l.Update("0f0f0f0f0f0f", "Downloading", 1_200_000, 0)
+	l.update("sha256:a2abf6c4d29d6ee2a2f5b6d3c8c0b4bbd6ee0d3c9a8d3a4b1f4d9f0c7e6b5a41", "Pulling fs layer", 0, 0)
+	l.update("e1769f49f910", "Already exists", 0, 0)
+	l.update("a2abf6c4d29d", "Downloading", 0, 31_000_000)
+	l.update("a2abf6c4d29d", "Downloading", 15_500_000, 31_000_000)
+	l.update("0f0f0f0f0f0f", "Downloading", 1_200_000, 0)
 	frame()
-	l.Update("a2abf6c4d29d", "Verifying Checksum", 0, 0)
-	l.Update("a2abf6c4d29d", "Download complete", 0, 0)
-	l.Update("a2abf6c4d29d", "Extracting", 10, 31_000_000)
-	l.Update("a2abf6c4d29d", "Pull complete", 0, 0)
-	l.Update("a2abf6c4d29d", "Pull complete", 0, 0)
-	l.Update("0f0f0f0f0f0f", "Pull complete", 0, 0)
+	l.update("a2abf6c4d29d", "Verifying Checksum", 0, 0)
+	l.update("a2abf6c4d29d", "Download complete", 0, 0)
+	l.update("a2abf6c4d29d", "Extracting", 10, 31_000_000)
+	l.update("a2abf6c4d29d", "Pull complete", 0, 0)
+	l.update("a2abf6c4d29d", "Pull complete", 0, 0)
+	l.update("0f0f0f0f0f0f", "Pull complete", 0, 0)
 	l.Message("Digest: sha256:\x1b[2Jabc")
 	l.Close()
-	l.Update("a2abf6c4d29d", "late", 0, 0)
+	l.update("a2abf6c4d29d", "late", 0, 0)
 	l.Message("late")
 }
 
@@ -74,14 +77,16 @@ func TestQuietPrintsNothing(t *testing.T) {
 	}
 	defer f.Close()
 	pull(NewLayers(f, true), func() {})
-	NewClassic(f, true).Step(1, 2, "FROM scratch")
 	p, err := New("quiet", f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Start(1, "RUN x")
-	p.Log(1, 1, []byte("x\n"))
-	p.Finish(1, Done, nil)
+	v := &event.Vertex{Kind: event.Run, Name: "RUN x", Text: "RUN x"}
+	for _, sink := range []event.Sink{NewClassic(f, f, true), p} {
+		sink.Send(event.Started{Vertex: v})
+		sink.Send(event.Output{Vertex: v, Stream: 1, Data: []byte("x\n")})
+		sink.Send(event.Finished{Vertex: v, Status: event.Done})
+	}
 	p.Close(nil)
 	if fi, _ := f.Stat(); fi.Size() != 0 {
 		t.Errorf("%d bytes", fi.Size())
@@ -92,19 +97,23 @@ func TestClassic(t *testing.T) {
 	var out bytes.Buffer
 	c := &Classic{out: &out, terminal: true, color: true}
 	const id = "sha256:1a2b3c4d5e6f6ee2a2f5b6d3c8c0b4bbd6ee0d3c9a8d3a4b1f4d9f0c7e6b5a41"
-	c.Step(1, 3, "FROM debian")
-	c.Layer(id)
-	c.Step(2, 3, "COPY . \x1b[2J.")
-	c.UsingCache()
-	c.Layer(id)
-	c.Step(3, 3, "RUN make")
-	c.RunningIn(id[len("sha256:"):])
-	c.Output(1, []byte("out\n"))
-	c.Output(2, []byte("err"))
-	c.Removed("1a2b3c4d5e6f")
-	c.Layer(id)
-	c.Built(id)
-	c.Tagged("me/app:test")
+	step := func(kind event.Kind, position int, text string) *event.Vertex {
+		v := &event.Vertex{Kind: kind, Position: position, Text: text}
+		c.Send(event.Started{Vertex: v})
+		return v
+	}
+	c.newContainer = func() string { return id[len("sha256:"):][:12] }
+	c.Send(event.Planned{Positions: 3})
+	v := step(event.From, 1, "FROM debian")
+	c.Send(event.Finished{Vertex: v, Status: event.Cached, State: id})
+	v = step(event.Copy, 2, "COPY . \x1b[2J.")
+	c.Send(event.Finished{Vertex: v, Status: event.Cached, State: id, Record: &cache.Record{}})
+	v = step(event.Run, 3, "RUN make")
+	c.Send(event.Running{Vertex: v})
+	c.Send(event.Output{Vertex: v, Stream: 1, Data: []byte("out\n")})
+	c.Send(event.Output{Vertex: v, Stream: 2, Data: []byte("err")})
+	c.Send(event.Finished{Vertex: v, Status: event.Done, State: id, Record: &cache.Record{}})
+	c.Send(event.Built{ID: id, Tags: []string{"me/app:test"}})
 	want := `Step 1/3 : FROM debian
  ---> 1a2b3c4d5e6f
 Step 2/3 : COPY . .

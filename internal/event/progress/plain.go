@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/strata-build/strata/internal/event"
 )
 
 const (
@@ -25,7 +27,7 @@ type plain struct {
 	out     *spool
 	clean   bool // out is a terminal: strip control sequences from output
 	now     func() time.Time
-	steps   map[int]*plainStep
+	steps   map[*event.Vertex]*plainStep
 	order   []*plainStep
 	floor   *plainStep
 	since   time.Time // when the floor was taken
@@ -44,7 +46,6 @@ type plainStep struct {
 	waiting   time.Time // since when it has had something to say
 	headed    bool      // its name was printed at least once since it started
 	open      bool      // the last line that it printed has no end yet
-	remark    string    // beside CACHED
 }
 
 // plainEntry is a whole line to print, or output of the step.
@@ -60,7 +61,7 @@ type printedTransfer struct {
 }
 
 func newPlain(out io.Writer, clean bool, now func() time.Time) *plain {
-	p := &plain{out: newSpool(out), clean: clean, now: now, steps: map[int]*plainStep{}, stop: make(chan struct{})}
+	p := &plain{out: newSpool(out), clean: clean, now: now, steps: map[*event.Vertex]*plainStep{}, stop: make(chan struct{})}
 	go p.watch()
 	return p
 }
@@ -81,74 +82,72 @@ func (p *plain) watch() {
 	}
 }
 
-func (p *plain) Start(id int, name string) {
+// Send implements event.Sink.
+func (p *plain) Send(e event.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return
 	}
-	s := p.steps[id]
-	if s == nil {
-		s = &plainStep{step: step{index: len(p.order) + 1}, printed: map[*transfer]printedTransfer{}}
-		s.filter.keepColor = useColor()
-		p.steps[id] = s
-		p.order = append(p.order, s)
+	if e, ok := e.(event.Started); ok {
+		p.start(e.Vertex)
+		return
 	}
+	s := p.steps[event.VertexOf(e)]
+	if s == nil {
+		return
+	}
+	switch e := e.(type) {
+	case event.Output:
+		p.output(s, e.Data)
+	case event.Reason:
+		p.say(s, plainEntry{line: oneLine("why: " + e.Text)})
+	case event.Finding:
+		p.say(s, plainEntry{line: "WARN: " + oneLine(e.Text)})
+	case event.Progress:
+		p.progress(s, e)
+	case event.Finished:
+		p.finish(s, e)
+	}
+}
+
+func (p *plain) start(v *event.Vertex) {
 	now := p.now()
-	s.begin(name, now)
-	s.headed, s.waiting = false, now
+	s := &plainStep{step: step{index: len(p.order) + 1}, printed: map[*transfer]printedTransfer{}, waiting: now}
+	s.filter.keepColor = useColor()
+	p.steps[v] = s
+	p.order = append(p.order, s)
+	s.begin(v.Name, now)
 	if p.floor == nil {
 		p.speak(s)
 	}
 }
 
-func (p *plain) Log(id int, stream int, data []byte) {
+func (p *plain) output(s *plainStep, data []byte) {
 	if len(data) == 0 {
 		return
 	}
-	p.with(id, func(s *plainStep) {
-		at := p.now().Sub(s.started)
-		s.tail.write(at, data)
-		if !p.clean {
-			p.say(s, plainEntry{log: bytes.Clone(data), at: at})
-			return
+	at := p.now().Sub(s.started)
+	s.tail.write(at, data)
+	if !p.clean {
+		p.say(s, plainEntry{log: bytes.Clone(data), at: at})
+		return
+	}
+	s.filter.write(data, func(line string) { p.say(s, plainEntry{log: []byte(line + "\n"), at: at}) })
+}
+
+func (p *plain) progress(s *plainStep, e event.Progress) {
+	now := p.now()
+	for _, t := range s.transfers.update(now, e) {
+		if last, ok := s.printed[t]; ok && t.ended.IsZero() && !worthALine(t, last, now) {
+			continue
 		}
-		s.filter.write(data, func(line string) { p.say(s, plainEntry{log: []byte(line + "\n"), at: at}) })
-	})
+		s.printed[t] = printedTransfer{now, t.current}
+		p.say(s, plainEntry{line: transferLine(t, now)})
+	}
 }
 
-func (p *plain) Note(id int, text string) {
-	p.with(id, func(s *plainStep) { p.say(s, plainEntry{line: oneLine(text)}) })
-}
-
-func (p *plain) Warn(id int, w Warning) {
-	p.with(id, func(s *plainStep) { p.say(s, plainEntry{line: "WARN: " + oneLine(w.Short)}) })
-}
-
-func (p *plain) Transfer(id int, item string, current, total int64, status string) {
-	p.with(id, func(s *plainStep) {
-		now := p.now()
-		for _, t := range s.transfers.update(now, item, current, total, status) {
-			if last, ok := s.printed[t]; ok && t.ended.IsZero() && !worthALine(t, last, now) {
-				continue
-			}
-			s.printed[t] = printedTransfer{now, t.current}
-			p.say(s, plainEntry{line: transferLine(t, now)})
-		}
-	})
-}
-
-func (p *plain) Finish(id int, status Status, err error) {
-	p.with(id, func(s *plainStep) { p.finish(s, status, err) })
-}
-
-func (p *plain) Cached(id int, remark string) {
-	p.with(id, func(s *plainStep) {
-		s.remark = oneLine(remark)
-		p.finish(s, Cached, nil)
-	})
-}
-
+// Close implements Display.
 func (p *plain) Close(err error) {
 	p.mu.Lock()
 	if p.closed {
@@ -156,14 +155,14 @@ func (p *plain) Close(err error) {
 		return
 	}
 	for _, s := range p.order {
-		if s.status == Started {
-			p.finish(s, closeAs(err), nil)
+		if s.running() {
+			p.finish(s, closeAs(err))
 		} else if len(s.pending) > 0 {
 			p.speak(s)
 		}
 	}
 	for _, s := range p.order {
-		if s.status == Failed {
+		if s.status == event.Failed {
 			writeTail(p.out, &s.step, plainTail)
 		}
 	}
@@ -171,14 +170,6 @@ func (p *plain) Close(err error) {
 	close(p.stop)
 	p.mu.Unlock()
 	p.out.Close()
-}
-
-func (p *plain) with(id int, do func(*plainStep)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s := p.steps[id]; s != nil && !p.closed {
-		do(s)
-	}
 }
 
 // say prints an entry if its step has the floor or nobody has, else lets it wait.
@@ -190,7 +181,7 @@ func (p *plain) say(s *plainStep, e plainEntry) {
 	p.pending += len(e.line) + len(e.log)
 	if p.floor == nil || p.floor == s {
 		p.speak(s)
-		if s.status != Started {
+		if !s.running() {
 			p.release()
 		}
 	}
@@ -209,7 +200,7 @@ func (p *plain) share() {
 	now := p.now()
 	if p.pending > maxPending || now.Sub(p.since) >= holdFloor && now.Sub(next.waiting) >= holdFloor {
 		p.speak(next)
-		if next.status != Started {
+		if !next.running() {
 			p.release()
 		}
 	}
@@ -219,7 +210,7 @@ func (p *plain) share() {
 func (p *plain) longestWaiting() *plainStep {
 	var first *plainStep
 	for _, s := range p.order {
-		quiet := len(s.pending) == 0 && (s.headed || s.status != Started)
+		quiet := len(s.pending) == 0 && (s.headed || !s.running())
 		if s != p.floor && !quiet && (first == nil || s.waiting.Before(first.waiting)) {
 			first = s
 		}
@@ -281,30 +272,34 @@ func (p *plain) take(s *plainStep) {
 }
 
 // finish prints how a step ended and passes the floor on.
-func (p *plain) finish(s *plainStep, status Status, err error) {
+func (p *plain) finish(s *plainStep, e event.Finished) {
+	remark := oneLine(e.Remark())
+	if remark != "" && e.Status != event.Cached {
+		p.say(s, plainEntry{line: remark})
+	}
 	now := p.now()
 	s.filter.flush(func(line string) {
 		s.pending = append(s.pending, plainEntry{log: []byte(line + "\n"), at: now.Sub(s.started)})
 		p.pending += len(line) + 1
 	})
-	s.end(status, now)
+	s.end(e.Status, now)
 	p.speak(s)
 	p.endLine(s)
 	switch s.status {
-	case Cached:
+	case event.Cached:
 		fmt.Fprintf(p.out, "#%d CACHED", s.index)
-		if s.remark != "" {
-			fmt.Fprintf(p.out, " (%s)", s.remark)
+		if remark != "" {
+			fmt.Fprintf(p.out, " (%s)", remark)
 		}
 		fmt.Fprintln(p.out)
-	case Failed:
-		fmt.Fprintf(p.out, "#%d ERROR: %s\n", s.index, errorText(err))
-	case Canceled:
+	case event.Failed:
+		fmt.Fprintf(p.out, "#%d ERROR: %s\n", s.index, errorText(e.Err))
+	case event.Canceled:
 		fmt.Fprintf(p.out, "#%d CANCELED\n", s.index)
 	default:
 		fmt.Fprintf(p.out, "#%d DONE %.1fs\n", s.index, s.elapsed(now).Seconds())
 	}
-	if s.status != Failed {
+	if s.status != event.Failed {
 		s.tail = tail{}
 	}
 	p.release()
@@ -315,7 +310,7 @@ func (p *plain) release() {
 	p.floor = nil
 	if next := p.longestWaiting(); next != nil {
 		p.speak(next)
-		if next.status != Started {
+		if !next.running() {
 			p.release()
 		}
 	}

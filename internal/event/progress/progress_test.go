@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/event"
 )
 
 func TestNew(t *testing.T) {
@@ -26,12 +28,12 @@ func TestNew(t *testing.T) {
 		"": "*progress.plain", "auto": "*progress.plain", "plain": "*progress.plain", "rawjson": "*progress.rawJSON",
 		"quiet": "*progress.quiet", "tty": "<nil>", "fancy": "<nil>",
 	} {
-		p, err := New(mode, f)
+		p, err := newRenderer(mode, f)
 		if got := fmt.Sprintf("%T", p); got != want {
-			t.Errorf("New(%q) = %s, want %s", mode, got, want)
+			t.Errorf("newRenderer(%q) = %s, want %s", mode, got, want)
 		}
 		if (err != nil) != (want == "<nil>") || errors.Is(err, ErrMode) != (mode == "fancy") {
-			t.Errorf("New(%q): %v", mode, err)
+			t.Errorf("newRenderer(%q): %v", mode, err)
 		}
 		if p != nil {
 			p.Close(nil)
@@ -42,25 +44,25 @@ func TestNew(t *testing.T) {
 func TestRawJSON(t *testing.T) {
 	var out bytes.Buffer
 	c := newClock()
-	p := newRawJSON(&out, c.now)
-	p.Start(4, "[1/2] RUN <x>")
+	p := newFeed(newRawJSON(&out, c.now))
+	p.start(4, "[1/2] RUN <x>")
 	c.ms(1)
-	p.Log(4, 2, []byte("a\x1b[0m"))
-	p.Note(4, "first build")
-	p.Transfer(4, "sha256:ab", 5, 10, "")
-	p.Transfer(4, "sha256:ab", 10, 10, "done")
-	p.Transfer(4, "sha256:ab", 10, 10, "done")
-	p.Finish(4, Failed, errors.New("exit code: 1"))
-	p.Start(5, "b")
-	p.Finish(5, Cached, nil)
-	p.Start(6, "c")
+	p.log(4, 2, []byte("a\x1b[0m"))
+	p.reason(4, "first build")
+	p.progress(4, "sha256:ab", 5, 10, "")
+	p.progress(4, "sha256:ab", 10, 10, "done")
+	p.progress(4, "sha256:ab", 10, 10, "done")
+	p.finish(4, event.Failed, errors.New("exit code: 1"))
+	p.start(5, "b")
+	p.finish(5, event.Cached, nil)
+	p.start(6, "c")
 	p.Close(errors.New("exit code: 1"))
 	got := out.String()
 	var names []string
-	for line := range strings.Lines(got) {
-		var e event
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatalf("line %q: %v", line, err)
+	for text := range strings.Lines(got) {
+		var e line
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			t.Fatalf("line %q: %v", text, err)
 		}
 		for _, v := range e.Vertexes {
 			if err := v.Digest.Validate(); err != nil {
@@ -72,7 +74,7 @@ func TestRawJSON(t *testing.T) {
 	got = strings.NewReplacer(names[0], "D1", names[2], "D2", names[4], "D3").Replace(got)
 	want := `{"vertexes":[{"digest":"D1","name":"[1/2] RUN <x>","started":"2026-03-01T12:00:00Z"}]}
 {"logs":[{"vertex":"D1","stream":2,"data":"YRtbMG0=","timestamp":"2026-03-01T12:00:00.001Z"}]}
-{"notes":[{"vertex":"D1","text":"first build","timestamp":"2026-03-01T12:00:00.001Z"}]}
+{"notes":[{"vertex":"D1","text":"why: first build","timestamp":"2026-03-01T12:00:00.001Z"}]}
 {"statuses":[{"id":"sha256:ab","vertex":"D1","total":10,"current":5,"timestamp":"2026-03-01T12:00:00.001Z","started":"2026-03-01T12:00:00.001Z"}]}
 {"statuses":[{"id":"sha256:ab","vertex":"D1","total":10,"current":10,"timestamp":"2026-03-01T12:00:00.001Z","started":"2026-03-01T12:00:00.001Z","completed":"2026-03-01T12:00:00.001Z"}]}
 {"vertexes":[{"digest":"D1","name":"[1/2] RUN <x>","started":"2026-03-01T12:00:00Z","completed":"2026-03-01T12:00:00.001Z","error":"exit code: 1"}]}
@@ -88,10 +90,10 @@ func TestRawJSON(t *testing.T) {
 
 func TestQuietShowsFailure(t *testing.T) {
 	var out bytes.Buffer
-	p := newQuiet(&out, newClock().now)
-	p.Start(1, "[2/2] RUN make")
-	p.Log(1, 2, []byte("no rule\n"))
-	p.Finish(1, Failed, errors.New("exit code: 2"))
+	p := newFeed(newQuiet(&out, newClock().now))
+	p.start(1, "[2/2] RUN make")
+	p.log(1, 2, []byte("no rule\n"))
+	p.finish(1, event.Failed, errors.New("exit code: 2"))
 	p.Close(errors.New("exit code: 2"))
 	want := "------\n > [2/2] RUN make:\n0.000 no rule\n------\n"
 	if d := cmp.Diff(want, out.String()); d != "" {
@@ -103,31 +105,33 @@ func TestQuietShowsFailure(t *testing.T) {
 // in the order of its step.
 func TestManyGoroutines(t *testing.T) {
 	const steps, lines = 20, 300
+	statuses := []event.Status{event.Done, event.Cached, event.Failed, event.Canceled}
 	var plainOut, jsonOut bytes.Buffer
 	v := newVT(80, 24)
-	printers := map[string]Printer{
+	displays := map[string]Display{
 		"plain":   newPlain(&plainOut, false, time.Now),
 		"rawjson": newRawJSON(&jsonOut, time.Now),
 		"quiet":   newQuiet(io.Discard, time.Now),
 		"tty":     newTTY(v, v.size, true, time.Now),
 	}
-	for name, p := range printers {
+	for name, d := range displays {
+		p := newFeed(d)
 		var wg sync.WaitGroup
 		for i := range steps {
 			wg.Go(func() {
-				p.Start(i, fmt.Sprintf("step %d", i))
+				p.start(i, fmt.Sprintf("step %d", i))
 				for j := range lines {
-					p.Log(i, 1, fmt.Appendf(nil, "step %d line %d\n", i, j))
+					p.log(i, 1, fmt.Appendf(nil, "step %d line %d\n", i, j))
 				}
-				p.Transfer(i, "x", 1, 2, "")
-				p.Note(i, "note")
-				p.Finish(i, Status(i%4+1), errors.New("no"))
+				p.progress(i, "x", 1, 2, "")
+				p.reason(i, "note")
+				p.finish(i, statuses[i%len(statuses)], errors.New("no"))
 			})
 		}
 		wg.Wait()
 		p.Close(nil)
 		p.Close(nil)
-		p.Log(1, 1, []byte("late\n"))
+		p.log(1, 1, []byte("late\n"))
 		if name != "plain" {
 			continue
 		}
@@ -171,16 +175,17 @@ func (s *stuck) Write(p []byte) (int, error) {
 func TestStuckTerminal(t *testing.T) {
 	for _, mode := range []string{"plain", "tty"} {
 		out := &stuck{release: make(chan struct{})}
-		var p Printer = newPlain(out, false, time.Now)
+		var d Display = newPlain(out, false, time.Now)
 		if mode == "tty" {
-			p = newTTY(out, func() (int, int) { return 80, 24 }, true, time.Now)
+			d = newTTY(out, func() (int, int) { return 80, 24 }, true, time.Now)
 		}
-		p.Start(1, "RUN yes")
+		p := newFeed(d)
+		p.start(1, "RUN yes")
 		const lines = 100_000
 		for range lines {
-			p.Log(1, 1, []byte("yyyyyyyyy\n"))
+			p.log(1, 1, []byte("yyyyyyyyy\n"))
 		}
-		p.Finish(1, Done, nil)
+		p.finish(1, event.Done, nil)
 		close(out.release)
 		p.Close(nil)
 		if mode == "plain" && out.n < lines*len("#1 0.000 yyyyyyyyy\n") {
@@ -197,14 +202,15 @@ func TestReaderGone(t *testing.T) {
 	}
 	defer w.Close()
 	r.Close()
-	p, err := New("plain", w)
+	d, err := New("plain", w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Start(1, "RUN yes")
+	p := newFeed(d)
+	p.start(1, "RUN yes")
 	for range 300 {
-		p.Log(1, 1, make([]byte, spoolLimit/100))
+		p.log(1, 1, make([]byte, spoolLimit/100))
 	}
-	p.Finish(1, Done, nil)
+	p.finish(1, event.Done, nil)
 	p.Close(nil)
 }

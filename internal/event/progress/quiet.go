@@ -4,6 +4,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/strata-build/strata/internal/event"
 )
 
 // quiet prints nothing but, at the end, the last output of the steps that failed: without it nobody could tell
@@ -12,48 +14,37 @@ type quiet struct {
 	mu     sync.Mutex
 	out    io.Writer
 	now    func() time.Time
-	steps  map[int]*step
+	steps  map[*event.Vertex]*step
 	failed []*step
 }
 
 func newQuiet(out io.Writer, now func() time.Time) *quiet {
-	return &quiet{out: out, now: now, steps: map[int]*step{}}
+	return &quiet{out: out, now: now, steps: map[*event.Vertex]*step{}}
 }
 
-func (q *quiet) Start(id int, name string) {
+// Send implements event.Sink.
+func (q *quiet) Send(e event.Event) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := &step{}
-	s.begin(name, q.now())
-	q.steps[id] = s
-}
-
-func (q *quiet) Log(id int, stream int, data []byte) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if s := q.steps[id]; s != nil {
-		s.tail.write(q.now().Sub(s.started), data)
+	switch e := e.(type) {
+	case event.Started:
+		s := &step{}
+		s.begin(e.Vertex.Name, q.now())
+		q.steps[e.Vertex] = s
+	case event.Output:
+		if s := q.steps[e.Vertex]; s != nil {
+			s.tail.write(q.now().Sub(s.started), e.Data)
+		}
+	case event.Finished:
+		if s := q.steps[e.Vertex]; s != nil && e.Status == event.Failed {
+			q.failed = append(q.failed, s)
+		}
+		delete(q.steps, e.Vertex)
 	}
 }
 
-func (q *quiet) Note(id int, text string) {}
-
-func (q *quiet) Warn(id int, w Warning) {}
-
-func (q *quiet) Transfer(id int, item string, current, total int64, status string) {}
-
-func (q *quiet) Finish(id int, status Status, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if s := q.steps[id]; s != nil && status == Failed {
-		q.failed = append(q.failed, s)
-	}
-	delete(q.steps, id)
-}
-
-func (q *quiet) Cached(id int, remark string) { q.Finish(id, Cached, nil) }
-
-func (q *quiet) Close(err error) {
+// Close implements Display.
+func (q *quiet) Close(error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, s := range q.failed {

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/event"
 )
 
-// event is a line of the rawjson mode: the JSON of BuildKit's client.SolveStatus, one list filled per line, and
+// line is a line of the rawjson mode: the JSON of BuildKit's client.SolveStatus, one list filled per line, and
 // "notes", which BuildKit does not have. Times are RFC 3339 with nanoseconds; a log's data is base64, untouched.
-type event struct {
+type line struct {
 	Vertexes []vertexJSON `json:"vertexes,omitempty"`
 	Statuses []statusJSON `json:"statuses,omitempty"`
 	Logs     []logJSON    `json:"logs,omitempty"`
@@ -71,7 +73,7 @@ type rawJSON struct {
 	out    *spool
 	enc    *json.Encoder
 	now    func() time.Time
-	steps  map[int]*rawStep
+	steps  map[*event.Vertex]*rawStep
 	order  []*rawStep
 	closed bool
 }
@@ -85,97 +87,94 @@ func newRawJSON(out io.Writer, now func() time.Time) *rawJSON {
 	s := newSpool(out)
 	enc := json.NewEncoder(s)
 	enc.SetEscapeHTML(false)
-	return &rawJSON{out: s, enc: enc, now: now, steps: map[int]*rawStep{}}
+	return &rawJSON{out: s, enc: enc, now: now, steps: map[*event.Vertex]*rawStep{}}
 }
 
-func (r *rawJSON) Start(id int, name string) {
+// Send implements event.Sink.
+func (r *rawJSON) Send(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return
 	}
-	now := r.now()
-	s := r.steps[id]
-	if s == nil {
-		s = &rawStep{vertex: vertexJSON{Digest: digest.FromString(fmt.Sprintf("%d %s", len(r.order)+1, name))}}
-		r.steps[id] = s
-		r.order = append(r.order, s)
+	if e, ok := e.(event.Started); ok {
+		r.start(e.Vertex)
+		return
 	}
-	s.vertex = vertexJSON{Digest: s.vertex.Digest, Name: name, Started: &now}
-	r.enc.Encode(event{Vertexes: []vertexJSON{s.vertex}})
-}
-
-func (r *rawJSON) Log(id int, stream int, data []byte) {
-	r.with(id, func(s *rawStep) {
-		r.enc.Encode(event{Logs: []logJSON{{s.vertex.Digest, stream, data, r.now()}}})
-	})
-}
-
-func (r *rawJSON) Note(id int, text string) {
-	r.with(id, func(s *rawStep) {
-		r.enc.Encode(event{Notes: []noteJSON{{s.vertex.Digest, text, r.now()}}})
-	})
-}
-
-func (r *rawJSON) Warn(id int, w Warning) {
-	r.with(id, func(s *rawStep) {
-		j := warnJSON{Vertex: s.vertex.Digest, Level: 1, Short: []byte(w.Short), URL: w.URL, Range: w.Range}
-		if w.Detail != "" {
-			j.Detail = [][]byte{[]byte(w.Detail)}
+	s := r.steps[event.VertexOf(e)]
+	if s == nil {
+		return
+	}
+	switch e := e.(type) {
+	case event.Output:
+		r.enc.Encode(line{Logs: []logJSON{{s.vertex.Digest, e.Stream, e.Data, r.now()}}})
+	case event.Reason:
+		r.note(s, "why: "+e.Text)
+	case event.Finding:
+		j := warnJSON{Vertex: s.vertex.Digest, Level: 1, Short: []byte(e.Text), URL: e.URL, Range: e.Ranges}
+		if e.Detail != "" {
+			j.Detail = [][]byte{[]byte(e.Detail)}
 		}
-		r.enc.Encode(event{Warnings: []warnJSON{j}})
-	})
-}
-
-func (r *rawJSON) Transfer(id int, item string, current, total int64, status string) {
-	r.with(id, func(s *rawStep) {
-		now := r.now()
-		var list []statusJSON
-		for _, t := range s.transfers.update(now, item, current, total, status) {
-			j := statusJSON{
-				ID: t.label, Vertex: s.vertex.Digest, Current: t.current, Total: t.total, Timestamp: now, Started: &t.started,
-			}
-			if !t.ended.IsZero() {
-				j.Completed = &t.ended
-			}
-			list = append(list, j)
+		r.enc.Encode(line{Warnings: []warnJSON{j}})
+	case event.Progress:
+		r.progress(s, e)
+	case event.Finished:
+		if remark := e.Remark(); remark != "" {
+			r.note(s, remark)
 		}
-		if len(list) > 0 {
-			r.enc.Encode(event{Statuses: list})
+		r.finish(s, e)
+	}
+}
+
+func (r *rawJSON) start(v *event.Vertex) {
+	now := r.now()
+	s := &rawStep{vertex: vertexJSON{
+		Digest: digest.FromString(fmt.Sprintf("%d %s", len(r.order)+1, v.Name)), Name: v.Name, Started: &now,
+	}}
+	r.steps[v] = s
+	r.order = append(r.order, s)
+	r.enc.Encode(line{Vertexes: []vertexJSON{s.vertex}})
+}
+
+func (r *rawJSON) note(s *rawStep, text string) {
+	r.enc.Encode(line{Notes: []noteJSON{{s.vertex.Digest, text, r.now()}}})
+}
+
+func (r *rawJSON) progress(s *rawStep, e event.Progress) {
+	now := r.now()
+	var list []statusJSON
+	for _, t := range s.transfers.update(now, e) {
+		j := statusJSON{
+			ID: t.label, Vertex: s.vertex.Digest, Current: t.current, Total: t.total, Timestamp: now, Started: &t.started,
 		}
-	})
-}
-
-func (r *rawJSON) Finish(id int, status Status, err error) {
-	r.with(id, func(s *rawStep) { r.finish(s, status, err) })
-}
-
-func (r *rawJSON) Cached(id int, remark string) {
-	r.with(id, func(s *rawStep) {
-		if remark != "" {
-			r.enc.Encode(event{Notes: []noteJSON{{s.vertex.Digest, remark, r.now()}}})
+		if !t.ended.IsZero() {
+			j.Completed = &t.ended
 		}
-		r.finish(s, Cached, nil)
-	})
+		list = append(list, j)
+	}
+	if len(list) > 0 {
+		r.enc.Encode(line{Statuses: list})
+	}
 }
 
-func (r *rawJSON) finish(s *rawStep, status Status, err error) {
+func (r *rawJSON) finish(s *rawStep, e event.Finished) {
 	now := r.now()
 	s.vertex.Completed = &now
-	switch status {
-	case Cached:
+	switch e.Status {
+	case event.Cached, event.Configured:
 		s.vertex.Cached = true
-	case Canceled:
+	case event.Canceled:
 		s.vertex.Error = "context canceled"
-	case Failed:
+	case event.Failed:
 		s.vertex.Error = "failed"
-		if err != nil {
-			s.vertex.Error = err.Error()
+		if e.Err != nil {
+			s.vertex.Error = e.Err.Error()
 		}
 	}
-	r.enc.Encode(event{Vertexes: []vertexJSON{s.vertex}})
+	r.enc.Encode(line{Vertexes: []vertexJSON{s.vertex}})
 }
 
+// Close implements Display.
 func (r *rawJSON) Close(err error) {
 	r.mu.Lock()
 	if r.closed {
@@ -184,18 +183,10 @@ func (r *rawJSON) Close(err error) {
 	}
 	for _, s := range r.order {
 		if s.vertex.Completed == nil {
-			r.finish(s, closeAs(err), nil)
+			r.finish(s, closeAs(err))
 		}
 	}
 	r.closed = true
 	r.mu.Unlock()
 	r.out.Close()
-}
-
-func (r *rawJSON) with(id int, do func(*rawStep)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s := r.steps[id]; s != nil && !r.closed {
-		do(s)
-	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+
+	"github.com/strata-build/strata/internal/event"
 )
 
 // transfer is one row of sub-progress: an item's bytes on their way, or what is done to it afterwards.
@@ -23,8 +25,8 @@ type transfers []*transfer
 
 // update applies one report and returns the rows that it changed. A new status of the same item ends the row
 // of the old one, as BuildKit shows a layer's download and its extraction.
-func (ts *transfers) update(now time.Time, item string, current, total int64, status string) []*transfer {
-	item, status = oneLine(item), strings.ToLower(oneLine(status))
+func (ts *transfers) update(now time.Time, p event.Progress) []*transfer {
+	item, status := oneLine(p.Item), strings.ToLower(oneLine(p.Status))
 	done := status == "done" || status == "complete"
 	label := item
 	if status != "" && status != "downloading" && !done {
@@ -36,7 +38,7 @@ func (ts *transfers) update(now time.Time, item string, current, total int64, st
 			continue
 		}
 		if t.label == label || done {
-			t.set(current, total)
+			t.set(p.Current, p.Total)
 		}
 		if t.label != label || done {
 			t.end(now)
@@ -47,7 +49,7 @@ func (ts *transfers) update(now time.Time, item string, current, total int64, st
 		return changed
 	}
 	t := &transfer{item: item, label: label, started: now}
-	t.set(current, total)
+	t.set(p.Current, p.Total)
 	if done {
 		t.end(now)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/strata-build/strata/internal/event"
 )
 
 // logRows is how many lines of output a running step shows.
@@ -29,7 +31,7 @@ type tty struct {
 	screen  screen
 	now     func() time.Time
 	began   time.Time
-	steps   map[int]*ttyStep
+	steps   map[*event.Vertex]*ttyStep
 	order   []*ttyStep
 	closed  bool
 	stop    chan struct{}
@@ -46,7 +48,7 @@ type ttyStep struct {
 func newTTY(out io.Writer, size sizeFunc, color bool, now func() time.Time) *tty {
 	t := &tty{
 		screen: screen{out: out, size: size, color: color}, now: now, began: now(),
-		steps: map[int]*ttyStep{}, stop: make(chan struct{}), stopped: make(chan struct{}),
+		steps: map[*event.Vertex]*ttyStep{}, stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go t.animate()
 	return t
@@ -80,48 +82,46 @@ func (t *tty) frame(last bool) {
 	t.screen.draw(rows)
 }
 
-func (t *tty) Start(id int, name string) {
+// Send implements event.Sink.
+func (t *tty) Send(e event.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return
 	}
-	s := t.steps[id]
-	if s == nil {
-		s = &ttyStep{step: step{index: len(t.order) + 1}}
-		t.steps[id] = s
-		t.order = append(t.order, s)
+	if e, ok := e.(event.Started); ok {
+		t.start(e.Vertex)
+		return
 	}
-	s.begin(name, t.now())
+	s := t.steps[event.VertexOf(e)]
+	if s == nil {
+		return
+	}
+	switch e := e.(type) {
+	case event.Output:
+		s.tail.write(t.now().Sub(s.started), e.Data)
+	case event.Reason:
+		s.note = oneLine("why: " + e.Text)
+	case event.Finding:
+		s.warnings = append(s.warnings, oneLine(e.Text))
+	case event.Progress:
+		s.transfers.update(t.now(), e)
+	case event.Finished:
+		if remark := e.Remark(); remark != "" || e.Status == event.Cached {
+			s.note = oneLine(remark)
+		}
+		t.finish(s, e.Status)
+	}
 }
 
-func (t *tty) Log(id int, stream int, data []byte) {
-	t.with(id, func(s *ttyStep) { s.tail.write(t.now().Sub(s.started), data) })
+func (t *tty) start(v *event.Vertex) {
+	s := &ttyStep{step: step{index: len(t.order) + 1}}
+	t.steps[v] = s
+	t.order = append(t.order, s)
+	s.begin(v.Name, t.now())
 }
 
-func (t *tty) Note(id int, text string) {
-	t.with(id, func(s *ttyStep) { s.note = oneLine(text) })
-}
-
-func (t *tty) Warn(id int, w Warning) {
-	t.with(id, func(s *ttyStep) { s.warnings = append(s.warnings, oneLine(w.Short)) })
-}
-
-func (t *tty) Transfer(id int, item string, current, total int64, status string) {
-	t.with(id, func(s *ttyStep) { s.transfers.update(t.now(), item, current, total, status) })
-}
-
-func (t *tty) Finish(id int, status Status, err error) {
-	t.with(id, func(s *ttyStep) { t.finish(s, status, err) })
-}
-
-func (t *tty) Cached(id int, remark string) {
-	t.with(id, func(s *ttyStep) {
-		s.note = oneLine(remark)
-		t.finish(s, Cached, nil)
-	})
-}
-
+// Close implements Display.
 func (t *tty) Close(err error) {
 	t.mu.Lock()
 	if t.closed {
@@ -130,8 +130,8 @@ func (t *tty) Close(err error) {
 	}
 	t.closed = true
 	for _, s := range t.order {
-		if s.status == Started {
-			t.finish(s, closeAs(err), nil)
+		if s.running() {
+			t.finish(s, closeAs(err).Status)
 		}
 	}
 	t.mu.Unlock()
@@ -139,21 +139,13 @@ func (t *tty) Close(err error) {
 	<-t.stopped
 	t.frame(true)
 	for _, s := range t.order {
-		if s.status == Failed {
+		if s.status == event.Failed {
 			writeTail(t.screen.out, &s.step, tailLines)
 		}
 	}
 }
 
-func (t *tty) with(id int, do func(*ttyStep)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.steps[id]; s != nil && !t.closed {
-		do(s)
-	}
-}
-
-func (t *tty) finish(s *ttyStep, status Status, err error) {
+func (t *tty) finish(s *ttyStep, status event.Status) {
 	now := t.now()
 	s.end(status, now)
 	for _, tr := range s.transfers {
@@ -161,7 +153,7 @@ func (t *tty) finish(s *ttyStep, status Status, err error) {
 			tr.ended = now // where it stopped: the step may have failed
 		}
 	}
-	if s.status != Failed {
+	if s.status != event.Failed {
 		s.tail = tail{}
 	}
 }
@@ -171,7 +163,7 @@ func (t *tty) rows(width, height int, last bool) []row {
 	now := t.now()
 	completed, logging := 0, 0
 	for _, s := range t.order {
-		if s.status != Started {
+		if !s.running() {
 			completed++
 		} else if len(s.tail.last(1)) > 0 {
 			logging++
@@ -210,7 +202,7 @@ func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
 	for _, w := range s.warnings {
 		rows = append(rows, row{text: " => WARN: " + w, right: duration(s.elapsed(now)), color: yellow, rank: rankDetail})
 	}
-	if s.status != Started {
+	if !s.running() {
 		return rows
 	}
 	for _, l := range s.tail.last(logs) {
@@ -224,13 +216,13 @@ func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
 func (s *ttyStep) row(width int, now time.Time) row {
 	r := row{text: " => " + s.name, right: duration(s.elapsed(now)), color: blue, rank: rankFinished}
 	switch s.status {
-	case Started:
+	case "":
 		r.color, r.rank = plainColor, rankRunning
-	case Cached:
+	case event.Cached:
 		r.text = " => CACHED " + s.name
-	case Failed:
+	case event.Failed:
 		r.text, r.color, r.rank = " => ERROR "+s.name, red, rankRunning
-	case Canceled:
+	case event.Canceled:
 		r.text, r.color = " => CANCELED "+s.name, yellow
 	}
 	r.text = withNote(r.text, s.note, width-len(r.right)-1)

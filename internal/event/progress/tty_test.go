@@ -5,20 +5,33 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 )
 
+// ttyFeed is a tty display with the feed of its events.
+type ttyFeed struct {
+	*feed
+	tty *tty
+}
+
+// frame draws what there is.
+func (f *ttyFeed) frame(last bool) { f.tty.frame(last) }
+
 // ttyFixture is a display that draws only when the test says so.
-func ttyFixture(t *testing.T, w, h int) (*tty, *vt, *clock) {
+func ttyFixture(t *testing.T, w, h int) (*ttyFeed, *vt, *clock) {
 	t.Helper()
 	v, c := newVT(w, h), newClock()
 	p := &tty{
 		screen: screen{out: v, size: v.size, color: true}, now: c.now, began: c.now(),
-		steps: map[int]*ttyStep{}, stop: make(chan struct{}), stopped: make(chan struct{}),
+		steps: map[*event.Vertex]*ttyStep{}, stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	close(p.stopped)
-	return p, v, c
+	return &ttyFeed{newFeed(p), p}, v, c
 }
 
 func checkScreen(t *testing.T, v *vt, want string) {
@@ -37,11 +50,11 @@ func checkScreen(t *testing.T, v *vt, want string) {
 func TestTTY(t *testing.T) {
 	p, v, c := ttyFixture(t, 80, 24)
 	fmt.Fprint(v, "$ strata build .\n")
-	p.Start(1, "[internal] load build definition from Dockerfile")
+	p.start(1, "[internal] load build definition from Dockerfile")
 	c.ms(30)
-	p.Finish(1, Done, nil)
-	p.Start(2, "[1/5] FROM docker.io/library/python:3.11-slim-bookworm")
-	p.Transfer(2, "sha256:"+strings.Repeat("ab", 32), 3_100_000, 10_000_000, "")
+	p.finish(1, event.Done, nil)
+	p.start(2, "[1/5] FROM docker.io/library/python:3.11-slim-bookworm")
+	p.progress(2, "sha256:"+strings.Repeat("ab", 32), 3_100_000, 10_000_000, "")
 	c.ms(1000)
 	p.frame(false)
 	checkScreen(t, v, `$ strata build .
@@ -50,16 +63,17 @@ func TestTTY(t *testing.T) {
  => [1/5] FROM docker.io/library/python:3.11-slim-bookworm                  1.0s
  => => sha256:abababababababababababababababababababababab 3.10MB / 10.00MB 1.0s
 `)
-	p.Transfer(2, "sha256:"+strings.Repeat("ab", 32), 0, 0, "done")
-	p.Finish(2, Done, nil)
-	p.Start(3, "[2/5] COPY . .")
-	p.Note(3, "from 3 days ago")
-	p.Finish(3, Cached, nil)
-	p.Start(4, "[3/5] RUN make")
+	p.progress(2, "sha256:"+strings.Repeat("ab", 32), 0, 0, "done")
+	p.finish(2, event.Done, nil)
+	p.start(3, "[2/5] COPY . .")
+	p.Send(event.Finished{Vertex: p.vertex(3), Status: event.Cached, Record: &cache.Record{
+		Origin: "registry", Created: time.Now().Add(-73 * time.Hour),
+	}})
+	p.start(4, "[3/5] RUN make")
 	for i := range 10 {
-		p.Log(4, 1, fmt.Appendf(nil, "line %d\n", i))
+		p.log(4, 1, fmt.Appendf(nil, "line %d\n", i))
 	}
-	p.Log(4, 1, []byte("10%\r20%\x1b[10A\x1b]0;mine\x07"))
+	p.log(4, 1, []byte("10%\r20%\x1b[10A\x1b]0;mine\x07"))
 	c.ms(500)
 	p.frame(false)
 	checkScreen(t, v, `$ strata build .
@@ -67,7 +81,7 @@ func TestTTY(t *testing.T) {
  => [internal] load build definition from Dockerfile                        0.0s
  => [1/5] FROM docker.io/library/python:3.11-slim-bookworm                  1.0s
  => => sha256:abababababababababababababababababababababa 10.00MB / 10.00MB 1.0s
- => CACHED [2/5] COPY . .  (from 3 days ago)                                0.0s
+ => CACHED [2/5] COPY . .  (from registry, made 3 days ago)                 0.0s
  => [3/5] RUN make                                                          0.5s
  => => # line 5
  => => # line 6
@@ -76,15 +90,15 @@ func TestTTY(t *testing.T) {
  => => # line 9
  => => # 20%
 `)
-	p.Start(5, "[other 1/1] RUN sleep 9")
-	p.Finish(4, Failed, errors.New("exit code: 2"))
+	p.start(5, "[other 1/1] RUN sleep 9")
+	p.finish(4, event.Failed, errors.New("exit code: 2"))
 	p.Close(errors.New("exit code: 2"))
 	checkScreen(t, v, `$ strata build .
 [+] Building 1.5s (5/5) FINISHED
  => [internal] load build definition from Dockerfile                        0.0s
  => [1/5] FROM docker.io/library/python:3.11-slim-bookworm                  1.0s
  => => sha256:abababababababababababababababababababababa 10.00MB / 10.00MB 1.0s
- => CACHED [2/5] COPY . .  (from 3 days ago)                                0.0s
+ => CACHED [2/5] COPY . .  (from registry, made 3 days ago)                 0.0s
  => ERROR [3/5] RUN make                                                    0.5s
  => CANCELED [other 1/1] RUN sleep 9                                        0.0s
 ------
@@ -107,14 +121,14 @@ func TestTTY(t *testing.T) {
 // TestTTYLow has more steps than lines: those that run stay in sight, and the end has them all.
 func TestTTYLow(t *testing.T) {
 	p, v, _ := ttyFixture(t, 60, 8)
-	p.Start(0, "[slow] RUN sleep 100")
+	p.start(0, "[slow] RUN sleep 100")
 	for i := 1; i <= 9; i++ {
-		p.Start(i, fmt.Sprintf("[%d/9] RUN true", i))
+		p.start(i, fmt.Sprintf("[%d/9] RUN true", i))
 		p.frame(false)
-		p.Finish(i, Done, nil)
+		p.finish(i, event.Done, nil)
 	}
-	p.Start(10, "[talks] RUN make")
-	p.Log(10, 1, []byte("a\nb\nc\nd\n"))
+	p.start(10, "[talks] RUN make")
+	p.log(10, 1, []byte("a\nb\nc\nd\n"))
 	p.frame(false)
 	checkScreen(t, v, `[+] Building 0.0s (9/11)
  => [slow] RUN sleep 100                                0.0s
@@ -140,8 +154,8 @@ func TestTTYLow(t *testing.T) {
 func TestTTYResize(t *testing.T) {
 	p, v, _ := ttyFixture(t, 80, 24)
 	fmt.Fprint(v, "$ strata build .\n")
-	p.Start(1, "[1/2] RUN "+strings.Repeat("x", 100))
-	p.Start(2, "[2/2] RUN y")
+	p.start(1, "[1/2] RUN "+strings.Repeat("x", 100))
+	p.start(2, "[2/2] RUN y")
 	p.frame(false)
 	v.resize(30, 10)
 	p.frame(false)
@@ -169,8 +183,8 @@ func TestTTYResize(t *testing.T) {
 
 func TestTTYWide(t *testing.T) {
 	p, v, _ := ttyFixture(t, 30, 10)
-	p.Start(1, "[1/2] RUN echo 漢字漢字漢字漢字")
-	p.Log(1, 1, []byte("👩‍👩‍👧 ok 漢字漢字漢字漢字漢字\n"))
+	p.start(1, "[1/2] RUN echo 漢字漢字漢字漢字")
+	p.log(1, 1, []byte("👩‍👩‍👧 ok 漢字漢字漢字漢字漢字\n"))
 	p.frame(false)
 	want := ` => [1/2] RUN echo 漢字漢 0.0s
 `
@@ -215,11 +229,11 @@ func TestWithNote(t *testing.T) {
 // A warning stands below its step, also when that has ended; nothing in it reaches the terminal as a control sequence.
 func TestWarn(t *testing.T) {
 	p, v, c := ttyFixture(t, 80, 24)
-	p.Start(1, "[internal] load build definition from Dockerfile")
+	p.start(1, "[internal] load build definition from Dockerfile")
 	c.ms(100)
-	p.Finish(1, Done, nil)
-	p.Warn(1, Warning{Short: "Rule: what is \x1b[31mwrong (line 3)"})
-	p.Warn(2, Warning{Short: "of a step that never was"})
+	p.finish(1, event.Done, nil)
+	p.warn(1, "Rule: what is \x1b[31mwrong (line 3)")
+	p.warn(2, "of a step that never was")
 	p.Close(nil)
 	checkScreen(t, v, `[+] Building 0.1s (1/1) FINISHED
  => [internal] load build definition from Dockerfile                        0.1s

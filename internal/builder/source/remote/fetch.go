@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/strata-build/strata/internal/builder/source/address"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -24,10 +24,9 @@ type Fetcher struct {
 	Secret func(id string) ([]byte, error)
 	// SSH gives the socket of the agent that the build may use for git through ssh, "" for none.
 	SSH func() (socket string, err error)
-	// Begin, if not nil, is told when the bytes of a URL or the objects of a repository begin to
-	// move, and gives what is told of that. Nothing is told where nothing has to move. what has no
-	// passwords.
-	Begin func(what string) Transfer
+	// Events, if not nil, gets a Fetch vertex when the bytes of a URL or the objects of a repository begin to move. It gets
+	// nothing where nothing has to move. Names have no passwords.
+	Events event.Sink
 	// Stall is for how long a server may send nothing of a URL before it is asked again.
 	Stall time.Duration
 
@@ -36,27 +35,6 @@ type Fetcher struct {
 	commits map[string]*promise[*Commit]
 	atClose []func()
 }
-
-// Transfer is told of something on its way, by one goroutine at a time.
-type Transfer interface {
-	// Bytes says how much of it is here; total is 0 where that is not known.
-	Bytes(current, total int64)
-	// Done ends it.
-	Done(err error)
-}
-
-// begin begins a transfer, or one that nobody is told of.
-func (f *Fetcher) begin(what string) Transfer {
-	if f.Begin == nil {
-		return untold{}
-	}
-	return f.Begin(address.Redact(what))
-}
-
-type untold struct{}
-
-func (untold) Bytes(int64, int64) {}
-func (untold) Done(error)         {}
 
 // New returns a Fetcher that knows no secrets.
 func New(s *store.Store) *Fetcher {

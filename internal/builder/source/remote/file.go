@@ -76,7 +76,7 @@ type download struct {
 	url     string
 	dir     string
 	pinned  digest.Digest
-	shown   Transfer // nil as long as nothing moves
+	shown   *transfer // nil as long as nothing moves
 }
 
 func (d *download) file(ctx context.Context) (*File, error) {
@@ -86,7 +86,7 @@ func (d *download) file(ctx context.Context) (*File, error) {
 	}
 	fresh, err := d.ask(ctx, known)
 	if d.shown != nil {
-		d.shown.Done(err)
+		d.shown.done(err)
 	}
 	if err != nil {
 		if file != nil {

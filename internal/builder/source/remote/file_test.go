@@ -19,6 +19,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/builder/source/remote/remotetest"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -180,13 +181,11 @@ func TestResume(t *testing.T) {
 	w.server.Set("/h", remotetest.Answer{Body: body, ETag: `"1"`, Cut: 400_000})
 	ctx, cancel := context.WithCancel(context.Background())
 	f := remote.New(w.store)
-	f.Begin = func(string) remote.Transfer {
-		return &transfer{bytes: func(n, _ int64) {
-			if n > 200_000 {
-				cancel()
-			}
-		}}
-	}
+	f.Events = listener(func(e event.Event) {
+		if p, ok := e.(event.Progress); ok && p.Current > 200_000 {
+			cancel()
+		}
+	})
 	if _, err := f.File(ctx, w.http.URL+"/h", ""); !errors.Is(err, context.Canceled) {
 		t.Fatalf("canceled: %v", err)
 	}
@@ -338,47 +337,44 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// transfer writes down what is told of one.
-type transfer struct {
-	what  string
-	bytes func(current, total int64)
-	err   error
-	ended bool
-}
+// listener is a sink for one goroutine.
+type listener func(event.Event)
 
-func (t *transfer) Bytes(current, total int64) { t.bytes(current, total) }
-func (t *transfer) Done(err error)             { t.err, t.ended = err, true }
+func (l listener) Send(e event.Event) { l(e) }
 
 func TestTransfersAreTold(t *testing.T) {
 	w := newSite(t)
 	body := strings.Repeat("abcdefghij", 100_000)
 	w.server.Set("/f", remotetest.Answer{Body: body, ETag: `"1"`, Cut: 400_000})
-	var told []*transfer
+	var told []event.Event
 	get := func() {
 		f := remote.New(w.store)
 		defer f.Close()
-		f.Begin = func(what string) remote.Transfer {
-			var last int64
-			tr := &transfer{what: what, bytes: func(current, total int64) {
-				if current < last || total != int64(len(body)) {
-					t.Errorf("%d of %d after %d", current, total, last)
-				}
-				last = current
-			}}
-			told = append(told, tr)
-			return tr
-		}
+		f.Events = listener(func(e event.Event) { told = append(told, e) })
 		if _, err := f.File(context.Background(), strings.Replace(w.http.URL, "://", "://me:password@", 1)+"/f", ""); err != nil {
 			t.Fatal(err)
 		}
 	}
 	get()
-	if len(told) != 1 || !told[0].ended || told[0].err != nil || strings.Contains(told[0].what, "password") {
-		t.Fatalf("told of %+v", told)
+	started, ok := told[0].(event.Started)
+	if !ok || started.Vertex.Name == "" || strings.Contains(started.Vertex.Name, "password") {
+		t.Fatalf("it begins with %+v", told[0])
 	}
+	var last int64
+	for _, e := range told[1 : len(told)-2] {
+		p, ok := e.(event.Progress)
+		if !ok || p.Vertex != started.Vertex || p.Current < last || p.Total != int64(len(body)) {
+			t.Errorf("%+v after %d", e, last)
+		}
+		last = p.Current
+	}
+	if f, ok := told[len(told)-1].(event.Finished); !ok || f.Status != event.Done {
+		t.Errorf("it ends with %+v", told[len(told)-1])
+	}
+	before := len(told)
 	get() // nothing moves
-	if len(told) != 1 {
-		t.Errorf("told of %+v", told[1:])
+	if len(told) != before {
+		t.Errorf("told of %+v", told[before:])
 	}
 }
 

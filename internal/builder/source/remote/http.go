@@ -230,7 +230,7 @@ func (d *download) save(resp *http.Response, began int64, moved func()) (*answer
 		if d.shown == nil {
 			d.shown = d.fetcher.begin(d.url)
 		}
-		d.shown.Bytes(n, total)
+		d.shown.bytes(n, total)
 	}}
 	n, err := io.Copy(io.MultiWriter(f, h), body)
 	if err != nil {

@@ -94,9 +94,9 @@ func (m *mirror) fetch(ctx context.Context, ref, object string) error {
 		}
 	}
 	shown := m.fetcher.begin(m.url)
-	m.git.moved = func(n int64) { shown.Bytes(n, 0) }
+	m.git.moved = func(n int64) { shown.bytes(n, 0) }
 	err := m.fetchWays(ctx, ref, object)
-	shown.Done(err)
+	shown.done(err)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,283 @@
+package explain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Journal is a sink that writes down what becomes of each step, and why those that run do. It passes everything on, with
+// a Reason event beside each step that runs.
+//
+// Its lock is held only to read and write what the build consists of. Reasons are looked up in the store, and layers are
+// opened for them, on a copy of that and without the lock.
+type Journal struct {
+	ctx   context.Context // of the build: events have none
+	store *store.Store
+	next  event.Sink
+	past  *history
+
+	mu      sync.Mutex // of all below
+	build   *Build
+	stages  map[event.StageID]*Stage
+	steps   map[*event.Vertex]*entry
+	summary []string
+}
+
+// entry is a step under way.
+type entry struct {
+	miss    Miss
+	started time.Time // when it began to run
+}
+
+// NewJournal returns a journal of b, whose stages are filled in while it goes on, that passes events on to next. The
+// caller does not touch b before Close.
+func NewJournal(ctx context.Context, s *store.Store, b *Build, next event.Sink) *Journal {
+	return &Journal{
+		ctx: ctx, store: s, next: next, past: &history{}, build: b,
+		stages: map[event.StageID]*Stage{}, steps: map[*event.Vertex]*entry{},
+	}
+}
+
+// Send implements event.Sink.
+func (j *Journal) Send(e event.Event) {
+	switch e := e.(type) {
+	case event.Planned:
+		j.plan(e)
+	case event.Started:
+		j.start(e.Vertex)
+	case event.LookedUp:
+		j.lookUp(e)
+	case event.Rejected:
+		j.reject(e)
+	case event.Running:
+		j.run(e)
+		return
+	case event.Finished:
+		j.finish(e)
+	}
+	j.next.Send(e)
+}
+
+func (j *Journal) plan(e event.Planned) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.build.Positions = max(j.build.Positions, e.Positions)
+	for _, s := range e.Stages {
+		j.stage(s)
+	}
+}
+
+// stage is the build's stage, which is new if no plan has it: one that only a trigger copies from. j.mu is held.
+func (j *Journal) stage(s *event.Stage) *Stage {
+	st := j.stages[s.StageID]
+	if st == nil {
+		st = newStage(s)
+		j.stages[s.StageID] = st
+		j.build.Stages = append(j.build.Stages, st)
+	}
+	return st
+}
+
+func (j *Journal) start(v *event.Vertex) {
+	if !v.Kind.IsStep() {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	st, step := j.stage(v.Stage), newStep(v)
+	st.Steps = append(st.Steps, step)
+	j.steps[v] = &entry{miss: Miss{Stage: st, Step: step, Instruction: v.Text}}
+}
+
+func (j *Journal) lookUp(e event.LookedUp) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := &j.steps[e.Vertex].miss
+	m.Key, m.Forced, m.BuildArgs, m.Mounts, m.Copied = e.Key, e.Forced, e.BuildArgs, e.Mounts, e.Copied
+	m.Rejected = nil // of a look-up before, if a file of the context changed meanwhile
+	m.Step.Key = e.Key.Digest()
+}
+
+func (j *Journal) reject(e event.Rejected) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := &j.steps[e.Vertex].miss
+	m.Rejected = append(m.Rejected, e.Source+": "+e.Reason)
+}
+
+// run finds out why a step runs.
+func (j *Journal) run(e event.Running) {
+	x, m := j.question(e.Vertex)
+	reasons := x.Reasons(j.ctx, m)
+	j.mu.Lock()
+	entry := j.steps[e.Vertex]
+	entry.miss.near, entry.miss.Step.Reasons = m.near, reasons
+	entry.started = time.Now()
+	j.mu.Unlock()
+	j.next.Send(e)
+	// Which files of a COPY changed is known when they are copied.
+	if line := Line(reasons); line != "" && !slices.ContainsFunc(reasons, isFiles) {
+		j.next.Send(event.Reason{Vertex: e.Vertex, Text: line})
+	}
+}
+
+// question is what is known of a step and of the build at this moment. Nobody changes it.
+func (j *Journal) question(v *event.Vertex) (*Explainer, *Miss) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	m := j.steps[v].miss
+	b := *j.build
+	b.Stages = make([]*Stage, len(j.build.Stages))
+	for i, live := range j.build.Stages {
+		st := *live
+		st.Steps = make([]*Step, len(live.Steps))
+		for k, s := range live.Steps {
+			c := *s
+			if s == m.Step {
+				m.Step = &c
+			}
+			st.Steps[k] = &c
+		}
+		if live == m.Stage {
+			m.Stage = &st
+		}
+		b.Stages[i] = &st
+	}
+	m.Rejected = slices.Clone(m.Rejected)
+	return &Explainer{store: j.store, build: &b, history: j.past}, &m
+}
+
+func (j *Journal) finish(e event.Finished) {
+	switch {
+	case e.Vertex.Kind == event.From:
+		j.finishFrom(e)
+	case e.Vertex.Kind.IsStep():
+		j.finishStep(e)
+		if e.Status == event.Done {
+			j.nameFiles(e)
+		}
+		j.summarize(e)
+	}
+}
+
+func (j *Journal) finishFrom(e event.Finished) {
+	if e.Status != event.Cached {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	st := j.stage(e.Vertex.Stage)
+	st.Steps = nil // of a round before, whose layers turned out to be unavailable
+	if e.Vertex.Stage.Image {
+		st.Base = e.State
+	}
+	st.Chain = e.Chain
+}
+
+func (j *Journal) finishStep(e event.Finished) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	entry := j.steps[e.Vertex]
+	step := entry.miss.Step
+	step.State, step.Status = e.State, statusOf(e.Status)
+	if r := e.Record; r != nil {
+		step.Layer, step.Made, step.Took, step.Origin, step.Fetches = r.Layer, r.Created, r.Took.Milliseconds(), r.Origin, r.Fetches
+	}
+	if (step.Status == Failed || step.Status == Canceled) && !entry.started.IsZero() {
+		step.Took = time.Since(entry.started).Milliseconds()
+	}
+}
+
+func statusOf(s event.Status) Status {
+	switch s {
+	case event.Configured:
+		return Config
+	case event.Done:
+		return Ran
+	case event.Failed:
+		return Failed
+	case event.Canceled:
+		return Canceled
+	}
+	return Hit
+}
+
+// nameFiles names the files for which a COPY or ADD ran again, once its new layer is there.
+func (j *Journal) nameFiles(e event.Finished) {
+	x, m := j.question(e.Vertex)
+	reasons, ok := x.nameFiles(j.ctx, m, e.Record.Layer)
+	if !ok {
+		return
+	}
+	j.mu.Lock()
+	j.steps[e.Vertex].miss.Step.Reasons = reasons
+	j.mu.Unlock()
+	j.next.Send(event.Reason{Vertex: e.Vertex, Text: Line(reasons)})
+}
+
+// maxName is how many characters of a step's name stand in the summary.
+const maxName = 72
+
+// summarize remembers what is to be said at the end: what came of the steps that ran again and, for the classic engine,
+// whose output has no place beside a step, which cached ones fetched.
+func (j *Journal) summarize(e event.Finished) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	lines := dialect.Of(j.build.Engine).Output.StepLines
+	text := e.Remark()
+	if text == "" || e.Status == event.Cached && !lines {
+		return
+	}
+	name := e.Vertex.Name
+	if lines {
+		name = fmt.Sprintf("Step %d/%d : %s", e.Vertex.Position, j.build.Positions, e.Vertex.Text)
+	}
+	if r := []rune(name); len(r) > maxName {
+		name = string(r[:maxName-1]) + "…"
+	}
+	j.summary = append(j.summary, name+": "+text)
+}
+
+// Close ends the journal once no more events come, and keeps the build. image is what it gave, failure why it failed.
+// What could not be kept costs an explanation, not the build. The summary is what remains to be said, line by line.
+func (j *Journal) Close(image digest.Digest, failure error) (b *Build, summary []string) {
+	j.mu.Lock()
+	b, summary = j.build, j.summary
+	j.mu.Unlock()
+	b.Took = time.Since(b.Started).Milliseconds()
+	b.Image = image
+	if failure != nil {
+		b.Fail(failure)
+	}
+	b.Count()
+	if err := Save(j.store, b); err != nil {
+		j.next.Send(event.Warning{Text: err.Error()})
+	}
+	// Without this the cache forgets in another order, no more.
+	if err := j.store.Use(b.keys()...); err != nil {
+		j.next.Send(event.Warning{Text: err.Error()})
+	}
+	return b, summary
+}
+
+// keys are those of all steps, whose records the build used.
+func (b *Build) keys() []digest.Digest {
+	var keys []digest.Digest
+	for _, st := range b.Stages {
+		for _, step := range st.Steps {
+			if step.Key != "" {
+				keys = append(keys, step.Key)
+			}
+		}
+	}
+	return keys
+}
