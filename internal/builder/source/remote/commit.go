@@ -162,7 +162,7 @@ func gitHint(r *address.Repository, err error, seen string) error {
 		return false
 	}
 	switch {
-	case has("terminal prompts disabled", "could not read Username", "Authentication failed", "403", "401"):
+	case has("terminal prompts disabled", "could not read Username", "Authentication failed", "returned error: 403", "returned error: 401"):
 		return fmt.Errorf("%w; see whether the address is right; a private repository wants a token: --secret id=GIT_AUTH_TOKEN,src=FILE", err)
 	case has("Permission denied (publickey"):
 		return fmt.Errorf("%w; a repository through ssh wants a key: --ssh default with an agent that has it (SSH_AUTH_SOCK)", err)
