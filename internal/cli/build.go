@@ -70,6 +70,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		}
 	}
 	began := time.Now()
+	if _, err := a.open(); err != nil {
+		return err
+	}
 	limit, err := cacheLimit()
 	if err != nil {
 		return err
