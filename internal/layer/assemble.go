@@ -46,9 +46,24 @@ func newAssembler(below Tree, place placer) *assembler {
 	return &assembler{entries: make(map[string]*Entry), links: make(map[string][]string), below: below, place: place}
 }
 
-// list is what came together, in canonical order, hard links still as in the tar.
+// list is what came together, in canonical order, hard links still as in the tar. Marks in an opaque directory are left
+// out: nothing of below shows there that they could hide, and Diff does not give them either.
 func (a *assembler) list() []*Entry {
-	return slices.SortedFunc(maps.Values(a.entries), func(x, y *Entry) int { return Compare(x.Path, y.Path) })
+	all := slices.SortedFunc(maps.Values(a.entries), func(x, y *Entry) int { return Compare(x.Path, y.Path) })
+	var opaque *Entry // the outermost directory that is, among those that the next entry is in
+	return slices.DeleteFunc(all, func(e *Entry) bool {
+		if opaque != nil && !within(e.Path, opaque.Path) {
+			opaque = nil
+		}
+		switch {
+		case opaque != nil:
+			e.Opaque = false
+			return e.Type == Whiteout
+		case e.Opaque:
+			opaque = e
+		}
+		return false
+	})
 }
 
 // toc is the TOC of what came together. It ends the assembly.

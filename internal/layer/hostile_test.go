@@ -329,6 +329,8 @@ func FuzzUnpack(f *testing.F) {
 	needRoot(f)
 	f.Add(makeTar(f, dir("a"), file("a/b"), hard("c", "a/b"), link("d", "a"), file("d/e"), file(".wh.e"), file("a/.wh..wh..opq")))
 	f.Add(makeTar(f, file("a"), hard("b", "a"), file("a"), link("b", ".."), file("b/canary")))
+	f.Add(makeTar(f, file(".wh..wh..opq"), file(".wh.a"), file("b/.wh..wh..opq"), file("b/c/.wh.d"))) // marks that hide nothing
+	f.Add(makeTar(f, file("b/.wh.c"), file("b/.wh..wh..opq"), file("b-a/.wh.c")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		scanned, serr := layer.Scan(t.Context(), bytes.NewReader(data))
 		if serr == nil && scanned.Size() > 1<<24 {

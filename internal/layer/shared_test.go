@@ -3,6 +3,8 @@ package layer_test
 import (
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,6 +29,8 @@ func TestSharedTOC(t *testing.T) {
 	must(t, err)
 	var before bytes.Buffer
 	must(t, toc.Encode(&before))
+	tar := filepath.Join(t.TempDir(), "tar")
+	must(t, os.WriteFile(tar, []byte("abc"), 0o600)) // what a reader finds that hashes what has no digest
 	open := func(*layer.Entry) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abc")), nil }
 	readers := []func() error{
 		func() error { return layer.WriteTar(t.Context(), io.Discard, toc, open) },
@@ -48,6 +52,17 @@ func TestSharedTOC(t *testing.T) {
 		func() error {
 			_, err := layer.NewStack(layer.TarSource("", toc)).Flatten()
 			return err
+		},
+		func() error {
+			stack := layer.NewStack(layer.TarSource(tar, toc))
+			e, err := stack.Lookup("a")
+			if err != nil {
+				return err
+			}
+			if err := stack.Sum(t.Context(), []*layer.Entry{e}); err == nil {
+				t.Error("Sum takes a table of contents without a digest")
+			}
+			return nil
 		},
 	}
 	var g errgroup.Group
