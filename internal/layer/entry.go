@@ -6,8 +6,6 @@ package layer
 
 import (
 	"cmp"
-	"context"
-	"io"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -53,20 +51,6 @@ type Entry struct {
 	Xattrs   []Xattr // sorted by name
 	// Offset is where the contents start in the layer's uncompressed tar, for layers that rest as one.
 	Offset int64
-}
-
-// Tree is a file tree whose entries can be listed and opened: a build context, or the merged state that a
-// chain of layers gives. Paths are as in Entry.Path and are looked up as they stand: symlinks are
-// not followed. A path that is not there gives an error for which errors.Is(err, fs.ErrNotExist) holds.
-type Tree interface {
-	// Lookup returns the entry of a path; the root is "".
-	Lookup(path string) (*Entry, error)
-	// ReadDir returns the entries of a directory, sorted by Compare.
-	ReadDir(path string) ([]*Entry, error)
-	// Sum fills in Digest of those regular files among entries, all of this tree, that have none yet.
-	Sum(ctx context.Context, entries []*Entry) error
-	// Open reads the contents of a regular file (or hard link) entry of this tree.
-	Open(e *Entry) (io.ReadCloser, error)
 }
 
 // Compare orders paths canonically: bytewise, but with "/" before every other byte, so that a directory

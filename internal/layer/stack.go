@@ -173,17 +173,24 @@ func (s *Stack) Lookup(path string) (*Entry, error) {
 	return s.index[i].e, nil
 }
 
-// Inode returns what the names of one file have in common: two paths with equal values are hard links of each
-// other. nil for what is no regular file. Files are shared within a layer only, as in an overlay.
-func (s *Stack) Inode(path string) any {
-	i, err := s.find(path)
-	switch {
-	case err != nil || s.index[i].e.Type != File:
-		return nil
-	case s.index[i].in != nil:
-		return s.index[i].in
+// Capabilities implements Tree: files are shared within a layer only, as in an overlay.
+func (s *Stack) Capabilities() Capabilities { return Capabilities{Identities: s.identities} }
+
+func (s *Stack) identities(_ string, entries []*Entry) ([]any, error) {
+	all := make([]any, len(entries))
+	for i, e := range entries {
+		if e.Type != File {
+			continue
+		}
+		at, err := s.find(e.Path)
+		if err != nil {
+			return nil, err
+		}
+		if all[i] = s.index[at].e; s.index[at].in != nil {
+			all[i] = s.index[at].in
+		}
 	}
-	return s.index[i].e
+	return all, nil
 }
 
 // ReadDir returns the entries of a directory, sorted by Compare.

@@ -1,279 +1,43 @@
 package layer
 
 import (
-	"errors"
-	"fmt"
-	"hash"
-	"io/fs"
-	"os"
-	"strings"
-
-	"golang.org/x/sys/unix"
+	"context"
+	"io"
+	"time"
 )
 
-// tree writes entries into a directory in the form that overlayfs takes as a lower layer. Paths come from an
-// assembler or a checked TOC, so that all parents are directories made here; still, every parent is opened
-// without following symbolic links and the last component only with calls that do not follow, so that
-// no bug above can make it write outside the root.
-//
-// A tree belongs to one goroutine. It keeps the directory that it used last open, for most files follow their siblings.
-type tree struct {
-	root   int // not owned
-	dir    int
-	path   string
-	euid   int
-	egid   int
-	opened bool
+// Tree is a file tree whose entries can be listed and opened: a build context, or the merged state that a
+// chain of layers gives. Paths are as in Entry.Path and are looked up as they stand: symlinks are
+// not followed. A path that is not there gives an error for which errors.Is(err, fs.ErrNotExist) holds.
+type Tree interface {
+	// Capabilities are what the tree offers beside its entries.
+	Capabilities() Capabilities
+	// Lookup returns the entry of a path; the root is "".
+	Lookup(path string) (*Entry, error)
+	// ReadDir returns the entries of a directory, sorted by Compare.
+	ReadDir(path string) ([]*Entry, error)
+	// Sum fills in Digest of those regular files among entries, all of this tree, that have none yet.
+	Sum(ctx context.Context, entries []*Entry) error
+	// Open reads the contents of a regular file (or hard link) entry of this tree.
+	Open(e *Entry) (io.ReadCloser, error)
 }
 
-func newTree(root int) *tree {
-	return &tree{root: root, dir: -1, euid: os.Geteuid(), egid: os.Getegid()}
-}
-
-func (t *tree) close() {
-	if t.opened {
-		unix.Close(t.dir)
-		t.opened = false
-	}
-}
-
-// parent opens the directory of a path, and returns it with the last component.
-func (t *tree) parent(path string) (int, string, error) {
-	dir, name := Parent(path), path[strings.LastIndexByte(path, '/')+1:]
-	if t.opened && t.path == dir {
-		return t.dir, name, nil
-	}
-	fd, err := openBeneath(t.root, dir, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return -1, "", err
-	}
-	t.close()
-	t.dir, t.path, t.opened = fd, dir, true
-	return fd, name, nil
-}
-
-// mkdir makes a directory that only we can enter until its metadata is set.
-func (t *tree) mkdir(path string) error {
-	at, name, err := t.parent(path)
-	if err != nil {
-		return err
-	}
-	if err := unix.Mkdirat(at, name, 0o700); err != nil {
-		return pathError("mkdir", path, err)
-	}
-	return nil
-}
-
-// create makes an empty regular file.
-func (t *tree) create(path string) (*os.File, error) {
-	at, name, err := t.parent(path)
-	if err != nil {
-		return nil, err
-	}
-	fd, err := unix.Openat(at, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, pathError("create", path, err)
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
-// finish sets the metadata of an open file that is as long as it should be: the owner first, since a change of owner
-// clears setuid bits and capabilities.
-func (t *tree) finish(f *os.File, e *Entry) error {
-	fd := int(f.Fd())
-	if e.UID != t.euid || e.GID != t.egid {
-		if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
-			return pathError("chown", e.Path, err)
-		}
-	}
-	if err := unix.Fchmod(fd, e.Mode); err != nil {
-		return pathError("chmod", e.Path, err)
-	}
-	for _, x := range e.Xattrs {
-		if err := unix.Fsetxattr(fd, x.Name, []byte(x.Value), 0); err != nil {
-			return pathError("setting extended attribute "+x.Name+" of", e.Path, err)
-		}
-	}
-	at, name, err := t.parent(e.Path)
-	if err != nil {
-		return err
-	}
-	return setTime(at, name, e)
-}
-
-// special makes everything but directories and regular files.
-func (t *tree) special(e *Entry) error {
-	at, name, err := t.parent(e.Path)
-	if err != nil {
-		return err
-	}
-	switch e.Type {
-	case Symlink:
-		err = unix.Symlinkat(e.Link, at, name)
-	case Char:
-		err = unix.Mknodat(at, name, unix.S_IFCHR|0o600, int(unix.Mkdev(e.Major, e.Minor)))
-	case Block:
-		err = unix.Mknodat(at, name, unix.S_IFBLK|0o600, int(unix.Mkdev(e.Major, e.Minor)))
-	case Fifo:
-		err = unix.Mknodat(at, name, unix.S_IFIFO|0o600, 0)
-	case Whiteout:
-		if err := unix.Mknodat(at, name, unix.S_IFCHR, 0); err != nil {
-			return pathError("mknod", e.Path, err)
-		}
-		return nil
-	}
-	if err != nil {
-		return pathError("creating", e.Path, err)
-	}
-	return t.metadata(at, name, e)
-}
-
-// directory sets the metadata of a directory, when everything in it is made.
-func (t *tree) directory(e *Entry) error {
-	if e.Path == "" {
-		return t.metadata(t.root, ".", e)
-	}
-	at, name, err := t.parent(e.Path)
-	if err != nil {
-		return err
-	}
-	return t.metadata(at, name, e)
-}
-
-// metadata sets owner, mode, attributes and time of a file that cannot or should not be opened.
-func (t *tree) metadata(at int, name string, e *Entry) error {
-	if err := unix.Fchownat(at, name, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return pathError("chown", e.Path, err)
-	}
-	if e.Type != Symlink { // just made as what it is, hence not followed
-		if err := unix.Fchmodat(at, name, e.Mode, 0); err != nil {
-			return pathError("chmod", e.Path, err)
-		}
-	}
-	for _, x := range e.Xattrs {
-		if err := unix.Lsetxattr(atPath(at, name), x.Name, []byte(x.Value), 0); err != nil {
-			return pathError("setting extended attribute "+x.Name+" of", e.Path, err)
-		}
-	}
-	if e.Opaque {
-		if err := unix.Lsetxattr(atPath(at, name), overlayOpaque, []byte("y"), 0); err != nil {
-			return pathError("setting extended attribute "+overlayOpaque+" of", e.Path, err)
-		}
-	}
-	return setTime(at, name, e)
-}
-
-func setTime(at int, name string, e *Entry) error {
-	ts := unix.Timespec{Sec: e.ModTime}
-	if err := unix.UtimesNanoAt(at, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return pathError("setting the time of", e.Path, err)
-	}
-	return nil
-}
-
-// link makes a hard link.
-func (t *tree) link(e *Entry) error {
-	path, target := e.Path, e.Link
-	at, name, err := t.parent(path)
-	if err != nil {
-		return err
-	}
-	from, err := openBeneath(t.root, Parent(target), unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(from)
-	if err := unix.Linkat(from, target[strings.LastIndexByte(target, '/')+1:], at, name, 0); err != nil {
-		return pathError("hard link", path, err)
-	}
-	return nil
-}
-
-// remove takes away whatever is at a path.
-func (t *tree) remove(path string) error {
-	at, name, err := t.parent(path)
-	if err != nil {
-		return err
-	}
-	dir, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", at))
-	if err != nil {
-		return pathError("remove", path, err)
-	}
-	defer dir.Close()
-	t.close()
-	return dir.RemoveAll(name)
-}
-
-// rename moves a file; both parents are there.
-func (t *tree) rename(from, to string) error {
-	at, name, err := t.parent(to)
-	if err != nil {
-		return err
-	}
-	dir, err := openBeneath(t.root, Parent(from), unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dir)
-	if err := unix.Renameat(dir, from[strings.LastIndexByte(from, '/')+1:], at, name); err != nil {
-		return pathError("rename", from, err)
-	}
-	return nil
-}
-
-// pathError says what can be done where something can.
-func pathError(op, path string, err error) error {
-	err = &fs.PathError{Op: op, Path: clip(path), Err: err}
-	switch {
-	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w; unpacking a layer needs root", err)
-	case errors.Is(err, unix.ENOSPC):
-		return fmt.Errorf("%w; free some, for instance with: strata system prune", err)
-	case errors.Is(err, unix.ENOTSUP):
-		return fmt.Errorf("%w; keep the store on a file system that has them, such as ext4, xfs or btrfs", err)
-	}
-	return err
-}
-
-// sumWriter is a file that sums what is written to it and leaves holes where whole blocks are zero.
-type sumWriter struct {
-	f    *os.File
-	sum  hash.Hash // may be nil
-	hole bool
-}
-
-func (w *sumWriter) Write(p []byte) (int, error) {
-	if w.sum != nil {
-		w.sum.Write(p)
-	}
-	if len(p) >= 4096 && allZero(p) {
-		w.hole = true
-		_, err := w.f.Seek(int64(len(p)), 1)
-		return len(p), err
-	}
-	w.hole = false
-	return w.f.Write(p)
-}
-
-// end gives a file its length where it ends in a hole.
-func (w *sumWriter) end(size int64) error {
-	if !w.hole {
-		return nil
-	}
-	return w.f.Truncate(size)
-}
-
-func allZero(p []byte) bool {
-	for len(p) >= 8 {
-		if p[0]|p[1]|p[2]|p[3]|p[4]|p[5]|p[6]|p[7] != 0 {
-			return false
-		}
-		p = p[8:]
-	}
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
+// Capabilities are what some Trees offer and others do not. The zero value offers nothing; a nil function is one that
+// the tree does not have.
+type Capabilities struct {
+	// Name is what the tree is called in each build that reads it, so that what is made of it can be kept under that
+	// name; "" where no later build will meet it.
+	Name string
+	// Outside says that the tree is a part of a larger one and that a path that leads out of it is a mistake, as of a
+	// build context. Other trees are a root: ".." stays there.
+	Outside bool
+	// Identities says of entries that ReadDir gave for dir which are names of one file: these have equal values. nil
+	// is a file with one name; nil for all may stand for the whole list.
+	Identities func(dir string, entries []*Entry) ([]any, error)
+	// ModTime is the time of a path, finer than the seconds of an Entry; the zero time where it is not known.
+	ModTime func(path string) time.Time
+	// Preload lists a directory and all below it, which is quicker than one ReadDir after the other.
+	Preload func(ctx context.Context, dir string) error
+	// Excluded is the rule by which a path that is there does not show; "" if there is none.
+	Excluded func(path string) string
 }

@@ -11,9 +11,9 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -32,8 +32,8 @@ func New(s *store.Store, fetch *remote.Fetcher, rules dialect.Copy) *Copier {
 // Selection is what the sources of a COPY or ADD selected.
 type Selection struct {
 	Tree    layer.Tree
-	Matches []buildcontext.Match // of Tree
-	Counts  []int                // how many of the matches are of each source
+	Matches []selection.Match // of Tree
+	Counts  []int             // how many of the matches are of each source
 	// Remote are the remote sources, at their places among all sources; nil if there are none.
 	Remote []*Remote
 	// Context says that Tree is a context, whose extended attributes are the host's affair.
@@ -98,7 +98,7 @@ func (k *Copier) copySources(ctx context.Context, w *Draft, sel *Selection, c *d
 }
 
 // copyMatch copies one of the things that the sources selected.
-func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m buildcontext.Match, c *dockerfile.Copy) error {
+func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m selection.Match, c *dockerfile.Copy) error {
 	dest, err := w.resolve(c.Dest)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m buildc
 	return w.put(t, m.Items[0].Entry, dest)
 }
 
-func (w *Draft) putItems(t layer.Tree, items []buildcontext.Item, dest string) error {
+func (w *Draft) putItems(t layer.Tree, items []selection.Item, dest string) error {
 	for _, it := range items {
 		target := path.Join(dest, it.Target)
 		if it.OnTheWay {

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
 // inlineTree holds the here-documents of a COPY or ADD as files, by their names.
@@ -23,7 +23,7 @@ func (k *Copier) copyInline(ctx context.Context, w *Draft, c *dockerfile.Copy) e
 	for _, file := range c.Inline {
 		tree := inlineTree{file.Name: file.Data}
 		e := tree.entry(file.Name, w.now)
-		match := buildcontext.Match{Path: file.Name, Name: file.Name, Items: []buildcontext.Item{{Entry: e, Name: file.Name}}}
+		match := selection.Match{Path: file.Name, Name: file.Name, Items: []selection.Item{{Entry: e, Name: file.Name}}}
 		if err := k.copyMatch(ctx, w, tree, match, &plain); err != nil {
 			return err
 		}
@@ -37,7 +37,9 @@ func (t inlineTree) entry(name string, now int64) *layer.Entry {
 	}
 }
 
-// Lookup, ReadDir, Sum and Open make it a layer.Tree.
+// Capabilities, Lookup, ReadDir, Sum and Open make it a layer.Tree.
+func (t inlineTree) Capabilities() layer.Capabilities { return layer.Capabilities{} }
+
 func (t inlineTree) Lookup(path string) (*layer.Entry, error) {
 	if _, ok := t[path]; !ok {
 		return nil, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}

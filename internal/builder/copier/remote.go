@@ -18,6 +18,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
 )
 
@@ -128,7 +129,7 @@ func (k *Copier) copyRemote(ctx context.Context, w *Draft, f *Remote, c *dockerf
 	if f.Commit != nil {
 		return k.copyRepository(ctx, w, f, c)
 	}
-	if excluded, err := buildcontext.ExcludesFile(c.Exclude, f.Name); err != nil || excluded {
+	if excluded, err := selection.ExcludesFile(c.Exclude, f.Name); err != nil || excluded {
 		return err
 	}
 	if f.file == nil {
@@ -140,7 +141,7 @@ func (k *Copier) copyRemote(ctx context.Context, w *Draft, f *Remote, c *dockerf
 	plain := *c
 	plain.Unpack = c.UnpackURL
 	tree := newURLTree(f)
-	return k.copyMatch(ctx, w, tree, buildcontext.Match{Path: f.Name, Name: f.Name, Items: []buildcontext.Item{{Entry: &tree.entry, Name: f.Name}}}, &plain)
+	return k.copyMatch(ctx, w, tree, selection.Match{Path: f.Name, Name: f.Name, Items: []selection.Item{{Entry: &tree.entry, Name: f.Name}}}, &plain)
 }
 
 // copyRepository copies a repository's files as those of a directory.
@@ -165,7 +166,7 @@ func (k *Copier) copyRepository(ctx context.Context, w *Draft, f *Remote, c *doc
 		return err
 	}
 	w.cleanup = append(w.cleanup, func() { tree.Close() })
-	matches, err := buildcontext.Select(ctx, tree, "/", buildcontext.SelectOptions{Instruction: "ADD", Exclude: c.Exclude})
+	matches, err := selection.Select(ctx, tree, "/", selection.Options{Instruction: "ADD", Exclude: c.Exclude})
 	if err != nil {
 		return err
 	}
@@ -200,7 +201,9 @@ func newURLTree(f *Remote) *urlTree {
 	return t
 }
 
-// Lookup, ReadDir, Sum and Open make it a layer.Tree.
+// Capabilities, Lookup, ReadDir, Sum and Open make it a layer.Tree.
+func (t *urlTree) Capabilities() layer.Capabilities { return layer.Capabilities{} }
+
 func (t *urlTree) Lookup(path string) (*layer.Entry, error) {
 	if path != t.entry.Path {
 		return nil, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}

@@ -138,8 +138,8 @@ func (f *Files) list() (*layer.TOC, layer.LaySource, error) {
 	from := layer.LaySource{
 		Open: func(e *layer.Entry) (io.ReadCloser, error) { return f.Tree.Open(origin[e.Path]) },
 	}
-	if fine, ok := f.Tree.(interface{ ModTime(path string) time.Time }); ok {
-		from.ModTime = func(e *layer.Entry) time.Time { return fine.ModTime(origin[e.Path].Path) }
+	if modTime := f.Tree.Capabilities().ModTime; modTime != nil {
+		from.ModTime = func(e *layer.Entry) time.Time { return modTime(origin[e.Path].Path) }
 	}
 	return t, from, err
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -23,15 +22,14 @@ const (
 	keptBytes   = 4 << 20
 )
 
-// keptName is the name under which a copy is kept: that of the context's stat cache and what is
-// selected there. "" for what is not kept: what is small, and contexts that have another place in
-// the next build.
+// keptName is the name under which a copy is kept: that of the context and what is selected there. "" for what is
+// not kept: what is small, and contexts that the next build will not meet again.
 func keptName(files *Files, t *layer.TOC) string {
-	c, ok := files.Tree.(*buildcontext.Context)
-	if !ok || c.Cache() == "" || len(t.Entries) < keptEntries && t.Size() < keptBytes {
+	name := files.Tree.Capabilities().Name
+	if name == "" || len(t.Entries) < keptEntries && t.Size() < keptBytes {
 		return ""
 	}
-	return digest.FromString(filepath.Base(c.Cache()) + "/" + files.Match.Path).Encoded()
+	return digest.FromString(name + "/" + files.Match.Path).Encoded()
 }
 
 // checkoutKept copies what t lists with the help of the copy that is kept, or keeps a new one. Two

@@ -13,8 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
@@ -40,7 +40,7 @@ type Content interface {
 // Files are what a mount selects in a tree.
 type Files struct {
 	Tree    layer.Tree
-	Match   buildcontext.Match
+	Match   selection.Match
 	Context bool // Tree is a context, whose extended attributes are the host's affair
 }
 

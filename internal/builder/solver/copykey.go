@@ -31,7 +31,7 @@ func addCopyFlags(key *cache.Key, c *dockerfile.Copy) {
 
 // addTo makes the key's parts of what the sources selected: of files their contents, of a URL the digest of its bytes
 // and the file's name, of a repository the commit and what is taken of it.
-func (sel *selection) addTo(key *cache.Key, c *dockerfile.Copy) {
+func (sel *sources) addTo(key *cache.Key, c *dockerfile.Copy) {
 	if sel.Remote == nil {
 		key.Add(cache.PartContent, string(sel.sum))
 		return

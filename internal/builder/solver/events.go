@@ -9,11 +9,11 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
 // Planned is the event of a plan that will be solved.
@@ -140,7 +140,7 @@ func mountLabel(m *exec.Mount) string {
 }
 
 // matches are what the sources of a COPY or ADD selected, as events list it.
-type matches []buildcontext.Match
+type matches []selection.Match
 
 // Selected implements event.Selection.
 func (all matches) Selected() []event.Selected {

@@ -13,9 +13,9 @@ import (
 	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
 // findMounts finds what the mounts of a RUN show, in the order in which they are mounted: by
@@ -66,16 +66,16 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 }
 
 // selectMount finds what source= of a mount selects in a state or, where from is nil, in files of a context.
-func (s *Solver) selectMount(ctx context.Context, m *dockerfile.Mount, from *State, step *dockerfile.Step, files layer.Tree) (*selection, error) {
-	sel := &selection{Selection: copier.Selection{Tree: files, Context: from == nil}}
+func (s *Solver) selectMount(ctx context.Context, m *dockerfile.Mount, from *State, step *dockerfile.Step, files layer.Tree) (*sources, error) {
+	sel := &sources{Selection: copier.Selection{Tree: files, Context: from == nil}}
 	read := func(ctx context.Context) error {
-		options := buildcontext.SelectOptions{Instruction: "RUN --mount", Literal: true}
-		matches, err := buildcontext.Select(ctx, sel.Tree, m.Source, options)
+		options := selection.Options{Instruction: "RUN --mount", Literal: true}
+		matches, err := selection.Select(ctx, sel.Tree, m.Source, options)
 		if err != nil {
 			return err
 		}
 		sel.Matches = matches
-		if sel.sum, err = buildcontext.Sum(ctx, sel.Tree, matches[0].Items); err != nil {
+		if sel.sum, err = selection.Sum(ctx, sel.Tree, matches[0].Items); err != nil {
 			return err
 		}
 		// Unlike a COPY, a mount shows the directory itself too.

@@ -47,7 +47,7 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 		return s.execute(ctx, parent, step, network, mounts, op.vertex)
 	}
 	for _, m := range mounts {
-		if sel, ok := m.Content.(*selection); ok {
+		if sel, ok := m.Content.(*sources); ok {
 			op.selected = append(op.selected, sel.steps()...)
 			op.mounts = append(op.mounts, m)
 		}

@@ -32,7 +32,7 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 }
 
 // recall fills in what a selection is known to have, and says whether it is known.
-func (s *Solver) recall(sel *selection, key *cache.Key) (bool, error) {
+func (s *Solver) recall(sel *sources, key *cache.Key) (bool, error) {
 	r, err := local.Lookup(s.Store, key)
 	if err != nil {
 		return false, err
@@ -58,14 +58,14 @@ func (s *Solver) recall(sel *selection, key *cache.Key) (bool, error) {
 }
 
 // selectFrom is selectIn for a state whose layers need not be here.
-func (s *Solver) selectFrom(ctx context.Context, from *State, step *dockerfile.Step, sel *selection) error {
+func (s *Solver) selectFrom(ctx context.Context, from *State, step *dockerfile.Step, sel *sources) error {
 	return s.selectOnce(ctx, from, step, sel, s.selectionKey(from, step.Copy), func(ctx context.Context) error {
 		return s.selectIn(ctx, step, sel)
 	})
 }
 
 // selectOnce takes what is recorded of a selection in a state, or has selectIn select, and records it.
-func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.Step, sel *selection, key *cache.Key, selectIn func(context.Context) error) error {
+func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.Step, sel *sources, key *cache.Key, selectIn func(context.Context) error) error {
 	known, err := s.recall(sel, key)
 	if err != nil {
 		return err

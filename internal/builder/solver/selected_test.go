@@ -31,7 +31,7 @@ func TestSelectionThatCannotBeRead(t *testing.T) {
 	gone := newState(s, "", &image.Config{})
 	gone.Config.RootFS.DiffIDs = []digest.Digest{digest.FromString("gone")}
 	for name, from := range map[string]*State{"its files": scratch, "its layers": gone} {
-		sel := &selection{}
+		sel := &sources{}
 		err := (&Solver{Store: s}).selectOnce(ctx, from, &dockerfile.Step{}, sel, key, func(context.Context) error { return unreadable })
 		if err != nil {
 			t.Fatal(err)

@@ -10,13 +10,13 @@ import (
 	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
-// selection is what a COPY or ADD reads.
-type selection struct {
+// sources are what a COPY or ADD reads.
+type sources struct {
 	copier.Selection
 	sum  digest.Digest
 	name string // as the classic engine's history rows name the contents
@@ -26,8 +26,8 @@ type selection struct {
 	read func(context.Context) error
 }
 
-// steps are the records of the selection.
-func (sel *selection) steps() []cache.Step {
+// steps are the records of the sources.
+func (sel *sources) steps() []cache.Step {
 	if sel.step == nil {
 		return nil
 	}
@@ -35,10 +35,10 @@ func (sel *selection) steps() []cache.Step {
 }
 
 // Sum implements exec.Content.
-func (sel *selection) Sum() digest.Digest { return sel.sum }
+func (sel *sources) Sum() digest.Digest { return sel.sum }
 
 // Files implements exec.Content: the files of a mount's only source.
-func (sel *selection) Files(ctx context.Context) (*exec.Files, error) {
+func (sel *sources) Files(ctx context.Context) (*exec.Files, error) {
 	if sel.read != nil {
 		if err := sel.read(ctx); err != nil {
 			return nil, err
@@ -47,9 +47,9 @@ func (sel *selection) Files(ctx context.Context) (*exec.Files, error) {
 	return &exec.Files{Tree: sel.Tree, Match: sel.Matches[0], Context: sel.Context}, nil
 }
 
-func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*selection, error) {
+func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files layer.Tree) (*sources, error) {
 	c := step.Copy
-	sel := &selection{Selection: copier.Selection{Tree: files, Context: c.From.Stage == nil && c.From.Image == "" && !c.From.Scratch}}
+	sel := &sources{Selection: copier.Selection{Tree: files, Context: c.From.Stage == nil && c.From.Image == "" && !c.From.Scratch}}
 	var from *State
 	var err error
 	switch {
@@ -75,22 +75,22 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 }
 
 // selectIn selects in the selection's tree.
-func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *selection) error {
+func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *sources) error {
 	c := step.Copy
 	name := "COPY"
 	if c.Add {
 		name = "ADD"
 	}
-	options := buildcontext.SelectOptions{
+	options := selection.Options{
 		Instruction: name, Strict: s.Dialect.Copy.StrictSources, AllowEmpty: true, Exclude: c.Exclude, Parents: c.Parents,
 	}
-	var items []buildcontext.Item
+	var items []selection.Item
 	sel.Matches, sel.Counts = nil, make([]int, len(c.Sources))
 	for i, source := range c.Sources {
 		if sel.Remote != nil && sel.Remote[i] != nil {
 			continue
 		}
-		matches, err := buildcontext.Select(ctx, sel.Tree, source, options)
+		matches, err := selection.Select(ctx, sel.Tree, source, options)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *selec
 		return err
 	}
 	var err error
-	if sel.sum, err = buildcontext.Sum(ctx, sel.Tree, items); err != nil {
+	if sel.sum, err = selection.Sum(ctx, sel.Tree, items); err != nil {
 		return err
 	}
 	sel.sum = digest.FromString(string(sel.sum) + sel.shape())
@@ -128,7 +128,7 @@ func (s *Solver) checkMatches(name string, c *dockerfile.Copy, n int) error {
 
 // shape tells where one match ends and the next begins: an empty directory makes the destination, and no match
 // at all makes nothing, though neither has items.
-func (sel *selection) shape() string {
+func (sel *sources) shape() string {
 	var b strings.Builder
 	for _, m := range sel.Matches {
 		if m.Dir {
@@ -141,7 +141,7 @@ func (sel *selection) shape() string {
 }
 
 // classicName names the contents as the classic engine's history rows do.
-func (sel *selection) classicName() string {
+func (sel *sources) classicName() string {
 	if sel.Remote != nil {
 		return sel.classicNameRemote()
 	}
@@ -156,7 +156,7 @@ func (sel *selection) classicName() string {
 }
 
 // classicNameRemote is classicName where a source is a URL: of one alone the digest of its bytes.
-func (sel *selection) classicNameRemote() string {
+func (sel *sources) classicNameRemote() string {
 	if len(sel.Remote) == 1 && sel.Remote[0].Sum != "" {
 		return "file:" + sel.Remote[0].Sum.Encoded()
 	}

@@ -11,13 +11,13 @@ import (
 	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -30,7 +30,7 @@ type operation struct {
 	shared *cache.Key
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
-	matches []buildcontext.Match // what a COPY or ADD selected
+	matches []selection.Match    // what a COPY or ADD selected
 	remote  []event.RemoteSource // the remote sources of an ADD, see copier.Describe
 	// link says that what the step makes does not depend on the state that it starts from: COPY --link.
 	link   bool

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
 var bg = context.Background()
@@ -61,9 +63,9 @@ func BenchmarkOneFile(b *testing.B) {
 	for b.Loop() {
 		c, err := Open(dir, Options{Cache: cache})
 		must(b, err)
-		ms, err := Select(bg, c, "pkg01/mod00/sub1/file00_1.py", SelectOptions{})
+		ms, err := selection.Select(bg, c, "pkg01/mod00/sub1/file00_1.py", selection.Options{})
 		must(b, err)
-		_, err = Sum(bg, c, ms[0].Items)
+		_, err = selection.Sum(bg, c, ms[0].Items)
 		must(b, err)
 		must(b, c.Close())
 	}

@@ -1,6 +1,6 @@
 // Package buildcontext shows the solver what COPY and ADD can see: the files of a build's context
 // directory, less those that .dockerignore excludes, with digests that a stat cache remembers between
-// builds; and it selects the sources of a COPY from such a context or from any other layer.Tree.
+// builds. A Context is a layer.Tree, in which layer/selection finds what a COPY means.
 package buildcontext
 
 import (
@@ -32,7 +32,7 @@ type Options struct {
 
 // Context is a build's context directory. It implements layer.Tree, may be used by several goroutines at
 // once, and reads nothing until it is asked for something. Entries belong to 0:0, as the docker client
-// sends them; regular files that share an inode are all of type File (see Item.Link); a socket is an empty
+// sends them; regular files that share an inode are all of type File (see Capabilities); a socket is an empty
 // file, as BuildKit makes one of it; character devices 0/0, which a layer would take for whiteouts, are left out.
 type Context struct {
 	dir   string
@@ -78,9 +78,6 @@ func (c *Context) Close() error {
 	defer c.mu.Unlock()
 	return errors.Join(c.cache.save(c.top), c.root.Close())
 }
-
-// Cache is the file of the stat cache, which is another for each context directory; "" without one.
-func (c *Context) Cache() string { return c.cache.file }
 
 // Ignored tells whether .dockerignore excludes a path, be it there or not. Unlike in Lookup, a directory
 // is ignored even if an exception lets something below it through.
@@ -137,48 +134,33 @@ func (c *Context) Lookup(path string) (*layer.Entry, error) {
 
 // ReadDir implements layer.Tree.
 func (c *Context) ReadDir(path string) ([]*layer.Entry, error) {
-	entries, _, err := c.readDir(path)
-	return entries, err
-}
-
-// inode identifies a file that has several names; see Item.Link. The zero value stands for one name.
-type inode struct{ dev, ino uint64 }
-
-// readDir is ReadDir with the inodes of the regular files that have more than one link.
-func (c *Context) readDir(path string) ([]*layer.Entry, []inode, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.find(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if n.entry.Type != layer.Dir {
-		return nil, nil, &fs.PathError{Op: "readdir", Path: path, Err: unix.ENOTDIR}
+		return nil, &fs.PathError{Op: "readdir", Path: path, Err: unix.ENOTDIR}
 	}
 	if err := c.own.list(n); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	entries := make([]layer.Entry, 0, len(n.children))
 	out := make([]*layer.Entry, 0, len(n.children))
-	inodes := make([]inode, 0, len(n.children))
 	for i := range n.children {
 		child := &n.children[i]
 		ok, err := c.visible(child)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if !ok {
 			continue
 		}
 		entries = append(entries, child.entry)
 		out = append(out, &entries[len(entries)-1])
-		var id inode
-		if child.links > 1 && child.entry.Type == layer.File {
-			id = inode{child.dev, child.stat.ino}
-		}
-		inodes = append(inodes, id)
 	}
-	return out, inodes, nil
+	return out, nil
 }
 
 // find returns the node of a path that COPY can see. c.mu is held.

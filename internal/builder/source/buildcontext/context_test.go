@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,11 +101,11 @@ func sumAll(t testing.TB, c *Context) digest.Digest {
 }
 
 func trySum(c *Context) (digest.Digest, error) {
-	ms, err := Select(bg, c, ".", SelectOptions{})
+	ms, err := selection.Select(bg, c, ".", selection.Options{})
 	if err != nil {
 		return "", err
 	}
-	return Sum(bg, c, ms[0].Items)
+	return selection.Sum(bg, c, ms[0].Items)
 }
 
 func TestEntries(t *testing.T) {
@@ -138,9 +139,9 @@ func TestEntries(t *testing.T) {
 		{Path: "l", Type: layer.Symlink, Mode: 0o777, Link: "d/f"},
 		{Path: "sock", Type: layer.File, Mode: 0o600, Digest: digest.FromString("")},
 	}
-	ms, err := Select(bg, c, ".", SelectOptions{})
+	ms, err := selection.Select(bg, c, ".", selection.Options{})
 	must(t, err)
-	_, err = Sum(bg, c, ms[0].Items)
+	_, err = selection.Sum(bg, c, ms[0].Items)
 	must(t, err)
 	var got []layer.Entry
 	for _, it := range ms[0].Items {
@@ -186,9 +187,9 @@ func TestLazy(t *testing.T) {
 	if c.top.listed {
 		t.Error("Open listed the root")
 	}
-	ms, err := Select(bg, c, "a/b/c", SelectOptions{})
+	ms, err := selection.Select(bg, c, "a/b/c", selection.Options{})
 	must(t, err)
-	_, err = Sum(bg, c, ms[0].Items)
+	_, err = selection.Sum(bg, c, ms[0].Items)
 	must(t, err)
 	if c.top.child("big").listed {
 		t.Error("COPY of one file listed an unrelated directory")
@@ -249,11 +250,11 @@ func TestSwap(t *testing.T) {
 	for _, swap := range []string{"d", "d/f"} {
 		dir := plant(t, "d/f: mine")
 		c := open(t, dir, Options{})
-		ms, err := Select(bg, c, "d", SelectOptions{})
+		ms, err := selection.Select(bg, c, "d", selection.Options{})
 		must(t, err)
 		must(t, os.RemoveAll(filepath.Join(dir, swap)))
 		plantOne(t, dir, swap+" -> "+filepath.Join(secret, strings.TrimPrefix(swap, "d")))
-		if _, err := Sum(bg, c, ms[0].Items); !errors.Is(err, ErrChanged) {
+		if _, err := selection.Sum(bg, c, ms[0].Items); !errors.Is(err, ErrChanged) {
 			t.Errorf("%s swapped, Sum: %v", swap, err)
 		}
 		if r, err := c.Open(ms[0].Items[0].Entry); err == nil {
@@ -273,7 +274,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	_, err := c.Lookup("d")
 	must(t, err)
 	must(t, os.RemoveAll(filepath.Join(dir, "d")))
-	if _, err := Select(bg, c, ".", SelectOptions{}); !errors.Is(err, ErrChanged) {
+	if _, err := selection.Select(bg, c, ".", selection.Options{}); !errors.Is(err, ErrChanged) {
 		t.Error(err)
 	}
 }
@@ -302,7 +303,7 @@ func TestConcurrent(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			if i%2 == 0 {
-				if _, err := Select(bg, c, "d1/*", SelectOptions{}); err != nil {
+				if _, err := selection.Select(bg, c, "d1/*", selection.Options{}); err != nil {
 					t.Error(err)
 				}
 			}

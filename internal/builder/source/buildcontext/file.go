@@ -243,15 +243,3 @@ func readFD(fd int, p []byte) (int, error) {
 		}
 	}
 }
-
-// ModTime is the time of the last change of a path, which an Entry has in whole seconds; the zero time if the path is not
-// there.
-func (c *Context) ModTime(path string) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n, err := c.find(path)
-	if err != nil {
-		return time.Time{}
-	}
-	return time.Unix(0, n.stat.mtime)
-}

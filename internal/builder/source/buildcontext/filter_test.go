@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
 // What --parents and --exclude select, as the targets of the items; "~" marks a directory that is only on the way.
@@ -14,37 +15,37 @@ func TestSelectFiltered(t *testing.T) {
 	dir := plant(t, "a/b/c/f: 1", "a/b/c/g.md: 2", "a/b/x/f: 3", "a/top.md: 4", "e/f: 5", "l -> a")
 	for _, tt := range []struct {
 		pattern string
-		o       SelectOptions
+		o       selection.Options
 		want    string
 		err     string
 	}{
-		{"a", SelectOptions{Exclude: []string{"*.md"}}, "b b/c b/c/f b/c/g.md b/x b/x/f", ""},
-		{"a", SelectOptions{Exclude: []string{"**/*.md"}}, "b b/c b/c/f b/x b/x/f", ""},
-		{"a", SelectOptions{Exclude: []string{"b/c/"}}, "b b/x b/x/f top.md", ""},
-		{"a", SelectOptions{Exclude: []string{"/b/c", "./b/x"}}, "b b/c b/c/f b/c/g.md top.md", ""}, // not relative: nothing
-		{"a", SelectOptions{Exclude: []string{"b", "!b/x"}}, "~b b/x b/x/f top.md", ""},
-		{"a", SelectOptions{Exclude: []string{"**", "!**/f"}}, "~b ~b/c b/c/f ~b/x b/x/f", ""},
-		{"a", SelectOptions{Exclude: []string{"!b", "b"}}, "top.md", ""},
-		{"a", SelectOptions{Exclude: []string{"*"}}, "", ""},
-		{"a/*", SelectOptions{Exclude: []string{"c", "top.md"}}, "x x/f", ""},
-		{"a/top.md", SelectOptions{Exclude: []string{"*.md"}}, "", ""},
-		{"a", SelectOptions{Exclude: []string{"[b"}}, "", "COPY --exclude: "},
-		{"a/b/c/f", SelectOptions{Parents: true}, "~a ~a/b ~a/b/c a/b/c/f", ""},
-		{"/a/./b/c", SelectOptions{Parents: true}, "~b b/c b/c/f b/c/g.md", ""},
-		{"a/b/./../b/x", SelectOptions{Parents: true}, "", "no such file"},
-		{"./a/*/c/*.md", SelectOptions{Parents: true}, "~a ~a/b ~a/b/c a/b/c/g.md", ""},
-		{"**/f", SelectOptions{Parents: true}, "~a ~a/b ~a/b/c a/b/c/f ~a/b/x a/b/x/f ~e e/f", ""},
-		{"a/**/c", SelectOptions{Parents: true, Exclude: []string{"**/*.md"}}, "~a ~a/b a/b/c a/b/c/f", ""},
-		{"a/b", SelectOptions{Parents: true, Exclude: []string{"a/b"}}, "", "no such file"},
-		{"nothing/**", SelectOptions{Parents: true}, "", ""},
-		{"a/nothing", SelectOptions{Parents: true}, "", "no such file"},
-		{"l/b/c/f", SelectOptions{Parents: true}, "", "no such file"}, // a link is no directory on the way
-		{"l/./b/c/f", SelectOptions{Parents: true}, "~b ~b/c b/c/f", ""},
-		{"[a", SelectOptions{Parents: true}, "", ""},
-		{".", SelectOptions{Parents: true}, "", "nothing to copy"},
+		{"a", selection.Options{Exclude: []string{"*.md"}}, "b b/c b/c/f b/c/g.md b/x b/x/f", ""},
+		{"a", selection.Options{Exclude: []string{"**/*.md"}}, "b b/c b/c/f b/x b/x/f", ""},
+		{"a", selection.Options{Exclude: []string{"b/c/"}}, "b b/x b/x/f top.md", ""},
+		{"a", selection.Options{Exclude: []string{"/b/c", "./b/x"}}, "b b/c b/c/f b/c/g.md top.md", ""}, // not relative: nothing
+		{"a", selection.Options{Exclude: []string{"b", "!b/x"}}, "~b b/x b/x/f top.md", ""},
+		{"a", selection.Options{Exclude: []string{"**", "!**/f"}}, "~b ~b/c b/c/f ~b/x b/x/f", ""},
+		{"a", selection.Options{Exclude: []string{"!b", "b"}}, "top.md", ""},
+		{"a", selection.Options{Exclude: []string{"*"}}, "", ""},
+		{"a/*", selection.Options{Exclude: []string{"c", "top.md"}}, "x x/f", ""},
+		{"a/top.md", selection.Options{Exclude: []string{"*.md"}}, "", ""},
+		{"a", selection.Options{Exclude: []string{"[b"}}, "", "COPY --exclude: "},
+		{"a/b/c/f", selection.Options{Parents: true}, "~a ~a/b ~a/b/c a/b/c/f", ""},
+		{"/a/./b/c", selection.Options{Parents: true}, "~b b/c b/c/f b/c/g.md", ""},
+		{"a/b/./../b/x", selection.Options{Parents: true}, "", "no such file"},
+		{"./a/*/c/*.md", selection.Options{Parents: true}, "~a ~a/b ~a/b/c a/b/c/g.md", ""},
+		{"**/f", selection.Options{Parents: true}, "~a ~a/b ~a/b/c a/b/c/f ~a/b/x a/b/x/f ~e e/f", ""},
+		{"a/**/c", selection.Options{Parents: true, Exclude: []string{"**/*.md"}}, "~a ~a/b a/b/c a/b/c/f", ""},
+		{"a/b", selection.Options{Parents: true, Exclude: []string{"a/b"}}, "", "no such file"},
+		{"nothing/**", selection.Options{Parents: true}, "", ""},
+		{"a/nothing", selection.Options{Parents: true}, "", "no such file"},
+		{"l/b/c/f", selection.Options{Parents: true}, "", "no such file"}, // a link is no directory on the way
+		{"l/./b/c/f", selection.Options{Parents: true}, "~b ~b/c b/c/f", ""},
+		{"[a", selection.Options{Parents: true}, "", ""},
+		{".", selection.Options{Parents: true}, "", "nothing to copy"},
 	} {
 		tt.o.AllowEmpty = true
-		ms, err := Select(bg, open(t, dir, Options{}), tt.pattern, tt.o)
+		ms, err := selection.Select(bg, open(t, dir, Options{}), tt.pattern, tt.o)
 		if tt.err != "" || err != nil {
 			if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%s %v: error %v, want %q", tt.pattern, tt.o, err, tt.err)
@@ -57,7 +58,7 @@ func TestSelectFiltered(t *testing.T) {
 	}
 }
 
-func targets(ms []Match) string {
+func targets(ms []selection.Match) string {
 	var all []string
 	for _, m := range ms {
 		for _, it := range m.Items {
@@ -74,13 +75,13 @@ func targets(ms []Match) string {
 // A directory that is only on the way has a sum of its own: the copy treats it differently.
 func TestSumOnTheWay(t *testing.T) {
 	c := open(t, plant(t, "a/f: 1"), Options{})
-	ms, err := Select(bg, c, "a", SelectOptions{Parents: true})
+	ms, err := selection.Select(bg, c, "a", selection.Options{Parents: true})
 	must(t, err)
 	items := ms[0].Items
-	selected, err := Sum(bg, c, items)
+	selected, err := selection.Sum(bg, c, items)
 	must(t, err)
 	items[0].OnTheWay = true
-	onTheWay, err := Sum(bg, c, items)
+	onTheWay, err := selection.Sum(bg, c, items)
 	must(t, err)
 	if selected == onTheWay {
 		t.Error("both have the sum", selected)
@@ -101,8 +102,8 @@ func FuzzFilter(f *testing.F) {
 		if len(pattern)+len(exclude) > 200 {
 			return
 		}
-		o := SelectOptions{AllowEmpty: true, Parents: parents, Exclude: strings.Split(exclude, "\n")}
-		ms, err := Select(bg, open(t, dir, Options{}), pattern, o)
+		o := selection.Options{AllowEmpty: true, Parents: parents, Exclude: strings.Split(exclude, "\n")}
+		ms, err := selection.Select(bg, open(t, dir, Options{}), pattern, o)
 		if err != nil {
 			return
 		}

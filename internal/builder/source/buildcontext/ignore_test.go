@@ -9,11 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
 func list(t *testing.T, c *Context) string {
 	t.Helper()
-	ms, err := Select(bg, c, ".", SelectOptions{})
+	ms, err := selection.Select(bg, c, ".", selection.Options{})
 	must(t, err)
 	var names []string
 	for _, it := range ms[0].Items {

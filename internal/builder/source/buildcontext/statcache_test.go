@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 	"golang.org/x/sys/unix"
 )
 
@@ -184,9 +185,9 @@ func TestCacheKeepsTheUnseen(t *testing.T) {
 	must(t, os.Remove(filepath.Join(dir, "b/gone")))
 	plantOne(t, dir, "a/x: 4")
 	c = openLater(t, dir, Options{Cache: cache})
-	ms, err := Select(bg, c, "a/x", SelectOptions{})
+	ms, err := selection.Select(bg, c, "a/x", selection.Options{})
 	must(t, err)
-	_, err = Sum(bg, c, ms[0].Items)
+	_, err = selection.Sum(bg, c, ms[0].Items)
 	must(t, err)
 	must(t, c.Close())
 	got := decode(t, cache)

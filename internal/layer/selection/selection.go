@@ -1,4 +1,6 @@
-package buildcontext
+// Package selection finds what the source of a COPY or ADD, or of a bind mount, means in a layer.Tree: a build's context
+// or the merged state of another stage. Select gives the files, Sum the digest of what they would be in a layer.
+package selection
 
 import (
 	"cmp"
@@ -14,8 +16,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// SelectOptions say where Docker's two engines differ.
-type SelectOptions struct {
+// Options say how a source is to be understood. Docker's two engines differ in some of it.
+type Options struct {
 	// Instruction is what errors name: "ADD"; "" stands for "COPY".
 	Instruction string
 	// Strict refuses every source that leads out of a context with "..", as the classic engine does.
@@ -73,7 +75,7 @@ type Item struct {
 //
 //   - A source is relative to the root of the tree; "x", "./x", "/x" and "x/" are the same (Dockerfile
 //     reference, COPY: "the leading slash is ignored"; buildkit, system.NormalizePath). For ".." see
-//     SelectOptions.Strict.
+//     Options.Strict.
 //   - Wildcards are those of Go's filepath.Match, in each part of the path ("matching will be done using
 //     Go's filepath.Match rules"). The parts before the first one with a wildcard are taken as they stand, with
 //     any backslash. Directories on the way of a wildcard are real ones, never symlinks. A malformed
@@ -86,9 +88,8 @@ type Item struct {
 // If there is nothing, the error is a NotFoundError.
 //
 // What Exclude and Parents change is told at filter.
-func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) ([]Match, error) {
-	s := selector{tree: t, pattern: pattern, strict: o.Strict, instruction: cmp.Or(o.Instruction, "COPY")}
-	s.context, _ = t.(*Context)
+func Select(ctx context.Context, t layer.Tree, pattern string, o Options) ([]Match, error) {
+	s := selector{tree: t, can: t.Capabilities(), pattern: pattern, strict: o.Strict, instruction: cmp.Or(o.Instruction, "COPY")}
 	outside := leadsOut(pattern)
 	source := pattern
 	if o.Parents {
@@ -101,7 +102,7 @@ func Select(ctx context.Context, t layer.Tree, pattern string, o SelectOptions) 
 		return nil, fmt.Errorf("%s --exclude: %w", s.instruction, err)
 	}
 	clean := strings.TrimPrefix(path.Clean("/"+source), "/")
-	if s.context != nil && outside && o.Strict {
+	if s.can.Outside && outside && o.Strict {
 		return nil, &OutsideError{Instruction: s.instruction, Source: pattern}
 	}
 	paths := []string{clean}
@@ -138,7 +139,7 @@ func leadsOut(pattern string) bool {
 // selector holds what the steps of one Select share.
 type selector struct {
 	tree        layer.Tree
-	context     *Context // tree, if it is one
+	can         layer.Capabilities // of tree
 	pattern     string
 	instruction string
 	strict      bool
@@ -218,7 +219,7 @@ func (s *selector) resolve(p string) (string, *layer.Entry, error) {
 		case e.Type != layer.Symlink:
 			return "", nil
 		}
-		if s.context != nil && (path.IsAbs(e.Link) || leadsOut(path.Join(layer.Parent(at), e.Link))) {
+		if s.can.Outside && (path.IsAbs(e.Link) || leadsOut(path.Join(layer.Parent(at), e.Link))) {
 			left = &OutsideError{Instruction: s.instruction, Source: s.pattern, Symlink: at, Link: e.Link}
 		}
 		return e.Link, nil
@@ -251,8 +252,8 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 		m.Items = []Item{{Entry: e, Name: m.Name}}
 		return m, err
 	}
-	if s.context != nil && s.filter == nil { // what is filtered out need not be listed
-		if err := s.context.walk(ctx, at); err != nil {
+	if s.can.Preload != nil && s.filter == nil { // what is filtered out need not be listed
+		if err := s.can.Preload(ctx, at); err != nil {
 			return Match{}, err
 		}
 	}
@@ -279,25 +280,23 @@ func (s *selector) follow(e *layer.Entry) (*layer.Entry, error) {
 
 // readDir returns the entries of a directory and, for each, what it has in common with the other names of
 // the same file: nil if it can have none.
-func (s *selector) readDir(p string) ([]*layer.Entry, func(i int, e *layer.Entry) any, error) {
-	if s.context != nil {
-		entries, inodes, err := s.context.readDir(p)
-		return entries, func(i int, _ *layer.Entry) any {
-			if inodes[i] == (inode{}) {
+func (s *selector) readDir(p string) (entries []*layer.Entry, identity func(i int, e *layer.Entry) any, err error) {
+	if entries, err = s.tree.ReadDir(p); err != nil {
+		return nil, nil, err
+	}
+	if s.can.Identities == nil {
+		return entries, func(_ int, e *layer.Entry) any {
+			if e.Type != layer.File {
 				return nil
 			}
-			return inodes[i]
-		}, err
+			return e.Path
+		}, nil
 	}
-	entries, err := s.tree.ReadDir(p)
-	linked, ok := s.tree.(interface{ Inode(path string) any })
-	return entries, func(_ int, e *layer.Entry) any {
-		switch {
-		case e.Type != layer.File:
+	all, err := s.can.Identities(p, entries)
+	return entries, func(i int, _ *layer.Entry) any {
+		if all == nil {
 			return nil
-		case ok:
-			return linked.Inode(e.Path)
 		}
-		return e.Path
+		return all[i]
 	}, err
 }

@@ -1,4 +1,4 @@
-package buildcontext
+package selection
 
 import (
 	"bufio"

@@ -1,4 +1,4 @@
-package buildcontext
+package selection
 
 import (
 	"path"
@@ -24,7 +24,7 @@ type filter struct {
 }
 
 // newFilter makes the filter of a source; nil if everything is copied. below is the pattern that --parents has.
-func newFilter(below string, o SelectOptions) (*filter, error) {
+func newFilter(below string, o Options) (*filter, error) {
 	if !o.Parents && len(o.Exclude) == 0 {
 		return nil, nil
 	}
@@ -76,7 +76,7 @@ func fixedPart(pattern string) string {
 }
 
 // inside is what is known of a directory when what it holds is tested.
-type inside struct{ include, exclude matchInfo }
+type inside struct{ include, exclude patternmatcher.MatchInfo }
 
 // test says of a path whether it is selected, whether something below it can be, and what is to be known for that.
 func (f *filter) test(path string, isDir bool, in inside) (selected, enters bool, below inside, err error) {
@@ -116,7 +116,7 @@ func (f *filter) excludesFile(name string) (bool, error) {
 
 // ExcludesFile says whether the patterns of an --exclude leave out a source that is a file of this name.
 func ExcludesFile(patterns []string, name string) (bool, error) {
-	f, err := newFilter("", SelectOptions{Exclude: patterns})
+	f, err := newFilter("", Options{Exclude: patterns})
 	if err != nil {
 		return false, err
 	}

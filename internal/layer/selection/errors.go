@@ -1,4 +1,4 @@
-package buildcontext
+package selection
 
 import (
 	"cmp"
@@ -10,7 +10,6 @@ import (
 
 	"github.com/agext/levenshtein"
 	"github.com/strata-build/strata/internal/layer"
-	"golang.org/x/sys/unix"
 )
 
 // NotFoundError says that a source of a COPY is not there, or that nothing matches its wildcards.
@@ -19,9 +18,9 @@ type NotFoundError struct {
 	Instruction string // COPY or ADD
 	Pattern     string // the source as written
 	Path        string // what was looked for: the cleaned source, or what a symlink leads to; relative to the root
-	// IgnoredBy is the rule of .dockerignore that hides Path, nil if none does or nothing is there.
-	IgnoredBy *Rule
-	Near      []string // up to three existing paths with similar names, best first
+	// ExcludedBy is the rule that hides Path: ".dockerignore line 3 (*.pyc)"; "" if none does or nothing is there.
+	ExcludedBy string
+	Near       []string // up to three existing paths with similar names, best first
 }
 
 func (e *NotFoundError) Error() string {
@@ -30,9 +29,9 @@ func (e *NotFoundError) Error() string {
 		where = fmt.Sprintf(" (/%s)", e.Path)
 	}
 	switch {
-	case e.IgnoredBy != nil:
-		return fmt.Sprintf("%s failed: %s%s is in the build context but excluded by %v; add an exception or change the rule",
-			e.Instruction, e.Pattern, where, *e.IgnoredBy)
+	case e.ExcludedBy != "":
+		return fmt.Sprintf("%s failed: %s%s is in the build context but excluded by %s; add an exception or change the rule",
+			e.Instruction, e.Pattern, where, e.ExcludedBy)
 	case len(e.Near) > 0:
 		return fmt.Sprintf("%s failed: %s%s: no such file or directory; did you mean %s?",
 			e.Instruction, e.Pattern, where, strings.Join(e.Near, " or "))
@@ -86,7 +85,7 @@ func (s *selector) explain(err error, outside bool) error {
 	if !errors.As(err, &m) {
 		return err
 	}
-	if s.context != nil && outside {
+	if s.can.Outside && outside {
 		return &OutsideError{Instruction: s.instruction, Source: s.pattern}
 	}
 	return s.notFound(m.path)
@@ -94,23 +93,13 @@ func (s *selector) explain(err error, outside bool) error {
 
 func (s *selector) notFound(path string) error {
 	e := &NotFoundError{Instruction: s.instruction, Pattern: s.pattern, Path: path}
-	if s.context != nil {
-		if rule, ok := s.context.IgnoredBy(path); ok && s.context.onDisk(path) {
-			e.IgnoredBy = &rule
+	if s.can.Excluded != nil {
+		if e.ExcludedBy = s.can.Excluded(path); e.ExcludedBy != "" {
 			return e
 		}
 	}
 	e.Near = s.near(path)
 	return e
-}
-
-// onDisk tells whether a path is there, excluded or not.
-func (c *Context) onDisk(path string) bool {
-	fd, err := c.openBeneath(path, unix.O_PATH)
-	if err == nil {
-		unix.Close(fd)
-	}
-	return err == nil
 }
 
 // near returns paths beside the one that is missing, with names that are easily confused with its name.
@@ -126,14 +115,14 @@ func (s *selector) near(path string) []string {
 	if err != nil {
 		return nil
 	}
-	name := strings.ToLower(path[len(path)-nameLen(path):])
+	name := strings.ToLower(baseName(path))
 	type candidate struct {
 		path     string
 		distance int
 	}
 	var found []candidate
 	for _, e := range entries {
-		other := strings.ToLower(e.Path[len(e.Path)-nameLen(e.Path):])
+		other := strings.ToLower(baseName(e.Path))
 		if d := levenshtein.Distance(name, other, nil); d <= 2 && d < len(name) {
 			found = append(found, candidate{e.Path, d})
 		}
@@ -145,3 +134,5 @@ func (s *selector) near(path string) []string {
 	}
 	return out
 }
+
+func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
