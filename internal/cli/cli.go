@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -66,12 +67,32 @@ func Main(args []string, version string) int {
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if a.store != nil {
-		if cerr := a.store.Close(); err == nil && cerr != nil {
-			err = fmt.Errorf("closing the store: %w", cerr)
-		}
+	if cerr := a.closeStore(ctx); err == nil && cerr != nil {
+		err = fmt.Errorf("closing the store: %w", cerr)
 	}
 	return a.report(ctx, err)
+}
+
+// patience is how long the disk is waited for after Ctrl-C. What is not on it by then is left to the
+// next command.
+const patience = 300 * time.Millisecond
+
+// closeStore waits for the disk, and closes the store.
+func (a *app) closeStore(ctx context.Context) error {
+	if a.store == nil {
+		return nil
+	}
+	if ctx.Err() == nil {
+		return a.store.Close()
+	}
+	synced := make(chan error, 1)
+	go func() { synced <- a.store.Sync() }()
+	select {
+	case err := <-synced:
+		return errors.Join(err, a.store.Leave())
+	case <-time.After(patience):
+		return a.store.Leave()
+	}
 }
 
 // report prints an error and returns its exit code.
@@ -181,6 +202,9 @@ func (a *app) open() (*store.Store, error) {
 		return nil, err
 	}
 	a.store = s
+	if lost := s.Lost(); lost != "" {
+		fmt.Fprintln(a.stderr, "strata:", lost)
+	}
 	return s, nil
 }
 

@@ -124,6 +124,8 @@ type upperWalk struct {
 	below   Tree
 	entries []*Entry
 	inodes  map[inode]string // path at which an inode with several links was seen first
+	// everything keeps what hides nothing of below, and all attributes that belong to an image.
+	everything bool
 }
 
 type inode struct{ dev, ino uint64 }
@@ -226,7 +228,10 @@ func (w *upperWalk) entry(at int, name, path string, merged bool) error {
 		if err != nil {
 			return fmt.Errorf("%q: %w", clip(path), err)
 		}
-		e.Xattrs, e.Opaque = Built(xattrs), m.opaque && e.Type == Dir
+		e.Xattrs, e.Opaque = xattrs, m.opaque && e.Type == Dir
+		if !w.everything {
+			e.Xattrs = Built(xattrs)
+		}
 		if m.whiteout && e.Type == File && e.Size == 0 {
 			e = &Entry{Path: path, Type: Whiteout}
 		}
@@ -250,6 +255,13 @@ func (w *upperWalk) entry(at int, name, path string, merged bool) error {
 
 // keep adds an entry, less what hides nothing, and goes into directories.
 func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
+	if w.everything {
+		w.entries = append(w.entries, e)
+		if e.Type != Dir {
+			return nil
+		}
+		return w.dir(at, name, e.Path, merged)
+	}
 	var below *Entry
 	if merged && (e.Type == Dir || e.Type == Whiteout) {
 		var err error

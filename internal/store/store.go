@@ -10,16 +10,19 @@
 //   - mounts: cache mounts
 //   - kept: what only saves time or traffic
 //   - gc: removing and measuring
+//   - check: what a power cut left
 //
 // docs/store.md describes the format and what is promised.
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/strata-build/strata/internal/store/check"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
@@ -46,6 +49,7 @@ type Store struct {
 
 	root string
 	db   *db.DB
+	lost *check.Lost
 }
 
 // DefaultRoot is where the store is when $STRATA_ROOT does not say: /var/lib/strata for root,
@@ -67,17 +71,15 @@ func DefaultRoot() string {
 	return filepath.Join(home, ".local", "share", "strata")
 }
 
-// Open opens the store in the folder root, which it makes if it is not there, and clears away what
-// killed processes left. Layers that are not here cannot be had from it: see WithFetcher.
+// Open opens the store in the folder root, which it makes if it is not there, clears away what killed
+// processes left, and sets aside what a power cut left incomplete. Layers that are not here cannot be had from it: see WithFetcher.
 func Open(root string) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", root, err)
 	}
-	if !disk.Exists(filepath.Join(root, "meta.db")) || !disk.Exists(filepath.Join(root, "tmp")) {
-		if err := create(root); err != nil {
-			return nil, fmt.Errorf("making the store %s: %w%s", root, err, disk.Advice(err))
-		}
+	if err := create(root); err != nil {
+		return nil, fmt.Errorf("making the store %s: %w%s", root, err, disk.Advice(err))
 	}
 	d, err := db.Open(root)
 	if err != nil {
@@ -88,7 +90,11 @@ func Open(root string) (*Store, error) {
 		d.Close()
 		return nil, err
 	}
-	return assemble(root, d, se), nil
+	s := assemble(root, d, se)
+	if s.lost, err = check.New(root, d, se, s.Content, s.Layers).Recover(context.Background()); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the store %s: %w", root, err), s.Close())
+	}
+	return s, nil
 }
 
 // assemble gives each part what it stands on.
@@ -105,7 +111,7 @@ func assemble(root string, d *db.DB, se *session.Session) *Store {
 	return s
 }
 
-// create makes the folders of a store.
+// create makes the folders of a store that are not there.
 func create(root string) error {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return err
@@ -128,5 +134,13 @@ func (s *Store) WithFetcher(f Fetcher) *Store {
 // Root is the store's folder.
 func (s *Store) Root() string { return s.root }
 
-// Close closes the store and removes this process's folder below tmp/.
-func (s *Store) Close() error { return errors.Join(s.Session.Close(), s.db.Close()) }
+// Lost says what was set aside when this process opened the store, since it was not on the disk when the
+// machine stopped; "" if nothing was.
+func (s *Store) Lost() string { return s.lost.String() }
+
+// Close waits until what this process put into the store is on the disk, closes the store and removes this
+// process's folder below tmp/.
+func (s *Store) Close() error { return errors.Join(s.Sync(), s.Leave()) }
+
+// Leave is Close for a process that cannot wait: the next one waits for the disk.
+func (s *Store) Leave() error { return errors.Join(s.Session.Close(), s.db.Close()) }

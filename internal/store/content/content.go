@@ -105,12 +105,24 @@ func (c *Content) OpenBlob(d digest.Digest) (*os.File, error) {
 	return f, err
 }
 
+// place gives the file at path, whose bytes are all written, the name of a blob.
+func (c *Content) place(path string, d digest.Digest) error {
+	err := c.session.MarkUnsynced(c.BlobPath(d))
+	if err == nil {
+		err = os.Rename(path, c.BlobPath(d))
+	}
+	if err != nil {
+		return fmt.Errorf("storing blob %s: %w", d, err)
+	}
+	return nil
+}
+
 // PlaceBlob takes the file at path, which is in a folder that Temp made, into the store as a compressed form of
 // a layer. The caller knows its digest from having written it.
 func (c *Content) PlaceBlob(path string, diffID digest.Digest, b Blob) error {
 	b.Repository = ""
-	if err := os.Rename(path, c.BlobPath(b.Digest)); err != nil {
-		return fmt.Errorf("storing blob %s: %w", b.Digest, err)
+	if err := c.place(path, b.Digest); err != nil {
+		return err
 	}
 	return c.AddBlob(diffID, b)
 }

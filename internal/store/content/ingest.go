@@ -26,6 +26,7 @@ type Ingest struct {
 	offset  int64
 
 	progress *progress // for those who Follow
+	written  func()    // ends the mark of what is not on the disk
 }
 
 // Ingest starts, or goes on with, writing the blob d of size bytes (-1 if that is not known).
@@ -49,10 +50,16 @@ func (c *Content) Ingest(ctx context.Context, d digest.Digest, size int64) (*Ing
 			return nil, fmt.Errorf("storing blob %s: %w%s", d, err, disk.Advice(err))
 		}
 	}
-	in := &Ingest{content: c, digest: d, size: size, f: f, hash: sha256.New()}
+	written, err := c.session.MarkWriting(path)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	in := &Ingest{content: c, digest: d, size: size, f: f, hash: sha256.New(), written: written}
 	if in.offset, err = io.CopyBuffer(in.hash, f, make([]byte, 1<<18)); err != nil || (size >= 0 && in.offset > size) {
 		if err := in.Reset(); err != nil {
 			f.Close()
+			written()
 			return nil, err
 		}
 	}
@@ -103,8 +110,8 @@ func (in *Ingest) Commit() error {
 		}
 		return &MismatchError{Want: in.digest, Got: got, Size: size}
 	}
-	if err := os.Rename(in.f.Name(), in.content.BlobPath(in.digest)); err != nil {
-		return fmt.Errorf("storing blob %s: %w", in.digest, err)
+	if err := in.content.place(in.f.Name(), in.digest); err != nil {
+		return err
 	}
 	in.progress.set(in.offset, committed)
 	return nil
@@ -117,6 +124,7 @@ func (in *Ingest) Close() error {
 		os.Remove(in.f.Name())
 	}
 	in.progress.set(in.offset, dropped)
+	in.written()
 	return in.f.Close()
 }
 

@@ -38,6 +38,12 @@ func (c *Collector) collect(cutoff int64, p *Pruned) error {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
+	if len(gone) > 0 {
+		// What led to the layers goes first: after a power cut, nothing is named whose layers are gone.
+		if err := disk.Sync(c.root); err != nil {
+			return err
+		}
+	}
 	for _, d := range gone {
 		if err := c.removeLayer(d, cutoff, p); err != nil {
 			return err

@@ -96,6 +96,9 @@ func (k *Kept) keepCopy(name string, c *Copy, dir string) (string, error) {
 	if _, err := k.Remove(final); err != nil {
 		return "", err
 	}
+	if err := k.session.MarkUnsynced(final); err != nil {
+		return "", err
+	}
 	placed, err := disk.Place(dir, final)
 	if err != nil {
 		return "", err

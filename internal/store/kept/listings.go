@@ -1,9 +1,7 @@
 package kept
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -52,11 +50,8 @@ func (k *Kept) PutListing(sum digest.Digest, t *layer.TOC) error {
 // Listing returns what PutListing remembered; db.ErrNotFound if that is forgotten.
 func (k *Kept) Listing(sum digest.Digest) (*layer.TOC, error) {
 	t, err := disk.ReadTOC(k.path(listings, sum.Encoded()))
-	if errors.Is(err, fs.ErrNotExist) {
+	if err != nil { // not there, or damaged, which is as good as not there
 		return nil, fmt.Errorf("listing %s: %w", sum, db.ErrNotFound)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading what a mount showed: %w", err)
 	}
 	return t, nil
 }

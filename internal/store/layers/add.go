@@ -27,6 +27,9 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 		err = os.Chmod(dir, 0o700)
 	}
 	if err == nil {
+		err = ls.session.MarkUnsynced(ls.Path(diffID))
+	}
+	if err == nil {
 		err = ls.placeLayer(l, dir)
 	}
 	if err != nil {

@@ -62,7 +62,10 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if err := layer.Extract(ctx, t, f, out, layer.ExtractOptions{}); err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w%s", l.DiffID, err, disk.Advice(err))
 	}
-	_, err = disk.Place(out, dir)
+	err = ls.session.MarkUnsynced(dir)
+	if err == nil {
+		_, err = disk.Place(out, dir)
+	}
 	if err == nil {
 		_, err = ls.db.Exec("UPDATE layers SET disk = ? WHERE diff_id = ?", 2*disk.Estimate(t), l.DiffID) // both forms
 	}

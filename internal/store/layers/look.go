@@ -83,9 +83,13 @@ func (ls *Layers) scan(ctx context.Context, diffID digest.Digest, r io.Reader, c
 	defer os.RemoveAll(dir)
 	name := filepath.Join(dir, "toc")
 	if err = disk.WriteTOC(name, t); err == nil {
-		if err = os.MkdirAll(filepath.Join(ls.root, "tocs"), 0o700); err == nil {
-			err = os.Rename(name, ls.TOCPath(diffID))
-		}
+		err = ls.session.MarkUnsynced(ls.TOCPath(diffID))
+	}
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(ls.root, "tocs"), 0o700)
+	}
+	if err == nil {
+		err = os.Rename(name, ls.TOCPath(diffID))
 	}
 	if err != nil {
 		return fmt.Errorf("keeping the table of contents of layer %s: %w%s", diffID, err, disk.Advice(err))

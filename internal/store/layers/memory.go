@@ -51,3 +51,10 @@ func (m *memory) toc(diffID digest.Digest, read func() (*layer.TOC, error)) (*la
 	e.once.Do(func() { e.toc, e.err = read() })
 	return e.toc, e.err
 }
+
+// forget drops a table of contents that was read before.
+func (m *memory) forget(diffID digest.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.tocs, diffID)
+}

@@ -66,11 +66,13 @@ type Options struct {
 type Mount struct {
 	Dir string // the directory to mount
 
-	lock *os.File
+	lock    *os.File
+	written func() // ends the mark of what is not on the disk
 }
 
 // Release ends the use.
 func (m *Mount) Release() error {
+	m.written()
 	touch(m.lock)
 	return m.lock.Close()
 }
@@ -98,7 +100,7 @@ func (ms *Mounts) CacheMount(ctx context.Context, o Options) (*Mount, error) {
 			return nil, fmt.Errorf("looking for the cache mount %s: %w", o.ID, err)
 		}
 		for _, n := range numbers {
-			m, err := take(filepath.Join(dir, strconv.Itoa(n)), o.Sharing == Shared)
+			m, err := ms.use(filepath.Join(dir, strconv.Itoa(n)), o.Sharing == Shared)
 			if m != nil || err != nil {
 				return m, err
 			}
@@ -139,6 +141,19 @@ func instances(dir string) ([]int, error) {
 	return numbers, nil
 }
 
+// use takes an instance for somebody who writes to it.
+func (ms *Mounts) use(dir string, shared bool) (*Mount, error) {
+	m, err := take(dir, shared)
+	if m == nil {
+		return nil, err
+	}
+	if m.written, err = ms.session.MarkWriting(dir); err != nil {
+		m.lock.Close()
+		return nil, fmt.Errorf("using a cache mount: %w", err)
+	}
+	return m, nil
+}
+
 // take locks an instance; nil if another's lock is in the way or it is gone.
 func take(dir string, shared bool) (*Mount, error) {
 	lock, err := disk.TakeLock(dir, shared)
@@ -172,7 +187,10 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 	}
 	final := filepath.Join(dir, strconv.Itoa(next))
 	placed := false
-	err = os.MkdirAll(dir, 0o700)
+	m.written, err = ms.session.MarkWriting(final)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
 	if err == nil {
 		placed, err = disk.Place(tmp, final)
 	}
@@ -181,6 +199,9 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 	}
 	if err != nil || !placed {
 		m.lock.Close()
+		if m.written != nil {
+			m.written()
+		}
 	}
 	if err == nil && !placed {
 		return nil, nil

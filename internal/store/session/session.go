@@ -22,16 +22,18 @@ import (
 // Its methods may be called from several goroutines.
 type Session struct {
 	root string
+	boot string // the boot ID
 
-	mu   sync.Mutex
-	dir  string   // "" before Begin
-	lock *os.File // of dir
-	held []*os.File
+	mu    sync.Mutex
+	dir   string   // "" before Begin
+	lock  *os.File // of dir
+	held  []*os.File
+	marks map[string]*mark // by name
 }
 
 // Open begins the use of the store in the folder root, and removes what killed processes left in its tmp/.
 func Open(root string) (*Session, error) {
-	s := &Session{root: root}
+	s := &Session{root: root, boot: bootID(), marks: map[string]*mark{}}
 	if err := s.sweep(); err != nil {
 		return nil, fmt.Errorf("clearing away what a killed process left in %s: %w", s.tmp(), err)
 	}
@@ -65,6 +67,10 @@ func (s *Session) begin() error {
 	if err != nil {
 		return fmt.Errorf("making a folder for work under way: locking %s: %w", dir, err)
 	}
+	if err := os.Symlink(s.boot, bootLink(dir)); err != nil {
+		lock.Close()
+		return fmt.Errorf("making a folder for work under way: %w%s", err, disk.Advice(err))
+	}
 	name := filepath.Join(s.tmp(), fmt.Sprintf("%d-%s", db.Now(), strings.TrimPrefix(filepath.Base(dir), hidden)))
 	if err := os.Rename(dir, name); err != nil {
 		lock.Close()
@@ -95,18 +101,38 @@ func (s *Session) Hold(lock *os.File) {
 	s.held = append(s.held, lock)
 }
 
-// Close ends the session: its folder is removed, and its locks are free.
+// Close ends the session: its locks are free, and its folder is removed. Where Sync did not come after
+// all that was marked, the marks stay, and whoever opens the store next waits for the disk instead.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
 	if s.dir != "" {
-		err = errors.Join(os.RemoveAll(s.dir), s.lock.Close())
+		err = errors.Join(s.clear(), s.lock.Close())
 		s.dir = ""
 	}
 	for _, lock := range s.held {
 		_ = lock.Close() // some were given back before
 	}
 	s.held = nil
+	return err
+}
+
+// clear removes the session's folder, or what is in it beside marks.
+func (s *Session) clear() error {
+	if len(s.marks) == 0 {
+		return os.RemoveAll(s.dir)
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(s.dir, e.Name())
+		if path == bootLink(s.dir) || path == marksOf(s.dir) || e.Name() == filepath.Base(s.lock.Name()) {
+			continue
+		}
+		err = errors.Join(err, os.RemoveAll(path))
+	}
 	return err
 }

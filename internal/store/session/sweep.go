@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // sweep removes the folders of processes that are no more, after unmounting what they left mounted.
@@ -21,15 +23,17 @@ func (s *Session) sweep() error {
 		return err
 	}
 	for _, e := range entries {
-		if _, err := removeDead(filepath.Join(s.tmp(), e.Name())); err != nil {
+		if _, err := s.removeDead(filepath.Join(s.tmp(), e.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeDead removes the session folder dir unless its process lives, which it reports.
-func removeDead(dir string) (alive bool, err error) {
+// removeDead removes the session folder dir unless its process lives, which it reports. What the process
+// did not wait for is brought to the disk first. A folder of before the machine's last start that has
+// marks stays until these were verified.
+func (s *Session) removeDead(dir string) (alive bool, err error) {
 	if strings.HasPrefix(filepath.Base(dir), hidden) && isNew(dir) {
 		return false, nil // its lock may be there and not yet taken
 	}
@@ -46,6 +50,18 @@ func removeDead(dir string) (alive bool, err error) {
 		defer f.Close()
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			return true, nil
+		}
+	}
+	marks, err := markNames(dir)
+	if err != nil {
+		return false, err
+	}
+	if len(marks) > 0 {
+		if !s.isOfThisBoot(dir) {
+			return false, nil
+		}
+		if err := disk.Sync(s.root); err != nil {
+			return false, err
 		}
 	}
 	if err := unmountBelow(dir); err != nil {
@@ -122,7 +138,7 @@ func (s *Session) Oldest() (int64, error) {
 		if !ok || err != nil {
 			continue
 		}
-		alive, err := removeDead(dir)
+		alive, err := s.removeDead(dir)
 		if err != nil {
 			return 0, err
 		}

@@ -210,6 +210,11 @@ func rangeBegins(resp *http.Response, at int64) bool {
 
 // save appends the body to the first began bytes of the file partial, and calls moved whenever there is more of it.
 func (d *download) save(resp *http.Response, began int64, moved func()) (*answer, error) {
+	written, err := d.fetcher.Store.MarkWriting(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("keeping the file: %w", err)
+	}
+	defer written()
 	f, h, err := d.openPartial(began)
 	if err != nil {
 		return nil, fmt.Errorf("keeping the file: %w", err)

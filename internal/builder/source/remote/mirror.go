@@ -65,6 +65,9 @@ func (f *Fetcher) initMirror(ctx context.Context, m *mirror, format string) erro
 	if _, err := m.git.run(ctx, nil, append(args, "--", made)...); err != nil {
 		return err
 	}
+	if err := f.Store.MarkUnsynced(filepath.Dir(m.dir)); err != nil {
+		return err
+	}
 	return os.Rename(made, m.dir)
 }
 
@@ -87,6 +90,11 @@ func (m *mirror) fetch(ctx context.Context, ref, object string) error {
 	if m.has(ctx, object) && m.has(ctx, "refs/strata/"+object) {
 		return nil
 	}
+	written, err := m.fetcher.Store.MarkWriting(filepath.Dir(m.dir))
+	if err != nil {
+		return err
+	}
+	defer written()
 	// What a killed fetch left would stop this one; nobody else is at work here.
 	for _, name := range []string{"shallow.lock", "packed-refs.lock", fetched + ".lock"} {
 		if err := os.Remove(filepath.Join(m.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -95,7 +103,7 @@ func (m *mirror) fetch(ctx context.Context, ref, object string) error {
 	}
 	shown := m.fetcher.begin(m.url)
 	m.git.moved = func(n int64) { shown.bytes(n, 0) }
-	err := m.fetchWays(ctx, ref, object)
+	err = m.fetchWays(ctx, ref, object)
 	shown.done(err)
 	if err != nil {
 		return err

@@ -1,0 +1,149 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// DamageError says in what a layer's tree is not what its table of contents says.
+type DamageError struct {
+	Path string // of the first entry that differs
+	What string
+}
+
+func (e *DamageError) Error() string { return fmt.Sprintf("%q %s", clip(e.Path), e.What) }
+
+// VerifyTree compares the tree of a layer in dir, down to the bytes of its files, with the layer's
+// table of contents: a *DamageError where they differ. A tree may have more than the table: the
+// whiteouts, directories, sockets and attributes that Diff leaves out of a table.
+func VerifyTree(ctx context.Context, t *TOC, dir string) error {
+	root, err := openRoot(dir)
+	if err != nil {
+		return fmt.Errorf("verifying a layer: %w", err)
+	}
+	defer unix.Close(root)
+	v := &verifier{upperWalk: upperWalk{ctx: ctx, inodes: map[inode]string{}}, toc: t}
+	if err := v.compare(root); err != nil {
+		return fmt.Errorf("verifying the layer in %s: %w", dir, err)
+	}
+	open := func(e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
+	if err := sumFiles(ctx, v.files, open); err != nil {
+		return fmt.Errorf("verifying the layer in %s: %w", dir, err)
+	}
+	for _, e := range v.files {
+		if want := t.Lookup(e.Path); want.Digest != "" && want.Digest != e.Digest {
+			return fmt.Errorf("verifying the layer in %s: %w", dir, &DamageError{e.Path, "holds other bytes"})
+		}
+	}
+	return nil
+}
+
+// verifier walks a tree beside a table of contents.
+type verifier struct {
+	upperWalk
+	toc   *TOC
+	files []*Entry // those of the tree, whose digests are not known yet
+}
+
+func (v *verifier) compare(root int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(root, &st); err != nil {
+		return err
+	}
+	e := statEntry("", &st)
+	xattrs, m, err := readXattrs(atPath(root, "."))
+	if err != nil {
+		return err
+	}
+	e.Xattrs, e.Opaque = xattrs, m.opaque
+	v.everything = true
+	v.entries = append(v.entries, e)
+	if err := v.dir(root, ".", "", false); err != nil {
+		return err
+	}
+	have, err := NewTOC(v.entries)
+	if err != nil {
+		return err
+	}
+	for _, want := range v.toc.Entries {
+		got := have.Lookup(want.Path)
+		if got == nil {
+			return &DamageError{want.Path, "is missing"}
+		}
+		if what := want.differs(got); what != "" {
+			return &DamageError{want.Path, what}
+		}
+	}
+	for _, got := range have.Entries {
+		if got.Type == File {
+			if v.toc.Lookup(got.Path) == nil {
+				return &DamageError{got.Path, "does not belong to the layer"}
+			}
+			v.files = append(v.files, got)
+		}
+	}
+	return nil
+}
+
+// differs says in what an entry of a tree is not what the table of contents says, digests aside; "" if
+// in nothing. The root's time is not compared: it is that of a rename where the table has no root.
+func (e *Entry) differs(got *Entry) string {
+	switch {
+	case e.Type != got.Type:
+		return fmt.Sprintf("is %s and not %s", got.Type.noun(), e.Type.noun())
+	case e.Type == Whiteout:
+		return ""
+	case e.Type == Hardlink || e.Type == Symlink:
+		if e.Link != got.Link {
+			return fmt.Sprintf("leads to %q and not to %q", clip(got.Link), clip(e.Link))
+		}
+	case e.Size != got.Size:
+		return fmt.Sprintf("has %d bytes and not %d", got.Size, e.Size)
+	case e.Major != got.Major || e.Minor != got.Minor:
+		return "is another device"
+	case e.Opaque && !got.Opaque:
+		return "does not hide what lies below it"
+	}
+	switch {
+	case e.UID != got.UID || e.GID != got.GID:
+		return fmt.Sprintf("belongs to %d:%d and not to %d:%d", got.UID, got.GID, e.UID, e.GID)
+	case e.Type != Symlink && e.Mode != got.Mode:
+		return fmt.Sprintf("has the mode %o and not %o", got.Mode, e.Mode)
+	case e.ModTime != got.ModTime && e.Path != "":
+		return "has another time"
+	}
+	if e.Type == Hardlink {
+		return ""
+	}
+	for _, x := range e.Xattrs {
+		if e.Type != Symlink && !slices.Contains(got.Xattrs, x) {
+			return "lacks the attribute " + x.Name
+		}
+	}
+	return ""
+}
+
+// noun is the kind of an entry in a message.
+func (t Type) noun() string {
+	switch t {
+	case Dir:
+		return "a directory"
+	case File:
+		return "a file"
+	case Symlink:
+		return "a symbolic link"
+	case Hardlink:
+		return "a hard link"
+	case Char, Block:
+		return "a device"
+	case Fifo:
+		return "a named pipe"
+	case Whiteout:
+		return "a whiteout"
+	}
+	return "nothing known"
+}
