@@ -8,7 +8,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 TAGS    = seccomp,runc_nocriu
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test test-real edits equal fuzz bench lint clean help
+.PHONY: build static demo test test-real edits equal fuzz crash bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -43,6 +43,10 @@ equal: ## only the comparison with Docker: file systems and configs
 fuzz: ## every fuzz target for FUZZTIME=10m, on PARALLEL cores (all); TARGETS='internal/layer/ FuzzOpen' for some
 	test/require build
 	FUZZTIME=$(or $(FUZZTIME),10m) PARALLEL=$(PARALLEL) test/fuzz $(TARGETS)
+
+crash: ## power cuts at random moments, and what the next boot finds; CUTS=1000, SEED=1
+	test/require build test
+	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/crash -cuts $(or $(CUTS),100) -seed $(or $(SEED),1)
 
 bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look
 	test/require build demo test

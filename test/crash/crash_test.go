@@ -1,0 +1,418 @@
+// Package crash cuts the power of a machine that works on a store, and looks at what the next boot finds.
+//
+// The store lies on an ext4 file system in a file, mounted through a loop device. At a random moment
+// of a random operation the file is copied as it is: what the kernel has not written yet is lost, as
+// in a power cut. The copy is mounted, and on it
+//
+//   - what is there by name either cannot be read, which an error says, or holds what it should,
+//   - everything that was done or under way is done again: it has to succeed and to give the contents
+//     that it gives on a new store.
+//
+// Nothing is ever mounted outside the mount name space of the test.
+package crash
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/test/testbed"
+)
+
+var (
+	cuts = flag.Int("cuts", 4, "how many power cuts")
+	seed = flag.Uint64("seed", 1, "of the first cut; each cut has the next one")
+)
+
+// TestMain has the tests run in a mount name space of their own, so that nothing stays mounted, and
+// no loop device in use, however they end.
+func TestMain(m *testing.M) {
+	const inside = "STRATA_CRASH_NAMESPACE"
+	if os.Geteuid() != 0 || os.Getenv(inside) != "" {
+		if os.Getenv(inside) != "" {
+			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// needs says why the test cannot run here.
+func needs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a second for each cut")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("strata builds as root only")
+	}
+	for _, name := range []string{"mkfs.ext4", "findmnt", "docker-registry"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip(err)
+		}
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		t.Skip(err)
+	}
+}
+
+func TestCuts(t *testing.T) {
+	needs(t)
+	b := newBench(t)
+	began := time.Now()
+	var tally tally
+	for i := range *cuts {
+		b.cut(t, *seed+uint64(i), &tally)
+	}
+	t.Logf("%d cuts in %s, %d of them while the operation ran; something was set aside after %d; %d images found by name, %d of them not readable",
+		*cuts, time.Since(began).Round(time.Second), tally.during, tally.lost, tally.images, tally.unreadable)
+}
+
+// tally counts what the cuts met.
+type tally struct{ during, lost, images, unreadable int }
+
+// bench is what all cuts share.
+type bench struct {
+	work
+	binary string
+	base   string                   // a file system with a store that has the base image
+	took   map[string]time.Duration // how long operations take
+	boots  int
+}
+
+// scratch is where the disks lie: in memory where there is some, since a real disk waits for each sync.
+func scratch(t *testing.T) string {
+	if dir, err := os.MkdirTemp("/dev/shm", "strata-crash-"); err == nil {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		return dir
+	}
+	return t.TempDir()
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	ctx := context.Background()
+	dir := scratch(t)
+	b := &bench{work: work{dir: dir, want: map[string]string{}}, took: map[string]time.Duration{}}
+	var err error
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.binary, err = testbed.Build(ctx, dir)
+	check(err)
+	registry, err := testbed.StartRegistry(ctx, filepath.Join(dir, "registry"))
+	check(err)
+	t.Cleanup(registry.Stop)
+	b.registry = registry.Address
+	busybox, err := testbed.Busybox(ctx)
+	check(err)
+	check(b.writeContexts())
+	check(b.writeTar(busybox))
+
+	d, err := makeDisk(b.path("base"))
+	check(err)
+	check(d.mount(b.path("disk")))
+	defer func() {
+		if d.dir != "" {
+			d.unmount()
+		}
+	}()
+	m := b.boot(t, d)
+	_, err = m.strata("import", "--change", `CMD ["sh"]`, busybox, testbed.BusyboxImage)
+	check(err)
+	check(d.unmount())
+	b.base = d.file
+
+	// What has to come of each operation, on a disk that nothing happens to.
+	check(copySparse(b.base, b.path("reference")))
+	d = &disk{file: b.path("reference")}
+	check(d.mount(b.path("disk")))
+	m = b.boot(t, d)
+	b.makeSources(t, m)
+	for _, op := range b.operations("0") {
+		if !op.again {
+			continue
+		}
+		began := time.Now()
+		for _, command := range op.commands {
+			_, err := m.strata(command...)
+			check(err)
+		}
+		b.took[op.name] = max(b.took[op.name], time.Since(began))
+	}
+	for _, name := range b.names() {
+		content, err := b.read(m, name)
+		check(err)
+		b.want[name] = content
+	}
+	check(d.unmount())
+	return b
+}
+
+// makeSources makes what is loaded and pulled later.
+func (b *bench) makeSources(t *testing.T, m *machine) {
+	t.Helper()
+	name, command := b.build(0, "files")
+	for _, args := range [][]string{
+		command,
+		{"tag", name, loadedImage}, {"save", "-o", b.path("load.tar"), loadedImage}, {"rmi", loadedImage},
+		{"tag", name, b.pulledImage()}, {"push", "-q", b.pulledImage()}, {"rmi", b.pulledImage()},
+	} {
+		if _, err := m.strata(args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// boot starts a machine on a mounted disk.
+func (b *bench) boot(t *testing.T, d *disk) *machine {
+	t.Helper()
+	b.boots++
+	m, err := newMachine(b.binary, filepath.Join(d.dir, "store"), b.path("boot"), b.boots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// read returns what is in an image.
+func (b *bench) read(m *machine, name string) (string, error) {
+	archive := b.path("saved.tar")
+	os.Remove(archive)
+	if _, err := m.strata("save", "-o", archive, name); err != nil {
+		return "", err
+	}
+	return contentOf(archive)
+}
+
+// cut has a machine work, cuts its power, and looks at what is left.
+func (b *bench) cut(t *testing.T, seed uint64, tally *tally) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 0))
+	what := fmt.Sprintf("-seed %d", seed)
+	fail := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	fail(copySparse(b.base, b.path("before")))
+	d := &disk{file: b.path("before")}
+	fail(d.mount(b.path("disk")))
+	defer func() {
+		if d.dir != "" {
+			d.unmount()
+		}
+	}()
+	m := b.boot(t, d)
+	all := b.operations(fmt.Sprint(seed))
+	var done []operation
+	for range r.IntN(4) {
+		op := all[r.IntN(len(all))]
+		done = append(done, op)
+		what += ", " + op.name
+		for _, command := range op.commands {
+			if _, err := m.strata(command...); op.again {
+				fail(err)
+			}
+		}
+		if r.IntN(3) == 0 {
+			what += ", sync"
+			fail(d.force(anything, m.store, r))
+		}
+	}
+	op := all[r.IntN(len(all))]
+	w := writeBack(r.IntN(int(writeBacks)))
+	limit := max(b.took[op.name], 100*time.Millisecond)
+	after := time.Duration(r.Int64N(int64(limit + limit/4)))
+	what += fmt.Sprintf("; %s, cut after %s with %s written", op.name, after.Round(time.Millisecond), w)
+	left, during, err := b.interrupt(d, m, op, after, func() error { return d.force(w, m.store, r) })
+	fail(err)
+	if during {
+		tally.during++
+	}
+	fail(d.unmount())
+	d = left
+	fail(d.mount(b.path("disk")))
+	b.look(t, b.boot(t, d), what, append(done, op), tally)
+	fail(d.unmount())
+}
+
+// interrupt runs the commands of an operation, copies the disk after a while, and kills what runs then.
+func (b *bench) interrupt(d *disk, m *machine, op operation, after time.Duration, force func() error) (left *disk, during bool, err error) {
+	ended := make(chan error, 1)
+	stop := make(chan struct{})
+	go func() {
+		for _, command := range op.commands {
+			var out bytes.Buffer
+			cmd, err := m.start(&out, command...)
+			if err != nil {
+				ended <- err
+				return
+			}
+			exited := make(chan error, 1)
+			go func() { exited <- cmd.Wait() }()
+			select {
+			case err = <-exited:
+				if err != nil && op.again {
+					ended <- fmt.Errorf("strata %s: %w\n%s", strings.Join(command, " "), err, out.Bytes())
+					return
+				}
+			case <-stop:
+				cmd.Process.Kill()
+				<-exited
+				ended <- nil
+				return
+			}
+		}
+		ended <- nil
+	}()
+	finished := false
+	select {
+	case err = <-ended:
+		finished = true
+	case <-time.After(after):
+	}
+	if err == nil {
+		err = force()
+	}
+	for range 50 {
+		if err != nil {
+			break
+		}
+		if left, err = d.copy(b.path("after")); !errors.Is(err, errMoving) {
+			break
+		}
+		err = nil
+		time.Sleep(time.Millisecond)
+	}
+	close(stop)
+	if !finished {
+		err = errors.Join(err, <-ended)
+	}
+	if err == nil && left == nil {
+		left, err = d.copy(b.path("after")) // after what ran was killed, nothing moves
+	}
+	return left, !finished, err
+}
+
+// look checks what a machine finds after a power cut.
+func (b *bench) look(t *testing.T, m *machine, what string, done []operation, tally *tally) {
+	t.Helper()
+	listed, err := m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
+	if err != nil {
+		t.Errorf("%s: after the cut: %v", what, err)
+		return
+	}
+	if strings.Contains(listed, "the machine stopped") {
+		tally.lost++
+	}
+	for _, name := range b.names() {
+		if !slices.Contains(strings.Fields(listed), name) {
+			continue
+		}
+		tally.images++
+		got, err := b.read(m, name)
+		if err != nil {
+			tally.unreadable++
+			t.Logf("%s: after the cut: %v", what, err)
+		} else if diff := difference(b.want[name], got); diff != "" {
+			t.Errorf("%s: after the cut, %s is wrong, %s", what, name, diff)
+		}
+	}
+	for _, op := range done {
+		if !op.again {
+			continue
+		}
+		for _, command := range op.commands {
+			if out, err := m.strata(command...); err != nil {
+				t.Errorf("%s: once more after the cut: %v", what, err)
+				return
+			} else if testing.Verbose() && len(out) > 80 {
+				t.Logf("%s: %s", what, out)
+			}
+		}
+	}
+	for v := range variants { // and a step that runs on what is there
+		_, top := b.build(v, "top", "--build-arg", "N=after "+what)
+		if v == 0 || slices.ContainsFunc(done, func(op operation) bool { return mentions(op, fmt.Sprint("context", v)) }) {
+			if _, err := m.strata(top...); err != nil {
+				t.Errorf("%s: a build after the cut: %v", what, err)
+			}
+		}
+	}
+	listed, err = m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
+	if err != nil {
+		t.Errorf("%s: after the cut: %v", what, err)
+	}
+	for _, name := range b.names() {
+		if !slices.Contains(strings.Fields(listed), name) {
+			continue
+		}
+		got, err := b.read(m, name)
+		if err != nil {
+			t.Errorf("%s: after all was done again: %v", what, err)
+		} else if diff := difference(b.want[name], got); diff != "" {
+			t.Errorf("%s: after all was done again, %s is wrong, %s", what, name, diff)
+		}
+	}
+}
+
+// mentions says whether a word is in one of an operation's commands.
+func mentions(op operation, word string) bool {
+	return slices.ContainsFunc(op.commands, func(c []string) bool {
+		return slices.ContainsFunc(c, func(arg string) bool { return strings.Contains(arg, word) })
+	})
+}
+
+// copyEntries copies all entries of a tar.
+func copyEntries(to *tar.Writer, from *tar.Reader) error {
+	for {
+		h, err := from.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := to.WriteHeader(h); err != nil {
+			return err
+		}
+		if _, err := io.Copy(to, from); err != nil {
+			return err
+		}
+	}
+}
