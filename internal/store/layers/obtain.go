@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 
@@ -78,4 +79,11 @@ func (e *UnavailableError) Error() string {
 	return fmt.Sprintf("layer %s cannot be had: %v", e.DiffID, e.Cause)
 }
 
-func (e *UnavailableError) Unwrap() error { return e.Cause }
+// Unwrap is the cause, but for a file that does not exist: that is the layer's, and must not be taken for a path that
+// the layer does not have.
+func (e *UnavailableError) Unwrap() error {
+	if errors.Is(e.Cause, fs.ErrNotExist) {
+		return nil
+	}
+	return e.Cause
+}
