@@ -8,7 +8,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 TAGS    = seccomp,runc_nocriu
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test test-real edits equal fuzz crash bench lint clean help
+.PHONY: build static demo test short test-real edits equal fuzz crash bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -27,6 +27,10 @@ demo: build ## the lesson, from the first build to entering a layer
 test: ## unit tests, transcripts, and the comparison with Docker
 	test/require build demo test
 	$(GO) test -tags $(TAGS) -count=1 -timeout 20m ./...
+
+short: ## the tests that need neither dockerd nor a Python image, in two minutes; the slow ones are skipped
+	test/require build test
+	$(GO) test -short -tags $(TAGS) -count=1 ./...
 
 test-real: ## ten Dockerfiles as people write them, built, built again, edited and run; fetches about 300 MB
 	test/require build demo

@@ -62,6 +62,9 @@ func layerBlobs(t *testing.T, dir string) []string {
 // Each layer of a cache can be missing or damaged. What is built is the same, though a layer's lack
 // is noticed only when a later step, or another stage, needs it.
 func TestLostLayers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs ten seconds: run without -short")
+	}
 	const more = twoStages + "COPY --from=one /f f\nRUN cat h i f > j\n"
 	first := elsewhere(t, "")
 	whole := t.TempDir()

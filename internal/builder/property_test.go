@@ -29,6 +29,9 @@ var (
 // config but for times, or an error for an error. Random Dockerfiles and contexts are edited at random, and
 // built after each edit in a store that remembers everything, and with --no-cache in another one.
 func TestCachedEqualsUncached(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs ten seconds: run without -short")
+	}
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}

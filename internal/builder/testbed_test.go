@@ -5,15 +5,18 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dialect"
@@ -85,6 +88,16 @@ func newBareBed(t testing.TB) *bed {
 	return b
 }
 
+// copy is a bed with a copy of the store of b, to which no build may write meanwhile, and an empty context.
+func (b *bed) copy(t testing.TB) *bed {
+	c := &bed{t: t, root: filepath.Join(t.TempDir(), "store"), dir: t.TempDir()}
+	whole := testbed.Store{Root: b.root}
+	check(t, whole.Copy(t.Context(), c.root))
+	c.open()
+	t.Cleanup(func() { c.store.Close() })
+	return c
+}
+
 func (b *bed) open() {
 	s, err := store.Open(b.root)
 	check(b.t, err)
@@ -149,6 +162,19 @@ func (b *bed) write(name, text string) {
 	path := filepath.Join(b.dir, name)
 	check(b.t, os.MkdirAll(filepath.Dir(path), 0o755))
 	check(b.t, os.WriteFile(path, []byte(text), 0o644))
+}
+
+// setTimes sets the modification time of all that is in the context.
+func (b *bed) setTimes(to time.Time) {
+	b.t.Helper()
+	at, err := unix.TimeToTimespec(to)
+	check(b.t, err)
+	check(b.t, filepath.WalkDir(b.dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	}))
 }
 
 // result is what a build gave, and what its steps did.

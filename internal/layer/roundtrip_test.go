@@ -331,6 +331,9 @@ func TestStackLikeOverlay(t *testing.T) {
 	needRoot(t)
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			if testing.Short() && seed > 0 {
+				t.Skip("needs seven seconds for all: run without -short")
+			}
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			low := mkdir(t, "low")
 			sh(t, low, randomScript(rnd, 40))

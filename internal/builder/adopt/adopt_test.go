@@ -272,6 +272,9 @@ func TestThirdPartyRun(t *testing.T) {
 
 // Random builds of others, with random changes: whatever is taken is what the step gives.
 func TestThirdPartyRunIsNeverWrong(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs four seconds: run without -short")
+	}
 	lines := []string{
 		"RUN a", "RUN b", "RUN true", `RUN ["a","b"]`, `RUN ["a b"]`, "ENV A=1", "ENV A=2", "ENV A=1 B=2", `ENV A="1 B=2"`, "ENV B=$A",
 		"ENV B=2", "USER u", "USER root", "WORKDIR /tmp", "WORKDIR /w", "WORKDIR w", `SHELL ["/bin/sh","-e","-c"]`, "ARG V=1", "ARG W=2", "ENV V=3",

@@ -65,6 +65,9 @@ var large = []struct {
 }
 
 func TestLargeFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs seven seconds: run without -short")
+	}
 	for _, c := range large {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := Parse([]byte(c.text()), "Dockerfile")

@@ -246,6 +246,9 @@ func TestStepConfigsAreIndependent(t *testing.T) {
 }
 
 func TestLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs three seconds: run without -short")
+	}
 	var b strings.Builder
 	for i := range 1000 {
 		if i == 0 {

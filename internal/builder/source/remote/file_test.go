@@ -96,6 +96,9 @@ func TestConditions(t *testing.T) {
 
 // The bytes of a server that knows no conditions are not read where their ETag is known.
 func TestDeafServerIsCutShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs three seconds: run without -short")
+	}
 	w := newSite(t)
 	body := strings.Repeat("x", 50<<20)
 	w.server.Set("/f", remotetest.Answer{Body: body, ETag: `"1"`, Deaf: true})

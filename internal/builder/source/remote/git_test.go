@@ -171,6 +171,9 @@ func TestUnchangedRepositoryMovesNothing(t *testing.T) {
 }
 
 func TestSubmodules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs four seconds: run without -short")
+	}
 	b := newBed(t)
 	b.repository("inner.git", "echo inner >i; git add -A; git commit -qm i")
 	b.repository("middle.git", "echo middle >m; git submodule --quiet add ../inner.git deep/inner 2>/dev/null || git submodule --quiet add $URL/inner.git deep/inner; git config -f .gitmodules submodule.deep/inner.url ../inner.git; git add -A; git commit -qm m")
@@ -228,6 +231,9 @@ func TestLocksThatAreLeft(t *testing.T) {
 
 // A repository cannot reach files of this machine, run anything, or write elsewhere.
 func TestHostileRepositories(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs six seconds: run without -short")
+	}
 	b := newBed(t)
 	secret := filepath.Join(t.TempDir(), "secret")
 	check(t, os.Mkdir(secret, 0o755))
@@ -259,6 +265,9 @@ git update-index --add --cacheinfo 160000,$c,x; git add .gitmodules; git commit 
 }
 
 func TestKeepGitDir(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs four seconds: run without -short")
+	}
 	b := newBed(t)
 	b.repository("r.git", twoCommits)
 	for _, ref := range []string{"", "#side", "#v1a", "?tag=v1"} {
@@ -375,6 +384,9 @@ func TestUnreachableGit(t *testing.T) {
 // Servers that give less than others: of an old one a commit that is no ref's, from a mere file server anything, and
 // from git daemon(1), which has no encryption and no passwords.
 func TestOtherServers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs five seconds: run without -short")
+	}
 	b := newBed(t)
 	dir := b.repository("r.git", twoCommits+"git update-server-info")
 	data, err := os.ReadFile(filepath.Join(dir, ".git/refs/tags/v1"))
