@@ -111,15 +111,25 @@ func assemble(root string, d *db.DB, se *session.Session) *Store {
 	return s
 }
 
-// create makes the folders of a store that are not there.
+// create makes the folders of a store that are not there. Nobody else may enter them: layers hold
+// setuid programs and secrets of images, meta.db holds build arguments. Containers need no way in, for
+// what they see of the store is mounted for them.
 func create(root string) error {
-	if err := os.MkdirAll(root, 0o711); err != nil {
+	if err := os.MkdirAll(root, 0o700); err != nil {
 		return err
 	}
-	for _, dir := range []string{"blobs/sha256", "layers", "tmp", "locks", "contexts"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+	for _, dir := range []string{"blobs", "blobs/sha256", "layers", "tmp", "locks", "contexts"} {
+		path := filepath.Join(root, dir)
+		if err := os.MkdirAll(path, 0o700); err != nil {
 			return err
 		}
+		if err := disk.Tighten(path); err != nil {
+			return err
+		}
+	}
+	// Stores were once made with 0711. A folder with other permissions was made by a person, who knows why.
+	if st, err := os.Stat(root); err == nil && st.Mode().Perm() == 0o711 {
+		return disk.Tighten(root)
 	}
 	return nil
 }

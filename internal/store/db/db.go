@@ -6,7 +6,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -29,6 +31,9 @@ type DB struct {
 // that it lacks; one of a newer format is an error.
 func Open(root string) (*DB, error) {
 	path := filepath.Join(root, "meta.db")
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	// Since WAL with synchronous=NORMAL never waits for the disk at a commit, a power cut may lose the last
 	// records but not damage the file; a killed process loses nothing (sqlite.org/pragma.html#pragma_synchronous).
 	// Every transaction is an immediate one: see Tx.
@@ -44,6 +49,25 @@ func Open(root string) (*DB, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// makePrivate keeps the database, which holds build arguments, from others. SQLite gives its log and
+// index the permissions of the database, which it makes with 0644 where it is not there. An existing one
+// is not opened, since closing it would drop the locks of this process (fcntl(2), "Record locking").
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := disk.Tighten(path + suffix); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // migrate makes the tables that are not there, and refuses a format that this strata does not know.

@@ -45,6 +45,18 @@ func Exists(path string) bool {
 	return err == nil
 }
 
+// Tighten takes the permissions of all but its owner from a file or folder; what is not there needs none.
+func Tighten(path string) error {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || st.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	return os.Chmod(path, st.Mode().Perm()&0o700)
+}
+
 // Place gives the folder dir its final name. placed is false where another folder has that name already: then dir stays
 // where it is.
 func Place(dir, final string) (placed bool, err error) {
