@@ -71,7 +71,7 @@ func TestMain(m *testing.M) {
 // needs says why the test cannot run here.
 func needs(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a second for each cut")
+		t.Skip("needs a second for each cut: run without -short")
 	}
 	if os.Geteuid() != 0 {
 		t.Skip("strata builds as root only")
