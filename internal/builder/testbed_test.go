@@ -216,9 +216,9 @@ func (b *bed) config(id digest.Digest) *image.Config {
 // tree is the merged state of an image: each path with what it is.
 func (b *bed) tree(id digest.Digest) map[string]string {
 	b.t.Helper()
-	stack, err := b.store.Stack(context.Background(), b.config(id).RootFS.DiffIDs)
+	stack, err := b.store.Stack(b.config(id).RootFS.DiffIDs)
 	check(b.t, err)
-	t, err := stack.Flatten()
+	t, err := stack.Flatten(b.t.Context())
 	check(b.t, err)
 	out := map[string]string{}
 	for _, e := range t.Entries {
@@ -299,7 +299,7 @@ func (b *bed) lastLayer(id digest.Digest) map[string]string {
 	chain := b.config(id).RootFS.DiffIDs
 	l, err := b.store.Layer(chain[len(chain)-1])
 	check(b.t, err)
-	toc, err := l.Source(context.Background()).TOC()
+	toc, err := l.Source().TOC(b.t.Context())
 	check(b.t, err)
 	out := map[string]string{}
 	for _, e := range toc.Entries {

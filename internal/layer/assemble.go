@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,6 +34,7 @@ const maxReplaced = 1000
 // in the layer (and in below) as a chroot would, so that what it passes on never has a symbolic link for a parent.
 // That is what containerd does; refusing would break layers that write to /bin on a base where it is a link.
 type assembler struct {
+	ctx      context.Context
 	entries  map[string]*Entry
 	links    map[string][]string // File or Symlink → paths that are hard links to it
 	below    Tree                // may be nil
@@ -42,8 +44,8 @@ type assembler struct {
 	lastName string
 }
 
-func newAssembler(below Tree, place placer) *assembler {
-	return &assembler{entries: make(map[string]*Entry), links: make(map[string][]string), below: below, place: place}
+func newAssembler(ctx context.Context, below Tree, place placer) *assembler {
+	return &assembler{ctx: ctx, entries: make(map[string]*Entry), links: make(map[string][]string), below: below, place: place}
 }
 
 // list is what came together, in canonical order, hard links still as in the tar. Marks in an opaque directory are left
@@ -252,7 +254,7 @@ func (a *assembler) link(e *Entry) (*Entry, error) {
 	case path == e.Path:
 		return nil, errors.New("it is a hard link to itself")
 	case target == nil && a.below != nil:
-		source, err := a.below.Lookup(path)
+		source, err := a.below.Lookup(a.ctx, path)
 		if err == nil && source.Type == File {
 			linked := *source
 			linked.Path, linked.Link, linked.Offset = e.Path, path, 0 // Link tells the unpacker what to copy

@@ -185,14 +185,14 @@ func BenchmarkTOC(b *testing.B) {
 	b.Run("Stack5", func(b *testing.B) {
 		defer usage(b)()
 		for b.Loop() {
-			_, err := layer.NewStack(sources...).Lookup("usr")
+			_, err := layer.NewStack(sources...).Lookup(b.Context(), "usr")
 			must(b, err)
 		}
 	})
 	s := layer.NewStack(sources...)
 	b.Run("Lookup", func(b *testing.B) {
 		for b.Loop() {
-			_, _ = s.Lookup("usr/lib/python3/dist-packages/package77/file77.py")
+			_, _ = s.Lookup(b.Context(), "usr/lib/python3/dist-packages/package77/file77.py")
 		}
 	})
 }

@@ -59,7 +59,7 @@ func TestDelta(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		got, err := NewStack(listed{treeSource{toc: below}}, listed{treeSource{toc: delta}}).Flatten()
+		got, err := NewStack(listed{treeSource{toc: below}}, listed{treeSource{toc: delta}}).Flatten(t.Context())
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}

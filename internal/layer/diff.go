@@ -30,7 +30,7 @@ func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
 		return nil, err
 	}
 	defer unix.Close(root)
-	open := func(e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
+	open := func(_ context.Context, e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
 	if err := sumFiles(ctx, t.Entries, open); err != nil {
 		return nil, fmt.Errorf("reading changes in %s: %w", upper, err)
 	}
@@ -44,7 +44,7 @@ func DiffTree(ctx context.Context, upper string, below Tree) (*Tar, error) {
 		return nil, err
 	}
 	defer unix.Close(root)
-	open := func(e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
+	open := func(_ context.Context, e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
 	made, err := HashTar(ctx, t, open)
 	if err != nil {
 		return nil, fmt.Errorf("reading changes in %s: %w", upper, err)
@@ -74,7 +74,7 @@ func sumFiles(ctx context.Context, entries []*Entry, open OpenFunc) error {
 		g.Go(func() error {
 			h, buf := sha256.New(), make([]byte, 128<<10)
 			for e := range work {
-				f, err := open(e)
+				f, err := open(ctx, e)
 				if err != nil {
 					return fmt.Errorf("opening contents of %q: %w", clip(e.Path), err)
 				}
@@ -281,7 +281,7 @@ func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
 	}
 	merged = below != nil && below.Type == Dir
 	if e.Opaque && merged {
-		hidden, err := w.below.ReadDir(e.Path)
+		hidden, err := w.below.ReadDir(w.ctx, e.Path)
 		if err != nil {
 			return fmt.Errorf("looking for %q in the layers below: %w", clip(e.Path), err)
 		}
@@ -304,7 +304,7 @@ func (w *upperWalk) lookup(path string) (*Entry, error) {
 	if w.below == nil {
 		return nil, nil
 	}
-	e, err := w.below.Lookup(path)
+	e, err := w.below.Lookup(w.ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

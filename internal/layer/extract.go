@@ -24,7 +24,7 @@ func Extract(ctx context.Context, t *TOC, tar *os.File, dir string, o ExtractOpt
 		return fmt.Errorf("extracting layer: %w", err)
 	}
 	defer unix.Close(root)
-	entries, err := makeDirs(root, t.Entries, o.Below)
+	entries, err := makeDirs(ctx, root, t.Entries, o.Below)
 	if err != nil {
 		return fmt.Errorf("extracting layer: %w", err)
 	}
@@ -45,8 +45,8 @@ func Extract(ctx context.Context, t *TOC, tar *os.File, dir string, o ExtractOpt
 }
 
 // makeDirs makes all directories, and returns the entries with the parents that were missing among them.
-func makeDirs(root int, entries []*Entry, below Tree) ([]*Entry, error) {
-	a := newAssembler(below, nowhere{})
+func makeDirs(ctx context.Context, root int, entries []*Entry, below Tree) ([]*Entry, error) {
+	a := newAssembler(ctx, below, nowhere{})
 	t := newTree(root)
 	defer t.close()
 	made := map[string]bool{"": true}

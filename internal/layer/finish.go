@@ -11,7 +11,7 @@ import (
 // among the entries becomes that of below: overlayfs shows the topmost layer's.
 func finishTree(ctx context.Context, root int, entries []*Entry, below Tree) error {
 	if len(entries) == 0 || entries[0].Path != "" {
-		e := impliedRoot(below)
+		e := impliedRoot(ctx, below)
 		entries = append([]*Entry{e}, entries...)
 	}
 	steps := []struct {
@@ -72,12 +72,12 @@ func inParallel(ctx context.Context, root int, entries []*Entry, do func(*tree, 
 }
 
 // impliedRoot is the root of a layer that says nothing of it.
-func impliedRoot(below Tree) *Entry {
+func impliedRoot(ctx context.Context, below Tree) *Entry {
 	e := &Entry{Type: Dir, Mode: 0o755}
 	if below == nil {
 		return e
 	}
-	if b, err := below.Lookup(""); err == nil {
+	if b, err := below.Lookup(ctx, ""); err == nil {
 		e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs = b.Mode, b.UID, b.GID, b.ModTime, b.Xattrs
 	}
 	return e

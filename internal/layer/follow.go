@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -57,9 +58,9 @@ func Follow(path string, visit func(at, rest string) (link string, err error)) (
 // Resolve follows a path, which may begin with "/" and hold "..", through all symbolic links as a chroot at the tree's
 // root would, and returns where it leads and the entry there. The last component is followed too.
 // Nothing there is fs.ErrNotExist; too many links are a *LinksError.
-func Resolve(t Tree, path string) (string, *Entry, error) {
+func Resolve(ctx context.Context, t Tree, path string) (string, *Entry, error) {
 	at, err := Follow(path, func(at, rest string) (string, error) {
-		e, err := t.Lookup(at)
+		e, err := t.Lookup(ctx, at)
 		switch {
 		case err != nil:
 			return "", err
@@ -73,6 +74,6 @@ func Resolve(t Tree, path string) (string, *Entry, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	e, err := t.Lookup(at)
+	e, err := t.Lookup(ctx, at)
 	return at, e, err
 }

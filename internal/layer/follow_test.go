@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,18 +29,18 @@ func TestResolve(t *testing.T) {
 		{"", ""}, {"/", ""}, {"usr/bin", "usr/bin"}, {"bin/sh", "usr/bin/sh"}, {"/./bin//sh/", "usr/bin/sh"}, {"abs", "usr/bin/sh"},
 		{"up/sh", "usr/bin/sh"}, {"usr/out/sh", "usr/bin/sh"}, {"bin/..", "usr"}, {"../../bin", "usr/bin"},
 	} {
-		at, e, err := Resolve(stack, test.path)
+		at, e, err := Resolve(t.Context(), stack, test.path)
 		if err != nil || at != test.want || e.Path != test.want {
 			t.Errorf("%q: %q, %v, want %q", test.path, at, err, test.want)
 		}
 	}
 	for _, path := range []string{"x", "dangling", "usr/bin/sh/x", "usr/bin/sh/.."} {
-		if _, _, err := Resolve(stack, path); !errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := Resolve(t.Context(), stack, path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%q: %v", path, err)
 		}
 	}
 	var links *LinksError
-	if _, _, err := Resolve(stack, "/round/x"); !errors.As(err, &links) || err.Error() != "/round/x: too many levels of symbolic links" {
+	if _, _, err := Resolve(t.Context(), stack, "/round/x"); !errors.As(err, &links) || err.Error() != "/round/x: too many levels of symbolic links" {
 		t.Errorf("a circle: %v", err)
 	}
 }
@@ -51,10 +52,46 @@ func TestMaxLinks(t *testing.T) {
 		entries = append(entries, &Entry{Path: fmt.Sprintf("l%d", i+1), Type: Symlink, Link: fmt.Sprintf("l%d", i)})
 	}
 	stack := linked(t, entries...)
-	if at, _, err := Resolve(stack, fmt.Sprintf("l%d", MaxLinks)); at != "l0" {
+	if at, _, err := Resolve(t.Context(), stack, fmt.Sprintf("l%d", MaxLinks)); at != "l0" {
 		t.Errorf("%q, %v", at, err)
 	}
-	if at, _, err := Resolve(stack, fmt.Sprintf("l%d", MaxLinks+1)); err == nil {
+	if at, _, err := Resolve(t.Context(), stack, fmt.Sprintf("l%d", MaxLinks+1)); err == nil {
 		t.Errorf("%q", at)
 	}
 }
+
+// A merged view that could not be read, since who asked first gave up, is read when it is asked for again.
+func TestStackTriesAgain(t *testing.T) {
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	stack := NewStack(patient{treeSource{toc: &TOC{Entries: []*Entry{{Path: "a", Type: File}}}}})
+	if _, err := stack.Lookup(canceled, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	if _, err := stack.Lookup(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A layer that is nowhere to be had is not a path that is not there.
+func TestStackUnread(t *testing.T) {
+	reason := &fs.PathError{Op: "open", Path: "blob", Err: fs.ErrNotExist}
+	_, err := NewStack(absent{err: reason}).Lookup(t.Context(), "a")
+	var cause *fs.PathError
+	if errors.Is(err, fs.ErrNotExist) || !errors.As(err, &cause) || !errors.Is(err, reason) {
+		t.Error(err)
+	}
+}
+
+// absent is a layer whose table of contents cannot be read.
+type absent struct {
+	treeSource
+	err error
+}
+
+func (a absent) TOC(context.Context) (*TOC, error) { return nil, a.err }
+
+// patient is a layer whose table of contents takes a while.
+type patient struct{ treeSource }
+
+func (p patient) TOC(ctx context.Context) (*TOC, error) { return p.toc, ctx.Err() }

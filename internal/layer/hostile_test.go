@@ -3,6 +3,7 @@ package layer_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"io"
 	"io/fs"
 	"os"
@@ -239,11 +240,11 @@ func TestHostileContained(t *testing.T) {
 // everything is a Tree in which every path is a directory that holds something.
 type everything struct{ layer.Tree }
 
-func (everything) Lookup(path string) (*layer.Entry, error) {
+func (everything) Lookup(_ context.Context, path string) (*layer.Entry, error) {
 	return &layer.Entry{Path: path, Type: layer.Dir, Mode: 0o755, ModTime: -1}, nil
 }
 
-func (everything) ReadDir(path string) ([]*layer.Entry, error) {
+func (everything) ReadDir(_ context.Context, path string) ([]*layer.Entry, error) {
 	return []*layer.Entry{{Path: path + "/x", Type: layer.File}}, nil
 }
 
@@ -291,7 +292,9 @@ func TestWriteTarWrongSize(t *testing.T) {
 	}{{"1234", "shorter"}, {"123456", "longer"}, {"12345", ""}} {
 		toc, err := layer.NewTOC([]*layer.Entry{{Path: "f", Type: layer.File, Size: 5}})
 		must(t, err)
-		open := func(*layer.Entry) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(tt.contents)), nil }
+		open := func(context.Context, *layer.Entry) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader(tt.contents)), nil
+		}
 		err = layer.WriteTar(t.Context(), io.Discard, toc, open)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%q for 5 bytes: %v, want %q", tt.contents, err, tt.want)

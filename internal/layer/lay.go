@@ -12,7 +12,7 @@ import (
 // LaySource is where Lay takes what a table of contents lists.
 type LaySource struct {
 	// Open reads the contents of a file.
-	Open func(e *Entry) (io.ReadCloser, error)
+	Open OpenFunc
 	// ModTime is the time of an entry, finer than the seconds that a TOC has; the zero time where it is not known.
 	ModTime func(e *Entry) time.Time
 }
@@ -25,7 +25,7 @@ func Lay(ctx context.Context, t *TOC, from LaySource, dir string) error {
 		return fmt.Errorf("laying out files: %w", err)
 	}
 	defer unix.Close(root)
-	entries, err := makeDirs(root, t.Entries, nil)
+	entries, err := makeDirs(ctx, root, t.Entries, nil)
 	if err != nil {
 		return fmt.Errorf("laying out files: %w", err)
 	}
@@ -35,7 +35,7 @@ func Lay(ctx context.Context, t *TOC, from LaySource, dir string) error {
 			files = append(files, e)
 		}
 	}
-	if err := inParallel(ctx, root, files, from.file); err != nil {
+	if err := inParallel(ctx, root, files, func(t *tree, e *Entry) error { return from.file(ctx, t, e) }); err != nil {
 		return fmt.Errorf("laying out files: %w", err)
 	}
 	if err := finishTree(ctx, root, entries, nil); err != nil {
@@ -44,8 +44,8 @@ func Lay(ctx context.Context, t *TOC, from LaySource, dir string) error {
 	return nil
 }
 
-func (from LaySource) file(t *tree, e *Entry) error {
-	r, err := from.Open(e)
+func (from LaySource) file(ctx context.Context, t *tree, e *Entry) error {
+	r, err := from.Open(ctx, e)
 	if err != nil {
 		return err
 	}

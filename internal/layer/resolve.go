@@ -73,7 +73,7 @@ func (a *assembler) walk(path string, visit func(at string, e *Entry) (*Entry, e
 // impliedDir is the directory, or link to one, that a path of which the layer says nothing leads to.
 func (a *assembler) impliedDir(path string, modTime int64) *Entry {
 	if a.below != nil && !a.hidden(path) {
-		e, err := a.below.Lookup(path)
+		e, err := a.below.Lookup(a.ctx, path)
 		if err == nil && (e.Type == Dir || e.Type == Symlink) {
 			return &Entry{Path: path, Type: e.Type, Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime, Link: e.Link, Xattrs: e.Xattrs}
 		}

@@ -305,7 +305,7 @@ func TestOverlayRoundTrip(t *testing.T) {
 	sameTOC(t, "the mounted layers", withoutTimes(diff(t, again, nil)), withoutTimes(want))
 
 	stack := layer.NewStack(layer.TreeSource(low, lowTOC), layer.TreeSource(out, unpacked))
-	flat, err := stack.Flatten()
+	flat, err := stack.Flatten(t.Context())
 	must(t, err)
 	sameTOC(t, "the stack", withoutTimes(flat), withoutTimes(withoutRoot(want, flat)))
 }
@@ -350,7 +350,7 @@ func TestStackLikeOverlay(t *testing.T) {
 				sameTOC(t, "Unpack", unpacked, toc)
 				dirs = append([]string{out}, dirs...)
 				sources = append(sources, layer.TreeSource(out, unpacked))
-				flat, err := layer.NewStack(sources...).Flatten()
+				flat, err := layer.NewStack(sources...).Flatten(t.Context())
 				must(t, err)
 				// link groups that overlayfs broke by copying one name up are groups in the layers' own sense
 				sameTOC(t, "the stack", unlinked(flat), unlinked(want))

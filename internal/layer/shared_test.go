@@ -2,6 +2,7 @@ package layer_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,7 +32,9 @@ func TestSharedTOC(t *testing.T) {
 	must(t, toc.Encode(&before))
 	tar := filepath.Join(t.TempDir(), "tar")
 	must(t, os.WriteFile(tar, []byte("abc"), 0o600)) // what a reader finds that hashes what has no digest
-	open := func(*layer.Entry) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abc")), nil }
+	open := func(context.Context, *layer.Entry) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader("abc")), nil
+	}
 	readers := []func() error{
 		func() error { return layer.WriteTar(t.Context(), io.Discard, toc, open) },
 		func() error {
@@ -50,12 +53,12 @@ func TestSharedTOC(t *testing.T) {
 			return err
 		},
 		func() error {
-			_, err := layer.NewStack(layer.TarSource("", toc)).Flatten()
+			_, err := layer.NewStack(layer.TarSource("", toc)).Flatten(t.Context())
 			return err
 		},
 		func() error {
 			stack := layer.NewStack(layer.TarSource(tar, toc))
-			e, err := stack.Lookup("a")
+			e, err := stack.Lookup(t.Context(), "a")
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -11,9 +12,9 @@ import (
 // Source is a layer at rest, in whichever form.
 type Source interface {
 	// TOC returns the layer's table of contents. It may be slow the first time, and must not be changed by the caller.
-	TOC() (*TOC, error)
+	TOC(ctx context.Context) (*TOC, error)
 	// Open reads the contents of a File entry of the TOC.
-	Open(e *Entry) (io.ReadCloser, error)
+	Open(ctx context.Context, e *Entry) (io.ReadCloser, error)
 }
 
 // TreeSource is a layer that rests as a tree: a directory that overlayfs takes, and its TOC.
@@ -24,10 +25,10 @@ type treeSource struct {
 	toc *TOC
 }
 
-func (s treeSource) TOC() (*TOC, error) { return s.toc, nil }
+func (s treeSource) TOC(context.Context) (*TOC, error) { return s.toc, nil }
 
 // Open follows no symbolic link anywhere in the path.
-func (s treeSource) Open(e *Entry) (io.ReadCloser, error) {
+func (s treeSource) Open(_ context.Context, e *Entry) (io.ReadCloser, error) {
 	root, err := openRoot(s.dir)
 	if err != nil {
 		return nil, err
@@ -44,9 +45,9 @@ type tarSource struct {
 	toc  *TOC
 }
 
-func (s tarSource) TOC() (*TOC, error) { return s.toc, nil }
+func (s tarSource) TOC(context.Context) (*TOC, error) { return s.toc, nil }
 
-func (s tarSource) Open(e *Entry) (io.ReadCloser, error) {
+func (s tarSource) Open(_ context.Context, e *Entry) (io.ReadCloser, error) {
 	if e.Offset < 0 {
 		return nil, fmt.Errorf("%q is a sparse file, which is not in one piece in the tar; unpack the tar instead", clip(e.Path))
 	}

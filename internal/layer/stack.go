@@ -2,12 +2,16 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Stack is the merged view of layers, and a Tree: what a container sees that runs on them.
@@ -18,9 +22,9 @@ import (
 // The entries must not be changed. A Stack can be used by several goroutines.
 type Stack struct {
 	sources []Source
-	once    sync.Once
-	err     error
-	index   []stacked
+	loading sync.Mutex
+	loaded  atomic.Bool
+	index   []stacked // not changed once it is loaded
 }
 
 // stacked is an entry of the merged view.
@@ -37,22 +41,56 @@ func NewStack(sources ...Source) *Stack { return &Stack{sources: sources} }
 // Layers is the number of layers.
 func (s *Stack) Layers() int { return len(s.sources) }
 
-// load merges the layers once.
-func (s *Stack) load() error {
-	s.once.Do(func() {
-		var all []stacked
-		for i, src := range s.sources {
-			t, err := src.TOC()
-			if err != nil {
-				s.err = fmt.Errorf("reading the table of contents of layer %d: %w", i+1, err)
-				return
+// load merges the layers, whose tables of contents it reads at the same time. Where one cannot be read, the next call
+// tries again.
+func (s *Stack) load(ctx context.Context) error {
+	if s.loaded.Load() {
+		return nil
+	}
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	if s.loaded.Load() {
+		return nil
+	}
+	tocs := make([]*TOC, len(s.sources))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, src := range s.sources {
+		g.Go(func() (err error) {
+			if tocs[i], err = src.TOC(ctx); err != nil {
+				return &unreadError{i + 1, err}
 			}
-			all = mergeLayer(all, t, int32(i))
-		}
-		s.index = closeIndex(all)
-	})
-	return s.err
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	var all []stacked
+	for i, t := range tocs {
+		all = mergeLayer(all, t, int32(i))
+	}
+	s.index = closeIndex(all)
+	s.loaded.Store(true)
+	return nil
 }
+
+// unreadError says that a layer's table of contents could not be read. Whatever the reason is, it is not fs.ErrNotExist
+// for those who look for a path: what they look for may be there.
+type unreadError struct {
+	layer int // from 1
+	err   error
+}
+
+func (e *unreadError) Error() string {
+	return fmt.Sprintf("reading the table of contents of layer %d: %v", e.layer, e.err)
+}
+
+// Is and As show all of the reason but fs.ErrNotExist.
+func (e *unreadError) Is(target error) bool {
+	return target != fs.ErrNotExist && errors.Is(e.err, target)
+}
+
+func (e *unreadError) As(target any) bool { return errors.As(e.err, target) }
 
 // mergeLayer puts one layer on top of what is merged already. Both are in canonical order, where all that a directory
 // holds follows it, so that what a whiteout hides is one run.
@@ -153,8 +191,8 @@ func closeIndex(all []stacked) []stacked {
 }
 
 // find returns the place of a path in the index.
-func (s *Stack) find(path string) (int, error) {
-	if err := s.load(); err != nil {
+func (s *Stack) find(ctx context.Context, path string) (int, error) {
+	if err := s.load(ctx); err != nil {
 		return 0, err
 	}
 	i := sort.Search(len(s.index), func(i int) bool { return Compare(s.index[i].e.Path, path) >= 0 })
@@ -165,8 +203,8 @@ func (s *Stack) find(path string) (int, error) {
 }
 
 // Lookup returns the entry of a path; the root is "".
-func (s *Stack) Lookup(path string) (*Entry, error) {
-	i, err := s.find(path)
+func (s *Stack) Lookup(ctx context.Context, path string) (*Entry, error) {
+	i, err := s.find(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -176,13 +214,13 @@ func (s *Stack) Lookup(path string) (*Entry, error) {
 // Capabilities implements Tree: files are shared within a layer only, as in an overlay.
 func (s *Stack) Capabilities() Capabilities { return Capabilities{Identities: s.identities} }
 
-func (s *Stack) identities(_ string, entries []*Entry) ([]any, error) {
+func (s *Stack) identities(ctx context.Context, _ string, entries []*Entry) ([]any, error) {
 	all := make([]any, len(entries))
 	for i, e := range entries {
 		if e.Type != File {
 			continue
 		}
-		at, err := s.find(e.Path)
+		at, err := s.find(ctx, e.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -194,8 +232,8 @@ func (s *Stack) identities(_ string, entries []*Entry) ([]any, error) {
 }
 
 // ReadDir returns the entries of a directory, sorted by Compare.
-func (s *Stack) ReadDir(path string) ([]*Entry, error) {
-	i, err := s.find(path)
+func (s *Stack) ReadDir(ctx context.Context, path string) ([]*Entry, error) {
+	i, err := s.find(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -211,8 +249,8 @@ func (s *Stack) ReadDir(path string) ([]*Entry, error) {
 
 // Walk calls fn for the entry of path and for all that is in it, in canonical order. fs.SkipDir leaves a
 // directory's contents out, fs.SkipAll ends the walk.
-func (s *Stack) Walk(path string, fn func(*Entry) error) error {
-	i, err := s.find(path)
+func (s *Stack) Walk(ctx context.Context, path string, fn func(*Entry) error) error {
+	i, err := s.find(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -232,11 +270,13 @@ func (s *Stack) Walk(path string, fn func(*Entry) error) error {
 }
 
 // Resolve follows a path as a chroot in the merged root would: see the function Resolve.
-func (s *Stack) Resolve(path string) (string, *Entry, error) { return Resolve(s, path) }
+func (s *Stack) Resolve(ctx context.Context, path string) (string, *Entry, error) {
+	return Resolve(ctx, s, path)
+}
 
 // Layer says which layer a path comes from, counted from the lowest, which is 0; -1 is none, of implied parents.
-func (s *Stack) Layer(path string) (int, error) {
-	i, err := s.find(path)
+func (s *Stack) Layer(ctx context.Context, path string) (int, error) {
+	i, err := s.find(ctx, path)
 	if err != nil {
 		return 0, err
 	}
@@ -244,8 +284,8 @@ func (s *Stack) Layer(path string) (int, error) {
 }
 
 // Open reads the contents of a regular file by the path of its entry.
-func (s *Stack) Open(e *Entry) (io.ReadCloser, error) {
-	i, err := s.find(e.Path)
+func (s *Stack) Open(ctx context.Context, e *Entry) (io.ReadCloser, error) {
+	i, err := s.find(ctx, e.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +296,7 @@ func (s *Stack) Open(e *Entry) (io.ReadCloser, error) {
 	if at.in == nil {
 		at.in = at.e
 	}
-	return s.sources[at.layer].Open(at.in)
+	return s.sources[at.layer].Open(ctx, at.in)
 }
 
 // Sum checks that the digests are there. It fills in none: the entries are those of the layers' tables of contents,
@@ -272,8 +312,8 @@ func (s *Stack) Sum(_ context.Context, entries []*Entry) error {
 
 // Flatten is the merged view as the TOC of one layer, for which Open of the Stack opens the contents. Files that
 // share an inode in one layer are hard links again.
-func (s *Stack) Flatten() (*TOC, error) {
-	if err := s.load(); err != nil {
+func (s *Stack) Flatten(ctx context.Context) (*TOC, error) {
+	if err := s.load(ctx); err != nil {
 		return nil, err
 	}
 	first := make(map[*Entry]string) // inode → the path that has come already

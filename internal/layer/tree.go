@@ -8,18 +8,18 @@ import (
 
 // Tree is a file tree whose entries can be listed and opened: a build context, or the merged state that a
 // chain of layers gives. Paths are as in Entry.Path and are looked up as they stand: symlinks are
-// not followed. A path that is not there gives an error for which errors.Is(err, fs.ErrNotExist) holds.
+// not followed. errors.Is(err, fs.ErrNotExist) holds for a path that is not there, and for nothing else.
 type Tree interface {
 	// Capabilities are what the tree offers beside its entries.
 	Capabilities() Capabilities
 	// Lookup returns the entry of a path; the root is "".
-	Lookup(path string) (*Entry, error)
+	Lookup(ctx context.Context, path string) (*Entry, error)
 	// ReadDir returns the entries of a directory, sorted by Compare.
-	ReadDir(path string) ([]*Entry, error)
+	ReadDir(ctx context.Context, path string) ([]*Entry, error)
 	// Sum fills in Digest of those regular files among entries, all of this tree, that have none yet.
 	Sum(ctx context.Context, entries []*Entry) error
 	// Open reads the contents of a regular file (or hard link) entry of this tree.
-	Open(e *Entry) (io.ReadCloser, error)
+	Open(ctx context.Context, e *Entry) (io.ReadCloser, error)
 }
 
 // Capabilities are what some Trees offer and others do not. The zero value offers nothing; a nil function is one that
@@ -33,7 +33,7 @@ type Capabilities struct {
 	Outside bool
 	// Identities says of entries that ReadDir gave for dir which are names of one file: these have equal values. nil
 	// is a file with one name; nil for all may stand for the whole list.
-	Identities func(dir string, entries []*Entry) ([]any, error)
+	Identities func(ctx context.Context, dir string, entries []*Entry) ([]any, error)
 	// ModTime is the time of a path, finer than the seconds of an Entry; the zero time where it is not known.
 	ModTime func(path string) time.Time
 	// Preload lists a directory and all below it, which is quicker than one ReadDir after the other.

@@ -93,7 +93,7 @@ type fileJob struct {
 func newUnpacker(ctx context.Context, root int, o UnpackOptions) *unpacker {
 	u := &unpacker{o: o, tree: newTree(root), root: root, files: make(chan *fileJob, blockQueue)}
 	u.group, u.ctx = errgroup.WithContext(ctx)
-	u.names = newAssembler(o.Below, u)
+	u.names = newAssembler(u.ctx, o.Below, u)
 	u.blocks.New = func() any { return make([]byte, blockSize) }
 	for range fileWriters {
 		u.group.Go(u.writeFiles)
@@ -153,7 +153,7 @@ func (u *unpacker) file(h *tar.Header, e *Entry, tr io.Reader) error {
 	job := &fileJob{e: e}
 	left := e.Size
 	if h.Typeflag == tar.TypeLink { // a hard link into a layer below
-		from, err := u.o.Below.Open(&Entry{Path: e.Link, Type: File})
+		from, err := u.o.Below.Open(u.ctx, &Entry{Path: e.Link, Type: File})
 		if err != nil {
 			return fmt.Errorf("copying the target of the hard link: %w", err)
 		}

@@ -17,7 +17,7 @@ import (
 )
 
 // OpenFunc opens the contents of a File entry.
-type OpenFunc func(*Entry) (io.ReadCloser, error)
+type OpenFunc func(context.Context, *Entry) (io.ReadCloser, error)
 
 // The shape of the pipeline that turns a TOC into a tar: readers fill chunks with headers and
 // contents, each for a run of entries, and one writer takes the chunks in order while one hasher
@@ -300,7 +300,7 @@ func (r *reader) entry(e, described *Entry, open OpenFunc) error {
 
 // contents copies a file's contents, which must be Size bytes, and sums them into r.sum where that is asked for.
 func (r *reader) contents(e *Entry, sum bool, open OpenFunc) error {
-	f, err := open(e)
+	f, err := open(r.ctx, e)
 	if err != nil {
 		return fmt.Errorf("opening contents of %q: %w", clip(e.Path), err)
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -48,7 +49,7 @@ func addLayer(t *testing.T, s *Store, name, contents string) digest.Digest {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	made, err := layer.WriteTarFile(t.Context(), f, toc, func(*layer.Entry) (io.ReadCloser, error) {
+	made, err := layer.WriteTarFile(t.Context(), f, toc, func(context.Context, *layer.Entry) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(contents)), nil
 	})
 	if err != nil {

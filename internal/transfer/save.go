@@ -169,11 +169,11 @@ func (m *Mover) Export(ctx context.Context, w io.Writer, c *store.Config) error 
 	if err != nil {
 		return err
 	}
-	stack, err := m.Store.Stack(ctx, diffIDs)
+	stack, err := m.Store.Stack(diffIDs)
 	if err != nil {
 		return err
 	}
-	t, err := stack.Flatten()
+	t, err := stack.Flatten(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package adopt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +26,7 @@ func (r *Row) CompareEmpty(made *layer.TOC) (reason string, decided bool) {
 // CompareLayers says what is different about the layer there from the one that would be made; "" if nothing is. Beside
 // what is made, a layer may hold the directories on the way, as they are below. What is made may be missing if it
 // is below already.
-func CompareLayers(made, there *layer.TOC, below layer.Tree) (string, error) {
+func CompareLayers(ctx context.Context, made, there *layer.TOC, below layer.Tree) (string, error) {
 	onTheWay := map[string]bool{"": true}
 	for _, e := range made.Entries {
 		for p := layer.Parent(e.Path); !onTheWay[p]; p = layer.Parent(p) {
@@ -45,7 +46,7 @@ func CompareLayers(made, there *layer.TOC, below layer.Tree) (string, error) {
 				return fmt.Sprintf("its layer also has /%s", e.Path), nil
 			}
 			var err error
-			if want, err = below.Lookup(e.Path); err != nil {
+			if want, err = below.Lookup(ctx, e.Path); err != nil {
 				return fmt.Sprintf("its layer also has /%s", e.Path), notExist(err)
 			}
 		}
@@ -57,7 +58,7 @@ func CompareLayers(made, there *layer.TOC, below layer.Tree) (string, error) {
 		if there.Lookup(e.Path) != nil {
 			continue
 		}
-		old, err := below.Lookup(e.Path)
+		old, err := below.Lookup(ctx, e.Path)
 		if err != nil || difference(e, old) != "" {
 			return fmt.Sprintf("its layer lacks /%s", e.Path), notExist(err)
 		}

@@ -81,7 +81,7 @@ func TestCompareLayers(t *testing.T) {
 		{"nothing", nil, "its layer lacks /app/a"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := CompareLayers(toc(made...), toc(tt.there...), below)
+			got, err := CompareLayers(t.Context(), toc(made...), toc(tt.there...), below)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,20 +92,20 @@ func TestCompareLayers(t *testing.T) {
 	}
 
 	t.Run("a directory that is there as it is made", func(t *testing.T) {
-		got, err := CompareLayers(toc(dir("app"), file("app/a", "x")), toc(file("app/a", "x")), below)
+		got, err := CompareLayers(t.Context(), toc(dir("app"), file("app/a", "x")), toc(file("app/a", "x")), below)
 		if got != "" || err != nil {
 			t.Error(got, err)
 		}
 		changed := dir("app")
 		changed.Mode = 0o700
-		if got, _ := CompareLayers(toc(changed, file("app/a", "x")), toc(file("app/a", "x")), below); got != "its layer lacks /app" {
+		if got, _ := CompareLayers(t.Context(), toc(changed, file("app/a", "x")), toc(file("app/a", "x")), below); got != "its layer lacks /app" {
 			t.Error(got)
 		}
 	})
 	t.Run("a file without a digest", func(t *testing.T) {
 		unknown := file("a", "x")
 		unknown.Digest = ""
-		if got, _ := CompareLayers(toc(unknown), toc(unknown), below); got != "the content of /a differs" {
+		if got, _ := CompareLayers(t.Context(), toc(unknown), toc(unknown), below); got != "the content of /a differs" {
 			t.Error(got)
 		}
 	})

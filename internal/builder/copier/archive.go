@@ -30,7 +30,7 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	if e.Type != layer.File || e.Size == 0 {
 		return nil, nil
 	}
-	if ok, err := isArchive(t, e); err != nil || !ok {
+	if ok, err := isArchive(ctx, t, e); err != nil || !ok {
 		return nil, err
 	}
 	failed := func(err error) (*archive, error) {
@@ -46,7 +46,7 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 		}
 	}()
 	name := filepath.Join(dir, "tar")
-	if err := decompressTo(t, e, name); err != nil {
+	if err := decompressTo(ctx, t, e, name); err != nil {
 		return failed(err)
 	}
 	f, err := os.Open(name)
@@ -72,8 +72,8 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	return &archive{toc, layer.NewStack(source), dir, named}, nil
 }
 
-func isArchive(t layer.Tree, e *layer.Entry) (bool, error) {
-	f, err := t.Open(e)
+func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry) (bool, error) {
+	f, err := t.Open(ctx, e)
 	if err != nil {
 		return false, err
 	}
@@ -87,8 +87,8 @@ func isArchive(t layer.Tree, e *layer.Entry) (bool, error) {
 	return err == nil, nil
 }
 
-func decompressTo(t layer.Tree, e *layer.Entry, name string) error {
-	f, err := t.Open(e)
+func decompressTo(ctx context.Context, t layer.Tree, e *layer.Entry, name string) error {
+	f, err := t.Open(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -145,11 +145,11 @@ func namedDirs(f *os.File) (map[string]bool, error) {
 // that is there, and everything else takes the place of what is there, whatever that is. Directories that the
 // archive does not name are gone through as they are, symbolic links to directories too. --chmod does not
 // concern what is unpacked.
-func (w *Draft) unpack(a *archive, dest string) error {
+func (w *Draft) unpack(ctx context.Context, a *archive, dest string) error {
 	mode, noXattrs := w.mode, w.noXattrs
 	w.mode, w.replace, w.noXattrs = nil, true, false // what an archive says of its files is not the host's affair
 	defer func() { w.mode, w.replace, w.noXattrs = mode, false, noXattrs }()
-	if err := w.makeDirs(dest, 0o755); err != nil {
+	if err := w.makeDirs(ctx, dest, 0o755); err != nil {
 		return err
 	}
 	targets := map[string]string{"": dest} // of the archive's directories
@@ -159,7 +159,7 @@ func (w *Draft) unpack(a *archive, dest string) error {
 		}
 		target := path.Join(targets[layer.Parent(e.Path)], path.Base(e.Path))
 		if e.Type == layer.Dir && !a.named[e.Path] {
-			there, err := w.throughDir(target)
+			there, err := w.throughDir(ctx, target)
 			if err != nil {
 				return err
 			}
@@ -176,7 +176,7 @@ func (w *Draft) unpack(a *archive, dest string) error {
 			link = path.Join(targets[layer.Parent(e.Link)], path.Base(e.Link))
 			e = a.toc.Lookup(e.Link)
 		}
-		if err := w.put(a.tree, e, target); err != nil {
+		if err := w.put(ctx, a.tree, e, target); err != nil {
 			return err
 		}
 		if link != "" {
@@ -187,18 +187,18 @@ func (w *Draft) unpack(a *archive, dest string) error {
 }
 
 // throughDir is the directory that a path leads to at this point; "" if it leads to none.
-func (w *Draft) throughDir(name string) (string, error) {
+func (w *Draft) throughDir(ctx context.Context, name string) (string, error) {
 	if e := w.entries[name]; e != nil {
 		if e.Type == layer.Dir {
 			return name, nil
 		}
 		return "", nil
 	}
-	at, err := w.resolve(name)
+	at, err := w.resolve(ctx, name)
 	if err != nil {
 		return "", nil // it leads through something that is no directory, and will be replaced
 	}
-	e, err := w.lookup(at)
+	e, err := w.lookup(ctx, at)
 	if err != nil || e == nil || e.Type != layer.Dir {
 		return "", err
 	}

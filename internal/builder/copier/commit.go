@@ -44,7 +44,7 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 	// topmost layer that has a directory.
 	for name := range w.entries {
 		for p := layer.Parent(name); p != "" && w.entries[p] == nil; p = layer.Parent(p) {
-			e, err := w.below.Lookup(p)
+			e, err := w.below.Lookup(ctx, p)
 			if err != nil {
 				return "", err
 			}

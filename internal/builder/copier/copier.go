@@ -46,7 +46,7 @@ func (k *Copier) Copy(ctx context.Context, below *layer.Stack, c *dockerfile.Cop
 	if err != nil {
 		return nil, err
 	}
-	o, err := k.copyOwner(below, c)
+	o, err := k.copyOwner(ctx, below, c)
 	if err != nil {
 		return nil, err
 	}
@@ -65,17 +65,17 @@ func (k *Copier) Copy(ctx context.Context, below *layer.Stack, c *dockerfile.Cop
 
 // MakeDir makes the draft of a WORKDIR: a directory with its parents, made where they are missing.
 // user owns them, as USER names one; "" is root.
-func MakeDir(below *layer.Stack, dir, user string) (*Draft, error) {
-	o, err := lookupOwner(below, user)
+func MakeDir(ctx context.Context, below *layer.Stack, dir, user string) (*Draft, error) {
+	o, err := lookupOwner(ctx, below, user)
 	if err != nil {
 		return nil, err
 	}
 	w := newDraft(below, o)
-	target, err := w.resolve(strings.Trim(dir, "/"))
+	target, err := w.resolve(ctx, strings.Trim(dir, "/"))
 	if err != nil {
 		return nil, err
 	}
-	return w, w.makeDirs(target, 0o755)
+	return w, w.makeDirs(ctx, target, 0o755)
 }
 
 // copySources copies what the sources selected, in their order.
@@ -99,7 +99,7 @@ func (k *Copier) copySources(ctx context.Context, w *Draft, sel *Selection, c *d
 
 // copyMatch copies one of the things that the sources selected.
 func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m selection.Match, c *dockerfile.Copy) error {
-	dest, err := w.resolve(c.Dest)
+	dest, err := w.resolve(ctx, c.Dest)
 	if err != nil {
 		return err
 	}
@@ -114,44 +114,44 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m select
 				defer func(o *owner) { w.owner = o }(w.owner)
 				w.owner = nil
 			}
-			return w.unpack(archive, dest)
+			return w.unpack(ctx, archive, dest)
 		}
 	}
 	if m.Dir {
 		if k.rules.RootOwnsParents {
-			err = w.makeParents(layer.Parent(dest))
+			err = w.makeParents(ctx, layer.Parent(dest))
 		}
 		if err == nil {
-			err = w.makeDirs(dest, 0o755)
+			err = w.makeDirs(ctx, dest, 0o755)
 		}
 		if err != nil {
 			return err
 		}
-		return w.putItems(t, m.Items, dest)
+		return w.putItems(ctx, t, m.Items, dest)
 	}
-	there, err := w.lookup(dest)
+	there, err := w.lookup(ctx, dest)
 	if err != nil {
 		return err
 	}
 	if c.DestDir || there != nil && there.Type == layer.Dir {
 		dest = path.Join(dest, m.Name)
 	}
-	if err := w.makeDirs(layer.Parent(dest), 0o755); err != nil {
+	if err := w.makeDirs(ctx, layer.Parent(dest), 0o755); err != nil {
 		return err
 	}
-	return w.put(t, m.Items[0].Entry, dest)
+	return w.put(ctx, t, m.Items[0].Entry, dest)
 }
 
-func (w *Draft) putItems(t layer.Tree, items []selection.Item, dest string) error {
+func (w *Draft) putItems(ctx context.Context, t layer.Tree, items []selection.Item, dest string) error {
 	for _, it := range items {
 		target := path.Join(dest, it.Target)
 		if it.OnTheWay {
-			if err := w.passThrough(t, it.Entry, target); err != nil {
+			if err := w.passThrough(ctx, t, it.Entry, target); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := w.put(t, it.Entry, target); err != nil {
+		if err := w.put(ctx, t, it.Entry, target); err != nil {
 			return err
 		}
 		if it.Link == "" {

@@ -1,6 +1,7 @@
 package copier
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -51,9 +52,9 @@ func newDraft(below *layer.Stack, o *owner) *Draft {
 // resolve follows the symbolic links of a path in the state below, inside its root, as far as the path
 // exists. The result names no link, so what is made at or below it stays where the person sees it. What a dangling
 // link leads to is made where the link points, as the kernel does it.
-func (w *Draft) resolve(name string) (string, error) {
+func (w *Draft) resolve(ctx context.Context, name string) (string, error) {
 	at, err := layer.Follow(name, func(at, rest string) (string, error) {
-		e, err := w.below.Lookup(at)
+		e, err := w.below.Lookup(ctx, at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return "", nil
@@ -73,11 +74,11 @@ func (w *Draft) resolve(name string) (string, error) {
 }
 
 // lookup is the entry that a path has at this point; nil if there is none.
-func (w *Draft) lookup(name string) (*layer.Entry, error) {
+func (w *Draft) lookup(ctx context.Context, name string) (*layer.Entry, error) {
 	if e := w.entries[name]; e != nil {
 		return e, nil
 	}
-	e, err := w.below.Lookup(name)
+	e, err := w.below.Lookup(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if name == "" {
 			return &layer.Entry{Type: layer.Dir, Mode: 0o755}, nil
@@ -88,8 +89,8 @@ func (w *Draft) lookup(name string) (*layer.Entry, error) {
 }
 
 // makeDirs makes a directory and its missing parents.
-func (w *Draft) makeDirs(name string, mode uint32) error {
-	e, err := w.lookup(name)
+func (w *Draft) makeDirs(ctx context.Context, name string, mode uint32) error {
+	e, err := w.lookup(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (w *Draft) makeDirs(name string, mode uint32) error {
 		}
 		return nil
 	}
-	if err := w.makeDirs(layer.Parent(name), mode); err != nil {
+	if err := w.makeDirs(ctx, layer.Parent(name), mode); err != nil {
 		return err
 	}
 	d := &layer.Entry{Path: name, Type: layer.Dir, Mode: w.mode.parent(mode), ModTime: w.now}
@@ -112,17 +113,17 @@ func (w *Draft) makeDirs(name string, mode uint32) error {
 
 // makeParents makes the directories above one that is copied as Docker's classic builder does: they are root's, unlike
 // those above a file (copyDirectory in builder/dockerfile/copy.go).
-func (w *Draft) makeParents(name string) error {
+func (w *Draft) makeParents(ctx context.Context, name string) error {
 	owner := w.owner
 	w.owner = nil
 	defer func() { w.owner = owner }()
-	return w.makeDirs(name, 0o755)
+	return w.makeDirs(ctx, name, 0o755)
 }
 
 // put copies one entry of a tree to target, whose parent exists. A directory merges with one that is there,
 // and gives it its attributes; anything else replaces what is there unless that is a directory.
-func (w *Draft) put(t layer.Tree, e *layer.Entry, target string) error {
-	there, err := w.lookup(target)
+func (w *Draft) put(ctx context.Context, t layer.Tree, e *layer.Entry, target string) error {
+	there, err := w.lookup(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -156,13 +157,13 @@ func (w *Draft) put(t layer.Tree, e *layer.Entry, target string) error {
 
 // passThrough puts a directory that only leads to something: one that is there keeps all but its mode (fsutil copy.go,
 // createParentDirs).
-func (w *Draft) passThrough(t layer.Tree, e *layer.Entry, target string) error {
-	there, err := w.lookup(target)
+func (w *Draft) passThrough(ctx context.Context, t layer.Tree, e *layer.Entry, target string) error {
+	there, err := w.lookup(ctx, target)
 	if err != nil {
 		return err
 	}
 	if there == nil || there.Type != layer.Dir {
-		return w.put(t, e, target)
+		return w.put(ctx, t, e, target)
 	}
 	d := *there
 	d.Path, d.Opaque, d.Offset, d.Mode = target, false, 0, e.Mode
@@ -211,10 +212,10 @@ func (w *Draft) dropBelow(dir string) {
 }
 
 // open gives the contents of an entry that put took.
-func (w *Draft) open(e *layer.Entry) (io.ReadCloser, error) {
+func (w *Draft) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	s, ok := w.sources[e.Path]
 	if !ok {
 		return nil, fmt.Errorf("%s has no contents", e.Path)
 	}
-	return s.tree.Open(s.entry)
+	return s.tree.Open(ctx, s.entry)
 }

@@ -40,19 +40,19 @@ func (t inlineTree) entry(name string, now int64) *layer.Entry {
 // Capabilities, Lookup, ReadDir, Sum and Open make it a layer.Tree.
 func (t inlineTree) Capabilities() layer.Capabilities { return layer.Capabilities{} }
 
-func (t inlineTree) Lookup(path string) (*layer.Entry, error) {
+func (t inlineTree) Lookup(_ context.Context, path string) (*layer.Entry, error) {
 	if _, ok := t[path]; !ok {
 		return nil, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}
 	}
 	return t.entry(path, 0), nil
 }
 
-func (t inlineTree) ReadDir(path string) ([]*layer.Entry, error) {
+func (t inlineTree) ReadDir(_ context.Context, path string) ([]*layer.Entry, error) {
 	return nil, &fs.PathError{Op: "readdir", Path: path, Err: fs.ErrNotExist}
 }
 
 func (t inlineTree) Sum(context.Context, []*layer.Entry) error { return nil }
 
-func (t inlineTree) Open(e *layer.Entry) (io.ReadCloser, error) {
+func (t inlineTree) Open(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(t[e.Path])), nil
 }

@@ -1,6 +1,7 @@
 package copier
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ const maxAccounts = 16 << 20
 // lookupOwner finds the owner that "user", "user:group", or the same by numbers, means in a state; nil for "".
 // A user without a group has the group of the same number, or the one that /etc/passwd gives it (Dockerfile
 // reference, "COPY --chown --chmod").
-func lookupOwner(state *layer.Stack, text string) (*owner, error) {
+func lookupOwner(ctx context.Context, state *layer.Stack, text string) (*owner, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -31,7 +32,7 @@ func lookupOwner(state *layer.Stack, text string) (*owner, error) {
 	} else if name == "" {
 		// ":group" leaves root as the user.
 	} else {
-		users, err := readAccounts(state, "etc/passwd", func(r io.Reader) ([]user.User, error) {
+		users, err := readAccounts(ctx, state, "etc/passwd", func(r io.Reader) ([]user.User, error) {
 			return user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == name })
 		})
 		if err != nil {
@@ -53,7 +54,7 @@ func lookupOwner(state *layer.Stack, text string) (*owner, error) {
 		o.gid = id
 		return o, nil
 	}
-	groups, err := readAccounts(state, "etc/group", func(r io.Reader) ([]user.Group, error) {
+	groups, err := readAccounts(ctx, state, "etc/group", func(r io.Reader) ([]user.Group, error) {
 		return user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == group })
 	})
 	if err != nil {
@@ -67,7 +68,7 @@ func lookupOwner(state *layer.Stack, text string) (*owner, error) {
 }
 
 // copyOwner is the owner that --chown gives. With --link there is no state to look names up in.
-func (k *Copier) copyOwner(below *layer.Stack, c *dockerfile.Copy) (*owner, error) {
+func (k *Copier) copyOwner(ctx context.Context, below *layer.Stack, c *dockerfile.Copy) (*owner, error) {
 	if c.Link && below.Layers() == 0 {
 		for name := range strings.SplitSeq(c.Chown, ":") {
 			if _, err := parseID(name); err != nil && name != "" {
@@ -82,7 +83,7 @@ func (k *Copier) copyOwner(below *layer.Stack, c *dockerfile.Copy) (*owner, erro
 			return nil, err
 		}
 	}
-	return lookupOwner(below, text)
+	return lookupOwner(ctx, below, text)
 }
 
 // ownerWithGroup completes a --chown as Docker's classic builder reads it: a user without a group has the group of the
@@ -107,15 +108,15 @@ func parseID(s string) (int, error) {
 	return int(id), err
 }
 
-func readAccounts[T any](state *layer.Stack, name string, parse func(io.Reader) ([]T, error)) ([]T, error) {
-	_, e, err := state.Resolve(name)
+func readAccounts[T any](ctx context.Context, state *layer.Stack, name string, parse func(io.Reader) ([]T, error)) ([]T, error) {
+	_, e, err := state.Resolve(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	f, err := state.Open(e)
+	f, err := state.Open(ctx, e)
 	if err != nil {
 		return nil, fmt.Errorf("reading the image's /%s: %w", name, err)
 	}

@@ -204,7 +204,7 @@ func newURLTree(f *Remote) *urlTree {
 // Capabilities, Lookup, ReadDir, Sum and Open make it a layer.Tree.
 func (t *urlTree) Capabilities() layer.Capabilities { return layer.Capabilities{} }
 
-func (t *urlTree) Lookup(path string) (*layer.Entry, error) {
+func (t *urlTree) Lookup(_ context.Context, path string) (*layer.Entry, error) {
 	if path != t.entry.Path {
 		return nil, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}
 	}
@@ -212,12 +212,12 @@ func (t *urlTree) Lookup(path string) (*layer.Entry, error) {
 	return &e, nil
 }
 
-func (t *urlTree) ReadDir(path string) ([]*layer.Entry, error) {
+func (t *urlTree) ReadDir(_ context.Context, path string) ([]*layer.Entry, error) {
 	return nil, &fs.PathError{Op: "readdir", Path: path, Err: fs.ErrNotExist}
 }
 
 func (t *urlTree) Sum(context.Context, []*layer.Entry) error { return nil }
 
-func (t *urlTree) Open(*layer.Entry) (io.ReadCloser, error) {
+func (t *urlTree) Open(context.Context, *layer.Entry) (io.ReadCloser, error) {
 	return io.NopCloser(t.file.Reader()), nil
 }

@@ -136,7 +136,9 @@ func (f *Files) list() (*layer.TOC, layer.LaySource, error) {
 	}
 	t, err := layer.NewTOC(entries)
 	from := layer.LaySource{
-		Open: func(e *layer.Entry) (io.ReadCloser, error) { return f.Tree.Open(origin[e.Path]) },
+		Open: func(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+			return f.Tree.Open(ctx, origin[e.Path])
+		},
 	}
 	if modTime := f.Tree.Capabilities().ModTime; modTime != nil {
 		from.ModTime = func(e *layer.Entry) time.Time { return modTime(origin[e.Path].Path) }

@@ -66,7 +66,7 @@ type State interface {
 	// Chain is the layers' diffIDs, bottom first.
 	Chain() []digest.Digest
 	// Stack is the merged view of the layers.
-	Stack(ctx context.Context) (*layer.Stack, error)
+	Stack() (*layer.Stack, error)
 }
 
 // Step is a RUN that is to be executed.
@@ -117,7 +117,7 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, erro
 		return "", err
 	}
 	if e.Rules.DiscardsVolumes {
-		if err := w.discardVolumes(step.Volumes); err != nil {
+		if err := w.discardVolumes(ctx, step.Volumes); err != nil {
 			return "", err
 		}
 	}
@@ -215,7 +215,7 @@ type work struct {
 }
 
 func (e *Executor) mount(ctx context.Context, on State) (*work, error) {
-	below, err := on.Stack(ctx)
+	below, err := on.Stack()
 	if err != nil {
 		return nil, err
 	}
@@ -235,14 +235,14 @@ func (e *Executor) mount(ctx context.Context, on State) (*work, error) {
 }
 
 // discardVolumes takes back what was changed in the directories of VOLUMEs: see dialect.Run.DiscardsVolumes.
-func (w *work) discardVolumes(volumes map[string]struct{}) error {
+func (w *work) discardVolumes(ctx context.Context, volumes map[string]struct{}) error {
 	upper, err := os.OpenRoot(w.Upper())
 	if err != nil {
 		return err
 	}
 	defer upper.Close()
 	for name := range volumes {
-		dir, e, err := w.below.Resolve(strings.Trim(path.Clean("/"+name), "/"))
+		dir, e, err := w.below.Resolve(ctx, strings.Trim(path.Clean("/"+name), "/"))
 		if err != nil || e.Type != layer.Dir || dir == "" {
 			continue // the step itself made it
 		}

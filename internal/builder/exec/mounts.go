@@ -188,7 +188,7 @@ func (e *Executor) mountState(ctx context.Context, from State, dir string) (*wor
 
 // lowers are the layers of a state as directories, the topmost first, and the attributes of its root.
 func (e *Executor) lowers(ctx context.Context, from State) ([]string, workspace.Attributes, error) {
-	below, err := from.Stack(ctx)
+	below, err := from.Stack()
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}
@@ -196,7 +196,7 @@ func (e *Executor) lowers(ctx context.Context, from State) ([]string, workspace.
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}
-	root, err := below.Lookup("")
+	root, err := below.Lookup(ctx, "")
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}

@@ -43,7 +43,7 @@ func (e *Explainer) nameFiles(ctx context.Context, m *Miss, made digest.Digest) 
 		}
 		f := File{Path: names.of(d.path()), Context: m.Copied.Context, Change: d.change(), Detail: d.detail()}
 		if d.old != nil && d.now != nil && !isSecretFile(f.Path) {
-			f.Line, f.Lines = diffLines(old, now, d.old, d.now)
+			f.Line, f.Lines = diffLines(ctx, old, now, d.old, d.now)
 		}
 		r.Files = append(r.Files, f)
 	}
@@ -64,7 +64,7 @@ func (e *Explainer) open(ctx context.Context, diffID digest.Digest) (layer.Sourc
 	if err != nil {
 		return nil, nil
 	}
-	return l.Source(ctx), t
+	return l.Source(), t
 }
 
 // difference is a path that two layers differ in; old or now is nil where the layer lacks it.

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -18,12 +19,12 @@ const (
 
 // diffLines gives the first lines that differ between two versions of a small text, and the number of the first;
 // nothing for what is large or no text.
-func diffLines(old, now layer.Source, a, b *layer.Entry) (int, []string) {
+func diffLines(ctx context.Context, old, now layer.Source, a, b *layer.Entry) (int, []string) {
 	if a.Type != layer.File || b.Type != layer.File || a.Digest == b.Digest {
 		return 0, nil
 	}
-	before, okA := readText(old, a)
-	after, okB := readText(now, b)
+	before, okA := readText(ctx, old, a)
+	after, okB := readText(ctx, now, b)
 	if !okA || !okB {
 		return 0, nil
 	}
@@ -31,11 +32,11 @@ func diffLines(old, now layer.Source, a, b *layer.Entry) (int, []string) {
 }
 
 // readText reads a file of a layer if it is a small text.
-func readText(l layer.Source, e *layer.Entry) (string, bool) {
+func readText(ctx context.Context, l layer.Source, e *layer.Entry) (string, bool) {
 	if l == nil || e.Size > maxDiffed {
 		return "", false
 	}
-	f, err := l.Open(e)
+	f, err := l.Open(ctx, e)
 	if err != nil {
 		return "", false
 	}

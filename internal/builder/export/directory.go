@@ -90,7 +90,7 @@ func (d *directory) write(ctx context.Context, f *files) error {
 		case layer.Dir:
 			err = d.mkdir(at, name, e)
 		case layer.File:
-			err = d.file(at, name, e, f.open)
+			err = d.file(ctx, at, name, e, f.open)
 		case layer.Hardlink:
 			err = replace(at, name, func(tmp string) error { return d.link(e.Link, tmp) })
 		default:
@@ -146,9 +146,9 @@ func removeIfThere(at *os.Root, name string) error {
 	return nil
 }
 
-func (d *directory) file(at *os.Root, name string, e *layer.Entry, open layer.OpenFunc) error {
+func (d *directory) file(ctx context.Context, at *os.Root, name string, e *layer.Entry, open layer.OpenFunc) error {
 	return replace(at, name, func(tmp string) error {
-		from, err := open(e)
+		from, err := open(ctx, e)
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,9 @@ func result(t *testing.T, entries ...*layer.Entry) *files {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &files{toc, func(e *layer.Entry) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(e.Path)), nil }}
+	return &files{toc, func(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(e.Path)), nil
+	}}
 }
 
 func writeInto(t *testing.T, dir string, f *files) error {
@@ -121,7 +123,7 @@ func TestDirectoryKeepsWhatItCannotReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := result(t, &layer.Entry{Path: "a", Type: layer.File, Mode: 0o644})
-	f.open = func(*layer.Entry) (io.ReadCloser, error) { return io.NopCloser(failing{}), nil }
+	f.open = func(context.Context, *layer.Entry) (io.ReadCloser, error) { return io.NopCloser(failing{}), nil }
 	if err := writeInto(t, dir, f); err == nil {
 		t.Fatal("no error")
 	}

@@ -121,8 +121,10 @@ func (x *exporter) writeDated(ctx context.Context, l *store.Layer, t *layer.TOC,
 	if err != nil {
 		return "", err
 	}
-	source := l.Source(ctx)
-	open := func(e *layer.Entry) (r io.ReadCloser, err error) { return source.Open(t.Lookup(e.Path)) }
+	source := l.Source()
+	open := func(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+		return source.Open(ctx, t.Lookup(e.Path))
+	}
 	made, err := layer.WriteTarFile(ctx, f, next, open)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err

@@ -147,10 +147,10 @@ func (x *exporter) several() bool { return len(x.images) > 1 || x.o.Index }
 
 // tree is the merged tree of an image, and what opens its files.
 func (x *exporter) tree(ctx context.Context, img *Image) (*layer.TOC, layer.OpenFunc, error) {
-	stack, err := x.Store.Stack(ctx, img.Config.RootFS.DiffIDs)
+	stack, err := x.Store.Stack(img.Config.RootFS.DiffIDs)
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := stack.Flatten()
+	t, err := stack.Flatten(ctx)
 	return t, stack.Open, err
 }

@@ -71,9 +71,9 @@ func (x *exporter) files(ctx context.Context, s *Spec) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &files{t, func(e *layer.Entry) (io.ReadCloser, error) {
+	return &files{t, func(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 		o := from[e.Path]
-		return o.open(o.e)
+		return o.open(ctx, o.e)
 	}}, nil
 }
 

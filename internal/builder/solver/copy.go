@@ -37,7 +37,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 		key: key, content: sel.name, matches: sel.Matches, selected: sel.steps(), link: c.Link, remote: copier.Describe(sel.Remote),
 	}
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
-		below, err := s.below(ctx, parent, c.Link)
+		below, err := s.below(parent, c.Link)
 		if err != nil {
 			return nil, err
 		}
@@ -58,11 +58,11 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 	key.Add(cache.PartUser, step.Workdir.User)
 	op := &operation{key: key}
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
-		below, err := parent.stack(ctx)
+		below, err := parent.Stack()
 		if err != nil {
 			return nil, err
 		}
-		return copier.MakeDir(below, dir, step.Workdir.User)
+		return copier.MakeDir(ctx, below, dir, step.Workdir.User)
 	}
 	op.run = s.runDraft(op)
 	return op, nil
@@ -81,11 +81,11 @@ func (s *Solver) runDraft(op *operation) func(context.Context) (digest.Digest, e
 }
 
 // below is what a COPY sees of the state that it is laid on: nothing with --link, so that its layer fits any.
-func (s *Solver) below(ctx context.Context, parent *State, link bool) (*layer.Stack, error) {
+func (s *Solver) below(parent *State, link bool) (*layer.Stack, error) {
 	if link {
 		return layer.NewStack(), nil
 	}
-	return parent.stack(ctx)
+	return parent.Stack()
 }
 
 // copier makes the layers of COPY, ADD and WORKDIR.

@@ -95,7 +95,7 @@ func (s *Solver) compare(ctx context.Context, before, after digest.Digest) strin
 	if err != nil || !layers[0].Present() || !layers[1].Present() {
 		return ""
 	}
-	c, err := summary.Between(layers[0].Source(ctx), layers[1].Source(ctx))
+	c, err := summary.Between(ctx, layers[0].Source(), layers[1].Source())
 	if err != nil {
 		return ""
 	}

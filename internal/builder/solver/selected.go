@@ -74,7 +74,7 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 		if sel.Tree != nil {
 			return nil
 		}
-		files, err := from.stack(ctx)
+		files, err := from.Stack()
 		if err != nil {
 			return err
 		}

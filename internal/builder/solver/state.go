@@ -1,7 +1,6 @@
 package solver
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -30,27 +29,16 @@ type State struct {
 	steps []cache.Step
 
 	store *store.Store
-	stack func(context.Context) (*layer.Stack, error)
+	// stack is made when it is asked for, and shared by all who ask.
+	stack struct {
+		sync.Mutex
+		made *layer.Stack
+	}
 }
 
 func newState(s *store.Store, id digest.Digest, c *image.Config) *State {
 	st := &State{ID: id, Config: c, store: s}
 	st.root = st
-	var mu sync.Mutex
-	var stack *layer.Stack
-	var reading context.Context // that the stack fetches and reads layers with
-	st.stack = func(ctx context.Context) (*layer.Stack, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		// A state outlives a round of Solve, whose context has ended by then: what was begun with that is of no use.
-		if stack != nil && reading.Err() == nil {
-			return stack, nil
-		}
-		var err error
-		stack, err = s.Stack(ctx, c.RootFS.DiffIDs)
-		reading = ctx
-		return stack, err
-	}
 	return st
 }
 
@@ -84,7 +72,16 @@ func (s *State) Steps() []cache.Step { return s.steps }
 func (s *State) Chain() []digest.Digest { return s.Config.RootFS.DiffIDs }
 
 // Stack is the merged view of the layers, which are read, and fetched, when the first path is looked up.
-func (s *State) Stack(ctx context.Context) (*layer.Stack, error) { return s.stack(ctx) }
+func (s *State) Stack() (*layer.Stack, error) {
+	s.stack.Lock()
+	defer s.stack.Unlock()
+	if s.stack.made != nil {
+		return s.stack.made, nil
+	}
+	var err error
+	s.stack.made, err = s.store.Stack(s.Chain())
+	return s.stack.made, err
+}
 
 // created is when the state's last step ran, as far as it is known.
 func (s *State) created() *time.Time { return s.Config.Created }

@@ -72,7 +72,7 @@ func (s *Solver) compareLayer(ctx context.Context, parent *State, row *adopt.Row
 	if reason, decided := row.CompareEmpty(made); decided {
 		return reason, nil
 	}
-	below, err := s.below(ctx, parent, op.link)
+	below, err := s.below(parent, op.link)
 	if err != nil {
 		return "", err
 	}
@@ -80,7 +80,7 @@ func (s *Solver) compareLayer(ctx context.Context, parent *State, row *adopt.Row
 	if err == nil {
 		var there *layer.TOC
 		if there, err = l.TOC(ctx); err == nil {
-			return adopt.CompareLayers(made, there, below)
+			return adopt.CompareLayers(ctx, made, there, below)
 		}
 	}
 	if ctx.Err() != nil {

@@ -21,7 +21,7 @@ func (c *collector) dir(p string, in inside) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	entries, identity, err := c.s.readDir(p)
+	entries, identity, err := c.s.readDir(c.ctx, p)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (c *collector) dir(p string, in inside) error {
 		if !selected && !enters {
 			continue
 		}
-		if it.Entry, err = c.s.follow(e); err != nil {
+		if it.Entry, err = c.s.follow(c.ctx, e); err != nil {
 			return err
 		}
 		if selected {

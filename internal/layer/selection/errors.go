@@ -2,6 +2,7 @@ package selection
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -80,7 +81,7 @@ func missingAt(path, rest string, err error) error {
 }
 
 // explain turns a missing path into the error that tells the user what is wrong with the source.
-func (s *selector) explain(err error, outside bool) error {
+func (s *selector) explain(ctx context.Context, err error, outside bool) error {
 	var m *missingError
 	if !errors.As(err, &m) {
 		return err
@@ -88,30 +89,30 @@ func (s *selector) explain(err error, outside bool) error {
 	if s.can.Outside && outside {
 		return &OutsideError{Instruction: s.instruction, Source: s.pattern}
 	}
-	return s.notFound(m.path)
+	return s.notFound(ctx, m.path)
 }
 
-func (s *selector) notFound(path string) error {
+func (s *selector) notFound(ctx context.Context, path string) error {
 	e := &NotFoundError{Instruction: s.instruction, Pattern: s.pattern, Path: path}
 	if s.can.Excluded != nil {
 		if e.ExcludedBy = s.can.Excluded(path); e.ExcludedBy != "" {
 			return e
 		}
 	}
-	e.Near = s.near(path)
+	e.Near = s.near(ctx, path)
 	return e
 }
 
 // near returns paths beside the one that is missing, with names that are easily confused with its name.
-func (s *selector) near(path string) []string {
+func (s *selector) near(ctx context.Context, path string) []string {
 	dir := layer.Parent(path)
 	for dir != "" {
-		if e, err := s.tree.Lookup(dir); err == nil && e.Type == layer.Dir {
+		if e, err := s.tree.Lookup(ctx, dir); err == nil && e.Type == layer.Dir {
 			break
 		}
 		path, dir = dir, layer.Parent(dir)
 	}
-	entries, err := s.tree.ReadDir(dir)
+	entries, err := s.tree.ReadDir(ctx, dir)
 	if err != nil {
 		return nil
 	}

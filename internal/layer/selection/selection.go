@@ -107,26 +107,26 @@ func Select(ctx context.Context, t layer.Tree, pattern string, o Options) ([]Mat
 	}
 	paths := []string{clean}
 	if !o.Literal {
-		paths, err = s.expand(clean)
+		paths, err = s.expand(ctx, clean)
 	}
 	if err != nil {
-		return nil, s.explain(err, outside)
+		return nil, s.explain(ctx, err, outside)
 	}
 	if len(paths) == 0 && !o.AllowEmpty {
-		return nil, s.explain(&missingError{clean, fs.ErrNotExist}, outside)
+		return nil, s.explain(ctx, &missingError{clean, fs.ErrNotExist}, outside)
 	}
 	matches := make([]Match, 0, len(paths))
 	for _, p := range paths {
 		m, err := s.match(ctx, p)
 		if err != nil {
-			return nil, s.explain(err, outside)
+			return nil, s.explain(ctx, err, outside)
 		}
 		if m.Dir || len(m.Items) > 0 {
 			matches = append(matches, m)
 		}
 	}
 	if o.Parents && isFixed(pattern) && !slices.ContainsFunc(matches, func(m Match) bool { return len(m.Items) > 0 }) {
-		return nil, s.explain(&missingError{path.Join(clean, s.below), fs.ErrNotExist}, outside)
+		return nil, s.explain(ctx, &missingError{path.Join(clean, s.below), fs.ErrNotExist}, outside)
 	}
 	return matches, nil
 }
@@ -148,7 +148,7 @@ type selector struct {
 }
 
 // expand returns the paths that a cleaned pattern matches, in canonical order.
-func (s *selector) expand(pattern string) ([]string, error) {
+func (s *selector) expand(ctx context.Context, pattern string) ([]string, error) {
 	parts := strings.Split(pattern, "/")
 	fixed := 0
 	for fixed < len(parts) && !hasWildcard(parts[fixed]) {
@@ -160,14 +160,14 @@ func (s *selector) expand(pattern string) ([]string, error) {
 	if _, err := path.Match(pattern, ""); err != nil && !s.strict {
 		return nil, fmt.Errorf("%s failed: %s: this is no pattern: %w; write \\ before a *, ? or [ that stands for itself", s.instruction, s.pattern, err)
 	}
-	base, e, err := s.resolve(strings.Join(parts[:fixed], "/"))
+	base, e, err := s.resolve(ctx, strings.Join(parts[:fixed], "/"))
 	if err != nil {
 		return nil, err
 	}
 	if e.Type != layer.Dir {
 		return nil, nil
 	}
-	return s.glob(nil, base, parts[fixed:])
+	return s.glob(ctx, nil, base, parts[fixed:])
 }
 
 // hasWildcard tells whether fsutil takes a part of a path for a pattern.
@@ -184,8 +184,8 @@ func hasWildcard(part string) bool {
 }
 
 // glob appends what the parts of a pattern match below dir.
-func (s *selector) glob(out []string, dir string, parts []string) ([]string, error) {
-	entries, err := s.tree.ReadDir(dir)
+func (s *selector) glob(ctx context.Context, out []string, dir string, parts []string) ([]string, error) {
+	entries, err := s.tree.ReadDir(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (s *selector) glob(out []string, dir string, parts []string) ([]string, err
 		if len(parts) == 1 {
 			out = append(out, e.Path)
 		} else if e.Type == layer.Dir {
-			if out, err = s.glob(out, e.Path, parts[1:]); err != nil {
+			if out, err = s.glob(ctx, out, e.Path, parts[1:]); err != nil {
 				return nil, err
 			}
 		}
@@ -207,10 +207,10 @@ func (s *selector) glob(out []string, dir string, parts []string) ([]string, err
 
 // resolve follows all symlinks of a path inside the root, ".." stopping at the root, and returns the path and
 // entry that it leads to.
-func (s *selector) resolve(p string) (string, *layer.Entry, error) {
+func (s *selector) resolve(ctx context.Context, p string) (string, *layer.Entry, error) {
 	var left *OutsideError // the last symlink that left the root of a context
 	at, err := layer.Follow(p, func(at, rest string) (string, error) {
-		e, err := s.tree.Lookup(at)
+		e, err := s.tree.Lookup(ctx, at)
 		switch {
 		case err != nil && errors.Is(err, fs.ErrNotExist) && left != nil:
 			return "", left
@@ -230,13 +230,13 @@ func (s *selector) resolve(p string) (string, *layer.Entry, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	e, err := s.tree.Lookup(at)
+	e, err := s.tree.Lookup(ctx, at)
 	return at, e, err
 }
 
 // match collects the items of a matched path.
 func (s *selector) match(ctx context.Context, p string) (Match, error) {
-	at, e, err := s.resolve(p)
+	at, e, err := s.resolve(ctx, p)
 	if err != nil {
 		return Match{}, err
 	}
@@ -248,7 +248,7 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 		if out, err := s.filter.excludesFile(m.Name); err != nil || out {
 			return m, err
 		}
-		e, err := s.follow(e)
+		e, err := s.follow(ctx, e)
 		m.Items = []Item{{Entry: e, Name: m.Name}}
 		return m, err
 	}
@@ -267,11 +267,11 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 }
 
 // follow returns the file that a hard link shares its inode with; other entries as they are.
-func (s *selector) follow(e *layer.Entry) (*layer.Entry, error) {
+func (s *selector) follow(ctx context.Context, e *layer.Entry) (*layer.Entry, error) {
 	if e.Type != layer.Hardlink {
 		return e, nil
 	}
-	target, err := s.tree.Lookup(e.Link)
+	target, err := s.tree.Lookup(ctx, e.Link)
 	if err != nil {
 		return nil, fmt.Errorf("hard link /%s: %w", e.Path, err)
 	}
@@ -280,8 +280,8 @@ func (s *selector) follow(e *layer.Entry) (*layer.Entry, error) {
 
 // readDir returns the entries of a directory and, for each, what it has in common with the other names of
 // the same file: nil if it can have none.
-func (s *selector) readDir(p string) (entries []*layer.Entry, identity func(i int, e *layer.Entry) any, err error) {
-	if entries, err = s.tree.ReadDir(p); err != nil {
+func (s *selector) readDir(ctx context.Context, p string) (entries []*layer.Entry, identity func(i int, e *layer.Entry) any, err error) {
+	if entries, err = s.tree.ReadDir(ctx, p); err != nil {
 		return nil, nil, err
 	}
 	if s.can.Identities == nil {
@@ -292,7 +292,7 @@ func (s *selector) readDir(p string) (entries []*layer.Entry, identity func(i in
 			return e.Path
 		}, nil
 	}
-	all, err := s.can.Identities(p, entries)
+	all, err := s.can.Identities(ctx, p, entries)
 	return entries, func(i int, _ *layer.Entry) any {
 		if all == nil {
 			return nil

@@ -42,7 +42,7 @@ type stage []layer.Entry
 
 func (s stage) Capabilities() layer.Capabilities { return layer.Capabilities{} }
 
-func (s stage) Lookup(path string) (*layer.Entry, error) {
+func (s stage) Lookup(_ context.Context, path string) (*layer.Entry, error) {
 	if path == "" {
 		return &layer.Entry{Type: layer.Dir}, nil
 	}
@@ -54,7 +54,7 @@ func (s stage) Lookup(path string) (*layer.Entry, error) {
 	return nil, fs.ErrNotExist
 }
 
-func (s stage) ReadDir(path string) (out []*layer.Entry, err error) {
+func (s stage) ReadDir(_ context.Context, path string) (out []*layer.Entry, err error) {
 	for _, e := range s {
 		if e.Path != path && layer.Parent(e.Path) == path {
 			out = append(out, &e)
@@ -72,7 +72,9 @@ func (s stage) Sum(_ context.Context, entries []*layer.Entry) error {
 	return nil
 }
 
-func (s stage) Open(*layer.Entry) (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
+func (s stage) Open(context.Context, *layer.Entry) (io.ReadCloser, error) {
+	return nil, errors.ErrUnsupported
+}
 
 func TestSelectStage(t *testing.T) {
 	s := stage{

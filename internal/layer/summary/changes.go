@@ -3,6 +3,7 @@
 package summary
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -20,22 +21,22 @@ type Changes struct {
 }
 
 // Between compares two layers. Times do not count, nor how hard links are arranged.
-func Between(before, after layer.Source) (*Changes, error) {
-	old, err := before.TOC()
+func Between(ctx context.Context, before, after layer.Source) (*Changes, error) {
+	old, err := before.TOC(ctx)
 	if err != nil {
 		return nil, err
 	}
-	made, err := after.TOC()
+	made, err := after.TOC(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c := &Changes{}
 	c.compare(old, made)
-	a, err := packages.List(inLayer{before, old})
+	a, err := packages.List(inLayer{ctx, before, old})
 	if err != nil {
 		return nil, err
 	}
-	b, err := packages.List(inLayer{after, made})
+	b, err := packages.List(inLayer{ctx, after, made})
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +46,7 @@ func Between(before, after layer.Source) (*Changes, error) {
 
 // inLayer are the files of a layer, among which packages are looked for.
 type inLayer struct {
+	ctx    context.Context
 	source layer.Source
 	toc    *layer.TOC
 }
@@ -61,7 +63,7 @@ func (l inLayer) Each(visit func(path string, dir bool)) error {
 
 // Open implements packages.Files.
 func (l inLayer) Open(path string) (io.ReadCloser, error) {
-	return l.source.Open(resolve(l.toc, l.toc.Lookup(path)))
+	return l.source.Open(l.ctx, resolve(l.toc, l.toc.Lookup(path)))
 }
 
 // compare fills in the paths.

@@ -1,6 +1,7 @@
 package summary
 
 import (
+	"context"
 	"io"
 	"strings"
 	"testing"
@@ -15,7 +16,7 @@ import (
 // contents that begin with > name the path that a hard link shares.
 type memory map[string]string
 
-func (m memory) TOC() (*layer.TOC, error) {
+func (m memory) TOC(context.Context) (*layer.TOC, error) {
 	var entries []*layer.Entry
 	for path, data := range m {
 		e := &layer.Entry{Path: path, Type: layer.File, Mode: 0o644, Size: int64(len(data)), Digest: digest.FromString(data)}
@@ -32,7 +33,7 @@ func (m memory) TOC() (*layer.TOC, error) {
 	return layer.NewTOC(entries)
 }
 
-func (m memory) Open(e *layer.Entry) (io.ReadCloser, error) {
+func (m memory) Open(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(m[e.Path])), nil
 }
 
@@ -68,7 +69,7 @@ func TestBetween(t *testing.T) {
 			"+ a 1, + b 1, + c 1, + d 1, + e 1, 2 more packages; 1 file added",
 		},
 	} {
-		c, err := Between(test.before, test.after)
+		c, err := Between(t.Context(), test.before, test.after)
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue

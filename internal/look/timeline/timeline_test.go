@@ -156,7 +156,7 @@ func TestAgainstStacks(t *testing.T) {
 				sources = append(sources, layer.TarSource("", l))
 			}
 			now := map[string]layer.Entry{}
-			err := layer.NewStack(sources...).Walk("", func(e *layer.Entry) error {
+			err := layer.NewStack(sources...).Walk(t.Context(), "", func(e *layer.Entry) error {
 				kept := *e
 				kept.Opaque, kept.Offset, kept.Digest = false, 0, ""
 				now[e.Path] = kept

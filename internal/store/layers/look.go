@@ -163,7 +163,7 @@ func (r *blobReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.
 // OpenFile reads the contents of a File entry, which EachEntry gave, without laying the layer out.
 func (l *Layer) OpenFile(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	if l.Present() {
-		return l.Source(ctx).Open(e)
+		return l.Source().Open(ctx, e)
 	}
 	r, err := l.openBlob(ctx)
 	if err != nil {

@@ -97,7 +97,7 @@ func (l *Layer) TarSize(ctx context.Context) (int64, error) {
 		}
 	}
 	// Only the headers count, so no file has to be read: zeros will do for their contents.
-	err = layer.WriteTar(ctx, &n, t, func(e *layer.Entry) (io.ReadCloser, error) {
+	err = layer.WriteTar(ctx, &n, t, func(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
 		return io.NopCloser(io.LimitReader(zeros{}, e.Size)), nil
 	})
 	return int64(n), err

@@ -1,6 +1,7 @@
 package buildcontext
 
 import (
+	"context"
 	"path/filepath"
 	"time"
 
@@ -24,7 +25,7 @@ func (c *Context) Capabilities() layer.Capabilities {
 type inode struct{ dev, ino uint64 }
 
 // identities are the inodes of the regular files that have more than one link.
-func (c *Context) identities(dir string, entries []*layer.Entry) ([]any, error) {
+func (c *Context) identities(_ context.Context, dir string, entries []*layer.Entry) ([]any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.find(dir)

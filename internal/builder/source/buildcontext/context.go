@@ -4,6 +4,7 @@
 package buildcontext
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -121,7 +122,7 @@ func readBounded(f *os.File, limit int64) ([]byte, error) {
 
 // Lookup implements layer.Tree. It lists the directories that lead to path, no others. Paths that
 // .dockerignore excludes are not there.
-func (c *Context) Lookup(path string) (*layer.Entry, error) {
+func (c *Context) Lookup(_ context.Context, path string) (*layer.Entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.find(path)
@@ -133,7 +134,7 @@ func (c *Context) Lookup(path string) (*layer.Entry, error) {
 }
 
 // ReadDir implements layer.Tree.
-func (c *Context) ReadDir(path string) ([]*layer.Entry, error) {
+func (c *Context) ReadDir(_ context.Context, path string) ([]*layer.Entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.find(path)

@@ -172,12 +172,12 @@ func TestLookup(t *testing.T) {
 		"": true, "a": true, "a/b/c": true, "a.b": true, "l": true, "l/b": false, "a/b/c/d": false,
 		"skip": false, "skip/x": false, "../x": false, "a/../a": false, "a/": true,
 	} {
-		_, err := c.Lookup(path)
+		_, err := c.Lookup(bg, path)
 		if there != (err == nil) || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Lookup(%q): %v", path, err)
 		}
 	}
-	if _, err := c.ReadDir("a.b"); err == nil {
+	if _, err := c.ReadDir(bg, "a.b"); err == nil {
 		t.Error("ReadDir of a file succeeded")
 	}
 }
@@ -224,14 +224,14 @@ func TestChanged(t *testing.T) {
 			os.WriteFile(p, []byte("second"), 0o644)
 		}
 	}
-	e, err := c.Lookup("f")
+	e, err := c.Lookup(bg, "f")
 	must(t, err)
 	must(t, c.Sum(bg, []*layer.Entry{e}))
 	if e.Digest != digest.FromString("second") || e.Size != 6 {
 		t.Errorf("changed once: %+v", e)
 	}
 
-	r, err := c.Open(e)
+	r, err := c.Open(bg, e)
 	must(t, err)
 	must(t, os.WriteFile(p, []byte("third!"), 0o644))
 	if _, err := io.ReadAll(r); !errors.Is(err, ErrChanged) {
@@ -239,7 +239,7 @@ func TestChanged(t *testing.T) {
 	}
 	r.Close()
 	must(t, os.Remove(p))
-	if _, err := c.Open(e); !errors.Is(err, ErrChanged) {
+	if _, err := c.Open(bg, e); !errors.Is(err, ErrChanged) {
 		t.Errorf("a file removed after it was hashed: %v", err)
 	}
 }
@@ -257,7 +257,7 @@ func TestSwap(t *testing.T) {
 		if _, err := selection.Sum(bg, c, ms[0].Items); !errors.Is(err, ErrChanged) {
 			t.Errorf("%s swapped, Sum: %v", swap, err)
 		}
-		if r, err := c.Open(ms[0].Items[0].Entry); err == nil {
+		if r, err := c.Open(bg, ms[0].Items[0].Entry); err == nil {
 			r.Close()
 			t.Errorf("%s swapped: it was opened", swap)
 		}
@@ -271,7 +271,7 @@ func TestSwap(t *testing.T) {
 func TestDirectoryRemoved(t *testing.T) {
 	dir := plant(t, "d/e/f")
 	c := open(t, dir, Options{})
-	_, err := c.Lookup("d")
+	_, err := c.Lookup(bg, "d")
 	must(t, err)
 	must(t, os.RemoveAll(filepath.Join(dir, "d")))
 	if _, err := selection.Select(bg, c, ".", selection.Options{}); !errors.Is(err, ErrChanged) {

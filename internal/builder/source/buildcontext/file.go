@@ -1,6 +1,7 @@
 package buildcontext
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -164,7 +165,7 @@ func (e *ChangedError) Is(target error) bool { return target == ErrChanged }
 
 // Open implements layer.Tree. The reader fails with a ChangedError, at once or at the end of the file, if the
 // file is not the one that was listed or hashed.
-func (c *Context) Open(e *layer.Entry) (io.ReadCloser, error) {
+func (c *Context) Open(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	c.mu.Lock()
 	n, err := c.find(e.Path)
 	if err != nil {

@@ -123,7 +123,7 @@ func TestReadFile(t *testing.T) {
 		if b, err := c.ReadFile(name); err != nil || string(b) != want {
 			t.Errorf("%s: %q %v", name, b, err)
 		}
-		if _, err := c.Lookup(name); err == nil {
+		if _, err := c.Lookup(bg, name); err == nil {
 			t.Errorf("%s is not excluded", name)
 		}
 	}

@@ -89,12 +89,12 @@ func TestFromTar(t *testing.T) {
 			if got := list(t, c); got != ".dockerignore Dockerfile d d/f d/h gone l no no/parent no/parent/named" {
 				t.Error(got)
 			}
-			f, err := c.Lookup("d/f")
+			f, err := c.Lookup(bg, "d/f")
 			must(t, err)
 			if f.Mode != 0o4755 || f.ModTime != when.Unix() || len(f.Xattrs) != 1 || f.Xattrs[0].Value != "v" {
 				t.Errorf("%+v", f)
 			}
-			d, err := c.Lookup("d")
+			d, err := c.Lookup(bg, "d")
 			must(t, err)
 			if d.Mode != 0o700 || d.ModTime != when.Unix() {
 				t.Errorf("%+v", d)
