@@ -30,7 +30,7 @@ func VerifyTree(ctx context.Context, t *TOC, dir string) error {
 	if err := v.compare(root); err != nil {
 		return fmt.Errorf("verifying the layer in %s: %w", dir, err)
 	}
-	open := func(e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
+	open := func(_ context.Context, e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
 	if err := sumFiles(ctx, v.files, open); err != nil {
 		return fmt.Errorf("verifying the layer in %s: %w", dir, err)
 	}
