@@ -17,6 +17,7 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/db/dbtest"
 )
 
 // addFor puts an image for a platform into the store.
@@ -146,7 +147,7 @@ func TestPruneKeepsMembers(t *testing.T) {
 	if err := s.SetImages(named(t, "app"), []digest.Digest{amd, arm}, ""); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Millisecond)
+	dbtest.Tick()
 	if p, err := s.Prune(PruneOptions{}); err != nil || len(p.Images) > 0 || len(p.Layers) > 0 {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/db/dbtest"
 )
 
 func open(t *testing.T, root string) *Store {
@@ -274,7 +275,7 @@ func TestPrune(t *testing.T) {
 	if err := s.PutRecord(record); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Millisecond)
+	dbtest.Tick()
 
 	// Beside another session that began before, nothing goes.
 	other := open(t, root)
@@ -314,7 +315,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("a record that a living session looked up went: %v", err)
 	}
 	other.Close()
-	time.Sleep(2 * time.Millisecond)
+	dbtest.Tick()
 	if p, err = s.Prune(PruneOptions{All: true}); err != nil {
 		t.Fatal(err)
 	}

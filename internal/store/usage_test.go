@@ -11,11 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/store/db/dbtest"
 	"github.com/strata-build/strata/internal/store/disk"
 )
-
-// pause lets the clock of meta.db, which has milliseconds, go on.
-func pause() { time.Sleep(3 * time.Millisecond) }
 
 func hasConfig(s *Store, id digest.Digest) bool {
 	_, err := s.Config(id)
@@ -32,7 +30,7 @@ func TestPruneKeepsImagesOnTheWay(t *testing.T) {
 	if _, err := s.SetName(named(t, "second"), second, ""); err != nil {
 		t.Fatal(err)
 	}
-	pause()
+	dbtest.Tick()
 	p, err := s.Prune(PruneOptions{})
 	if err != nil || len(p.Images) != 0 {
 		t.Fatalf("%v: %+v", err, p)
@@ -54,11 +52,11 @@ func TestPruneKeepsImagesOnTheWay(t *testing.T) {
 func TestPruneUntil(t *testing.T) {
 	s := open(t, t.TempDir())
 	old := addImage(t, s, "", Image, addLayer(t, s, "1", "1"))
-	pause()
+	dbtest.Tick()
 	until := time.Now()
-	pause()
+	dbtest.Tick()
 	fresh := addImage(t, s, "", Image, addLayer(t, s, "2", "2"))
-	pause()
+	dbtest.Tick()
 	if _, err := s.Prune(PruneOptions{All: true, Until: until}); err != nil {
 		t.Fatal(err)
 	}
@@ -73,14 +71,14 @@ func TestSessionKeepsWhatItUses(t *testing.T) {
 	s, other := open(t, root), open(t, root)
 	l := addLayer(t, s, "1", "1")
 	id := addImage(t, s, "", Image, l)
-	pause()
+	dbtest.Tick()
 	if err := other.Begin(); err != nil {
 		t.Fatal(err)
 	}
 	if err := other.Touch(id); err != nil {
 		t.Fatal(err)
 	}
-	pause()
+	dbtest.Tick()
 	if _, err := s.Prune(PruneOptions{All: true, Until: time.Now().Add(time.Hour)}); err != nil || !hasConfig(s, id) {
 		t.Fatalf("the prune: %v, still there: %t", err, hasConfig(s, id))
 	}
@@ -91,7 +89,7 @@ func TestSessionKeepsWhatItUses(t *testing.T) {
 		t.Errorf("the layer under a running process went: %v", err)
 	}
 	other.Close()
-	pause()
+	dbtest.Tick()
 	if _, err := s.Prune(PruneOptions{}); err != nil || hasConfig(s, id) {
 		t.Errorf("after the session's end: %v, still there: %t", err, hasConfig(s, id))
 	}
@@ -107,7 +105,7 @@ func TestPruneRecordsOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pause()
+	dbtest.Tick()
 	p, err := s.Prune(PruneOptions{Records: true})
 	if err != nil || p.Records != 1 || len(p.Layers) != 1 || p.Layers[0] != inRecord {
 		t.Errorf("%v: %+v", err, p)
@@ -129,7 +127,7 @@ func TestFreedIsTrue(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "contexts", "x"), make([]byte, 50_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pause()
+	dbtest.Tick()
 	before, err := disk.Usage(root)
 	if err != nil {
 		t.Fatal(err)

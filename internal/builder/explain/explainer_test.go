@@ -7,6 +7,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/store/db/dbtest"
 )
 
 // TestReasonsOfARecord goes through what can become of a record.
@@ -57,7 +58,7 @@ func TestReasonsOfARecord(t *testing.T) {
 	if err := local.Save(s, key, &cache.Record{Created: time.Now(), Instruction: "RUN make"}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Millisecond) // a prune spares what was used in the millisecond in which it begins
+	dbtest.Tick()
 	if _, err := s.Prune(store.PruneOptions{All: true, Records: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/store/db/dbtest"
 )
 
 func openStore(t *testing.T) *store.Store {
@@ -127,7 +128,7 @@ func TestRemove(t *testing.T) {
 	base := put(t, s, 0, "", store.Image, "base")
 	step := put(t, s, 1, base, store.Step)
 	app := put(t, s, 2, step, store.Image, "me/app:1", "me/app:2", "other")
-	time.Sleep(3 * time.Millisecond)
+	dbtest.Tick()
 	for _, text := range []string{"nothing", string(app), string(step)} {
 		if r, err := Remove(s, text, false); err == nil {
 			t.Errorf("%s was removed: %+v", text, r)

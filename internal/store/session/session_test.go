@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -83,7 +84,7 @@ func TestLockIsExclusive(t *testing.T) {
 				return
 			}
 			most.Store(max(most.Load(), held.Add(1)))
-			time.Sleep(time.Millisecond)
+			runtime.Gosched() // the others come while it is held
 			held.Add(-1)
 			release()
 		})
