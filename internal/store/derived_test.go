@@ -58,7 +58,7 @@ func TestDerived(t *testing.T) {
 	if _, err := s.Derived(a, "estargz"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what was made of it is gone: %v", err)
 	}
-	if _, err := s.RemoveImage(id); err != nil {
+	if _, err := s.RemoveImage(id, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Derived(a, "times up to 1"); !errors.Is(err, ErrNotFound) {

@@ -154,10 +154,8 @@ func TestPruneKeepsMembers(t *testing.T) {
 	if p, err := s.Limit(0, PruneOptions{Until: time.Now()}); err != nil || len(p.Images) > 0 {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if err := s.RemoveName(named(t, "app")); err != nil {
-		t.Fatal(err)
-	}
-	p, err := s.Prune(PruneOptions{})
+	time.Sleep(2 * time.Millisecond)
+	p, err := s.RemoveName(named(t, "app"))
 	if err != nil || len(p.Images) != 2 || !slices.Contains(p.Layers, inAMD) || !slices.Contains(p.Layers, inARM) {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -15,6 +15,9 @@ import (
 // ErrNotFound says that the store holds no such thing.
 var ErrNotFound = db.ErrNotFound
 
+// ErrChanged says that an image's names are not those with which it was to be removed.
+var ErrChanged = gc.ErrChanged
+
 // Advice is what a person can do about an error of the disk that the store is on, to be put behind the message;
 // "" if there is nothing to say.
 func Advice(err error) string { return disk.Advice(err) }

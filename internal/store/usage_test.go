@@ -40,7 +40,7 @@ func TestPruneKeepsImagesOnTheWay(t *testing.T) {
 			t.Errorf("%s went", id)
 		}
 	}
-	p, err = s.RemoveImage(second)
+	p, err = s.RemoveImage(second, []string{named(t, "second").String()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestSessionKeepsWhatItUses(t *testing.T) {
 	if _, err := s.Prune(PruneOptions{All: true, Until: time.Now().Add(time.Hour)}); err != nil || !hasConfig(s, id) {
 		t.Fatalf("the prune: %v, still there: %t", err, hasConfig(s, id))
 	}
-	if p, err := s.RemoveImage(id); err != nil || len(p.Images) != 0 || !hasConfig(s, id) {
+	if p, err := s.RemoveImage(id, nil); err != nil || len(p.Images) != 0 || !hasConfig(s, id) {
 		t.Fatalf("the removal: %v, %+v", err, p)
 	}
 	if _, err := s.Layer(l); err != nil {

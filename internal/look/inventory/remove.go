@@ -25,6 +25,19 @@ type Removed struct {
 // image that is meant by its ID goes with all its names, if they are in one repository or force is set. Images and
 // steps that others were made from stay as steps on the way to those.
 func Remove(s *store.Store, text string, force bool) (*Removed, error) {
+	for range tries {
+		r, err := removeOnce(s, text, force)
+		if !errors.Is(err, store.ErrChanged) {
+			return r, err
+		}
+	}
+	return nil, fmt.Errorf("%s gets and loses names all the time; remove it when nothing builds it", text)
+}
+
+// tries is how often a removal is decided anew since the image's names changed meanwhile.
+const tries = 100
+
+func removeOnce(s *store.Store, text string, force bool) (*Removed, error) {
 	c, err := history.Find(s, text)
 	if err != nil {
 		return nil, err
@@ -43,7 +56,15 @@ func Remove(s *store.Store, text string, force bool) (*Removed, error) {
 	if err := img.mayGo(text, made, force); err != nil {
 		return nil, err
 	}
-	return remove(s, img, len(made) > 0)
+	var names []string
+	for _, n := range img.Names {
+		names = append(names, n.Full)
+	}
+	p, err := s.RemoveImage(img.ID, names)
+	if err != nil {
+		return nil, err
+	}
+	return removed(s, img, p)
 }
 
 // namedBy finds the name that text is.
@@ -67,49 +88,18 @@ func removeName(s *store.Store, img *Image, name Name) (*Removed, error) {
 	if err != nil {
 		return nil, err
 	}
-	members, err := s.Members(ref)
+	p, err := s.RemoveName(ref)
 	if err != nil {
 		return nil, err
 	}
-	r, err := removeFrom(s, img, name)
-	if err != nil {
+	if named, err := s.Names(img.ID); err != nil {
 		return nil, err
+	} else if len(named) > 0 {
+		r := &Removed{Untagged: []string{name.String()}} // its other names keep it
+		r.addDeleted(p)
+		return r, nil
 	}
-	for _, m := range members[1:] {
-		if held, err := s.IsNamed(m.ID); held || err != nil {
-			continue // its other name keeps it, or the next prune looks again
-		}
-		p, err := s.RemoveImage(m.ID)
-		if err != nil {
-			return nil, err
-		}
-		r.Deleted = append(append(append(r.Deleted, p.Images...), p.Steps...), p.Layers...)
-	}
-	return r, nil
-}
-
-func removeFrom(s *store.Store, img *Image, name Name) (*Removed, error) {
-	others := 0 // names by digest do not hold an image (Docker 20.10, daemon/images/image_delete.go)
-	for _, n := range img.Names {
-		if n.Tag != "" && n.Full != name.Full {
-			others++
-		}
-	}
-	made, err := s.Children(img.ID)
-	if err != nil {
-		return nil, err
-	}
-	if others == 0 {
-		return remove(s, img, len(made) > 0)
-	}
-	ref, err := reference.ParseNormalizedNamed(name.Full)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.RemoveName(ref); err != nil {
-		return nil, err
-	}
-	return &Removed{Untagged: []string{name.String()}}, nil
+	return removed(s, img, p)
 }
 
 // mayGo says why an image cannot be removed by its ID.
@@ -133,11 +123,8 @@ func (img *Image) mayGo(text string, made []digest.Digest, force bool) error {
 	return nil
 }
 
-func remove(s *store.Store, img *Image, hasChildren bool) (*Removed, error) {
-	p, err := s.RemoveImage(img.ID)
-	if err != nil {
-		return nil, err
-	}
+// removed tells what became of an image that lost its names.
+func removed(s *store.Store, img *Image, p *store.Pruned) (*Removed, error) {
 	r := &Removed{}
 	for _, n := range img.Names {
 		r.Untagged = append(r.Untagged, n.String())
@@ -145,11 +132,17 @@ func remove(s *store.Store, img *Image, hasChildren bool) (*Removed, error) {
 			r.Untagged = append(r.Untagged, d)
 		}
 	}
-	r.Deleted = append(append(append(r.Deleted, p.Images...), p.Steps...), p.Layers...)
-	if _, err := s.Config(img.ID); err == nil {
-		r.InUse = !hasChildren
-	} else if !errors.Is(err, store.ErrNotFound) {
+	r.addDeleted(p)
+	if _, err := s.Config(img.ID); errors.Is(err, store.ErrNotFound) {
+		return r, nil
+	} else if err != nil {
 		return nil, err
 	}
-	return r, nil
+	made, err := s.Children(img.ID)
+	r.InUse = len(made) == 0
+	return r, err
+}
+
+func (r *Removed) addDeleted(p *store.Pruned) {
+	r.Deleted = append(append(append(r.Deleted, p.Images...), p.Steps...), p.Layers...)
 }

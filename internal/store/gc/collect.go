@@ -9,96 +9,119 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/session"
 )
 
+// unused is a layer to which nothing leads any more.
+type unused struct {
+	diffID digest.Digest
+	blobs  []digest.Digest
+}
+
 // collect removes the layers to which neither a config nor a record leads, and the blobs of layers that
-// are no more.
+// are no more: first the rows, in the transaction in which that is decided, then, when that is on the
+// disk, the files.
 func (c *Collector) collect(cutoff int64, p *Pruned) error {
-	kept, err := c.layersOfConfigs("")
-	if err != nil {
+	var gone []unused
+	err := c.db.Tx(func(tx *sql.Tx) (err error) {
+		gone, err = dropLayers(tx, cutoff)
 		return err
-	}
-	rows, err := c.db.Query("SELECT diff_id FROM layers WHERE used < ? AND NOT EXISTS (SELECT 1 FROM records WHERE layer = diff_id AND layer != '')", cutoff)
+	})
 	if err != nil {
-		return err
-	}
-	var gone []digest.Digest
-	for rows.Next() {
-		var d digest.Digest
-		if err := rows.Scan(&d); err != nil {
-			rows.Close()
-			return err
-		}
-		if !kept[d] {
-			gone = append(gone, d)
-		}
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
 	if len(gone) > 0 {
-		// What led to the layers goes first: after a power cut, nothing is named whose layers are gone.
+		// After a power cut, nothing may lead to layers whose files are gone.
 		if err := disk.Sync(c.root); err != nil {
 			return err
 		}
 	}
-	for _, d := range gone {
-		if err := c.removeLayer(d, cutoff, p); err != nil {
+	for _, l := range gone {
+		if err := c.removeFiles(l, p); err != nil {
 			return err
 		}
 	}
 	return c.collectFiles(cutoff, p)
 }
 
-func (c *Collector) removeLayer(d digest.Digest, cutoff int64, p *Pruned) error {
-	blobs, err := c.content.Blobs(d)
+// dropLayers drops the rows of layers that nobody used since cutoff and to which nothing leads.
+func dropLayers(tx *sql.Tx, cutoff int64) ([]unused, error) {
+	kept, err := layersOfConfigs(tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	old, err := db.Column[digest.Digest](tx.Query(`SELECT diff_id FROM layers WHERE used < ?
+		AND NOT EXISTS (SELECT 1 FROM records WHERE layer = diff_id AND layer != '')`, cutoff))
+	if err != nil {
+		return nil, err
+	}
+	var gone []unused
+	for _, d := range old {
+		if kept[d] {
+			continue
+		}
+		l := unused{diffID: d}
+		if l.blobs, err = db.Column[digest.Digest](tx.Query("DELETE FROM blobs WHERE diff_id = ? RETURNING digest", d)); err != nil {
+			return nil, err
+		}
+		for _, q := range []string{"DELETE FROM layers WHERE diff_id = ?", "DELETE FROM derived WHERE source = ?1 OR result = ?1"} {
+			if _, err := tx.Exec(q, d); err != nil {
+				return nil, err
+			}
+		}
+		gone = append(gone, l)
+	}
+	return gone, nil
+}
+
+// removeFiles removes the files of a layer whose rows are gone, unless it has got some again: whoever makes the
+// layer anew does that in a transaction that comes before this one or after it (placeLayer).
+func (c *Collector) removeFiles(l unused, p *Pruned) error {
 	trash, err := c.session.Trash()
 	if err != nil {
 		return err
 	}
-	removed := false
-	// The row and the folder's name go together, and only if nobody used the layer since: whoever makes it anew, under
-	// the same name, comes before or after (placeLayer).
 	err = c.db.Tx(func(tx *sql.Tx) error {
-		r, err := tx.Exec(`DELETE FROM layers WHERE diff_id = ?1 AND used < ?2
-			AND NOT EXISTS (SELECT 1 FROM records WHERE layer = ?1)`, d, cutoff)
-		if err != nil {
-			return err
+		back, err := exists(tx, "SELECT 1 FROM layers WHERE diff_id = ?", l.diffID)
+		if err == nil && !back {
+			err = c.takeLayer(l.diffID, trash, p)
 		}
-		if n, _ := r.RowsAffected(); n == 0 {
-			return nil
-		}
-		removed = true
-		for _, q := range []string{"DELETE FROM blobs WHERE diff_id = ?", "DELETE FROM derived WHERE source = ?1 OR result = ?1"} {
-			if _, err := tx.Exec(q, d); err != nil {
+		for _, b := range l.blobs {
+			if err != nil {
 				return err
 			}
-		}
-		if err := os.Remove(c.layers.TOCPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		err = trash.Take(c.layers.Path(d))
-		switch {
-		case err == nil:
-			p.Layers = append(p.Layers, d)
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
+			if back, err = exists(tx, "SELECT 1 FROM blobs WHERE digest = ? AND repository = ''", b); err == nil && !back {
+				err = take(trash, c.content.BlobPath(b))
+			}
 		}
 		return err
 	})
-	if err == nil && removed {
-		for _, b := range blobs {
-			if err := p.remove(c.content.BlobPath(b.Digest)); err != nil {
-				return err
-			}
-		}
-	}
 	return errors.Join(err, p.empty(trash))
+}
+
+func (c *Collector) takeLayer(d digest.Digest, trash *session.Trash, p *Pruned) error {
+	if err := os.Remove(c.layers.TOCPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if disk.Exists(c.layers.Path(d)) {
+		p.Layers = append(p.Layers, d)
+	}
+	return take(trash, c.layers.Path(d))
+}
+
+// take moves what is there into the trash.
+func take(trash *session.Trash, path string) error {
+	if err := trash.Take(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func exists(tx *sql.Tx, query string, d digest.Digest) (bool, error) {
+	found, err := db.Column[int](tx.Query(query, d))
+	return len(found) > 0, err
 }
 
 // collectFiles removes what no row of meta.db names: blobs and layers of processes that were killed, and

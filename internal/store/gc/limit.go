@@ -35,7 +35,8 @@ func (c *Collector) Limit(size int64, o Options) (*Pruned, error) {
 	if err != nil {
 		return nil, err
 	}
-	cutoff := min(cut.used, cut.added)
+	cut.used = min(cut.used, cut.added)
+	cutoff := cut.used
 	// What nothing leads to goes first; another prune may also have been here while this one waited.
 	if err := c.collect(cutoff, p); err != nil {
 		return p, fmt.Errorf("removing layers: %w", err)
@@ -61,7 +62,7 @@ func (c *Collector) Limit(size int64, o Options) (*Pruned, error) {
 			}
 		}
 	}
-	err = c.db.Tx(func(tx *sql.Tx) error { return c.evict(tx, cache, gone, cutoff, p) })
+	err = c.db.Tx(func(tx *sql.Tx) error { return c.evict(tx, cache, gone, cut, p) })
 	if err != nil {
 		return p, fmt.Errorf("removing cache records: %w", err)
 	}
@@ -71,8 +72,10 @@ func (c *Collector) Limit(size int64, o Options) (*Pruned, error) {
 	return p, nil
 }
 
-// evict drops all that leads to layers.
-func (c *Collector) evict(tx *sql.Tx, cache *cacheUse, gone map[digest.Digest]bool, cutoff int64, p *Pruned) error {
+// evict drops all that leads to layers. Which ones those are was chosen before, which takes time; what was used
+// or named since stays.
+func (c *Collector) evict(tx *sql.Tx, cache *cacheUse, gone map[digest.Digest]bool, cut cutoffs, p *Pruned) error {
+	cutoff := cut.used
 	var keys []digest.Digest
 	for d := range gone {
 		found, err := db.Column[digest.Digest](tx.Query("SELECT key FROM records WHERE layer = ?", d))
@@ -107,5 +110,5 @@ func (c *Collector) evict(tx *sql.Tx, cache *cacheUse, gone map[digest.Digest]bo
 			}
 		}
 	}
-	return removeConfigs(tx, free, cutoff, p)
+	return removeConfigs(tx, free, cut, p)
 }

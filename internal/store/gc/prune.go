@@ -89,6 +89,7 @@ func (p *Pruned) deleteRecords(tx *sql.Tx, keys []digest.Digest, cutoff int64) e
 type cutoffs struct {
 	used  int64 // when the longest-running other process began: it may use what was used since
 	added int64 // Options.Until
+	alone bool  // no other process uses the store
 }
 
 // cutoffs finds out what other processes may be using.
@@ -99,10 +100,11 @@ func (c *Collector) cutoffs(until time.Time) (cutoffs, error) {
 	if err != nil {
 		return cutoffs{}, fmt.Errorf("looking for builds that run: %w", err)
 	}
-	if used == 0 || used > started {
+	alone := used == 0
+	if alone || used > started {
 		used = started
 	}
-	cut := cutoffs{used: used, added: started}
+	cut := cutoffs{used: used, added: started, alone: alone}
 	if !until.IsZero() {
 		cut.added = until.UnixMilli()
 	}
@@ -154,32 +156,6 @@ func (c *Collector) Prune(o Options) (*Pruned, error) {
 	return p, err
 }
 
-// RemoveImage takes an image or a step out of the store with what only it needed, the steps on the way included.
-// Where something else was made from it, it stays as a step on the way to that; where another process may be
-// using it, it stays until the next prune. Records of the cache, and the layers they lead to, stay.
-func (c *Collector) RemoveImage(id digest.Digest) (*Pruned, error) {
-	release, err := c.session.Lock(context.Background(), "prune")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	cut, err := c.cutoffs(time.Time{})
-	if err != nil {
-		return nil, err
-	}
-	p := &Pruned{}
-	err = c.db.Tx(func(tx *sql.Tx) error {
-		return removeConfigs(tx, []digest.Digest{id}, cut.used, p)
-	})
-	if err != nil {
-		return p, fmt.Errorf("removing image %s: %w", id, err)
-	}
-	if err := c.collect(cut.used, p); err != nil {
-		return p, fmt.Errorf("removing the layers of image %s: %w", id, err)
-	}
-	return p, nil
-}
-
 func (c *Collector) pruneConfigs(o Options, cut cutoffs, p *Pruned) error {
 	return c.db.Tx(func(tx *sql.Tx) error {
 		var gone []digest.Digest
@@ -192,7 +168,7 @@ func (c *Collector) pruneConfigs(o Options, cut cutoffs, p *Pruned) error {
 		if _, err := tx.Exec("DELETE FROM configs WHERE kind = 'failed' AND used < ?", min(cut.used, cut.added)); err != nil {
 			return err
 		}
-		return removeConfigs(tx, gone, min(cut.used, cut.added), p)
+		return removeConfigs(tx, gone, cutoffs{min(cut.used, cut.added), cut.added, cut.alone}, p)
 	})
 }
 
@@ -222,7 +198,10 @@ func prunable(tx *sql.Tx, o Options, cut cutoffs) ([]digest.Digest, error) {
 
 // removeConfigs takes images away, with their names and the steps that were on the way to them alone. An image
 // that is itself on the way to another becomes a step, since the history of that other leads through it.
-func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) error {
+//
+// An index belongs to no image until a name tells of it, so indexes without a name stay while another
+// process may be about to give them one.
+func removeConfigs(tx *sql.Tx, ids []digest.Digest, cut cutoffs, p *Pruned) error {
 	removed := map[digest.Digest]bool{}
 	for _, id := range ids {
 		names, err := db.Column[string](tx.Query("DELETE FROM names WHERE id = ? RETURNING name", id))
@@ -238,7 +217,7 @@ func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) err
 		}
 		removed[id] = true
 	}
-	steps, err := dropSteps(tx, cutoff)
+	steps, err := dropSteps(tx, cut.used)
 	if err != nil {
 		return err
 	}
@@ -251,6 +230,9 @@ func removeConfigs(tx *sql.Tx, ids []digest.Digest, cutoff int64, p *Pruned) err
 		} else {
 			p.Steps = append(p.Steps, id)
 		}
+	}
+	if !cut.alone {
+		return nil
 	}
 	_, err = tx.Exec("DELETE FROM manifests WHERE id = '' AND digest NOT IN (SELECT manifest FROM names UNION SELECT manifest FROM platforms)")
 	return err
@@ -266,38 +248,40 @@ func dropSteps(tx *sql.Tx, cutoff int64) ([]digest.Digest, error) {
 
 // pruneRecords drops records: all of them, or those whose layer no image has.
 func (c *Collector) pruneRecords(o Options, cutoff int64, p *Pruned) error {
-	kept := map[digest.Digest]bool{}
-	if !o.All {
-		var err error
-		if kept, err = c.layersOfConfigs(""); err != nil {
+	return c.db.Tx(func(tx *sql.Tx) error {
+		kept := map[digest.Digest]bool{}
+		if !o.All {
+			var err error
+			if kept, err = layersOfConfigs(tx); err != nil {
+				return err
+			}
+		}
+		rows, err := tx.Query("SELECT key, layer FROM records WHERE used < ?1 AND made < ?1", cutoff)
+		if err != nil {
 			return err
 		}
-	}
-	rows, err := c.db.Query("SELECT key, layer FROM records WHERE used < ?1 AND made < ?1", cutoff)
-	if err != nil {
-		return err
-	}
-	var gone []digest.Digest
-	for rows.Next() {
-		var key digest.Digest
-		var l digest.Digest
-		if err := rows.Scan(&key, &l); err != nil {
-			rows.Close()
+		var gone []digest.Digest
+		for rows.Next() {
+			var key digest.Digest
+			var l digest.Digest
+			if err := rows.Scan(&key, &l); err != nil {
+				rows.Close()
+				return err
+			}
+			if o.All || l != "" && !kept[l] {
+				gone = append(gone, key)
+			}
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return err
 		}
-		if o.All || l != "" && !kept[l] {
-			gone = append(gone, key)
-		}
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	return c.db.Tx(func(tx *sql.Tx) error { return p.deleteRecords(tx, gone, cutoff) })
+		return p.deleteRecords(tx, gone, cutoff)
+	})
 }
 
-// layersOfConfigs returns the diffIDs that the configs of a kind are made of, or all configs if kind is "".
-func (c *Collector) layersOfConfigs(kind images.Kind) (map[digest.Digest]bool, error) {
-	rows, err := c.db.Query("SELECT id, data FROM configs WHERE ?1 = '' OR kind = ?1", kind)
+// layersOfConfigs returns the diffIDs that all configs are made of.
+func layersOfConfigs(tx *sql.Tx) (map[digest.Digest]bool, error) {
+	rows, err := tx.Query("SELECT id, data FROM configs")
 	if err != nil {
 		return nil, err
 	}

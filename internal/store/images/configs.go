@@ -89,10 +89,16 @@ func (im *Images) Configs(kind Kind) ([]*Config, error) {
 
 // Touch notes that configs are used now, which keeps a prune that runs beside this process off them.
 func (im *Images) Touch(ids ...digest.Digest) error {
-	for _, id := range ids {
-		if _, err := im.db.Exec("UPDATE configs SET used = ? WHERE id = ?", db.Now(), id); err != nil {
-			return fmt.Errorf("noting the use of %s: %w", id, err)
+	err := im.db.Tx(func(tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.Exec("UPDATE configs SET used = ? WHERE id = ?", db.Now(), id); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("noting the use of %v: %w", ids, err)
 	}
 	return nil
 }

@@ -27,41 +27,39 @@ func (im *Images) SetName(ref reference.Named, id, manifest digest.Digest) (befo
 	if reference.IsNameOnly(ref) {
 		ref = reference.TagNameOnly(ref)
 	}
-	tx, err := im.db.Begin()
-	if err != nil {
-		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
-	}
-	defer tx.Rollback()
-	err = tx.QueryRow("SELECT id FROM names WHERE name = ?", ref.String()).Scan(&before)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
-	}
-	if err := putName(tx, ref, id, manifest); err != nil {
-		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
-	}
-	return before, tx.Commit()
-}
-
-// RemoveName takes a name away; db.ErrNotFound if no image has it.
-func (im *Images) RemoveName(ref reference.Named) error {
-	found := false
-	err := im.db.Tx(func(tx *sql.Tx) error {
-		r, err := tx.Exec("DELETE FROM names WHERE name = ?", ref.String())
-		if err != nil {
+	err = im.db.Tx(func(tx *sql.Tx) error {
+		err := tx.QueryRow("SELECT id FROM names WHERE name = ?", ref.String()).Scan(&before)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		n, _ := r.RowsAffected()
-		found = n > 0
-		_, err = tx.Exec("DELETE FROM platforms WHERE name = ?", ref.String())
-		return err
+		return putName(tx, ref, id, manifest)
 	})
 	if err != nil {
-		return fmt.Errorf("removing the name %s: %w", reference.FamiliarString(ref), err)
+		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
 	}
-	if !found {
-		return fmt.Errorf("%s: %w", reference.FamiliarString(ref), db.ErrNotFound)
+	return before, nil
+}
+
+// Unname takes a name from the images that it means, and returns them, that for no platform in particular
+// first; db.ErrNotFound if it means none.
+func Unname(tx *sql.Tx, name string) ([]digest.Digest, error) {
+	ids, err := db.Column[digest.Digest](tx.Query("DELETE FROM names WHERE name = ? RETURNING id", name))
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("%s: %w", name, db.ErrNotFound)
+	}
+	others, err := db.Column[digest.Digest](tx.Query("DELETE FROM platforms WHERE name = ? RETURNING id", name))
+	return append(ids, others...), err
+}
+
+// IsHeld says whether an image has a name that keeps it, for whichever platform. Names by digest keep none
+// (Docker 20.10, daemon/images/image_delete.go).
+func IsHeld(tx *sql.Tx, id digest.Digest) (held bool, err error) {
+	err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM names WHERE id = ?1 AND name NOT LIKE '%@%')
+		OR EXISTS (SELECT 1 FROM platforms WHERE id = ?1 AND name NOT LIKE '%@%')`, id).Scan(&held)
+	return held, err
 }
 
 // Names returns the names of an image, or of all if id is "", in the order of the names.

@@ -95,6 +95,9 @@ func (im *Images) AddImage(ref reference.Named, id, manifest digest.Digest, firs
 		if _, err := tx.Exec("DELETE FROM platforms WHERE name = ? AND platform = ?", ref.String(), platform.Format(p)); err != nil {
 			return err
 		}
+		if err := becomeImage(tx, id); err != nil {
+			return err
+		}
 		_, err = tx.Exec("UPDATE names SET id = ?, manifest = ?, set_at = ? WHERE name = ?", id, manifest, db.Now(), ref.String())
 		return err
 	})
@@ -106,6 +109,9 @@ func (im *Images) AddImage(ref reference.Named, id, manifest digest.Digest, firs
 
 // putName makes an image the only one that a name means.
 func putName(tx *sql.Tx, ref reference.Named, id, manifest digest.Digest) error {
+	if err := becomeImage(tx, id); err != nil {
+		return err
+	}
 	if _, err := tx.Exec("DELETE FROM platforms WHERE name = ?", ref.String()); err != nil {
 		return err
 	}
@@ -113,7 +119,23 @@ func putName(tx *sql.Tx, ref reference.Named, id, manifest digest.Digest) error 
 	return err
 }
 
+// becomeImage makes what gets a name an image, which another process may just have made a step by removing its
+// last name; db.ErrNotFound if it was removed altogether.
+func becomeImage(tx *sql.Tx, id digest.Digest) error {
+	r, err := tx.Exec("UPDATE configs SET kind = 'image', used = max(used, ?2) WHERE id = ?1", id, db.Now())
+	if err != nil {
+		return err
+	}
+	if n, _ := r.RowsAffected(); n == 0 {
+		return fmt.Errorf("image %s: %w", id, db.ErrNotFound)
+	}
+	return nil
+}
+
 func putOther(tx *sql.Tx, name string, id, manifest digest.Digest) error {
+	if err := becomeImage(tx, id); err != nil {
+		return err
+	}
 	p, err := platformOf(tx, id)
 	if err == nil {
 		_, err = tx.Exec("INSERT OR REPLACE INTO platforms (name, platform, id, manifest) VALUES (?, ?, ?, ?)", name, platform.Format(p), id, manifest)
@@ -164,16 +186,6 @@ func (im *Images) Members(ref reference.Named) ([]Member, error) {
 		return nil, fmt.Errorf("%s: %w", reference.FamiliarString(ref), db.ErrNotFound)
 	}
 	return all, nil
-}
-
-// IsNamed says whether any name means the image, for whichever platform.
-func (im *Images) IsNamed(id digest.Digest) (bool, error) {
-	var named bool
-	err := im.db.QueryRow("SELECT EXISTS (SELECT 1 FROM names WHERE id = ?1) OR EXISTS (SELECT 1 FROM platforms WHERE id = ?1)", id).Scan(&named)
-	if err != nil {
-		return false, fmt.Errorf("looking for names of %s: %w", id, err)
-	}
-	return named, nil
 }
 
 // OtherNames are the names that mean an image, or any image if id is "", for its platform, and another image where no

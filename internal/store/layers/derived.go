@@ -29,11 +29,14 @@ func (ls *Layers) PutDerived(source digest.Digest, how string, d Derived) error 
 // it is a layer that is not, that counts as used now.
 func (ls *Layers) Derived(source digest.Digest, how string) (Derived, error) {
 	var d Derived
-	_, err := ls.db.Exec("UPDATE layers SET used = ?1 WHERE diff_id = (SELECT result FROM derived WHERE source = ?2 AND how = ?3)", db.Now(), source, how)
-	if err != nil {
-		return d, fmt.Errorf("noting the use of what was made of layer %s: %w", source, err)
-	}
-	err = ls.db.QueryRow("SELECT result, data FROM derived WHERE source = ? AND how = ?", source, how).Scan(&d.Digest, &d.Data)
+	err := ls.db.Tx(func(tx *sql.Tx) error {
+		err := tx.QueryRow("SELECT result, data FROM derived WHERE source = ? AND how = ?", source, how).Scan(&d.Digest, &d.Data)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec("UPDATE layers SET used = ? WHERE diff_id = ?", db.Now(), d.Digest)
+		return err
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return d, fmt.Errorf("%s of layer %s: %w", how, source, db.ErrNotFound)
 	}

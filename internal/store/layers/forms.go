@@ -2,12 +2,14 @@ package layers
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
@@ -64,15 +66,24 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	}
 	err = ls.session.MarkUnsynced(dir)
 	if err == nil {
-		_, err = disk.Place(out, dir)
-	}
-	if err == nil {
-		_, err = ls.db.Exec("UPDATE layers SET disk = ? WHERE diff_id = ?", 2*disk.Estimate(t), l.DiffID) // both forms
+		err = ls.placeTree(l, out, 2*disk.Estimate(t)) // both forms
 	}
 	if err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
 	}
 	return dir, os.RemoveAll(tmp)
+}
+
+// placeTree gives the tree in dir its final name, and notes what the layer takes on the disk with it, both
+// while nobody removes the layer.
+func (ls *Layers) placeTree(l *Layer, dir string, size int64) error {
+	return ls.db.Tx(func(tx *sql.Tx) error {
+		if _, err := tx.Exec("UPDATE layers SET disk = ?, used = max(used, ?) WHERE diff_id = ?", size, db.Now(), l.DiffID); err != nil {
+			return err
+		}
+		_, err := disk.Place(dir, ls.Path(l.DiffID, "fs"))
+		return err
+	})
 }
 
 // WriteTar writes the layer's uncompressed tar, whose sha256 is the diffID, which it checks while it writes.

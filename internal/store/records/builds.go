@@ -37,16 +37,22 @@ const buildColumns = "id, started, took, context, dockerfile, target, engine, im
 
 // PutBuild remembers a build, and forgets the oldest if there are too many.
 func (rs *Records) PutBuild(b *Build) error {
-	r, err := rs.db.Exec("INSERT INTO builds ("+buildColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		b.ID, b.Started.UnixMilli(), b.Took.Milliseconds(), b.Context, b.Dockerfile, b.Target, b.Engine, b.Image, b.Error,
-		b.Saved.Milliseconds(), b.Hits, b.Total, b.Data)
+	err := rs.db.Tx(func(tx *sql.Tx) error {
+		r, err := tx.Exec("INSERT INTO builds ("+buildColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			b.ID, b.Started.UnixMilli(), b.Took.Milliseconds(), b.Context, b.Dockerfile, b.Target, b.Engine, b.Image, b.Error,
+			b.Saved.Milliseconds(), b.Hits, b.Total, b.Data)
+		if err != nil {
+			return err
+		}
+		seq, err := r.LastInsertId()
+		if err != nil || seq <= maxBuilds {
+			return err
+		}
+		_, err = tx.Exec("DELETE FROM builds WHERE seq <= ?", seq-maxBuilds)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("remembering the build: %w%s", err, disk.Advice(err))
-	}
-	if seq, err := r.LastInsertId(); err == nil && seq > maxBuilds {
-		if _, err := rs.db.Exec("DELETE FROM builds WHERE seq <= ?", seq-maxBuilds); err != nil {
-			return fmt.Errorf("forgetting the oldest builds: %w", err)
-		}
 	}
 	return nil
 }
