@@ -10,22 +10,19 @@ import (
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
-	"github.com/strata-build/strata/internal/transfer"
 )
 
 // bases are the images of a build's FROMs, each looked up once for each platform, however many of the build's parts
 // want it.
 type bases struct {
-	mover *transfer.Mover
-	named *namedContexts
-	o     Options
+	build *build
 
 	mu    sync.Mutex
 	found map[string]func() (*solver.State, error)
 }
 
-func newBases(m *transfer.Mover, named *namedContexts, o Options) *bases {
-	return &bases{mover: m, named: named, o: o, found: map[string]func() (*solver.State, error){}}
+func newBases(b *build) *bases {
+	return &bases{build: b, found: map[string]func() (*solver.State, error){}}
 }
 
 // image finds the image of a FROM or COPY --from, for a platform.
@@ -47,21 +44,21 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 		name = reference.TagNameOnly(named).String()
 	}
 	title := "[internal] load metadata for " + name
-	if len(b.o.Platforms) > 1 {
+	if len(b.build.Target.Platforms) > 1 {
 		title = "[" + platform.Format(want) + " internal] load metadata for " + name
 	}
-	p := beginNamed(b.o.Events, title)
+	p := b.build.beginNamed(title)
 	c, err := b.find(ctx, ref, want)
 	p.end(err)
 	if err != nil {
 		return nil, err
 	}
-	return solver.NewState(b.mover.Store, c)
+	return solver.NewState(b.build.store, c)
 }
 
 func (b *bases) find(ctx context.Context, ref string, want ocispec.Platform) (*store.Config, error) {
-	if l := b.named.layouts[ref]; l != nil {
-		return b.mover.LayoutBase(l.Dir, l.Tag, l.Digest, want)
+	if l := b.build.input.named.layouts[ref]; l != nil {
+		return b.build.mover.LayoutBase(l.Dir, l.Tag, l.Digest, want)
 	}
-	return b.mover.Base(ctx, ref, want, b.o.Pull)
+	return b.build.mover.Base(ctx, ref, want, b.build.Cache.Pull)
 }

@@ -1,10 +1,9 @@
 // Package builder makes an image from a Dockerfile and a context: it reads both, has the stages solved, names
-// the result, and tells a display what happens.
+// the result, and tells a sink what happens.
 package builder
 
 import (
 	"context"
-	"io"
 	"strconv"
 	"time"
 
@@ -12,188 +11,153 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/builder/solver"
+	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/event"
-	"github.com/strata-build/strata/internal/sandbox/runner"
-	"github.com/strata-build/strata/internal/sandbox/secret"
-	"github.com/strata-build/strata/internal/sandbox/sshagent"
+	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
-// Options are what `strata build` is asked for.
-type Options struct {
-	// Context is a directory, or "-" for Stdin: a tar, compressed or not, or a Dockerfile without a context.
-	Context string
-	Stdin   io.Reader
-	// Dockerfile is its path, "" for Dockerfile in the context, "-" for Stdin.
-	Dockerfile string
-	Contexts   []*ContextSpec // --build-context
-	Tags       []reference.Named
-	Args       map[string]string // --build-arg
-	Target     string
-	Labels     map[string]string
-	NoCache    bool // run every step
-	// NoCacheFilter are steps that run whatever is recorded, as dockerfile.Plan.Select reads them.
-	NoCacheFilter []string
-	// Refresh runs recorded steps again: RefreshAll those that fetch from the network, an age such as "24h" those of
-	// them that are older, anything else those that it names, as NoCacheFilter does. nil runs none.
-	Refresh   []string
-	Pull      bool // ask the registry for base images though they are here
-	CacheFrom []CacheSpec
-	CacheTo   []CacheSpec
-	NoInline  bool // leave the inline cache out of the image
-	Network   runner.Network
-	// Secrets and SSH are what RUN --mount=type=secret and type=ssh may ask for.
-	Secrets *secret.Store
-	SSH     *sshagent.Agents
-	// Machine is what RUN steps find on their machine.
-	Machine runner.Machine
-	// Allow is what the Dockerfile may ask for.
-	Allow  []dockerfile.Entitlement
-	Engine dialect.Dialect
-	// Platform is this machine's, Platforms what is built for: none is this machine's, several make an image for each.
-	Platform  ocispec.Platform
-	Platforms []ocispec.Platform
-	// Outputs are what becomes of the result; none makes it an image of the store, named by Tags.
-	Outputs []export.Spec
-	// File writes the file of an output's dest: export.Options.File.
-	File func(dest string, write func(io.Writer) error) error
-	// Annotations are those of all images that go out.
-	Annotations []export.Annotation
-	// Exported, if not nil, is given what the outputs gave.
-	Exported func(*export.Result)
-	// StepLog bounds what steps show of what they print, nil as exec.DefaultLogLimit says.
-	StepLog *exec.LogLimit
-	// Events gets what happens.
-	Events event.Sink
-	// Explained, if not nil, is given what became of the steps and why, also where the build failed.
-	Explained func(*explain.Build)
-	// Findings, if not nil, is given what is probably not meant in the Dockerfile, also where the build failed.
-	Findings func(name string, source []byte, found []dockerfile.Warning)
-	// Summary, if not nil, is given what remains to be said, line by line.
-	Summary func([]string)
+// build is a build under way.
+type build struct {
+	*Request
+	mover   *transfer.Mover
+	store   *store.Store
+	fetcher *remote.Fetcher
+	events  event.Sink
+	input   *input
+	file    *dockerfile.File // the Dockerfile, parsed once
+	values  values
+	epoch   *time.Time // SOURCE_DATE_EPOCH, nil if it is not set
+}
 
-	epoch *time.Time // SOURCE_DATE_EPOCH, nil if it is not set
+// values are those of a build's arguments: the request's, but for a SOURCE_DATE_EPOCH that is a word.
+type values struct {
+	args map[string]string // --build-arg
 	// globals are values of ARGs before the first FROM, instead of those that the Dockerfile gives them.
 	globals map[string]string
 }
 
-// index says that the result has the form of one for several platforms whatever it is for.
-func (o *Options) index() bool {
-	on, err := strconv.ParseBool(o.Args["BUILDKIT_MULTI_PLATFORM"])
-	return err == nil && on
-}
-
-// hostname is what a RUN finds as its machine's name, by BuildKit's build argument. The classic
-// engine knows none of those.
-func (o *Options) hostname() string {
-	if !o.Engine.File.BuildKitArgs {
-		return ""
-	}
-	return o.Args["BUILDKIT_SANDBOX_HOSTNAME"]
-}
-
-// Run builds. The error of a step is, or wraps, a *dockerfile.Error; then nothing was tagged, and all steps
-// before it are in the cache.
-func Run(ctx context.Context, m *transfer.Mover, o Options) (digest.Digest, error) {
-	s := m.Store
-	if err := s.Begin(); err != nil {
-		return "", err
-	}
-	fetcher := newFetcher(s, o)
-	defer fetcher.Close()
-	in, err := readInput(ctx, s, fetcher, o)
+// Run builds. The error of a step is, or wraps, a *dockerfile.Error; then nothing was tagged, and all steps before it
+// are in the cache. The result is there also where the build failed, with what is known by then.
+func Run(ctx context.Context, m *transfer.Mover, r Request) (*Result, error) {
+	result := &Result{}
+	b, err := open(ctx, m, &r)
 	if err != nil {
-		return "", err
+		return result, err
 	}
-	defer in.close()
-	in.fetcher = fetcher
-	if in.named, err = newNamedContexts(s, fetcher, o); err != nil {
-		return "", err
+	defer b.close()
+	if b.file, err = dockerfile.Parse(b.input.source, b.input.name); err != nil {
+		return result, err
 	}
-	if err := in.resolveEpoch(ctx, s, &o); err != nil {
-		return "", err
+	if b.values, err = b.resolveEpoch(ctx); err != nil {
+		return result, err
 	}
-	parts, err := in.plans(o)
+	parts, err := b.plans()
 	if err != nil {
-		return "", err
+		return result, err
 	}
-	if o.epoch, err = epoch(parts, o); err != nil {
-		return "", err
+	if b.epoch, err = b.findEpoch(parts); err != nil {
+		return result, err
 	}
-	j := explain.NewJournal(ctx, s, newBuild(o), o.Events)
-	o.Events = j
-	id, remembered, err := solve(ctx, m, in, parts, o)
-	b, summary := j.Close(remembered, withoutPlace(err))
-	if o.Explained != nil {
-		o.Explained(b)
-	}
-	if o.Findings != nil {
-		o.Findings(in.name, in.source, findings(parts))
-	}
-	if o.Summary != nil {
-		o.Summary(summary)
-	}
-	return id, err
+	j := explain.NewJournal(ctx, b.store, b.record(), b.events)
+	b.events = j
+	remembered, err := b.solve(ctx, parts, result)
+	result.Build, result.Notes = j.Close(remembered, withoutPlace(err))
+	result.Findings = Findings{b.input.name, b.input.source, findings(parts)}
+	return result, err
 }
 
-// solve makes the images of all parts, and what is asked for of them. It gives the ID of what people mean by the result,
-// and that of the image that the build is remembered by: the same unless there are several.
-func solve(ctx context.Context, m *transfer.Mover, in *input, parts []*part, o Options) (id, remembered digest.Digest, err error) {
+// open begins a build by reading what it is of. The caller closes it.
+func open(ctx context.Context, m *transfer.Mover, r *Request) (*build, error) {
+	if err := m.Store.Begin(); err != nil {
+		return nil, err
+	}
+	b := &build{Request: r, mover: m, store: m.Store, events: event.OrDiscard(r.Events), values: values{args: r.Target.Args}}
+	b.fetcher = b.newFetcher()
+	err := b.read(ctx)
+	if err == nil {
+		b.input.named, err = b.newNamedContexts()
+	}
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *build) close() {
+	if b.input != nil {
+		b.input.close()
+	}
+	b.fetcher.Close()
+}
+
+// solve makes the images of all parts, and what is asked for of them, into the result. It gives the ID of the image that
+// the build is remembered by: the result's unless there are several.
+func (b *build) solve(ctx context.Context, parts []*part, result *Result) (remembered digest.Digest, err error) {
 	for _, p := range parts {
-		o.Events.Send(solver.Planned(p.plan))
+		b.events.Send(solver.Planned(p.plan))
 	}
-	images, err := solveAll(ctx, m, in, parts, o)
+	images, err := b.solveAll(ctx, parts)
 	if err != nil {
 		if ctx.Err() != nil {
-			return "", "", context.Cause(ctx)
+			return "", context.Cause(ctx)
 		}
-		return "", "", err
+		return "", err
 	}
-	if id, err = exportImages(ctx, m, images, o); err != nil {
-		return "", "", err
+	exported, err := b.export(ctx, images)
+	if err != nil {
+		return "", err
 	}
+	id := exported.ID
+	if id == "" || id == images[0].ID {
+		id = resultOf(images, b.Target.Platform) // of files, the step that they are of
+	}
+	b.events.Send(built(id, exported.Names))
 	if remembered = id; len(images) > 1 {
-		remembered = resultOf(images, o.Platform)
+		remembered = resultOf(images, b.Target.Platform)
 	}
-	if err := exportCaches(ctx, m, parts, o); err != nil {
-		return "", "", err
+	if err := b.exportCaches(ctx, parts); err != nil {
+		return "", err
 	}
-	return id, remembered, nil
+	result.ID, result.Exported = id, exported
+	return remembered, nil
 }
 
-func newSolver(m *transfer.Mover, in *input, p *part, bases *bases, o Options) *solver.Solver {
+func built(id digest.Digest, refs []reference.Named) event.Built {
+	var names []string
+	for _, ref := range refs {
+		names = append(names, reference.FamiliarString(ref))
+	}
+	return event.Built{ID: id, Tags: names}
+}
+
+func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 	target := ocispec.Platform{}
-	if len(o.Platforms) > 0 {
+	if len(b.Target.Platforms) > 0 {
 		target = p.plan.Platform()
 	}
-	return &solver.Solver{
-		Store:    m.Store,
-		Dialect:  o.Engine,
-		Target:   target,
-		Context:  in.context,
-		Reopen:   in.reopen,
-		Named:    in.named.files,
-		Fetch:    in.fetcher,
-		NoCache:  o.NoCache,
-		Refresh:  p.refresh,
-		NoInline: o.NoInline,
-		Network:  o.Network,
-		Machine:  o.Machine,
-		Hostname: o.hostname(),
-		Secrets:  o.Secrets,
-		SSH:      o.SSH,
-		Events:   o.Events,
-		StepLog:  o.StepLog,
-
-		NoCacheFilter: p.filter,
-		Image:         bases.image,
-	}
+	return solver.New(b.store, solver.Config{
+		Dialect: b.Target.Dialect,
+		Target:  target,
+		Inputs: solver.Inputs{
+			Context: b.input.context, Reopen: b.input.reopen, Named: b.input.named.files,
+			Image: bases.image, Fetch: b.fetcher,
+		},
+		Records: solver.Records{
+			NoCache: b.Cache.NoCache, NoCacheFilter: p.filter, Refresh: p.refresh, NoInline: b.Cache.NoInline,
+			Imported: p.imported, Executed: p.executed,
+		},
+		Sandbox: solver.Sandbox{
+			Network: b.Sandbox.Network, Machine: b.Sandbox.Machine, Hostname: b.Target.hostname(),
+			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log,
+		},
+		Events: b.events,
+	})
 }
 
 // newImage is the state at the end of a build for a platform.
@@ -205,30 +169,19 @@ func newImage(p ocispec.Platform, state *solver.State) export.Image {
 	return img
 }
 
-// exportImages makes the outputs of the images that the build gave, one for each platform, and returns the ID of what
-// people mean by the result.
-func exportImages(ctx context.Context, m *transfer.Mover, images []export.Image, o Options) (digest.Digest, error) {
-	outputs := o.Outputs
+// export makes the outputs of the images that the build gave, one for each platform.
+func (b *build) export(ctx context.Context, images []export.Image) (*export.Result, error) {
+	outputs := b.Output.Specs
 	if len(outputs) == 0 {
 		outputs = []export.Spec{{Kind: export.ToImage}}
 	}
-	result, err := export.Run(ctx, m, images, outputs, export.Options{
-		Tags: o.Tags, Epoch: o.epoch, Index: o.index(), Annotations: o.Annotations, File: o.File, Events: o.Events,
+	return export.Run(ctx, b.mover, images, outputs, export.Options{
+		Tags: b.Output.Tags, Epoch: b.epoch, Index: b.index(), Annotations: b.Output.Annotations, File: b.Output.File, Events: b.events,
 	})
-	if err != nil {
-		return "", err
-	}
-	if o.Exported != nil {
-		o.Exported(result)
-	}
-	id := result.ID
-	if id == "" || id == images[0].ID {
-		id = resultOf(images, o.Platform) // of files, the step that they are of
-	}
-	var names []string
-	for _, ref := range result.Names {
-		names = append(names, reference.FamiliarString(ref))
-	}
-	o.Events.Send(event.Built{ID: id, Tags: names})
-	return id, nil
+}
+
+// index says that the result has the form of one for several platforms whatever it is for.
+func (b *build) index() bool {
+	on, err := strconv.ParseBool(b.Target.Args["BUILDKIT_MULTI_PLATFORM"])
+	return err == nil && on
 }

@@ -18,8 +18,8 @@ import (
 func TestWhatIsCached(t *testing.T) {
 	const whole = "FROM base\nARG A=1\nENV E=1\nWORKDIR /w\nCOPY f d/ ./\nRUN echo $A $E\nADD a.tar /t/\nRUN echo end\n"
 	all := []string{"WORKDIR /w", "COPY f", "RUN echo", "ADD a.tar", "RUN echo"}
-	replace := func(old, new string) func(b *bed, o *builder.Options) {
-		return func(b *bed, _ *builder.Options) { b.write("Dockerfile", strings.Replace(whole, old, new, 1)) }
+	replace := func(old, new string) func(b *bed, o *builder.Request) {
+		return func(b *bed, _ *builder.Request) { b.write("Dockerfile", strings.Replace(whole, old, new, 1)) }
 	}
 	writeContext := func(b *bed) {
 		b.write("Dockerfile", whole)
@@ -34,74 +34,74 @@ func TestWhatIsCached(t *testing.T) {
 	for _, engine := range []dialect.Dialect{dialect.Graph(), dialect.Classic()} {
 		b := newBed(t)
 		writeContext(b)
-		check(t, b.build(func(o *builder.Options) { o.Engine = engine }).err)
+		check(t, b.build(func(o *builder.Request) { o.Target.Dialect = engine }).err)
 		built[engine.String()] = b
 	}
 	for _, test := range []struct {
 		name    string
-		change  func(b *bed, o *builder.Options)
+		change  func(b *bed, o *builder.Request)
 		graph   []string // that run again
 		classic []string // the same where nil
 	}{
-		{name: "nothing", change: func(*bed, *builder.Options) {}},
-		{name: "a new time", change: func(b *bed, _ *builder.Options) {
+		{name: "nothing", change: func(*bed, *builder.Request) {}},
+		{name: "a new time", change: func(b *bed, _ *builder.Request) {
 			now := time.Now().Add(time.Hour)
 			check(b.t, os.Chtimes(filepath.Join(b.dir, "f"), now, now))
 		}},
-		{name: "the same bytes written again", change: func(b *bed, _ *builder.Options) { b.write("f", "file") }},
-		{name: "a new inode", change: func(b *bed, _ *builder.Options) {
+		{name: "the same bytes written again", change: func(b *bed, _ *builder.Request) { b.write("f", "file") }},
+		{name: "a new inode", change: func(b *bed, _ *builder.Request) {
 			b.write("new", "file")
 			check(b.t, os.Rename(filepath.Join(b.dir, "new"), filepath.Join(b.dir, "f")))
 		}},
-		{name: "owner on the host", change: func(b *bed, _ *builder.Options) { check(b.t, os.Chown(filepath.Join(b.dir, "f"), 12, 34)) }},
-		{name: "what is ignored", change: func(b *bed, _ *builder.Options) {
+		{name: "owner on the host", change: func(b *bed, _ *builder.Request) { check(b.t, os.Chown(filepath.Join(b.dir, "f"), 12, 34)) }},
+		{name: "what is ignored", change: func(b *bed, _ *builder.Request) {
 			b.write("d/ignored", "other")
 			check(b.t, os.Chmod(filepath.Join(b.dir, "d/ignored"), 0o600))
 		}},
-		{name: "what nothing copies", change: func(b *bed, _ *builder.Options) { b.write("unused", "x") }},
-		{name: "the mode of what is only looked into", change: func(b *bed, _ *builder.Options) {
+		{name: "what nothing copies", change: func(b *bed, _ *builder.Request) { b.write("unused", "x") }},
+		{name: "the mode of what is only looked into", change: func(b *bed, _ *builder.Request) {
 			check(b.t, os.Chmod(filepath.Join(b.dir, "d"), 0o700))
 		}},
-		{name: "another name of a build argument that nothing declares", change: func(_ *bed, o *builder.Options) { o.Args = map[string]string{"B": "1"} }},
-		{name: "the argument's default given", change: func(_ *bed, o *builder.Options) { o.Args = map[string]string{"A": "1"} }},
-		{name: "a proxy", change: func(_ *bed, o *builder.Options) { o.Args = map[string]string{"HTTP_PROXY": "http://p"} }},
+		{name: "another name of a build argument that nothing declares", change: func(_ *bed, o *builder.Request) { o.Target.Args = map[string]string{"B": "1"} }},
+		{name: "the argument's default given", change: func(_ *bed, o *builder.Request) { o.Target.Args = map[string]string{"A": "1"} }},
+		{name: "a proxy", change: func(_ *bed, o *builder.Request) { o.Target.Args = map[string]string{"HTTP_PROXY": "http://p"} }},
 		{name: "comments and blanks", change: replace("COPY f d/ ./", "# a comment\nCOPY   f d/ \\\n  ./")},
 		{name: "LABEL before RUN", change: replace("RUN echo $A", "LABEL l=1\nRUN echo $A"), classic: []string{"LABEL l=1", "RUN echo", "ADD a.tar", "RUN echo"}},
 		{name: "CMD first", change: replace("WORKDIR", "CMD [\"x\"]\nWORKDIR"), classic: append([]string{"CMD [\"x\"]"}, all...)},
 		{name: "a variable that comes to the same", change: replace("/w", "/$U${E:+w}"), graph: []string{}, classic: []string{}},
 
-		{name: "contents", change: func(b *bed, _ *builder.Options) { b.write("f", "other") }, graph: all[1:]},
-		{name: "contents of the same size, with the time put back", change: func(b *bed, _ *builder.Options) {
+		{name: "contents", change: func(b *bed, _ *builder.Request) { b.write("f", "other") }, graph: all[1:]},
+		{name: "contents of the same size, with the time put back", change: func(b *bed, _ *builder.Request) {
 			path := filepath.Join(b.dir, "f")
 			st, err := os.Stat(path)
 			check(b.t, err)
 			b.write("f", "FILE")
 			check(b.t, os.Chtimes(path, st.ModTime(), st.ModTime()))
 		}, graph: all[1:]},
-		{name: "mode", change: func(b *bed, _ *builder.Options) { check(b.t, os.Chmod(filepath.Join(b.dir, "f"), 0o755)) }, graph: all[1:]},
-		{name: "setuid", change: func(b *bed, _ *builder.Options) {
+		{name: "mode", change: func(b *bed, _ *builder.Request) { check(b.t, os.Chmod(filepath.Join(b.dir, "f"), 0o755)) }, graph: all[1:]},
+		{name: "setuid", change: func(b *bed, _ *builder.Request) {
 			check(b.t, os.Chmod(filepath.Join(b.dir, "f"), 0o644|os.ModeSetuid))
 		}, graph: all[1:]},
-		{name: "a new file", change: func(b *bed, _ *builder.Options) { b.write("d/new", "") }, graph: all[1:]},
-		{name: "a new directory", change: func(b *bed, _ *builder.Options) { check(b.t, os.Mkdir(filepath.Join(b.dir, "d/new"), 0o755)) }, graph: all[1:]},
-		{name: "a file gone", change: func(b *bed, _ *builder.Options) { check(b.t, os.Remove(filepath.Join(b.dir, "d/in"))) }, graph: all[1:]},
-		{name: "a new name", change: func(b *bed, _ *builder.Options) {
+		{name: "a new file", change: func(b *bed, _ *builder.Request) { b.write("d/new", "") }, graph: all[1:]},
+		{name: "a new directory", change: func(b *bed, _ *builder.Request) { check(b.t, os.Mkdir(filepath.Join(b.dir, "d/new"), 0o755)) }, graph: all[1:]},
+		{name: "a file gone", change: func(b *bed, _ *builder.Request) { check(b.t, os.Remove(filepath.Join(b.dir, "d/in"))) }, graph: all[1:]},
+		{name: "a new name", change: func(b *bed, _ *builder.Request) {
 			check(b.t, os.Rename(filepath.Join(b.dir, "d/in"), filepath.Join(b.dir, "d/im")))
 		}, graph: all[1:]},
-		{name: "where a link leads", change: func(b *bed, _ *builder.Options) {
+		{name: "where a link leads", change: func(b *bed, _ *builder.Request) {
 			check(b.t, os.Remove(filepath.Join(b.dir, "d/link")))
 			check(b.t, os.Symlink("f", filepath.Join(b.dir, "d/link")))
 		}, graph: all[1:]},
-		{name: "a link becomes what it led to", change: func(b *bed, _ *builder.Options) {
+		{name: "a link becomes what it led to", change: func(b *bed, _ *builder.Request) {
 			check(b.t, os.Remove(filepath.Join(b.dir, "d/link")))
 			b.write("d/link", "inner")
 		}, graph: all[1:]},
-		{name: "a copy becomes a hard link", change: func(b *bed, _ *builder.Options) {
+		{name: "a copy becomes a hard link", change: func(b *bed, _ *builder.Request) {
 			check(b.t, os.Remove(filepath.Join(b.dir, "d/twin")))
 			check(b.t, os.Link(filepath.Join(b.dir, "d/in"), filepath.Join(b.dir, "d/twin")))
 		}, graph: all[1:]},
-		{name: "what is ignored no longer", change: func(b *bed, _ *builder.Options) { b.write(".dockerignore", "") }, graph: all[1:]},
-		{name: "the archive", change: func(b *bed, _ *builder.Options) { b.write("a.tar", string(baseTar(b.t, "2"))) }, graph: all[3:]},
+		{name: "what is ignored no longer", change: func(b *bed, _ *builder.Request) { b.write(".dockerignore", "") }, graph: all[1:]},
+		{name: "the archive", change: func(b *bed, _ *builder.Request) { b.write("a.tar", string(baseTar(b.t, "2"))) }, graph: all[3:]},
 		{name: "chown", change: replace("COPY f", "COPY --chown=1 f"), graph: append([]string{"COPY --chown=1"}, all[2:]...)},
 		{name: "chmod", change: replace("COPY f", "COPY --chmod=600 f"), graph: append([]string{"COPY --chmod=600"}, all[2:]...)},
 		{name: "destination", change: replace("d/ ./", "d/ ./x/"), graph: all[1:]},
@@ -114,12 +114,12 @@ func TestWhatIsCached(t *testing.T) {
 		{name: "directory", change: replace("RUN echo end", "WORKDIR /tmp\nRUN echo end"), graph: []string{"WORKDIR /tmp", "RUN echo"}},
 		{name: "environment", change: replace("E=1", "E=2"), graph: []string{"RUN echo", "RUN echo"}, classic: append([]string{"ENV E=2"}, all...)},
 		{name: "a new variable", change: replace("RUN echo end", "ENV N=\nRUN echo end"), graph: all[4:], classic: []string{"ENV N=", "RUN echo"}},
-		{name: "build argument", change: func(_ *bed, o *builder.Options) { o.Args = map[string]string{"A": "2"} },
+		{name: "build argument", change: func(_ *bed, o *builder.Request) { o.Target.Args = map[string]string{"A": "2"} },
 			graph: []string{"RUN echo", "RUN echo"}, classic: all[2:]},
-		{name: "network", change: func(_ *bed, o *builder.Options) { o.Network = runner.NetworkHost },
+		{name: "network", change: func(_ *bed, o *builder.Request) { o.Sandbox.Network = runner.NetworkHost },
 			graph: []string{"RUN echo", "RUN echo"}, classic: all[2:]},
 		{name: "shell", change: replace("RUN echo end", "SHELL [\"/bin/sh\",\"-ec\"]\nRUN echo end"), graph: all[4:], classic: []string{"SHELL [\"/bin/sh\",\"-ec\"]", "RUN echo"}},
-		{name: "base", change: func(b *bed, _ *builder.Options) { b.makeBase("2") }, graph: all, classic: append([]string{"ARG A=1", "ENV E=1"}, all...)},
+		{name: "base", change: func(b *bed, _ *builder.Request) { b.makeBase("2") }, graph: all, classic: append([]string{"ARG A=1", "ENV E=1"}, all...)},
 	} {
 		for _, engine := range []string{"graph", "classic"} {
 			t.Run(test.name+"/"+engine, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestWhatIsCached(t *testing.T) {
 				}
 				t.Parallel()
 				want := test.graph
-				options := []func(*builder.Options){}
+				options := []func(*builder.Request){}
 				if engine == "classic" {
 					options = append(options, classic)
 					if test.classic != nil {
@@ -142,7 +142,7 @@ func TestWhatIsCached(t *testing.T) {
 				if first.ran() > 0 {
 					t.Fatalf("in the copy of the store %q", first.steps)
 				}
-				options = append(options, func(o *builder.Options) { test.change(b, o) })
+				options = append(options, func(o *builder.Request) { test.change(b, o) })
 				second := b.build(options...)
 				check(t, second.err)
 				var ran []string
@@ -205,7 +205,7 @@ func TestNoCacheKeepsEqualLayers(t *testing.T) {
 func TestSharedSteps(t *testing.T) {
 	b := newBed(t)
 	b.write("Dockerfile", "FROM base AS a\nRUN echo once\nRUN touch /a\nFROM base\nRUN echo once\nCOPY --from=a /a /\n")
-	for _, o := range []func(*builder.Options){func(*builder.Options) {}, noCache} {
+	for _, o := range []func(*builder.Request){func(*builder.Request) {}, noCache} {
 		r := b.build(o)
 		check(t, r.err)
 		if r.output != "once\n" {
@@ -256,7 +256,7 @@ func TestEqualStepsEachRun(t *testing.T) {
 	b := newBed(t)
 	b.write("Dockerfile", "FROM base\nRUN echo same\nRUN echo same\n")
 	for i, want := range []int{2, 0, 2} {
-		options := []func(*builder.Options){}
+		options := []func(*builder.Request){}
 		if i == 2 {
 			options = append(options, noCache)
 		}

@@ -17,29 +17,29 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// sources opens the caches from elsewhere, at once, for each platform that is built for: a name may mean another image
+// imported opens the caches from elsewhere, at once, for each platform that is built for: a name may mean another image
 // for each. One that cannot be had is a warning, not a failed build.
-func sources(ctx context.Context, m *transfer.Mover, o Options) map[string][]*cache.Source {
-	targets := o.targets()
-	found := make([]*cache.Source, len(o.CacheFrom)*len(targets))
+func (b *build) imported(ctx context.Context) map[string][]*cache.Source {
+	targets := b.Target.targets()
+	found := make([]*cache.Source, len(b.Cache.From)*len(targets))
 	failed := make([]error, len(found))
 	var wg sync.WaitGroup
 	for i := range found {
-		spec, target := o.CacheFrom[i/len(targets)], targets[i%len(targets)]
+		spec, target := b.Cache.From[i/len(targets)], targets[i%len(targets)]
 		wg.Go(func() {
-			p := beginPhase(o.Events, "load cache from "+spec.Ref)
-			found[i], failed[i] = source(ctx, m, spec, target)
+			p := b.beginPhase("load cache from " + spec.Ref)
+			found[i], failed[i] = source(ctx, b.mover, spec, target)
 			p.end(nil)
 		})
 	}
 	wg.Wait()
 	all := map[string][]*cache.Source{}
 	for i, s := range found {
-		spec, target := o.CacheFrom[i/len(targets)], platform.Format(targets[i%len(targets)])
+		spec, target := b.Cache.From[i/len(targets)], platform.Format(targets[i%len(targets)])
 		if failed[i] == nil {
 			all[target] = append(all[target], s)
 		} else if ctx.Err() == nil {
-			o.Events.Send(event.Warning{Text: fmt.Sprintf("no cache from %s: %v", spec.Ref, failed[i])})
+			b.events.Send(event.Warning{Text: fmt.Sprintf("no cache from %s: %v", spec.Ref, failed[i])})
 		}
 	}
 	return all
@@ -57,22 +57,22 @@ func source(ctx context.Context, m *transfer.Mover, spec CacheSpec, target ocisp
 }
 
 // exportCaches writes the caches that --cache-to asks for. The image is there already: it stays whatever happens here.
-func exportCaches(ctx context.Context, m *transfer.Mover, parts []*part, o Options) error {
-	for _, spec := range o.CacheTo {
+func (b *build) exportCaches(ctx context.Context, parts []*part) error {
+	for _, spec := range b.Cache.To {
 		if spec.Type != "registry" && spec.Type != "local" {
 			continue
 		}
-		shown := beginPhase(o.Events, "export cache to "+spec.Ref)
+		shown := b.beginPhase("export cache to " + spec.Ref)
 		var steps []cache.Step
 		for _, p := range parts {
 			steps = append(steps, p.solver.Steps(p.plan, spec.max())...)
 		}
-		err := exportCache(ctx, m, spec, steps)
+		err := exportCache(ctx, b.mover, spec, steps)
 		if err != nil && ctx.Err() == nil {
 			err = fmt.Errorf("exporting the cache to %s: %w", spec.Ref, err)
 		}
 		if err != nil && ctx.Err() == nil && spec.ignoreError() {
-			o.Events.Send(event.Warning{Text: err.Error()})
+			b.events.Send(event.Warning{Text: err.Error()})
 			err = nil
 		}
 		shown.end(err)

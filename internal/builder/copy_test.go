@@ -146,11 +146,11 @@ func TestVolume(t *testing.T) {
 	b := newBed(t)
 	b.write("Dockerfile", text)
 	for _, test := range []struct {
-		engine func(*builder.Options)
+		engine func(*builder.Request)
 		want   map[string]string
 	}{
 		{classic, map[string]string{"beside": "f644"}},
-		{func(*builder.Options) {}, map[string]string{"beside": "f644", "data": "d755", "data/new": "f644", "data/a": "w0"}},
+		{func(*builder.Request) {}, map[string]string{"beside": "f644", "data": "d755", "data/new": "f644", "data/a": "w0"}},
 		{classic, map[string]string{"beside": "f644"}},
 	} {
 		r := b.build(test.engine)
@@ -165,7 +165,7 @@ func TestVolume(t *testing.T) {
 func TestAuthor(t *testing.T) {
 	b := newBed(t)
 	b.write("Dockerfile", "FROM base\nMAINTAINER me\nRUN true\n")
-	for _, engine := range []func(*builder.Options){func(*builder.Options) {}, classic} {
+	for _, engine := range []func(*builder.Request){func(*builder.Request) {}, classic} {
 		r := b.build(engine)
 		check(t, r.err)
 		c := b.config(r.id)
@@ -217,7 +217,7 @@ func TestChangedUnderCopy(t *testing.T) {
 				b.write("f", strings.Repeat("x", left+1)) // another size each time
 			}
 		}
-		got := b.build(func(o *builder.Options) { o.Events = r })
+		got := b.build(func(o *builder.Request) { o.Events = r })
 		if ok := got.err == nil; ok != test.ok {
 			t.Errorf("changed %d times: %v", test.times, got.err)
 		}

@@ -36,16 +36,16 @@ func isURL(path string) bool {
 
 // loadDefinition reads the Dockerfile that -f names, wherever the context is: from standard input for "-", from a server
 // for a URL, else with read. name is what it is shown as.
-func loadDefinition(ctx context.Context, f *remote.Fetcher, name string, o Options, read func() (*definition, error)) (d *definition, err error) {
+func (b *build) loadDefinition(ctx context.Context, name string, read func() (*definition, error)) (d *definition, err error) {
 	switch {
-	case o.Dockerfile == "-":
+	case b.Source.Dockerfile == "-":
 		name = onStdin
-		read = func() (*definition, error) { return readStdin(o.Stdin) }
-	case isURL(o.Dockerfile):
-		name = address.Redact(o.Dockerfile)
-		read = func() (*definition, error) { return fetchDefinition(ctx, f, o.Dockerfile) }
+		read = func() (*definition, error) { return readStdin(b.Source.Stdin) }
+	case isURL(b.Source.Dockerfile):
+		name = address.Redact(b.Source.Dockerfile)
+		read = func() (*definition, error) { return fetchDefinition(ctx, b.fetcher, b.Source.Dockerfile) }
 	}
-	p := beginPhase(o.Events, "load build definition from "+name)
+	p := b.beginPhase("load build definition from " + name)
 	defer func() { p.end(err) }()
 	if d, err = read(); err == nil {
 		d.vertex = p.vertex
@@ -93,13 +93,13 @@ func readDockerfile(path string) (*definition, error) {
 // findDockerfile gives the path of the Dockerfile of a context that is a directory, "-" for standard input. -f is
 // relative to where one is, as in Docker; where nothing is there, relative to the context. Without -f it is Dockerfile
 // or dockerfile.
-func findDockerfile(o Options) string {
-	path, other := o.Dockerfile, filepath.Join(o.Context, o.Dockerfile)
+func findDockerfile(s *Source) string {
+	path, other := s.Dockerfile, filepath.Join(s.Context, s.Dockerfile)
 	switch {
 	case path == "-" || isURL(path) || filepath.IsAbs(path):
 		return path
 	case path == "":
-		path, other = filepath.Join(o.Context, "Dockerfile"), filepath.Join(o.Context, "dockerfile")
+		path, other = filepath.Join(s.Context, "Dockerfile"), filepath.Join(s.Context, "dockerfile")
 	}
 	if !exists(path) && exists(other) {
 		return other

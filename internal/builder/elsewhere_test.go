@@ -33,13 +33,13 @@ func elsewhere(t *testing.T, dir string) *bed {
 	return b
 }
 
-func from(dir string) func(*builder.Options) {
-	return func(o *builder.Options) { o.CacheFrom = []builder.CacheSpec{{Type: "local", Ref: dir}} }
+func from(dir string) func(*builder.Request) {
+	return func(o *builder.Request) { o.Cache.From = []builder.CacheSpec{{Type: "local", Ref: dir}} }
 }
 
-func to(dir, mode string) func(*builder.Options) {
-	return func(o *builder.Options) {
-		o.CacheTo = []builder.CacheSpec{{Type: "local", Ref: dir, Attr: map[string]string{"mode": mode}}}
+func to(dir, mode string) func(*builder.Request) {
+	return func(o *builder.Request) {
+		o.Cache.To = []builder.CacheSpec{{Type: "local", Ref: dir, Attr: map[string]string{"mode": mode}}}
 	}
 }
 
@@ -97,7 +97,7 @@ func TestLostLayers(t *testing.T) {
 				}
 				b := elsewhere(t, dir)
 				b.write("Dockerfile", more)
-				r := b.build(from(dir), func(o *builder.Options) { o.Engine = engine })
+				r := b.build(from(dir), func(o *builder.Request) { o.Target.Dialect = engine })
 				if r.err != nil {
 					t.Errorf("%s, blob %d %s: %v", engine, i, damage, r.err)
 					continue

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,7 +18,6 @@ import (
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
-	"github.com/strata-build/strata/internal/store"
 )
 
 // sourceDateEpoch is the build argument after which no time of what is built is
@@ -27,59 +27,57 @@ const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 // contextEpoch is its value for the time of the context.
 const contextEpoch = "context"
 
-// resolveEpoch puts a time into the place of a SOURCE_DATE_EPOCH that is a word: "context", the
-// name of a named context, or that of a stage which is FROM scratch and one ADD from elsewhere
-// (BuildKit's dockerfile2llb/epoch.go). Of a git repository it is the commit's, of a URL that which
-// the server gave, or that of an archive's newest file. Files here and images have none, as in
-// BuildKit.
-func (in *input) resolveEpoch(ctx context.Context, s *store.Store, o *Options) error {
-	value, given := o.Args[sourceDateEpoch]
-	if !o.Engine.File.BuildKitArgs || !given && !bytes.Contains(in.source, []byte(sourceDateEpoch)) {
-		return nil
+// resolveEpoch gives the values of the build's arguments with a time in the place of a SOURCE_DATE_EPOCH that is a word:
+// "context", the name of a named context, or that of a stage which is FROM scratch and one ADD from elsewhere
+// (BuildKit's dockerfile2llb/epoch.go). Of a git repository it is the commit's, of a URL that which the server gave, or
+// that of an archive's newest file. Files here and images have none, as in BuildKit.
+func (b *build) resolveEpoch(ctx context.Context) (values, error) {
+	asked := values{args: b.Target.Args}
+	value, given := asked.args[sourceDateEpoch]
+	if !b.Target.Dialect.File.BuildKitArgs || !given && !bytes.Contains(b.input.source, []byte(sourceDateEpoch)) {
+		return asked, nil
 	}
-	f, err := dockerfile.Parse(in.source, in.name)
-	if err != nil {
-		return nil // whoever makes the plans tells
-	}
-	options := in.planOptions(*o, o.targets()[0])
+	options := b.planOptions(b.Target.targets()[0])
 	options.Found = nil
-	plan, err := f.Plan(options)
+	plan, err := b.file.Plan(options)
 	if err != nil {
-		return nil
+		return asked, nil // whoever makes the plans tells
 	}
 	if !given {
 		value, _ = plan.Argument(sourceDateEpoch)
 	}
 	if _, err := strconv.ParseInt(value, 10, 64); err == nil || value == "" {
-		return nil
+		return asked, nil
 	}
-	t, err := in.timeCalled(ctx, s, plan, value)
+	t, err := b.timeCalled(ctx, plan, value)
 	if err != nil {
-		return fmt.Errorf("%s=%s: %w", sourceDateEpoch, value, err)
+		return asked, fmt.Errorf("%s=%s: %w", sourceDateEpoch, value, err)
 	}
 	seconds := ""
 	if !t.IsZero() {
 		seconds = strconv.FormatInt(t.Unix(), 10)
 	}
-	switch {
-	case !given:
-		o.globals = map[string]string{sourceDateEpoch: seconds}
-	case seconds == "":
-		delete(o.Args, sourceDateEpoch)
-	default:
-		o.Args[sourceDateEpoch] = seconds
+	if !given {
+		asked.globals = map[string]string{sourceDateEpoch: seconds}
+		return asked, nil
 	}
-	return nil
+	resolved := values{args: maps.Clone(asked.args)}
+	if seconds == "" {
+		delete(resolved.args, sourceDateEpoch)
+	} else {
+		resolved.args[sourceDateEpoch] = seconds
+	}
+	return resolved, nil
 }
 
 // timeCalled is the time of what a SOURCE_DATE_EPOCH names; the zero time if that has none.
-func (in *input) timeCalled(ctx context.Context, s *store.Store, plan *dockerfile.Plan, name string) (time.Time, error) {
+func (b *build) timeCalled(ctx context.Context, plan *dockerfile.Plan, name string) (time.Time, error) {
 	if name == contextEpoch {
-		return in.timeOf(ctx, s, in.remote, "")
+		return b.timeOf(ctx, b.input.remote, "")
 	}
 	if key, err := dockerfile.ContextName(name); err == nil {
-		if spec := in.named.specs[key]; spec != nil {
-			return in.timeOf(ctx, s, spec.Remote, "")
+		if spec := b.input.named.specs[key]; spec != nil {
+			return b.timeOf(ctx, spec.Remote, "")
 		}
 	}
 	e, err := plan.OnlyAdd(name)
@@ -90,22 +88,22 @@ func (in *input) timeCalled(ctx context.Context, s *store.Store, plan *dockerfil
 		return time.Time{}, errors.New("it is a number of seconds since 1970, as git log -1 --pretty=%ct prints it, or " +
 			"context, or the name of a --build-context or a stage")
 	}
-	return in.timeOf(ctx, s, e.Source, e.Checksum)
+	return b.timeOf(ctx, e.Source, e.Checksum)
 }
 
 // timeOf is the time of what is elsewhere; nil has none.
-func (in *input) timeOf(ctx context.Context, s *store.Store, source *address.Source, checksum digest.Digest) (time.Time, error) {
+func (b *build) timeOf(ctx context.Context, source *address.Source, checksum digest.Digest) (time.Time, error) {
 	if source == nil {
 		return time.Time{}, nil
 	}
 	if source.Git != nil {
-		c, err := in.fetcher.Commit(ctx, source.Git)
+		c, err := b.fetcher.Commit(ctx, source.Git)
 		if err != nil {
 			return time.Time{}, err
 		}
-		return in.fetcher.CommitTime(ctx, c)
+		return b.fetcher.CommitTime(ctx, c)
 	}
-	file, err := in.fetcher.File(ctx, source.URL, checksum)
+	file, err := b.fetcher.File(ctx, source.URL, checksum)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -116,7 +114,7 @@ func (in *input) timeOf(ctx context.Context, s *store.Store, source *address.Sou
 	if err != nil || kind == buildcontext.Dockerfile {
 		return time.Time{}, nil // no archive
 	}
-	dir, err := s.Temp("epoch")
+	dir, err := b.store.Temp("epoch")
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -127,13 +125,13 @@ func (in *input) timeOf(ctx context.Context, s *store.Store, source *address.Sou
 	return newestIn(dir)
 }
 
-// epoch is SOURCE_DATE_EPOCH: the build argument, or what an ARG before the first FROM says; nil if there is none. The
+// findEpoch is SOURCE_DATE_EPOCH: the build argument, or what an ARG before the first FROM says; nil if there is none. The
 // classic engine knows nothing of it.
-func epoch(parts []*part, o Options) (*time.Time, error) {
-	if !o.Engine.File.BuildKitArgs {
+func (b *build) findEpoch(parts []*part) (*time.Time, error) {
+	if !b.Target.Dialect.File.BuildKitArgs {
 		return nil, nil
 	}
-	value, ok := o.Args[sourceDateEpoch]
+	value, ok := b.values.args[sourceDateEpoch]
 	if !ok {
 		value, _ = parts[0].plan.Argument(sourceDateEpoch)
 	}

@@ -9,29 +9,28 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
-	"github.com/strata-build/strata/internal/store"
 )
 
 // newFetcher makes what fetches for a build, with the secrets and the ssh agent of the build.
-func newFetcher(s *store.Store, o Options) *remote.Fetcher {
-	f := remote.New(s)
-	f.Events = o.Events
+func (b *build) newFetcher() *remote.Fetcher {
+	f := remote.New(b.store)
+	f.Events = b.events
 	f.Secret = func(id string) ([]byte, error) {
-		data, ok, err := o.Secrets.Get(id)
+		data, ok, err := b.Sandbox.Secrets.Get(id)
 		if !ok {
 			return nil, err
 		}
 		return data, err
 	}
-	f.SSH = sync.OnceValues(func() (string, error) { return agentSocket(f, o) })
+	f.SSH = sync.OnceValues(func() (string, error) { return b.agentSocket(f) })
 	return f
 }
 
 // agentSocket is where the agent of --ssh default answers. As with buildx, a context that is reached through ssh may
 // use the person's agent without that, since the person named it; what a Dockerfile names may not.
-func agentSocket(f *remote.Fetcher, o Options) (string, error) {
-	if !o.SSH.Has(sshagent.DefaultID) {
-		if source, err := address.ParseContext(o.Context); err == nil && source != nil && source.Git != nil && source.Git.SSH() {
+func (b *build) agentSocket(f *remote.Fetcher) (string, error) {
+	if !b.Sandbox.SSH.Has(sshagent.DefaultID) {
+		if source, err := address.ParseContext(b.Source.Context); err == nil && source != nil && source.Git != nil && source.Git.SSH() {
 			return os.Getenv("SSH_AUTH_SOCK"), nil
 		}
 		return "", nil
@@ -41,7 +40,7 @@ func agentSocket(f *remote.Fetcher, o Options) (string, error) {
 		return "", err
 	}
 	const name = "agent"
-	stop, err := o.SSH.Serve(context.Background(), sshagent.DefaultID, dir, name, 0o600, os.Geteuid(), os.Getegid())
+	stop, err := b.Sandbox.SSH.Serve(context.Background(), sshagent.DefaultID, dir, name, 0o600, os.Geteuid(), os.Getegid())
 	if err != nil {
 		return "", err
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
-	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -29,7 +28,6 @@ type input struct {
 	remote  *address.Source                       // where the context is, nil for here
 	remove  string                                // temporary directory
 	named   *namedContexts
-	fetcher *remote.Fetcher
 }
 
 func (in *input) close() {
@@ -46,48 +44,54 @@ func (in *input) close() {
 }
 
 // planOptions are what a plan for one of the platforms is told.
-func (in *input) planOptions(o Options, target ocispec.Platform) dockerfile.Options {
+func (b *build) planOptions(target ocispec.Platform) dockerfile.Options {
 	return dockerfile.Options{
-		Target: o.Target, Args: o.Args, Globals: o.globals, Platform: target, BuildPlatform: o.Platform, SeveralPlatforms: len(o.Platforms) > 1,
-		Labels: o.Labels, Dialect: o.Engine, Contexts: in.named.meanings(),
-		Allow:   o.Allow,
-		Ignored: in.context.IgnoresSource, Found: func(w dockerfile.Warning) { o.Events.Send(finding(in.reading, w)) },
+		Target: b.Target.Stage, Args: b.values.args, Globals: b.values.globals, Platform: target, BuildPlatform: b.Target.Platform, SeveralPlatforms: len(b.Target.Platforms) > 1,
+		Labels: b.Target.Labels, Dialect: b.Target.Dialect, Contexts: b.input.named.meanings(),
+		Allow:   b.Target.Allow,
+		Ignored: b.input.context.IgnoresSource, Found: func(w dockerfile.Warning) { b.events.Send(finding(b.input.reading, w)) },
 	}
 }
 
-func readInput(ctx context.Context, s *store.Store, f *remote.Fetcher, o Options) (*input, error) {
-	if o.Context == "-" && o.Dockerfile == "-" {
+// read reads the Dockerfile and opens the context, of which nothing is read yet.
+func (b *build) read(ctx context.Context) (err error) {
+	b.input, err = b.readInput(ctx)
+	return err
+}
+
+func (b *build) readInput(ctx context.Context) (*input, error) {
+	if b.Source.Context == "-" && b.Source.Dockerfile == "-" {
 		return nil, errors.New("standard input cannot be the context and the Dockerfile: put the Dockerfile into the tar, or name a directory as context")
 	}
-	if o.Context == "-" {
-		return readStream(ctx, s, f, o)
+	if b.Source.Context == "-" {
+		return b.readStream(ctx)
 	}
-	source, err := address.ParseContext(o.Context)
+	source, err := address.ParseContext(b.Source.Context)
 	if err != nil {
 		return nil, fmt.Errorf("opening the build context: %w", err)
 	}
 	if source != nil {
-		return readRemote(ctx, s, f, source, o)
+		return b.readRemote(ctx, source)
 	}
-	st, err := os.Stat(o.Context)
+	st, err := os.Stat(b.Source.Context)
 	if err != nil {
 		return nil, fmt.Errorf("opening the build context: %w; give the path of a directory", err)
 	}
 	switch {
 	case st.Mode().IsRegular():
-		return readTarFile(ctx, s, f, o)
+		return b.readTarFile(ctx)
 	case !st.IsDir():
-		return nil, fmt.Errorf("opening the build context: %s is neither a directory nor a tar", o.Context)
+		return nil, fmt.Errorf("opening the build context: %s is neither a directory nor a tar", b.Source.Context)
 	}
-	path := findDockerfile(o)
-	d, err := loadDefinition(ctx, f, filepath.Base(path), o, func() (*definition, error) { return readDockerfile(path) })
+	path := findDockerfile(&b.Source)
+	d, err := b.loadDefinition(ctx, filepath.Base(path), func() (*definition, error) { return readDockerfile(path) })
 	if err != nil {
 		return nil, err
 	}
 	in := &input{}
 	in.define(d)
-	in.reopen = func() (*buildcontext.Context, error) { return openContext(s, o.Context, d.path) }
-	p := beginPhase(o.Events, "load .dockerignore")
+	in.reopen = func() (*buildcontext.Context, error) { return openContext(b.store, b.Source.Context, d.path) }
+	p := b.beginPhase("load .dockerignore")
 	in.context, err = in.reopen()
 	p.end(err)
 	return in, err

@@ -12,7 +12,6 @@ import (
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 )
 
@@ -29,31 +28,26 @@ func keyBed(t *testing.T) *bed {
 
 // stepKeys builds a Dockerfile and gives the beginnings of the keys of its steps; of those that
 // fail too, such as a RUN on scratch.
-func (b *bed) stepKeys(text string, options ...func(*builder.Options)) []string {
+func (b *bed) stepKeys(text string, options ...func(*builder.Request)) []string {
 	b.t.Helper()
 	b.write("Dockerfile", text)
 	var keys []string
-	explained := func(o *builder.Options) {
-		o.Explained = func(past *explain.Build) {
-			for _, stage := range past.Stages {
-				for _, step := range stage.Steps {
-					if step.Key != "" {
-						keys = append(keys, step.Key.Encoded()[:16])
-					}
-				}
+	for _, stage := range b.build(options...).built.Stages {
+		for _, step := range stage.Steps {
+			if step.Key != "" {
+				keys = append(keys, step.Key.Encoded()[:16])
 			}
 		}
 	}
-	b.build(append(options, explained)...)
 	return keys
 }
 
 // machine asks for all that a RUN can tell of its machine.
-func machine(o *builder.Options) {
-	o.Args = map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "h"}
-	o.Machine = runner.Machine{Hosts: []runner.Host{{Name: "a", IP: "10.0.0.1"}, {Name: "b", IP: "10.0.0.2"}}, ShmSize: 1 << 20}
-	o.Machine.Ulimits = []runner.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}
-	o.Allow = []dockerfile.Entitlement{"security.insecure", "network.host"}
+func machine(o *builder.Request) {
+	o.Target.Args = map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "h"}
+	o.Sandbox.Machine = runner.Machine{Hosts: []runner.Host{{Name: "a", IP: "10.0.0.1"}, {Name: "b", IP: "10.0.0.2"}}, ShmSize: 1 << 20}
+	o.Sandbox.Machine.Ulimits = []runner.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}
+	o.Target.Allow = []dockerfile.Entitlement{"security.insecure", "network.host"}
 }
 
 // TestFixedKeys compares the keys of steps with those that strata has always made. Another key is
@@ -66,13 +60,13 @@ func TestFixedKeys(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		text    string
-		options []func(*builder.Options)
+		options []func(*builder.Request)
 		want    []string
 	}{
 		{name: "run", text: "FROM scratch\nARG A=1\nENV E=2\nUSER me\nRUN make $A\n", want: []string{"b92b252e1cd15626"}},
 		{name: "exec form", text: "FROM scratch\nRUN [\"a\", \"b c\"]\n", want: []string{"ade15ae49f11eb8c"}},
-		{name: "run network", text: "FROM scratch\nRUN --network=host make\n", options: []func(*builder.Options){machine}, want: []string{"6e811ceda123bdd0"}},
-		{name: "run security", text: "# syntax=docker/dockerfile:1-labs\nFROM scratch\nRUN --security=insecure make\n", options: []func(*builder.Options){machine}, want: []string{"2f9fb5334ec5472b"}},
+		{name: "run network", text: "FROM scratch\nRUN --network=host make\n", options: []func(*builder.Request){machine}, want: []string{"6e811ceda123bdd0"}},
+		{name: "run security", text: "# syntax=docker/dockerfile:1-labs\nFROM scratch\nRUN --security=insecure make\n", options: []func(*builder.Request){machine}, want: []string{"2f9fb5334ec5472b"}},
 		{name: "here-document", text: "FROM scratch\nRUN <<E\n#!/usr/bin/perl\nprint\nE\n", want: []string{"7af5db61a80cb6de"}},
 		{name: "mounts", text: "FROM scratch\nRUN --mount=target=/c,source=d --mount=type=tmpfs,target=/t,size=10m --mount=type=cache,target=/k,mode=700,uid=1,gid=2 make\n", want: []string{"e25bad9845a51171"}},
 		{name: "mount of a stage", text: "FROM scratch AS a\nCOPY f /f\nFROM scratch\nRUN --mount=from=a,target=/m,rw make\n", want: []string{"58e633309f7e60c8", "21fb2d86bdf4ad3f"}},

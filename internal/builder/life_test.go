@@ -37,12 +37,12 @@ func (b *bed) clean() {
 
 // A step that fails keeps what it left, leaves those before it in the cache, and names nothing.
 func TestFailedStep(t *testing.T) {
-	for _, engine := range []func(*builder.Options){func(*builder.Options) {}, classic} {
+	for _, engine := range []func(*builder.Request){func(*builder.Request) {}, classic} {
 		b := newBed(t)
 		b.write("Dockerfile", "FROM base\nRUN echo before >/before\nRUN echo left >/left; exit 3\nRUN echo never\n")
 		ref, err := reference.ParseNormalizedNamed("result:latest")
 		check(t, err)
-		tag := func(o *builder.Options) { o.Tags = []reference.Named{ref} }
+		tag := func(o *builder.Request) { o.Output.Tags = []reference.Named{ref} }
 		r := b.build(engine, tag)
 		var failed *solver.StepError
 		if !errors.As(r.err, &failed) || failed.ExitCode != 3 {
@@ -77,7 +77,7 @@ func TestStagesRunAtOnce(t *testing.T) {
 		}
 	}
 	done := make(chan error, 1)
-	go func() { done <- b.build(func(o *builder.Options) { o.Events = r }).err }()
+	go func() { done <- b.build(func(o *builder.Request) { o.Events = r }).err }()
 	for range 2 {
 		select {
 		case <-arrived:
@@ -108,14 +108,14 @@ func TestFailureStopsOtherStages(t *testing.T) {
 
 // A build that is stopped ends soon, and leaves nothing.
 func TestCancel(t *testing.T) {
-	for _, engine := range []func(*builder.Options){func(*builder.Options) {}, classic} {
+	for _, engine := range []func(*builder.Request){func(*builder.Request) {}, classic} {
 		b := newBed(t)
 		b.write("Dockerfile", "FROM base\nRUN echo first\nRUN sleep 1000\n")
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan *result, 1)
 		r := newRecorder()
 		go func() {
-			done <- b.buildContext(ctx, engine, func(o *builder.Options) { o.Events = r })
+			done <- b.buildContext(ctx, engine, func(o *builder.Request) { o.Events = r })
 		}()
 		for step := range r.started {
 			if step == "RUN sleep 1000" {

@@ -40,12 +40,12 @@ type namedFiles struct {
 }
 
 // newNamedContexts checks what can be checked of the contexts. Of two of one name the later counts.
-func newNamedContexts(s *store.Store, f *remote.Fetcher, o Options) (*namedContexts, error) {
+func (b *build) newNamedContexts() (*namedContexts, error) {
 	n := &namedContexts{
-		store: s, fetcher: f, events: o.Events,
+		store: b.store, fetcher: b.fetcher, events: b.events,
 		specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{},
 	}
-	for _, spec := range o.Contexts {
+	for _, spec := range b.Source.Contexts {
 		if err := spec.check(); err != nil {
 			return nil, fmt.Errorf("--build-context %s: %w", spec.Name, err)
 		}

@@ -14,9 +14,11 @@ type phase struct {
 }
 
 // beginPhase begins a phase, "load build context", which BuildKit's progress shows as one of its own.
-func beginPhase(events event.Sink, name string) phase { return beginNamed(events, "[internal] "+name) }
+func (b *build) beginPhase(name string) phase { return b.beginNamed("[internal] " + name) }
 
 // beginNamed begins a phase whose name says what it belongs to.
+func (b *build) beginNamed(name string) phase { return beginNamed(b.events, name) }
+
 func beginNamed(events event.Sink, name string) phase {
 	return phase{events, event.Begin(events, event.Phase, name)}
 }

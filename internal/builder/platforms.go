@@ -11,36 +11,34 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/builder/solver"
+	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/image/platform"
-	"github.com/strata-build/strata/internal/transfer"
 )
 
 // part is the build for one of the platforms: a plan of its own, which its own solver solves, beside the others and in
 // the same store. Steps that are the same for several platforms have one key, and so run once.
 type part struct {
-	plan    *dockerfile.Plan
-	filter  *dockerfile.Selection
-	refresh *solver.Refresh
-	solver  *solver.Solver
+	plan     *dockerfile.Plan
+	filter   *dockerfile.Selection
+	refresh  *solver.Refresh
+	imported []*cache.Source
+	executed *solver.Executed
+	solver   *solver.Solver
 }
 
 // plans makes a plan for each platform that is asked for, in their order.
-func (in *input) plans(o Options) ([]*part, error) {
-	f, err := dockerfile.Parse(in.source, in.name)
-	if err != nil {
-		return nil, err
-	}
-	found := once(func(w dockerfile.Warning) { o.Events.Send(finding(in.reading, w)) })
+func (b *build) plans() ([]*part, error) {
+	found := once(func(w dockerfile.Warning) { b.events.Send(finding(b.input.reading, w)) })
 	var parts []*part
-	for _, target := range o.targets() {
-		options := in.planOptions(o, target)
+	for _, target := range b.Target.targets() {
+		options := b.planOptions(target)
 		options.Found = found
-		plan, err := f.Plan(options)
+		plan, err := b.file.Plan(options)
 		if err != nil {
 			return nil, err
 		}
 		p := &part{plan: plan}
-		if err := p.chooseSteps(o); err != nil {
+		if err := p.chooseSteps(&b.Cache); err != nil {
 			return nil, err
 		}
 		parts = append(parts, p)
@@ -48,24 +46,16 @@ func (in *input) plans(o Options) ([]*part, error) {
 	return parts, nil
 }
 
-// targets are the platforms that are built for.
-func (o *Options) targets() []ocispec.Platform {
-	if len(o.Platforms) == 0 {
-		return []ocispec.Platform{o.Platform}
-	}
-	return o.Platforms
-}
-
 // solveAll solves all parts at the same time and gives what each made, in their order. The first that fails ends the
 // others.
-func solveAll(ctx context.Context, m *transfer.Mover, in *input, parts []*part, o Options) ([]export.Image, error) {
-	sources := sources(ctx, m, o)
-	ran, bases := solver.NewRan(), newBases(m, in.named, o)
+func (b *build) solveAll(ctx context.Context, parts []*part) ([]export.Image, error) {
+	imported := b.imported(ctx)
+	executed, bases := solver.NewExecuted(), newBases(b)
 	images := make([]export.Image, len(parts))
 	for _, p := range parts {
-		p.solver = newSolver(m, in, p, bases, o)
-		p.solver.Sources, p.solver.Ran = sources[platform.Format(p.plan.Platform())], ran
-		if o.Engine.File.Lint && p.plan.Strict() {
+		p.imported, p.executed = imported[platform.Format(p.plan.Platform())], executed
+		p.solver = b.newSolver(p, bases)
+		if b.Target.Dialect.File.Lint && p.plan.Strict() {
 			if err := strict(ctx, p.solver, p.plan); err != nil {
 				return nil, err
 			}

@@ -44,8 +44,8 @@ func TestCachedEqualsUncached(t *testing.T) {
 		what := w.edit(func(version string) { cached.makeBase(version); plain.makeBase(version) })
 		w.write()
 		log = append(log, fmt.Sprintf("%d: %s", i, what))
-		options := func(o *builder.Options) { o.Context, o.Args = w.dir, w.args }
-		engine := func(o *builder.Options) {}
+		options := func(o *builder.Request) { o.Source.Context, o.Target.Args = w.dir, w.args }
+		engine := func(o *builder.Request) {}
 		if w.IntN(3) == 0 && !needsBuildKit(w.text()) {
 			engine = classic
 		}

@@ -12,17 +12,17 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 )
 
-// newBuild is the build that begins, as it will be remembered.
-func newBuild(o Options) *explain.Build {
-	b := &explain.Build{ID: newBuildID(), Started: time.Now(), Target: o.Target, Engine: o.Engine.Name}
-	b.Context, b.Dockerfile = place(o)
-	if o.Engine.File.BuildKitArgs {
-		b.Name = o.Args["BUILDKIT_BUILD_NAME"]
+// record is the build that begins, as it will be remembered.
+func (b *build) record() *explain.Build {
+	r := &explain.Build{ID: newBuildID(), Started: time.Now(), Target: b.Target.Stage, Engine: b.Target.Dialect.Name}
+	r.Context, r.Dockerfile = place(&b.Source)
+	if b.Target.Dialect.File.BuildKitArgs {
+		r.Name = b.Target.Args["BUILDKIT_BUILD_NAME"]
 	}
-	for _, t := range o.Tags {
-		b.Tags = append(b.Tags, reference.FamiliarString(t))
+	for _, t := range b.Output.Tags {
+		r.Tags = append(r.Tags, reference.FamiliarString(t))
 	}
-	return b
+	return r
 }
 
 // newBuildID makes the ID of a build: as many digits as a shown image ID.
@@ -33,17 +33,17 @@ func newBuildID() string {
 }
 
 // place names the context and the Dockerfile, that one by its path in the context where it is there.
-func place(o Options) (dir, file string) {
-	file = findDockerfile(o)
-	if o.Context == "-" {
+func place(s *Source) (dir, file string) {
+	file = findDockerfile(s)
+	if s.Context == "-" {
 		return "-", file
 	}
-	if source, err := address.ParseContext(o.Context); err == nil && source != nil {
-		return source.String(), address.Redact(o.Dockerfile)
+	if source, err := address.ParseContext(s.Context); err == nil && source != nil {
+		return source.String(), address.Redact(s.Dockerfile)
 	}
-	dir, err := filepath.Abs(o.Context)
+	dir, err := filepath.Abs(s.Context)
 	if err != nil {
-		return o.Context, file
+		return s.Context, file
 	}
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = real

@@ -11,9 +11,9 @@ import (
 )
 
 // contextOptions say how a context that is a git repository is laid out, by BuildKit's build arguments.
-func contextOptions(o Options) remote.ContextOptions {
-	keep, err := strconv.ParseBool(o.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
-	return remote.ContextOptions{KeepGitDir: err == nil && keep, CommitTime: o.Args[sourceDateEpoch] != ""}
+func (t *Target) contextOptions() remote.ContextOptions {
+	keep, err := strconv.ParseBool(t.Args["BUILDKIT_CONTEXT_KEEP_GIT_DIR"])
+	return remote.ContextOptions{KeepGitDir: err == nil && keep, CommitTime: t.Args[sourceDateEpoch] != ""}
 }
 
 // layRemote lays out a context that is elsewhere in a new temporary directory, which the caller removes.
@@ -32,18 +32,18 @@ func layRemote(ctx context.Context, s *store.Store, f *remote.Fetcher, source *a
 
 // readRemote reads the Dockerfile and the context of a build whose context is elsewhere. -f is a path in it, or "-"
 // for a Dockerfile on standard input.
-func readRemote(ctx context.Context, s *store.Store, f *remote.Fetcher, source *address.Source, o Options) (*input, error) {
+func (b *build) readRemote(ctx context.Context, source *address.Source) (*input, error) {
 	name := "load remote build context"
 	if source.Git != nil {
 		name = "load git source " + source.String()
 	}
-	p := beginPhase(o.Events, name)
-	dir, c, err := layRemote(ctx, s, f, source, contextOptions(o))
+	p := b.beginPhase(name)
+	dir, c, err := layRemote(ctx, b.store, b.fetcher, source, b.Target.contextOptions())
 	p.end(err)
 	if err != nil {
 		return nil, err
 	}
-	in, err := readLaid(ctx, f, dir, c.Dockerfile, source.String(), o)
+	in, err := b.readLaid(ctx, dir, c.Dockerfile, source.String())
 	if err != nil {
 		return nil, err
 	}

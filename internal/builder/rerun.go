@@ -11,18 +11,18 @@ import (
 const RefreshAll = "all"
 
 // chooseSteps finds the steps that --no-cache-filter and --refresh name.
-func (p *part) chooseSteps(o Options) (err error) {
-	if len(o.NoCacheFilter) > 0 {
-		if p.filter, err = p.plan.Select(o.NoCacheFilter); err != nil {
+func (p *part) chooseSteps(c *Caching) (err error) {
+	if len(c.NoCacheFilter) > 0 {
+		if p.filter, err = p.plan.Select(c.NoCacheFilter); err != nil {
 			return fmt.Errorf("--no-cache-filter: %w", err)
 		}
 	}
-	if o.Refresh == nil {
+	if c.Refresh == nil {
 		return nil
 	}
 	p.refresh = &solver.Refresh{}
 	var only []string
-	for _, text := range o.Refresh {
+	for _, text := range c.Refresh {
 		if age, ok := human.ParseDuration(text); ok {
 			p.refresh.Age = age
 		} else if text != RefreshAll {

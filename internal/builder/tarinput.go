@@ -11,28 +11,26 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
-	"github.com/strata-build/strata/internal/builder/source/remote"
-	"github.com/strata-build/strata/internal/store"
 )
 
 // readStream reads what `strata build -` is given: a tar, which is the context, or a Dockerfile, which has none.
-func readStream(ctx context.Context, s *store.Store, f *remote.Fetcher, o Options) (*input, error) {
-	kind, r, err := buildcontext.Detect(o.Stdin)
+func (b *build) readStream(ctx context.Context) (*input, error) {
+	kind, r, err := buildcontext.Detect(b.Source.Stdin)
 	if err != nil {
 		return nil, err
 	}
 	if kind == buildcontext.Tar {
-		return readTar(ctx, s, f, r, onStdin, o)
+		return b.readTar(ctx, r, onStdin)
 	}
-	if o.Dockerfile != "" {
-		return nil, fmt.Errorf("there are two Dockerfiles, %s and one on standard input; leave out -f, or name a directory as context instead of -", o.Dockerfile)
+	if b.Source.Dockerfile != "" {
+		return nil, fmt.Errorf("there are two Dockerfiles, %s and one on standard input; leave out -f, or name a directory as context instead of -", b.Source.Dockerfile)
 	}
-	dir, err := s.Temp("context")
+	dir, err := b.store.Temp("context")
 	if err != nil {
 		return nil, err
 	}
 	in := &input{remove: dir}
-	d, err := loadDefinition(ctx, f, onStdin, o, func() (*definition, error) { return readStdin(r) })
+	d, err := b.loadDefinition(ctx, onStdin, func() (*definition, error) { return readStdin(r) })
 	if err == nil {
 		in.define(d)
 		in.context, err = buildcontext.Open(dir, buildcontext.Options{})
@@ -45,8 +43,8 @@ func readStream(ctx context.Context, s *store.Store, f *remote.Fetcher, o Option
 }
 
 // readTarFile reads a context that is a tar on this machine.
-func readTarFile(ctx context.Context, s *store.Store, f *remote.Fetcher, o Options) (*input, error) {
-	file, err := os.Open(o.Context)
+func (b *build) readTarFile(ctx context.Context) (*input, error) {
+	file, err := os.Open(b.Source.Context)
 	if err != nil {
 		return nil, fmt.Errorf("opening the build context: %w", err)
 	}
@@ -56,31 +54,31 @@ func readTarFile(ctx context.Context, s *store.Store, f *remote.Fetcher, o Optio
 		return nil, fmt.Errorf("opening the build context: %w", err)
 	}
 	if kind != buildcontext.Tar {
-		return nil, fmt.Errorf("opening the build context: %s is not a directory, and no tar either; give the directory, and the Dockerfile with -f", o.Context)
+		return nil, fmt.Errorf("opening the build context: %s is not a directory, and no tar either; give the directory, and the Dockerfile with -f", b.Source.Context)
 	}
-	return readTar(ctx, s, f, r, o.Context, o)
+	return b.readTar(ctx, r, b.Source.Context)
 }
 
 // readTar reads a context that is a tar, plain or compressed. what names it.
-func readTar(ctx context.Context, s *store.Store, f *remote.Fetcher, r io.Reader, what string, o Options) (*input, error) {
-	dir, err := s.Temp("context")
+func (b *build) readTar(ctx context.Context, r io.Reader, what string) (*input, error) {
+	dir, err := b.store.Temp("context")
 	if err != nil {
 		return nil, err
 	}
-	p := beginPhase(o.Events, "load build context from "+what)
+	p := b.beginPhase("load build context from " + what)
 	err = buildcontext.Unpack(ctx, r, dir)
 	p.end(err)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("reading %s: %w", what, err)
 	}
-	return readLaid(ctx, f, dir, "", "the tar", o)
+	return b.readLaid(ctx, dir, "", "the tar")
 }
 
 // readLaid reads the Dockerfile of a context that was laid out in a temporary directory, which is the input's from now
 // on. -f is a path in it, or the absolute path of a file on this machine. Without -f it is name; if that is "" too,
 // Dockerfile or dockerfile. what names the context.
-func readLaid(ctx context.Context, f *remote.Fetcher, dir, name, what string, o Options) (_ *input, err error) {
+func (b *build) readLaid(ctx context.Context, dir, name, what string) (_ *input, err error) {
 	in := &input{remove: dir}
 	defer func() {
 		if err != nil {
@@ -89,14 +87,14 @@ func readLaid(ctx context.Context, f *remote.Fetcher, dir, name, what string, o 
 	}()
 	switch {
 	case name != "":
-	case o.Dockerfile != "":
-		name = o.Dockerfile
+	case b.Source.Dockerfile != "":
+		name = b.Source.Dockerfile
 	case !exists(filepath.Join(dir, "Dockerfile")) && exists(filepath.Join(dir, "dockerfile")):
 		name = "dockerfile"
 	default:
 		name = "Dockerfile"
 	}
-	d, err := loadDefinition(ctx, f, name, o, func() (*definition, error) {
+	d, err := b.loadDefinition(ctx, name, func() (*definition, error) {
 		if filepath.IsAbs(name) && exists(name) {
 			return readDockerfile(name)
 		}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/sandbox/runner"
@@ -52,9 +53,7 @@ func child(root string) int {
 	m := &transfer.Mover{Store: s, Registry: &registry.Client{}, Platform: platform}
 	r := newRecorder()
 	r.to = os.Stdout
-	_, err = builder.Run(context.Background(), m, builder.Options{
-		Context: ".", Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Events: r,
-	})
+	_, err = builder.Run(context.Background(), m, request(".", r))
 	if err != nil {
 		os.Stderr.WriteString(err.Error() + "\n")
 		return 1
@@ -119,7 +118,9 @@ func (b *bed) makeBase(version string) {
 	check(b.t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nADD base.tar /\nCMD [\"sh\"]\n"), 0o644))
 	ref, err := reference.ParseNormalizedNamed("base:latest")
 	check(b.t, err)
-	r := b.build(func(o *builder.Options) { o.Context, o.Tags, o.NoCache = dir, []reference.Named{ref}, false })
+	r := b.build(func(o *builder.Request) {
+		o.Source.Context, o.Output.Tags, o.Cache.NoCache = dir, []reference.Named{ref}, false
+	})
 	check(b.t, r.err)
 }
 
@@ -180,28 +181,40 @@ func (b *bed) setTimes(to time.Time) {
 // result is what a build gave, and what its steps did.
 type result struct {
 	*recorder
-	id  digest.Digest
-	err error
+	id    digest.Digest
+	built *explain.Build
+	err   error
 }
 
 // build builds the context with the graph engine, unless options say otherwise.
-func (b *bed) build(options ...func(*builder.Options)) *result {
+func (b *bed) build(options ...func(*builder.Request)) *result {
 	return b.buildContext(context.Background(), options...)
 }
 
-func (b *bed) buildContext(ctx context.Context, options ...func(*builder.Options)) *result {
+func (b *bed) buildContext(ctx context.Context, options ...func(*builder.Request)) *result {
 	r := &result{recorder: newRecorder()}
-	o := builder.Options{Context: b.dir, Engine: dialect.Graph(), Platform: platform, Network: runner.NetworkNone, Events: r.recorder}
+	o := request(b.dir, r.recorder)
 	for _, f := range options {
 		f(&o)
 	}
 	m := &transfer.Mover{Store: b.store, Registry: &registry.Client{}, Platform: platform}
-	r.id, r.err = builder.Run(ctx, m, o)
+	got, err := builder.Run(ctx, m, o)
+	r.id, r.built, r.err = got.ID, got.Build, err
 	return r
 }
 
-func noCache(o *builder.Options) { o.NoCache = true }
-func classic(o *builder.Options) { o.Engine = dialect.Classic() }
+// request asks for a build of a directory with the graph engine.
+func request(dir string, events event.Sink) builder.Request {
+	return builder.Request{
+		Source:  builder.Source{Context: dir},
+		Target:  builder.Target{Dialect: dialect.Graph(), Platform: platform},
+		Sandbox: builder.Sandbox{Network: runner.NetworkNone},
+		Events:  events,
+	}
+}
+
+func noCache(o *builder.Request) { o.Cache.NoCache = true }
+func classic(o *builder.Request) { o.Target.Dialect = dialect.Classic() }
 
 // config is an image's config.
 func (b *bed) config(id digest.Digest) *image.Config {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder"
@@ -42,7 +41,7 @@ func (a *app) build() *cobra.Command {
 
 func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	f.quiet = f.quiet || f.progress == "quiet"
-	o, err := f.options()
+	r, err := f.request()
 	if err != nil {
 		return err
 	}
@@ -50,16 +49,16 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	o.Context, o.Stdin, o.StepLog = dir, a.stdin, stepLog()
+	r.Source.Context, r.Source.Stdin, r.Sandbox.Log = dir, a.stdin, stepLog()
 	if method.Name != subrequest.Build {
-		return a.answer(ctx, method, o, f)
+		return a.answer(ctx, method, r, f)
 	}
-	o.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
+	r.Output.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
 	warnings, err := f.output.attestations()
 	if err != nil {
 		return err
 	}
-	warnings = append(warnings, epochWarning(o)...)
+	warnings = append(warnings, epochWarning(r)...)
 	legacy, err := f.legacy.check()
 	if err != nil {
 		return err
@@ -77,16 +76,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
-	var built *explain.Build
-	o.Explained = func(b *explain.Build) { built = b }
-	var summary []string
-	o.Summary = func(lines []string) { summary = lines }
-	o.Findings = func(name string, source []byte, found []dockerfile.Warning) {
-		a.writeFindings(name, source, found, o, f)
-	}
-	var exported *export.Result
-	o.Exported = func(r *export.Result) { exported = r }
-	id, err := a.displayBuild(ctx, o, f)
+	result, err := a.displayBuild(ctx, r, f)
+	built := result.Build
+	a.writeFindings(result.Findings, r, f)
 	if f.explain && built != nil {
 		fmt.Fprintln(a.stderr)
 		if err := explain.Print(a.stderr, built, ""); err != nil {
@@ -97,14 +89,15 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		defer func() { a.keepLimit(limit, began, f.silent()) }()
 	}
 	if err != nil {
-		return a.buildFailed(o, err)
+		return a.buildFailed(r, err)
 	}
 	if !f.silent() {
-		for _, line := range summary {
+		for _, line := range result.Notes {
 			fmt.Fprintln(a.stderr, human.Clean(line))
 		}
 	}
-	if f.quiet && exported.ID != "" && !export.UsesStdout(o.Outputs) {
+	id, exported := result.ID, result.Exported
+	if f.quiet && exported.ID != "" && !export.UsesStdout(r.Output.Specs) {
 		fmt.Fprintln(a.stdout, id)
 	}
 	if f.output.metadata != "" {
@@ -145,20 +138,20 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 func (f *buildFlags) silent() bool { return f.quiet || f.progress == "none" }
 
 // displayBuild builds and shows how it goes.
-func (a *app) displayBuild(ctx context.Context, o builder.Options, f *buildFlags) (digest.Digest, error) {
-	display, err := a.display(o.Engine, f)
+func (a *app) displayBuild(ctx context.Context, r builder.Request, f *buildFlags) (*builder.Result, error) {
+	display, err := a.display(r.Target.Dialect, f)
 	if err != nil {
-		return "", err
+		return &builder.Result{}, err
 	}
 	m, err := a.moverFor(display)
 	if err != nil {
 		display.Close(err)
-		return "", err
+		return &builder.Result{}, err
 	}
-	o.Events = display
-	id, err := builder.Run(ctx, m, o)
+	r.Events = display
+	result, err := builder.Run(ctx, m, r)
 	display.Close(err)
-	return id, err
+	return result, err
 }
 
 // display is what shows a build of an engine. As with Docker, that of the graph engine is on standard error.
@@ -179,7 +172,7 @@ func (a *app) display(engine dialect.Dialect, f *buildFlags) (progress.Display, 
 
 // buildFailed prints the error of a build, the lines of the Dockerfile around it, and the command
 // that enters the failed step.
-func (a *app) buildFailed(o builder.Options, err error) error {
+func (a *app) buildFailed(r builder.Request, err error) error {
 	var located *dockerfile.Error
 	if !errors.As(err, &located) {
 		return err
@@ -192,7 +185,7 @@ func (a *app) buildFailed(o builder.Options, err error) error {
 		return err
 	}
 	message := "failed to solve: " + failed.Error()
-	if o.Engine.Output.StepLines && failed.Cause == nil {
+	if r.Target.Dialect.Output.StepLines && failed.Cause == nil {
 		message = fmt.Sprintf("The command '%s' returned a non-zero code: %d", strings.Join(failed.Args, " "), failed.ExitCode)
 	}
 	fmt.Fprintf(a.stderr, "ERROR: %s\n", printable(message))

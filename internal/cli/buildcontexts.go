@@ -5,8 +5,8 @@ import (
 )
 
 // namedContexts reads the --build-contexts.
-func (f *buildFlags) namedContexts(o *builder.Options) error {
-	if len(f.contexts) > 0 && !o.Engine.Output.BuildKitOptions {
+func (f *buildFlags) namedContexts(r *builder.Request) error {
+	if len(f.contexts) > 0 && !r.Target.Dialect.Output.BuildKitOptions {
 		return usageError("--build-context requires BuildKit: build without DOCKER_BUILDKIT=0 and --engine classic")
 	}
 	for _, text := range f.contexts {
@@ -14,7 +14,7 @@ func (f *buildFlags) namedContexts(o *builder.Options) error {
 		if err != nil {
 			return usageError("--build-context %w", err)
 		}
-		o.Contexts = append(o.Contexts, spec)
+		r.Source.Contexts = append(r.Source.Contexts, spec)
 	}
 	return nil
 }

@@ -72,40 +72,41 @@ func (f *buildFlags) setCheck(value string) error {
 	return err
 }
 
-// options parses the flags. It checks all that can be checked without the store.
-func (f *buildFlags) options() (builder.Options, error) {
-	o := builder.Options{
-		Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull, Platform: platform.Local(),
-		Args: map[string]string{}, Labels: map[string]string{},
+// request parses the flags. It checks all that can be checked without the store.
+func (f *buildFlags) request() (builder.Request, error) {
+	r := builder.Request{
+		Source: builder.Source{Dockerfile: f.file},
+		Target: builder.Target{Stage: f.target, Args: map[string]string{}, Labels: map[string]string{}, Platform: platform.Local()},
+		Cache:  builder.Caching{NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Refresh: f.refresh, Pull: f.pull},
 	}
 	for _, t := range f.tags {
 		ref, err := registry.ParseName(t)
 		if err != nil {
-			return o, usageError("--tag: %w", err)
+			return r, usageError("--tag: %w", err)
 		}
 		if _, ok := ref.(reference.Digested); ok {
-			return o, usageError("--tag %s: a name that is given to an image cannot have a digest", t)
+			return r, usageError("--tag %s: a name that is given to an image cannot have a digest", t)
 		}
-		o.Tags = append(o.Tags, reference.TagNameOnly(ref))
+		r.Output.Tags = append(r.Output.Tags, reference.TagNameOnly(ref))
 	}
 	for _, kv := range f.args {
 		name, value, ok := strings.Cut(kv, "=")
 		if name == "" {
-			return o, usageError("--build-arg %s: it takes NAME=VALUE", kv)
+			return r, usageError("--build-arg %s: it takes NAME=VALUE", kv)
 		}
 		if !ok {
 			if value, ok = os.LookupEnv(name); !ok {
 				continue
 			}
 		}
-		o.Args[name] = value
+		r.Target.Args[name] = value
 	}
-	if inline, ok := o.Args["BUILDKIT_INLINE_CACHE"]; ok {
+	if inline, ok := r.Target.Args["BUILDKIT_INLINE_CACHE"]; ok {
 		// In BuildKit, 1 writes the inline cache into the image; here it is written unless this is
 		// off.
 		on, err := strconv.ParseBool(inline)
-		o.NoInline = err == nil && !on
-		delete(o.Args, "BUILDKIT_INLINE_CACHE")
+		r.Cache.NoInline = err == nil && !on
+		delete(r.Target.Args, "BUILDKIT_INLINE_CACHE")
 	}
 	for _, text := range f.cacheFrom {
 		spec, err := builder.ParseCacheSpec(text)
@@ -113,9 +114,9 @@ func (f *buildFlags) options() (builder.Options, error) {
 			err = spec.CheckFrom()
 		}
 		if err != nil {
-			return o, usageError("--cache-from %w", err)
+			return r, usageError("--cache-from %w", err)
 		}
-		o.CacheFrom = append(o.CacheFrom, spec)
+		r.Cache.From = append(r.Cache.From, spec)
 	}
 	for _, text := range f.cacheTo {
 		spec, err := builder.ParseCacheSpec(text)
@@ -123,41 +124,41 @@ func (f *buildFlags) options() (builder.Options, error) {
 			err = spec.CheckTo()
 		}
 		if err != nil {
-			return o, usageError("--cache-to %w", err)
+			return r, usageError("--cache-to %w", err)
 		}
 		if spec.Type == "none" || spec.Type == "inline" {
-			o.NoInline = spec.Type == "none"
+			r.Cache.NoInline = spec.Type == "none"
 		}
-		o.CacheTo = append(o.CacheTo, spec)
+		r.Cache.To = append(r.Cache.To, spec)
 	}
 	for _, kv := range f.labels {
 		name, value, _ := strings.Cut(kv, "=")
 		if name == "" {
-			return o, usageError("--label %s: it takes NAME=VALUE", kv)
+			return r, usageError("--label %s: it takes NAME=VALUE", kv)
 		}
-		o.Labels[name] = value
+		r.Target.Labels[name] = value
 	}
 	var err error
-	if o.Platforms, err = parsePlatforms(f.platforms); err != nil {
-		return o, err
+	if r.Target.Platforms, err = parsePlatforms(f.platforms); err != nil {
+		return r, err
 	}
-	if o.Network, err = network(f.network); err != nil {
-		return o, err
+	if r.Sandbox.Network, err = network(f.network); err != nil {
+		return r, err
 	}
-	if err := f.rights.apply(&o, f.network); err != nil {
-		return o, err
+	if err := f.rights.apply(&r, f.network); err != nil {
+		return r, err
 	}
-	o.Machine.Limits = f.limits.limits
-	if o.Engine, err = engine(f.engine); err != nil {
-		return o, err
+	r.Sandbox.Machine.Limits = f.limits.limits
+	if r.Target.Dialect, err = engine(f.engine); err != nil {
+		return r, err
 	}
-	if !o.Engine.Output.BuildKitOptions && len(o.Platforms) > 1 {
-		return o, usageError("--platform: the classic engine builds for one platform at a time; leave DOCKER_BUILDKIT=0 out for several")
+	if !r.Target.Dialect.Output.BuildKitOptions && len(r.Target.Platforms) > 1 {
+		return r, usageError("--platform: the classic engine builds for one platform at a time; leave DOCKER_BUILDKIT=0 out for several")
 	}
-	if err := f.namedContexts(&o); err != nil {
-		return o, err
+	if err := f.namedContexts(&r); err != nil {
+		return r, err
 	}
-	return o, f.output.options(&o)
+	return r, f.output.options(&r)
 }
 
 // engine returns the rules that a build follows: those of the flag, else Docker's first builder if

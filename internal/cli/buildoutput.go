@@ -36,8 +36,8 @@ func (f *outputFlags) register(fl *pflag.FlagSet) {
 	}
 }
 
-// options adds the outputs to o.
-func (f *outputFlags) options(o *builder.Options) error {
+// options adds the outputs to r.
+func (f *outputFlags) options(r *builder.Request) error {
 	for _, text := range f.outputs {
 		if text == "" {
 			continue // as buildx does, for -o "$VARIABLE"
@@ -46,23 +46,23 @@ func (f *outputFlags) options(o *builder.Options) error {
 		if err != nil {
 			return usageError("--output %w", err)
 		}
-		o.Outputs = append(o.Outputs, spec)
+		r.Output.Specs = append(r.Output.Specs, spec)
 	}
 	for _, text := range f.annotations {
 		notes, err := export.ParseAnnotation(text)
 		if err != nil {
 			return usageError("--annotation %w", err)
 		}
-		o.Annotations = append(o.Annotations, notes...)
+		r.Output.Annotations = append(r.Output.Annotations, notes...)
 	}
-	o.Outputs = export.Add(o.Outputs, f.push, f.load)
-	if !o.Engine.Output.BuildKitOptions && (len(o.Outputs) > 0 || len(o.Annotations) > 0 || f.metadata != "") {
+	r.Output.Specs = export.Add(r.Output.Specs, f.push, f.load)
+	if !r.Target.Dialect.Output.BuildKitOptions && (len(r.Output.Specs) > 0 || len(r.Output.Annotations) > 0 || f.metadata != "") {
 		return &exit{exitUsage, errors.New("--output, --push, --load, --annotation and --metadata-file require BuildKit: leave out DOCKER_BUILDKIT=0 or --engine=classic")}
 	}
-	if err := export.Check(o.Outputs, o.Tags); err != nil {
+	if err := export.Check(r.Output.Specs, r.Output.Tags); err != nil {
 		return &exit{exitUsage, err}
 	}
-	takeEpoch(o)
+	takeEpoch(r)
 	return nil
 }
 
@@ -70,17 +70,17 @@ const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
 // takeEpoch adds SOURCE_DATE_EPOCH from the environment to the build arguments, as buildx does.
 // Docker's classic builder does not know it.
-func takeEpoch(o *builder.Options) {
+func takeEpoch(r *builder.Request) {
 	value := os.Getenv(sourceDateEpoch)
-	if _, ok := o.Args[sourceDateEpoch]; !ok && value != "" && o.Engine.File.BuildKitArgs {
-		o.Args[sourceDateEpoch] = value
+	if _, ok := r.Target.Args[sourceDateEpoch]; !ok && value != "" && r.Target.Dialect.File.BuildKitArgs {
+		r.Target.Args[sourceDateEpoch] = value
 	}
 }
 
 // epochWarning warns that the classic engine ignores SOURCE_DATE_EPOCH.
-func epochWarning(o builder.Options) []string {
-	_, given := o.Args[sourceDateEpoch]
-	if o.Engine.File.BuildKitArgs || !given && os.Getenv(sourceDateEpoch) == "" {
+func epochWarning(r builder.Request) []string {
+	_, given := r.Target.Args[sourceDateEpoch]
+	if r.Target.Dialect.File.BuildKitArgs || !given && os.Getenv(sourceDateEpoch) == "" {
 		return nil
 	}
 	return []string{sourceDateEpoch + " is left out: the image will have the times of this build; leave out DOCKER_BUILDKIT=0 or --engine=classic for one that can be built again"}

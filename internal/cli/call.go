@@ -19,11 +19,11 @@ type answerer interface {
 }
 
 // answer prints the answer to --call on standard output, and the progress on standard error.
-func (a *app) answer(ctx context.Context, method subrequest.Method, o builder.Options, f *buildFlags) error {
-	if !o.Engine.Output.BuildKitOptions {
+func (a *app) answer(ctx context.Context, method subrequest.Method, r builder.Request, f *buildFlags) error {
+	if !r.Target.Dialect.Output.BuildKitOptions {
 		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
 	}
-	display, err := a.display(o.Engine, f)
+	display, err := a.display(r.Target.Dialect, f)
 	if err != nil {
 		return err
 	}
@@ -32,12 +32,12 @@ func (a *app) answer(ctx context.Context, method subrequest.Method, o builder.Op
 		display.Close(err)
 		return err
 	}
-	o.Events = display
-	o.CacheFrom = nil
-	answer, err := ask(ctx, method, m, o)
+	r.Events = display
+	r.Cache.From = nil
+	answer, err := ask(ctx, method, m, r)
 	display.Close(err)
 	if err != nil {
-		return a.buildFailed(o, err)
+		return a.buildFailed(r, err)
 	}
 	if method.JSON {
 		err = answer.WriteJSON(a.stdout)
@@ -58,19 +58,20 @@ func (a *app) answer(ctx context.Context, method subrequest.Method, o builder.Op
 	return nil
 }
 
-func ask(ctx context.Context, method subrequest.Method, m *transfer.Mover, o builder.Options) (answerer, error) {
+func ask(ctx context.Context, method subrequest.Method, m *transfer.Mover, r builder.Request) (answerer, error) {
 	switch method.Name {
 	case subrequest.Check:
-		return builder.Check(ctx, m, o)
+		return builder.Check(ctx, m, r)
 	case subrequest.Outline:
-		return builder.Outline(ctx, m, o)
+		return builder.Outline(ctx, m, r)
 	}
-	return builder.Targets(ctx, m, o)
+	return builder.Targets(ctx, m, r)
 }
 
 // writeFindings prints the findings of the build checks after a build, in buildx's words.
-func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warning, o builder.Options, f *buildFlags) {
-	if len(found) == 0 || f.silent() || f.progress == "rawjson" || !o.Engine.File.Lint {
+func (a *app) writeFindings(findings builder.Findings, r builder.Request, f *buildFlags) {
+	found := findings.Found
+	if len(found) == 0 || f.silent() || f.progress == "rawjson" || !r.Target.Dialect.File.Lint {
 		return
 	}
 	count := "1 warning found"
@@ -84,7 +85,7 @@ func (a *app) writeFindings(name string, source []byte, found []dockerfile.Warni
 	for _, w := range found {
 		fmt.Fprintf(a.stderr, " - %s\n", printable(w.String()))
 		if f.debug {
-			_ = writePrintable(a.stderr, subrequest.NewFindings(name, source, []dockerfile.Warning{w}, nil).WriteDetails)
+			_ = writePrintable(a.stderr, subrequest.NewFindings(findings.Name, findings.Source, []dockerfile.Warning{w}, nil).WriteDetails)
 		}
 	}
 }

@@ -74,10 +74,10 @@ func (f *rightsFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.allow, "allow", nil, "permit a privilege that the Dockerfile asks for: network.host or security.insecure")
 }
 
-// apply parses the flags into o, whose Network is set already.
-func (f *rightsFlags) apply(o *builder.Options, network string) error {
+// apply parses the flags into r, whose Network is set already.
+func (f *rightsFlags) apply(r *builder.Request, network string) error {
 	var err error
-	if o.Machine, err = f.machine(); err != nil {
+	if r.Sandbox.Machine, err = f.machine(); err != nil {
 		return err
 	}
 	for _, text := range f.allow {
@@ -88,20 +88,20 @@ func (f *rightsFlags) apply(o *builder.Options, network string) error {
 		if err != nil {
 			return usageError("--allow %w", err)
 		}
-		o.Allow = append(o.Allow, e)
+		r.Target.Allow = append(r.Target.Allow, e)
 	}
-	if err := f.applySecrets(o); err != nil {
+	if err := f.applySecrets(r); err != nil {
 		return err
 	}
 	if network == "host" {
-		o.Allow = append(o.Allow, dockerfile.AllowNetworkHost) // as buildx does
+		r.Target.Allow = append(r.Target.Allow, dockerfile.AllowNetworkHost) // as buildx does
 	}
 	return nil
 }
 
 // applySecrets reads secrets and keys before the build starts, so that a missing one is an error at
 // once.
-func (f *rightsFlags) applySecrets(o *builder.Options) error {
+func (f *rightsFlags) applySecrets(r *builder.Request) error {
 	var secrets []secret.Source
 	for _, text := range f.secrets {
 		s, err := secret.Parse(text)
@@ -119,10 +119,10 @@ func (f *rightsFlags) applySecrets(o *builder.Options) error {
 		agents = append(agents, s)
 	}
 	var err error
-	if o.Secrets, err = secret.NewStore(secrets); err != nil {
+	if r.Sandbox.Secrets, err = secret.NewStore(secrets); err != nil {
 		return fmt.Errorf("--secret: %w", err)
 	}
-	if o.SSH, err = sshagent.Open(agents); err != nil {
+	if r.Sandbox.SSH, err = sshagent.Open(agents); err != nil {
 		return fmt.Errorf("--ssh %w", err)
 	}
 	return nil

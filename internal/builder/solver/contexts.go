@@ -22,9 +22,9 @@ type Files struct {
 // filesOf is the context that a step copies from: the build's own, or a named one.
 func (s *Solver) filesOf(ctx context.Context, step *dockerfile.Step) (*Files, error) {
 	if step.Copy != nil && step.Copy.From.Named != "" {
-		return s.Named(ctx, step.Copy.From.Named)
+		return s.config.Inputs.Named(ctx, step.Copy.From.Named)
 	}
-	return &Files{s.Context, s.Reopen}, nil
+	return &Files{s.config.Inputs.Context, s.config.Inputs.Reopen}, nil
 }
 
 // solveOn solves a step with what it sees of its context, and once more with a new look at it where somebody wrote to

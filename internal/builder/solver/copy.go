@@ -76,7 +76,7 @@ func (s *Solver) runDraft(op *operation) func(context.Context) (digest.Digest, e
 			return "", err
 		}
 		defer w.Close()
-		return w.Commit(ctx, s.Store, s.keepEmpty())
+		return w.Commit(ctx, s.store, s.keepEmpty())
 	}
 }
 
@@ -89,4 +89,6 @@ func (s *Solver) below(parent *State, link bool) (*layer.Stack, error) {
 }
 
 // copier makes the layers of COPY, ADD and WORKDIR.
-func (s *Solver) copier() *copier.Copier { return copier.New(s.Store, s.Fetch, s.Dialect.Copy) }
+func (s *Solver) copier() *copier.Copier {
+	return copier.New(s.store, s.config.Inputs.Fetch, s.config.Dialect.Copy)
+}

@@ -14,7 +14,7 @@ import (
 // fromCaches looks a step up in the imported caches, and keeps what it finds as a record of this
 // machine; nil if nothing fits.
 func (s *Solver) fromCaches(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
-	for _, source := range s.Sources {
+	for _, source := range s.config.Records.Imported {
 		r, err := s.fromSource(ctx, source, parent, step, op)
 		if err != nil {
 			return nil, err
@@ -23,7 +23,7 @@ func (s *Solver) fromCaches(ctx context.Context, parent *State, step *dockerfile
 			continue
 		}
 		r.Fetches = s.fetches(step)
-		if err := local.Save(s.Store, op.key, r); err != nil {
+		if err := local.Save(s.store, op.key, r); err != nil {
 			return nil, err
 		}
 		return r, nil
@@ -57,8 +57,8 @@ func (s *Solver) known(r *cache.Record) (*cache.Record, error) {
 	if r.Layer == "" {
 		return r, nil
 	}
-	_, err := s.Store.Layer(r.Layer)
-	if errors.Is(err, store.ErrNotFound) || s.isLost(r) {
+	_, err := s.store.Layer(r.Layer)
+	if errors.Is(err, store.ErrNotFound) || s.isUnavailable(r) {
 		return nil, nil
 	}
 	return r, err

@@ -157,4 +157,4 @@ func (all matches) Selected() []event.Selected {
 	return list
 }
 
-func (s *Solver) warn(line string) { s.Events.Send(event.Warning{Text: line}) }
+func (s *Solver) warn(line string) { s.events.Send(event.Warning{Text: line}) }

@@ -9,6 +9,7 @@ import (
 )
 
 func TestFetches(t *testing.T) {
+	on := func(n runner.Network) *Solver { return New(nil, Config{Sandbox: Sandbox{Network: n}}) }
 	for script, want := range map[string]bool{
 		"pip install -r requirements.txt":                     true,
 		"/usr/local/bin/pip3.11 --no-cache-dir install flask": true,
@@ -53,18 +54,18 @@ func TestFetches(t *testing.T) {
 		if want {
 			expected = cache.Inferred
 		}
-		if got := (&Solver{Network: runner.NetworkHost}).fetches(step); got != expected {
+		if got := on(runner.NetworkHost).fetches(step); got != expected {
 			t.Errorf("%q: %q, want %q", script, got, expected)
 		}
-		if got := (&Solver{Network: runner.NetworkNone}).fetches(step); got != "" {
+		if got := on(runner.NetworkNone).fetches(step); got != "" {
 			t.Errorf("%q without a network: %q", script, got)
 		}
 	}
 	exec := &dockerfile.Step{Run: &dockerfile.Run{Args: []string{"wget", "http://x"}}}
-	if (&Solver{Network: runner.NetworkHost}).fetches(exec) == "" {
+	if on(runner.NetworkHost).fetches(exec) == "" {
 		t.Error("the exec form of wget does not fetch")
 	}
-	if (&Solver{}).fetches(&dockerfile.Step{Copy: &dockerfile.Copy{}}) != "" {
+	if on("").fetches(&dockerfile.Step{Copy: &dockerfile.Copy{}}) != "" {
 		t.Error("a COPY fetches")
 	}
 }

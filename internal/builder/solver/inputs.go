@@ -7,9 +7,9 @@ import (
 // forced is the flag for which a step runs whatever is recorded, "" if there is none.
 func (s *Solver) forced(step *dockerfile.Step) string {
 	switch {
-	case s.NoCache:
+	case s.config.Records.NoCache:
 		return "--no-cache"
-	case s.NoCacheFilter.Has(step):
+	case s.config.Records.NoCacheFilter.Has(step):
 		return "--no-cache-filter"
 	}
 	return ""

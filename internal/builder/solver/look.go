@@ -11,8 +11,7 @@ import (
 // Look walks the stages of a plan without looking up or running a step: what the plan has to say of them is known
 // afterwards (Plan.Findings, Plan.Outline). Of base images, the configs are fetched.
 func (s *Solver) Look(ctx context.Context, plan *dockerfile.Plan) error {
-	s.stages = map[*dockerfile.Stage]*promise{}
-	s.images = map[string]*promise{}
+	s.begin(plan)
 	l := &look{Solver: s, configs: map[*dockerfile.Stage]dockerfile.Config{}}
 	for _, stage := range plan.Stages {
 		if _, err := l.stage(ctx, stage); err != nil {

@@ -41,11 +41,11 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 			err = step.Stage.MountHint(said.From.Image, err)
 		case said.From.Named != "":
 			var named *Files
-			if named, err = s.Named(ctx, said.From.Named); err == nil {
+			if named, err = s.config.Inputs.Named(ctx, said.From.Named); err == nil {
 				seen = named.Tree
 			}
 		case said.From.Scratch:
-			from = Scratch(s.Store, step.Stage.TargetPlatform())
+			from = Scratch(s.store, step.Stage.TargetPlatform())
 		}
 		if err != nil {
 			return nil, err

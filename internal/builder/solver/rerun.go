@@ -25,19 +25,19 @@ type Refresh struct {
 
 // stale says whether a recorded step has to run again.
 func (s *Solver) stale(step *dockerfile.Step, r *cache.Record) bool {
-	if s.Refresh == nil || r.Age() < s.Refresh.Age {
+	if s.config.Records.Refresh == nil || r.Age() < s.config.Records.Refresh.Age {
 		return false
 	}
-	if s.Refresh.Only == nil {
+	if s.config.Records.Refresh.Only == nil {
 		return r.Fetches != ""
 	}
-	return s.Refresh.Only.Names(step) || r.Fetches != "" && s.Refresh.Only.Has(step)
+	return s.config.Records.Refresh.Only.Names(step) || r.Fetches != "" && s.config.Records.Refresh.Only.Has(step)
 }
 
 // lookup is local.Lookup that says of records from before, or from elsewhere, whether they fetch.
 func (s *Solver) lookup(step *dockerfile.Step, key *cache.Key) (*cache.Record, error) {
-	r, err := local.Lookup(s.Store, key)
-	if s.isLost(r) {
+	r, err := local.Lookup(s.store, key)
+	if s.isUnavailable(r) {
 		return nil, err
 	}
 	if r != nil && r.Fetches == "" {
@@ -58,7 +58,7 @@ func (s *Solver) settle(ctx context.Context, before, r *cache.Record) error {
 	if same {
 		r.Layer = before.Layer
 	}
-	if s.NoCache {
+	if s.config.Records.NoCache {
 		return nil
 	}
 	r.Again = &cache.Again{Same: same}
@@ -76,7 +76,7 @@ func (s *Solver) sameFiles(recorded, made digest.Digest) (bool, error) {
 	if recorded == "" || made == "" || recorded == made {
 		return recorded == made, nil
 	}
-	layers, err := s.Store.Chain([]digest.Digest{recorded, made})
+	layers, err := s.store.Chain([]digest.Digest{recorded, made})
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
@@ -91,7 +91,7 @@ func (s *Solver) compare(ctx context.Context, before, after digest.Digest) strin
 	if before == "" || after == "" {
 		return ""
 	}
-	layers, err := s.Store.Chain([]digest.Digest{before, after})
+	layers, err := s.store.Chain([]digest.Digest{before, after})
 	if err != nil || !layers[0].Present() || !layers[1].Present() {
 		return ""
 	}

@@ -59,22 +59,22 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 // ExecOp.CacheMap), /dev/shm and limits where they are not the usual ones. A cgroup limits how fast a step is.
 func (s *Solver) addMachine(key *cache.Key, r *dockerfile.Run) {
 	var hosts, limits []string
-	for _, h := range s.Machine.Hosts {
+	for _, h := range s.config.Sandbox.Machine.Hosts {
 		hosts = append(hosts, h.Name)
 	}
-	for _, l := range s.Machine.Ulimits {
+	for _, l := range s.config.Sandbox.Machine.Ulimits {
 		limits = append(limits, l.String())
 	}
 	if len(hosts) > 0 {
 		key.Add(cache.PartHost, hosts...)
 	}
-	if s.Hostname != "" {
-		key.Add(cache.PartHostname, s.Hostname)
+	if s.config.Sandbox.Hostname != "" {
+		key.Add(cache.PartHostname, s.config.Sandbox.Hostname)
 	}
 	if len(limits) > 0 {
 		key.Add(cache.PartUlimit, limits...)
 	}
-	if size := s.Machine.ShmSize; size != 0 && size != runner.DefaultShmSize {
+	if size := s.config.Sandbox.Machine.ShmSize; size != 0 && size != runner.DefaultShmSize {
 		key.Add(cache.PartShm, strconv.FormatInt(size, 10))
 	}
 	if r.Insecure {
@@ -87,7 +87,7 @@ func (s *Solver) network(r *dockerfile.Run) runner.Network {
 	case r.Network == "none":
 		return runner.NetworkNone
 	case r.Network == "" || r.Network == "default":
-		return s.Network
+		return s.config.Sandbox.Network
 	}
 	return runner.NetworkHost
 }
@@ -101,8 +101,8 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 		Run:     step.Run,
 		Network: network,
 		Mounts:  mounts,
-		Stdout:  &stream{s.Events, v, 1},
-		Stderr:  &stream{s.Events, v, 2},
+		Stdout:  &stream{s.events, v, 1},
+		Stderr:  &stream{s.events, v, 2},
 	})
 	var failed *exec.Failure
 	if !errors.As(err, &failed) {
@@ -138,22 +138,18 @@ func (o *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// executor runs the RUNs of this build; it is made when the first needs it.
-func (s *Solver) executor() *exec.Executor {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.exec == nil {
-		s.exec = exec.New(exec.Config{
-			Store: s.Store, Secrets: s.Secrets, SSH: s.SSH, Machine: s.Machine, Hostname: s.Hostname, Log: s.StepLog,
-			Rules: s.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn,
-		})
-	}
-	return s.exec
+// newExecutor makes what runs the RUNs of this build, when the first needs it.
+func (s *Solver) newExecutor() *exec.Executor {
+	b := s.config.Sandbox
+	return exec.New(exec.Config{
+		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Hostname: b.Hostname, Log: b.Log,
+		Rules: s.config.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn,
+	})
 }
 
 // keepEmpty tells whether a step that changed nothing has a layer all the same: an empty one in BuildKit's
 // images, none in those of the classic builder.
-func (s *Solver) keepEmpty() bool { return s.Dialect.Steps.KeepsEmptyLayers }
+func (s *Solver) keepEmpty() bool { return s.config.Dialect.Steps.KeepsEmptyLayers }
 
 // addSecrets makes a part of a RUN's key what is said of its secrets and agents, and nothing of what they hold: a
 // step with another token is the same step.

@@ -22,7 +22,7 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 	key := &cache.Key{Kind: cache.KindSelection}
 	key.Add(cache.PartSource, c.Sources...)
 	key.Add(cache.PartSourceDir, strconv.FormatBool(c.DestDir))
-	key.Add(cache.PartStrict, strconv.FormatBool(s.Dialect.Copy.StrictSources))
+	key.Add(cache.PartStrict, strconv.FormatBool(s.config.Dialect.Copy.StrictSources))
 	if c.Parents {
 		key.Add(cache.PartParents, "true")
 	}
@@ -33,13 +33,13 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 
 // recall fills in what a selection is known to have, and says whether it is known.
 func (s *Solver) recall(sel *sources, key *cache.Key) (bool, error) {
-	r, err := local.Lookup(s.Store, key)
+	r, err := local.Lookup(s.store, key)
 	if err != nil {
 		return false, err
 	}
-	for i := 0; r == nil && i < len(s.Sources); i++ {
-		if r = s.Sources[i].Lookup(key.Digest()); r != nil {
-			if err := local.Save(s.Store, key, r); err != nil {
+	for i := 0; r == nil && i < len(s.config.Records.Imported); i++ {
+		if r = s.config.Records.Imported[i].Lookup(key.Digest()); r != nil {
+			if err := local.Save(s.store, key, r); err != nil {
 				return false, err
 			}
 		}
@@ -94,5 +94,5 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 	r := &cache.Record{Created: time.Now().UTC(), Instruction: step.Text, Selected: sel.name}
 	made := cache.NewStep(key, r)
 	sel.step = &made
-	return local.Save(s.Store, key, r)
+	return local.Save(s.store, key, r)
 }

@@ -32,7 +32,7 @@ func TestSelectionThatCannotBeRead(t *testing.T) {
 	gone.Config.RootFS.DiffIDs = []digest.Digest{digest.FromString("gone")}
 	for name, from := range map[string]*State{"its files": scratch, "its layers": gone} {
 		sel := &sources{}
-		err := (&Solver{Store: s}).selectOnce(ctx, from, &dockerfile.Step{}, sel, key, func(context.Context) error { return unreadable })
+		err := New(s, Config{}).selectOnce(ctx, from, &dockerfile.Step{}, sel, key, func(context.Context) error { return unreadable })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,7 +58,7 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 	case c.From.Image != "":
 		from, err = s.image(ctx, c.From.Image, step.Stage.TargetPlatform())
 	case c.From.Scratch:
-		from = Scratch(s.Store, step.Stage.TargetPlatform())
+		from = Scratch(s.store, step.Stage.TargetPlatform())
 	}
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *sourc
 		name = "ADD"
 	}
 	options := selection.Options{
-		Instruction: name, Strict: s.Dialect.Copy.StrictSources, AllowEmpty: true, Exclude: c.Exclude, Parents: c.Parents,
+		Instruction: name, Strict: s.config.Dialect.Copy.StrictSources, AllowEmpty: true, Exclude: c.Exclude, Parents: c.Parents,
 	}
 	var items []selection.Item
 	sel.Matches, sel.Counts = nil, make([]int, len(c.Sources))
@@ -116,7 +116,7 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *sourc
 // dialect.Copy.StrictSources.
 func (s *Solver) checkMatches(name string, c *dockerfile.Copy, n int) error {
 	switch {
-	case !s.Dialect.Copy.StrictSources:
+	case !s.config.Dialect.Copy.StrictSources:
 		return nil
 	case n == 0:
 		return fmt.Errorf("%s failed: no source files were specified: nothing matches %s", name, strings.Join(c.Sources, " "))

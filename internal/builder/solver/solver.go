@@ -16,74 +16,60 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
-	"github.com/strata-build/strata/internal/builder/source/buildcontext"
-	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
-	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/sandbox/runner"
-	"github.com/strata-build/strata/internal/sandbox/secret"
-	"github.com/strata-build/strata/internal/sandbox/sshagent"
 	"github.com/strata-build/strata/internal/store"
 )
 
 // Solver solves one build.
 type Solver struct {
-	Store   *store.Store
-	Dialect dialect.Dialect
-	// Target is the platform that the result's config has to name; the zero value leaves it what it is, that of the
-	// target's base image.
-	Target ocispec.Platform
-	// Context is what COPY and ADD see.
-	Context layer.Tree
-	// Reopen gives the context anew for a step that failed because a file of it changed under its hands; nil
-	// if that cannot be.
-	Reopen func() (*buildcontext.Context, error)
-	// Named gives the files of a named context. It may be called often for each.
-	Named func(ctx context.Context, name string) (*Files, error)
-	// Image finds the image of a FROM or a COPY --from by its reference, for a platform. It is
-	// called once for each of both.
-	Image func(ctx context.Context, ref string, p ocispec.Platform) (*State, error)
-	// Fetch brings the remote sources of an ADD.
-	Fetch *remote.Fetcher
-	// NoCache runs every step, NoCacheFilter those that it has.
-	NoCache       bool
-	NoCacheFilter *dockerfile.Selection
-	// Refresh runs steps again whose records are too old; nil runs none.
-	Refresh *Refresh
-	// Ran are the steps that the build ran itself; nil if no other solver is part of it.
-	Ran *Ran
-	// Sources are the imported caches, asked in their order when this machine has no record.
-	Sources []*cache.Source
-	// NoInline leaves the cache out of the images' configs.
-	NoInline bool
-	// Network is what a RUN sees, unless it says something else itself.
-	Network runner.Network
-	// Secrets and SSH are what a RUN may have mounted, and nothing else may know of.
-	Secrets *secret.Store
-	SSH     *sshagent.Agents
-	// Machine is what a RUN finds on its machine.
-	Machine runner.Machine
-	// Hostname is what a RUN finds as the name of its machine; "" is the usual one.
-	Hostname string
-	StepLog  *exec.LogLimit // nil is exec.DefaultLogLimit
-	// Events gets what becomes of each stage's base and each step. With the graph engine stages send at the same time.
-	Events event.Sink
+	config   Config
+	store    *store.Store
+	events   event.Sink
+	executed *Executed
+	executor func() *exec.Executor
 
+	mu    sync.Mutex // of all below
+	round *round
+	used  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
+	// unavailable are layers that cannot be had any more.
+	unavailable map[digest.Digest]bool
+}
+
+// New makes the solver of a build.
+func New(s *store.Store, c Config) *Solver {
+	sv := &Solver{
+		config: c, store: s, events: event.OrDiscard(c.Events), executed: c.Records.Executed,
+		used: map[digest.Digest]cache.Record{}, unavailable: map[digest.Digest]bool{},
+	}
+	if sv.executed == nil {
+		sv.executed = NewExecuted()
+	}
+	sv.executor = sync.OnceValue(sv.newExecutor)
+	return sv
+}
+
+// round is one walk through all stages of a plan.
+type round struct {
 	target *dockerfile.Stage
-
-	mu     sync.Mutex
-	exec   *exec.Executor
 	stages map[*dockerfile.Stage]*promise
-	images map[string]*promise            // by platform and reference
-	taken  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
-	lost   map[digest.Digest]bool         // layers that cannot be had any more
+	images map[string]*promise // by platform and reference
+}
+
+// begin begins a round.
+func (s *Solver) begin(plan *dockerfile.Plan) {
+	r := &round{target: plan.Target, stages: map[*dockerfile.Stage]*promise{}, images: map[string]*promise{}}
+	for _, st := range plan.Stages {
+		r.stages[st] = &promise{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.round = r
 }
 
 // promise is a state that somebody may be making.
@@ -115,13 +101,8 @@ func (e *StepError) Unwrap() error { return e.Cause }
 
 // solve is one round of Solve.
 func (s *Solver) solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
-	s.stages = map[*dockerfile.Stage]*promise{}
-	s.images = map[string]*promise{}
-	s.target = plan.Target
-	for _, st := range plan.Stages {
-		s.stages[st] = &promise{}
-	}
-	if s.Dialect.Steps.StagesInOrder {
+	s.begin(plan)
+	if s.config.Dialect.Steps.StagesInOrder {
 		for _, st := range plan.Stages {
 			if _, err := s.stage(ctx, st); err != nil {
 				return nil, err
@@ -149,10 +130,10 @@ func (s *Solver) solve(ctx context.Context, plan *dockerfile.Plan) (*State, erro
 // trigger copies from is not in the plan, and made here.
 func (s *Solver) stage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
 	s.mu.Lock()
-	p := s.stages[stage]
+	p := s.round.stages[stage]
 	if p == nil {
 		p = &promise{}
-		s.stages[stage] = p
+		s.round.stages[stage] = p
 	}
 	s.mu.Unlock()
 	p.once.Do(func() { p.state, p.err = s.solveStage(ctx, stage) })
@@ -163,13 +144,13 @@ func (s *Solver) stage(ctx context.Context, stage *dockerfile.Stage) (*State, er
 func (s *Solver) image(ctx context.Context, ref string, want ocispec.Platform) (*State, error) {
 	key := platform.Format(want) + " " + ref
 	s.mu.Lock()
-	p := s.images[key]
+	p := s.round.images[key]
 	if p == nil {
 		p = &promise{}
-		s.images[key] = p
+		s.round.images[key] = p
 	}
 	s.mu.Unlock()
-	p.once.Do(func() { p.state, p.err = s.Image(ctx, ref, want) })
+	p.once.Do(func() { p.state, p.err = s.config.Inputs.Image(ctx, ref, want) })
 	return p.state, p.err
 }
 
@@ -179,7 +160,7 @@ func (s *Solver) base(ctx context.Context, stage *dockerfile.Stage) (*State, err
 	case b.Stage != nil:
 		return s.stage(ctx, b.Stage)
 	case b.Empty():
-		return Scratch(s.Store, stage.Platform), nil
+		return Scratch(s.store, stage.Platform), nil
 	}
 	return s.image(ctx, b.Image, stage.Platform)
 }
@@ -187,7 +168,7 @@ func (s *Solver) base(ctx context.Context, stage *dockerfile.Stage) (*State, err
 func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {
 	shown := stageOf(stage)
 	from := fromVertex(stage, shown)
-	s.Events.Send(event.Started{Vertex: from})
+	s.events.Send(event.Started{Vertex: from})
 	state, err := s.base(ctx, stage)
 	if err == nil && stage.Base.Empty() {
 		state, err = s.beginScratch(ctx, state)
@@ -197,7 +178,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	} else if err != nil && stage.Base.Image != "" {
 		err = stage.Err(err)
 	}
-	s.Events.Send(foundBase(from, state, err))
+	s.events.Send(foundBase(from, state, err))
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +202,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 		}
 		files, err := s.filesOf(ctx, step) // before the step, as which it is not shown
 		vertex := stepVertex(step, shown)
-		s.Events.Send(event.Started{Vertex: vertex})
+		s.events.Send(event.Started{Vertex: vertex})
 		var next *State
 		var record *cache.Record
 		var ran bool
@@ -240,11 +221,11 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 			if _, again := s.recovers(err); again {
 				shownErr = context.Canceled // it is solved again
 			}
-			s.Events.Send(failed(vertex, shownErr))
+			s.events.Send(failed(vertex, shownErr))
 			return nil, err
 		}
 		next.root, next.past = state.root, append(slices.Clip(state.past), step)
-		s.Events.Send(finished(vertex, next, record, ran))
+		s.events.Send(finished(vertex, next, record, ran))
 		state = next
 	}
 }
@@ -254,8 +235,8 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 func (s *Solver) finish(stage *dockerfile.Stage, state *State, walk *dockerfile.Walk) (*State, error) {
 	c := image.Clone(state.Config)
 	c.Config = walk.Config()
-	if s.target == stage && s.Target.OS != "" {
-		setPlatform(c, s.Target)
+	if s.round.target == stage && s.config.Target.OS != "" {
+		setPlatform(c, s.config.Target)
 	}
 	before, err := image.Encode(state.Config)
 	if err != nil {
@@ -290,22 +271,22 @@ func setPlatform(c *image.Config, p ocispec.Platform) {
 // configuration have the same time, and hence the same step ID, in every build.
 func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error) {
 	key := &cache.Key{Kind: cache.KindScratch}
-	release, err := s.Store.Lock(ctx, key.Digest().Encoded())
+	release, err := s.store.Lock(ctx, key.Digest().Encoded())
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	r, err := local.Lookup(s.Store, key)
+	r, err := local.Lookup(s.store, key)
 	if err != nil {
 		return nil, err
 	}
 	if r == nil {
 		r = &cache.Record{Created: time.Now().UTC(), Instruction: "FROM scratch"}
-		if err := local.Save(s.Store, key, r); err != nil {
+		if err := local.Save(s.store, key, r); err != nil {
 			return nil, err
 		}
 	}
 	c := *state.Config
 	c.Created = &r.Created
-	return newState(s.Store, "", &c), nil
+	return newState(s.store, "", &c), nil
 }

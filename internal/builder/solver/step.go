@@ -57,7 +57,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 		op, err = s.copyOperation(ctx, parent, step, files)
 	case step.Workdir != nil:
 		op, err = s.workdirOperation(parent, step)
-	case s.Dialect.Steps.KeyedByPosition:
+	case s.config.Dialect.Steps.KeyedByPosition:
 		op = &operation{key: &cache.Key{Kind: cache.KindConfiguration}, run: noChange}
 	default:
 		if next, err = s.commit(parent, step, nil, nil); err == nil {
@@ -70,13 +70,13 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	}
 	op.vertex = v
 	s.addParent(op, parent, step)
-	s.Events.Send(lookedUp(step, op, s.forced(step)))
+	s.events.Send(lookedUp(step, op, s.forced(step)))
 	record, ran, err = s.lookupOrRun(ctx, parent, step, op)
 	if err != nil {
 		return nil, nil, ran, err
 	}
 	if !ran {
-		s.took(record)
+		s.use(record)
 	}
 	if next, err = s.commit(parent, step, op, record); err == nil {
 		s.follows(next, parent, op, record)
@@ -100,7 +100,7 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	if op.link {
 		return
 	}
-	if !s.Dialect.Steps.KeyedByPosition {
+	if !s.config.Dialect.Steps.KeyedByPosition {
 		op.key.Add(cache.PartChain, string(image.ChainID(parent.Chain())))
 		return
 	}
@@ -123,13 +123,13 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 	if err != nil || r != nil && !uncached && !s.stale(step, r) {
 		return r, false, err
 	}
-	release, err := s.Store.Lock(ctx, op.key.Digest().Encoded())
+	release, err := s.store.Lock(ctx, op.key.Digest().Encoded())
 	if err != nil {
 		return nil, false, err
 	}
 	defer release()
 	before, err := s.lookup(step, op.key)
-	if err != nil || before != nil && s.Ran.has(op.key) {
+	if err != nil || before != nil && s.executed.has(op.key) {
 		return before, false, err
 	}
 	if before == nil && !uncached {
@@ -141,9 +141,9 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		if !s.stale(step, before) {
 			return before, false, nil
 		}
-		s.Events.Send(lookedUp(step, op, "--refresh"))
+		s.events.Send(lookedUp(step, op, "--refresh"))
 	}
-	s.Events.Send(event.Running{Vertex: op.vertex})
+	s.events.Send(event.Running{Vertex: op.vertex})
 	began := time.Now()
 	made, err := op.run(ctx)
 	if err != nil {
@@ -157,10 +157,10 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 			return nil, true, err
 		}
 	}
-	if err := local.Save(s.Store, op.key, r); err != nil {
+	if err := local.Save(s.store, op.key, r); err != nil {
 		return nil, true, err
 	}
-	s.Ran.add(op.key)
+	s.executed.add(op.key)
 	return r, true, nil
 }
 
@@ -181,7 +181,7 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 		return s.put(parent, c, store.Step)
 	}
 	c := s.after(parent, step, row, diffID)
-	if record != nil && op.shared != nil && !s.NoInline {
+	if record != nil && op.shared != nil && !s.config.Records.NoInline {
 		c.Cached = append(slices.Clip(parent.Config.Cached), image.CachedRow{
 			Row: len(c.History) - 1, Key: op.shared.Digest(), MS: record.Took.Milliseconds(),
 		})
@@ -192,13 +192,13 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 // after is the config of the state after a step. The author is in every row of the classic engine, and no
 // longer that of the base image (moby, image.NewChildImage); BuildKit has it in the config only, and keeps it.
 func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, diffID digest.Digest) *image.Config {
-	if s.Dialect.Steps.ShellRows {
+	if s.config.Dialect.Steps.ShellRows {
 		row.Author = step.Author
 	} else if row.Comment == "" {
 		row.Comment = image.BuildKitComment
 	}
 	c := image.Add(parent.Config, step.Config, row, diffID)
-	if s.Dialect.Steps.ShellRows || step.Author != "" {
+	if s.config.Dialect.Steps.ShellRows || step.Author != "" {
 		c.Author = step.Author
 	}
 	return c
@@ -209,9 +209,9 @@ func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, e
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.Store.PutConfig(data, parent.ID, kind)
+	id, err := s.store.PutConfig(data, parent.ID, kind)
 	if err != nil {
 		return nil, err
 	}
-	return newState(s.Store, id, c), nil
+	return newState(s.store, id, c), nil
 }

@@ -29,7 +29,7 @@ func (s *Solver) fromImage(ctx context.Context, source *cache.Source, parent *St
 		return nil, err
 	}
 	if reason != "" {
-		s.Events.Send(event.Rejected{Vertex: op.vertex, Source: source.Name, Reason: reason})
+		s.events.Send(event.Rejected{Vertex: op.vertex, Source: source.Name, Reason: reason})
 		return nil, nil
 	}
 	r := &cache.Record{Layer: row.Layer, Created: row.Time(source.Image), Instruction: step.Text, Origin: source.Name}
@@ -50,7 +50,7 @@ func (s *Solver) findRow(ctx context.Context, source *cache.Source, parent *Stat
 	}
 	if step.Run != nil {
 		row, reason := image.FindRun(step, adopt.RunFacts{
-			Unverifiable: adopt.Unverifiable(op.key), DiscardsVolumes: s.Dialect.Run.DiscardsVolumes,
+			Unverifiable: adopt.Unverifiable(op.key), DiscardsVolumes: s.config.Dialect.Run.DiscardsVolumes,
 		})
 		return row, reason, nil
 	}
@@ -76,7 +76,7 @@ func (s *Solver) compareLayer(ctx context.Context, parent *State, row *adopt.Row
 	if err != nil {
 		return "", err
 	}
-	l, err := s.Store.Layer(row.Layer)
+	l, err := s.store.Layer(row.Layer)
 	if err == nil {
 		var there *layer.TOC
 		if there, err = l.TOC(ctx); err == nil {

@@ -16,17 +16,17 @@ import (
 
 // A record may name a layer that is elsewhere, since a hit moves no bytes. That the layer cannot be had any more is
 // noticed when a later step runs on it, and maybe in another stage. Then the record was no hit after all: the layer
-// counts as lost, and everything is solved again, where the steps that ran meanwhile are hits and the one whose
-// layer was lost runs. Each round loses another layer, so there is an end.
+// counts as unavailable, and everything is solved again, where the steps that ran meanwhile are hits and the one whose
+// layer is unavailable runs. Each round finds another such layer, so there is an end.
 
-// took notes that a recorded layer is part of the build though it need not be here.
-func (s *Solver) took(r *cache.Record) {
+// use notes that a recorded layer is part of the build though it need not be here.
+func (s *Solver) use(r *cache.Record) {
 	if r == nil || r.Layer == "" {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.taken[r.Layer] = *r
+	s.used[r.Layer] = *r
 }
 
 // recovers says whether an error is a recorded layer that cannot be had, so that solving again will help.
@@ -37,15 +37,15 @@ func (s *Solver) recovers(err error) (*store.UnavailableError, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, recorded := s.taken[gone.DiffID]
-	return gone, recorded && !s.lost[gone.DiffID]
+	_, recorded := s.used[gone.DiffID]
+	return gone, recorded && !s.unavailable[gone.DiffID]
 }
 
-// lose makes a layer count as lost.
-func (s *Solver) lose(gone *store.UnavailableError) {
+// giveUp makes a layer count as unavailable.
+func (s *Solver) giveUp(gone *store.UnavailableError) {
 	s.mu.Lock()
-	r := s.taken[gone.DiffID]
-	s.lost[gone.DiffID] = true
+	r := s.used[gone.DiffID]
+	s.unavailable[gone.DiffID] = true
 	s.mu.Unlock()
 	from := ""
 	if r.Origin != "" {
@@ -54,36 +54,32 @@ func (s *Solver) lose(gone *store.UnavailableError) {
 	s.warn(fmt.Sprintf("%s: its layer %s%s cannot be fetched, so the step runs again: %v", r.Instruction, image.ShortID(gone.DiffID), from, gone.Cause))
 }
 
-// isLost says that a record is of no use, since its layer cannot be had. Once the step ran again the layer is here, if it
+// isUnavailable says that a record is of no use, since its layer cannot be had. Once the step ran again the layer is here, if it
 // turned out to be the same.
-func (s *Solver) isLost(r *cache.Record) bool {
+func (s *Solver) isUnavailable(r *cache.Record) bool {
 	if r == nil || r.Layer == "" {
 		return false
 	}
 	s.mu.Lock()
-	lost := s.lost[r.Layer]
+	gone := s.unavailable[r.Layer]
 	s.mu.Unlock()
-	if !lost {
+	if !gone {
 		return false
 	}
-	l, err := s.Store.Layer(r.Layer)
+	l, err := s.store.Layer(r.Layer)
 	return err != nil || !l.Present()
 }
 
 // Solve gives the state of the plan's target. The error of a step is a *dockerfile.Error around what went
 // wrong.
 func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
-	if s.Ran == nil {
-		s.Ran = NewRan()
-	}
-	s.taken, s.lost = map[digest.Digest]cache.Record{}, map[digest.Digest]bool{}
 	for {
 		state, err := s.solve(ctx, plan)
 		gone, again := s.recovers(err)
 		if !again || ctx.Err() != nil {
 			return state, err
 		}
-		s.lose(gone)
+		s.giveUp(gone)
 	}
 }
 
@@ -93,7 +89,7 @@ func (s *Solver) Steps(plan *dockerfile.Plan, all bool) []cache.Step {
 	var steps []cache.Step
 	had := map[digest.Digest]bool{}
 	for _, stage := range plan.Stages {
-		p := s.stages[stage]
+		p := s.round.stages[stage]
 		if p.state == nil || !all && stage != plan.Target {
 			continue
 		}
