@@ -100,3 +100,29 @@ func TestNeighbourhoods(t *testing.T) {
 		}
 	}
 }
+
+// maxFields is how many fields a struct has at most. What has more is several things in one.
+const maxFields = 15
+
+// TestStructsAreSmall looks at all packages but those that hold flags and what a person is shown of an image.
+func TestStructsAreSmall(t *testing.T) {
+	root, err := testbed.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eachSource(t, root, func(neighbourhood, path string, f *ast.File) {
+		if neighbourhood == "cli" || neighbourhood == "look" {
+			return
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			if s, ok := spec.Type.(*ast.StructType); ok && s.Fields.NumFields() > maxFields {
+				t.Errorf("%s: %s has %d fields, more than %d: put what belongs together into a struct", path, spec.Name, s.Fields.NumFields(), maxFields)
+			}
+			return true
+		})
+	})
+}

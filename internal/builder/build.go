@@ -141,6 +141,8 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 	if len(b.Target.Platforms) > 0 {
 		target = p.plan.Platform()
 	}
+	machine := b.Sandbox.Machine
+	machine.Hostname = b.Target.hostname()
 	return solver.New(b.store, solver.Config{
 		Dialect: b.Target.Dialect,
 		Target:  target,
@@ -153,7 +155,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 			Imported: p.imported, Executed: p.executed,
 		},
 		Sandbox: solver.Sandbox{
-			Network: b.Sandbox.Network, Machine: b.Sandbox.Machine, Hostname: b.Target.hostname(),
+			Network: b.Sandbox.Network, Machine: machine,
 			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log,
 		},
 		Events: b.events,

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,8 +83,8 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
-	if o.Hostname == "" {
-		o.Hostname = image.ShortID(c.ID)
+	if o.Machine.Hostname == "" {
+		o.Machine.Hostname = image.ShortID(c.ID)
 	}
 	ctx, stop := forwardSignals(cmd.Context(), &o)
 	defer stop()
@@ -114,10 +115,7 @@ func (a *app) findToRun(ctx context.Context, m *transfer.Mover, name, wanted str
 
 func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options, error) {
 	o := enter.Options{
-		Args: command, Dir: f.dir, User: f.user, Hostname: f.hostname, ReadOnly: f.readOnly, Terminal: f.tty,
-	}
-	if o.Hostname == "" {
-		o.Hostname = f.name
+		Args: command, Dir: f.dir, User: f.user, ReadOnly: f.readOnly,
 	}
 	if cmd.Flags().Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint
@@ -132,6 +130,8 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 	if o.Machine, err = f.machine.machine(); err != nil {
 		return o, err
 	}
+	o.Machine.Hostname = cmp.Or(f.hostname, f.name)
+	o.Streams.Terminal = f.tty
 	for _, file := range f.envFiles {
 		lines, err := readEnvFile(file)
 		if err != nil {
@@ -226,9 +226,9 @@ func parseVolume(v string) (runner.Bind, error) {
 
 // connect connects the command to strata's standard streams.
 func (a *app) connect(o *enter.Options, f *runFlags) error {
-	o.Stdout, o.Stderr = a.stdout, a.stderr
+	o.Streams.Stdout, o.Streams.Stderr = a.stdout, a.stderr
 	if f.interactive {
-		o.Stdin = a.stdin
+		o.Streams.Stdin = a.stdin
 	}
 	if f.tty && f.interactive {
 		if _, err := console.ConsoleFromFile(a.stdin); err != nil {
@@ -245,7 +245,7 @@ func forwardSignals(ctx context.Context, o *enter.Options) (context.Context, fun
 	in := make(chan os.Signal, 16)
 	signal.Notify(in, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 	out := make(chan os.Signal, 16)
-	o.Signals = out
+	o.Streams.Signals = out
 	go func() {
 		asked := 0
 		for s := range in {

@@ -39,10 +39,8 @@ type Config struct {
 	SSH     *sshagent.Agents
 	// Machine is what a RUN finds on its machine.
 	Machine runner.Machine
-	// Hostname is what a RUN finds as the name of its machine; "" is the usual one.
-	Hostname string
-	Log      *LogLimit // nil is DefaultLogLimit
-	Rules    dialect.Run
+	Log     *LogLimit // nil is DefaultLogLimit
+	Rules   dialect.Run
 	// KeepEmpty gives a RUN that changed nothing an empty layer.
 	KeepEmpty bool
 	// Warn is told of what went wrong without failing the build. It may be called from several goroutines.
@@ -157,12 +155,10 @@ func (e *Executor) run(ctx context.Context, w *work, step *Step) (*Failure, erro
 		Binds:    append(all.binds, given.sockets...),
 		Files:    given.files,
 		Machine:  e.Machine,
-		Hostname: e.Hostname,
 		Insecure: step.Run.Insecure,
 		Warn:     e.warnOnce,
 		StateDir: state,
-		Stdout:   stdout,
-		Stderr:   stderr,
+		Streams:  runner.Streams{Stdout: stdout, Stderr: stderr},
 	})
 	stdout.flush()
 	stderr.flush()

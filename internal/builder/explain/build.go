@@ -45,11 +45,9 @@ type Build struct {
 	Image      digest.Digest `json:"image,omitempty"`
 	Tags       []string      `json:"tags,omitempty"`
 	Error      string        `json:"error,omitempty"`
-	Saved      int64         `json:"saved"` // what the steps that were cached took when they ran
-	Hits       int           `json:"hits"`
-	Total      int           `json:"total"`     // steps that have a place in the cache
-	Positions  int           `json:"positions"` // the N of the classic engine's Step i/N
-	Stages     []*Stage      `json:"stages"`
+	Counts
+	Positions int      `json:"positions"` // the N of the classic engine's Step i/N
+	Stages    []*Stage `json:"stages"`
 }
 
 // Stage is a stage that was built.
@@ -160,6 +158,13 @@ func newStage(s *event.Stage) *Stage {
 	return st
 }
 
+// Counts are what the cache was good for in a build.
+type Counts struct {
+	Saved int64 `json:"saved"` // milliseconds that the cached steps took when they ran
+	Hits  int   `json:"hits"`
+	Total int   `json:"total"` // steps that have a place in the cache
+}
+
 // stageKey tells the stages of a build apart.
 type stageKey struct {
 	plan, name string
@@ -196,8 +201,8 @@ func Read(row *store.Build) (*Build, error) {
 	}
 	return &Build{
 		ID: row.ID, Name: d.Name, Started: row.Started, Took: row.Took.Milliseconds(), Context: row.Context, Dockerfile: row.Dockerfile,
-		Target: row.Target, Engine: row.Engine, Image: row.Image, Error: row.Error, Saved: row.Saved.Milliseconds(),
-		Hits: row.Hits, Total: row.Total, Tags: d.Tags, Positions: d.Positions, Stages: d.Stages,
+		Target: row.Target, Engine: row.Engine, Image: row.Image, Error: row.Error,
+		Counts: Counts{Saved: row.Saved.Milliseconds(), Hits: row.Hits, Total: row.Total}, Tags: d.Tags, Positions: d.Positions, Stages: d.Stages,
 	}, nil
 }
 

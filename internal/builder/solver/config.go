@@ -67,8 +67,6 @@ type Sandbox struct {
 	// Network is what it sees, unless it says something else itself.
 	Network runner.Network
 	Machine runner.Machine
-	// Hostname is the name of its machine; "" is the usual one.
-	Hostname string
 	// Secrets and SSH are what it may have mounted, and nothing else may know of.
 	Secrets *secret.Store
 	SSH     *sshagent.Agents

@@ -68,8 +68,8 @@ func (s *Solver) addMachine(key *cache.Key, r *dockerfile.Run) {
 	if len(hosts) > 0 {
 		key.Add(cache.PartHost, hosts...)
 	}
-	if s.config.Sandbox.Hostname != "" {
-		key.Add(cache.PartHostname, s.config.Sandbox.Hostname)
+	if s.config.Sandbox.Machine.Hostname != "" {
+		key.Add(cache.PartHostname, s.config.Sandbox.Machine.Hostname)
 	}
 	if len(limits) > 0 {
 		key.Add(cache.PartUlimit, limits...)
@@ -142,7 +142,7 @@ func (o *stream) Write(p []byte) (int, error) {
 func (s *Solver) newExecutor() *exec.Executor {
 	b := s.config.Sandbox
 	return exec.New(exec.Config{
-		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Hostname: b.Hostname, Log: b.Log,
+		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Log: b.Log,
 		Rules: s.config.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn,
 	})
 }

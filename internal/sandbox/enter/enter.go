@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,16 +26,11 @@ type Options struct {
 	Env        []string // KEY=VALUE, over the image's
 	Entrypoint *string  // replaces the image's, and its Cmd; "" takes it away
 	Dir, User  string
-	Hostname   string
 	Network    runner.Network
 	Machine    runner.Machine
 	ReadOnly   bool
 	Binds      []runner.Bind
-	Terminal   bool
-	Stdin      io.Reader
-	Stdout     io.Writer
-	Stderr     io.Writer
-	Signals    <-chan os.Signal
+	Streams    runner.Streams
 	Warn       func(line string) // as that of runner.Spec
 }
 
@@ -83,15 +77,14 @@ func (o Options) spec(c *image.Config) runner.Spec {
 		cmd = o.Args
 	}
 	// As Docker: the container's own variables first, so that the image and the person can change them.
-	env := []string{"HOSTNAME=" + o.Hostname}
-	if o.Terminal {
+	env := []string{"HOSTNAME=" + o.Machine.Hostname}
+	if o.Streams.Terminal {
 		env = append(env, "TERM=xterm")
 	}
 	env = slices.Concat(env, c.Config.Env, o.Env)
 	s := runner.Spec{
 		Args: slices.Concat(entrypoint, cmd), Env: env, Dir: c.Config.WorkingDir, User: c.Config.User,
-		Hostname: o.Hostname, Network: o.Network, Machine: o.Machine, Warn: o.Warn, ReadOnly: o.ReadOnly, Binds: o.Binds,
-		Terminal: o.Terminal, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr, Signals: o.Signals,
+		Network: o.Network, Machine: o.Machine, Streams: o.Streams, Warn: o.Warn, ReadOnly: o.ReadOnly, Binds: o.Binds,
 	}
 	if o.Dir != "" {
 		s.Dir = o.Dir

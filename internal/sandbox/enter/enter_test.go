@@ -16,6 +16,7 @@ func TestSpec(t *testing.T) {
 	c.Config.Entrypoint, c.Config.Cmd = []string{"entry", "-x"}, []string{"cmd"}
 	c.Config.Env, c.Config.WorkingDir, c.Config.User = []string{"A=1", "B=1"}, "/work", "bin"
 	empty, other := "", "other"
+	terminal := runner.Streams{Terminal: true}
 	for _, test := range []struct {
 		name string
 		o    Options
@@ -29,12 +30,12 @@ func TestSpec(t *testing.T) {
 		{"nothing is left", Options{Entrypoint: &empty}, runner.Spec{}},
 		{"directory and user", Options{Dir: "/d", User: "7", Args: []string{"a"}}, runner.Spec{Args: []string{"entry", "-x", "a"}, Dir: "/d", User: "7"}},
 		{"environment", Options{Env: []string{"B=2", "C=3"}}, runner.Spec{Args: []string{"entry", "-x", "cmd"}, Env: []string{"HOSTNAME=h", "A=1", "B=1", "B=2", "C=3"}}},
-		{"terminal", Options{Terminal: true}, runner.Spec{Args: []string{"entry", "-x", "cmd"}, Terminal: true, Env: []string{"HOSTNAME=h", "TERM=xterm", "A=1", "B=1"}}},
-		{"terminal of a kind", Options{Terminal: true, Env: []string{"TERM=vt100"}}, runner.Spec{Args: []string{"entry", "-x", "cmd"}, Terminal: true, Env: []string{"HOSTNAME=h", "TERM=xterm", "A=1", "B=1", "TERM=vt100"}}},
+		{"terminal", Options{Streams: terminal}, runner.Spec{Args: []string{"entry", "-x", "cmd"}, Streams: terminal, Env: []string{"HOSTNAME=h", "TERM=xterm", "A=1", "B=1"}}},
+		{"terminal of a kind", Options{Streams: terminal, Env: []string{"TERM=vt100"}}, runner.Spec{Args: []string{"entry", "-x", "cmd"}, Streams: terminal, Env: []string{"HOSTNAME=h", "TERM=xterm", "A=1", "B=1", "TERM=vt100"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			want := test.want
-			test.o.Hostname = "h"
+			test.o.Machine.Hostname = "h"
 			if want.Dir == "" {
 				want.Dir, want.User = "/work", "bin"
 			}

@@ -23,7 +23,7 @@ const builderArg = "runner-test-builder"
 // builder runs a step that does not end by itself.
 func builder(rootfs, stateDir string) {
 	_, err := Run(context.Background(), Spec{
-		Rootfs: rootfs, StateDir: stateDir, Stdout: os.Stdout, Stderr: os.Stderr,
+		Rootfs: rootfs, StateDir: stateDir, Streams: Streams{Stdout: os.Stdout, Stderr: os.Stderr},
 		Args: []string{"/bin/sh", "-c", "sleep 1000 & echo started; sleep 1000"},
 	})
 	fmt.Fprintln(os.Stderr, err)
@@ -83,7 +83,7 @@ func TestCancel(t *testing.T) {
 		cancel(errors.New("enough"))
 	}()
 	code, err := Run(ctx, Spec{
-		Rootfs: r.merged, StateDir: t.TempDir(), Stdout: started,
+		Rootfs: r.merged, StateDir: t.TempDir(), Streams: Streams{Stdout: started},
 		Args: []string{"/bin/sh", "-c", "trap '' TERM INT; (sleep 1000 & sleep 1000) & echo started; sleep 1000"},
 	})
 	if code != 128+int(unix.SIGKILL) || err == nil || err.Error() != "enough" {
@@ -157,7 +157,7 @@ func TestSignals(t *testing.T) {
 		signals <- unix.SIGTERM
 	}()
 	var errs bytes.Buffer
-	_, code := r.sh(t, Spec{Signals: signals, Stdout: started, Stderr: &errs}, "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done")
+	_, code := r.sh(t, Spec{Streams: Streams{Signals: signals, Stdout: started, Stderr: &errs}}, "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done")
 	if code != 7 {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}

@@ -42,8 +42,8 @@ func TestRun(t *testing.T) {
 		{name: "working directory", spec: Spec{Dir: "/etc"}, script: "pwd", want: "/etc\n"},
 		{name: "missing working directory", spec: Spec{Dir: "/a/b", User: "ann"}, script: "pwd; stat -c '%U %a' /a/b", want: "/a/b\nroot 755\n"},
 		{name: "missing working directory, read-only", spec: Spec{Dir: "/r/b", ReadOnly: true}, script: "pwd", want: "/r/b\n"},
-		{name: "host name", spec: Spec{Hostname: "there"}, script: "hostname; cat /etc/hostname; grep -c there /etc/hosts", want: "there\nthere\n1\n"},
-		{name: "stdin", spec: Spec{Stdin: strings.NewReader("from outside")}, script: "cat", want: "from outside"},
+		{name: "host name", spec: Spec{Machine: Machine{Hostname: "there"}}, script: "hostname; cat /etc/hostname; grep -c there /etc/hosts", want: "there\nthere\n1\n"},
+		{name: "stdin", spec: Spec{Streams: Streams{Stdin: strings.NewReader("from outside")}}, script: "cat", want: "from outside"},
 		{name: "no stdin", script: "wc -c", want: "0\n"},
 		{name: "read-only root", spec: Spec{ReadOnly: true}, script: "touch /x 2>&1; touch /dev/shm/x && echo ok", want: "touch: /x: Read-only file system\nok\n"},
 		{name: "process 1", script: "echo $$", want: "1\n"},
@@ -90,7 +90,7 @@ func TestRunErrors(t *testing.T) {
 func TestRunStreams(t *testing.T) {
 	r := busyboxRoot(t, nil)
 	var out, errs bytes.Buffer
-	if _, code := r.sh(t, Spec{Stdout: &out, Stderr: &errs}, "echo out; echo err >&2"); code != 0 {
+	if _, code := r.sh(t, Spec{Streams: Streams{Stdout: &out, Stderr: &errs}}, "echo out; echo err >&2"); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if out.String() != "out\n" || errs.String() != "err\n" {
@@ -105,7 +105,7 @@ func TestRunOpenStdin(t *testing.T) {
 	must(t, err)
 	defer in.Close()
 	defer keep.Close()
-	if got, _ := r.sh(t, Spec{Stdin: in}, "echo done"); got != "done\n" {
+	if got, _ := r.sh(t, Spec{Streams: Streams{Stdin: in}}, "echo done"); got != "done\n" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -40,9 +40,10 @@ type Bind struct {
 
 // Machine is what a container finds on its machine, where that is not the usual.
 type Machine struct {
-	Hosts   []Host   // further lines of /etc/hosts
-	ShmSize int64    // bytes of /dev/shm; DefaultShmSize when 0
-	Ulimits []Ulimit // instead of the limits of this process
+	Hostname string   // "strata" when empty
+	Hosts    []Host   // further lines of /etc/hosts
+	ShmSize  int64    // bytes of /dev/shm; DefaultShmSize when 0
+	Ulimits  []Ulimit // instead of the limits of this process
 	// CgroupParent, when not empty, is the cgroup below which the container gets one of its own: a path below the
 	// root of the hierarchies.
 	CgroupParent string
@@ -57,7 +58,6 @@ type Spec struct {
 	Env      []string // KEY=VALUE, the last of equal keys counts; PATH and HOME are added when absent, as Docker does
 	Dir      string   // working directory, "/" when empty; made, owned by root, when missing
 	User     string   // "", "uid", "uid:gid", "name", "name:group"; looked up in the root file system
-	Hostname string   // "strata" when empty
 	Network  Network
 	ReadOnly bool // root file system read-only
 	// Insecure takes the protection away that keeps a container's root from being the machine's: all capabilities of
@@ -68,16 +68,20 @@ type Spec struct {
 	StateDir string // an existing private directory, used by this run alone
 
 	Machine
+	Streams
 
+	// Warn, when not nil, is told in one line what this machine does not have and the container goes without.
+	Warn func(line string)
+}
+
+// Streams connect a container with this process.
+type Streams struct {
 	// Terminal gives the container a pty in place of the three streams and connects it with Stdin and
 	// Stdout. A terminal on our side is in raw mode meanwhile and its size is followed.
 	Terminal bool
 	Stdin    io.Reader // nil: /dev/null
 	Stdout   io.Writer // nil: /dev/null
 	Stderr   io.Writer // nil: /dev/null
-
-	// Warn, when not nil, is told in one line what this machine does not have and the container goes without.
-	Warn func(line string)
 
 	// Signals, when not nil, are passed on to the container's first process (which, as process 1 of its
 	// name space, ignores those that it has no handler for).

@@ -122,7 +122,7 @@ func TestCgroupParent(t *testing.T) {
 	})
 	code, err := Run(context.Background(), Spec{
 		Rootfs: r.merged, StateDir: t.TempDir(), Args: []string{"/bin/sh", "-c", "echo ready; read line; true"}, Machine: Machine{CgroupParent: parent},
-		Warn: func(line string) { warned += line }, Stdout: look, Stdin: in,
+		Warn: func(line string) { warned += line }, Streams: Streams{Stdout: look, Stdin: in},
 	})
 	if code != 0 || err != nil {
 		t.Fatalf("exit code %d, %v", code, err)
@@ -228,7 +228,7 @@ func TestFilesAreNotMountedOnTheMachine(t *testing.T) {
 	code, err := Run(context.Background(), Spec{
 		Rootfs: r.merged, StateDir: state, Args: []string{"/bin/sh", "-c", "wc -c </run/secrets/a; read line; true"},
 		Env:   []string{"SECRET=" + secret},
-		Files: []File{{Target: "/run/secrets/a", Data: []byte(secret), Mode: 0o400}}, Stdout: look, Stdin: in,
+		Files: []File{{Target: "/run/secrets/a", Data: []byte(secret), Mode: 0o400}}, Streams: Streams{Stdout: look, Stdin: in},
 	})
 	if code != 0 || err != nil || seen != "" {
 		t.Errorf("exit code %d, %v, seen from outside: %s", code, err, seen)

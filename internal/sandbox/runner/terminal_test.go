@@ -31,7 +31,7 @@ func TestTerminal(t *testing.T) {
 	done := make(chan result, 1)
 	go func() {
 		code, err := Run(context.Background(), Spec{
-			Rootfs: r.merged, StateDir: t.TempDir(), Terminal: true, Stdin: host, Stdout: host,
+			Rootfs: r.merged, StateDir: t.TempDir(), Streams: Streams{Terminal: true, Stdin: host, Stdout: host},
 			Args: []string{"/bin/sh", "-c", `
 				tty; stty size; echo ready
 				until [ "$(stty size)" = "33 99" ]; do sleep 0.01; done; echo resized
@@ -77,7 +77,7 @@ func TestTerminal(t *testing.T) {
 // Without a terminal on our side a container's terminal still is one.
 func TestTerminalIntoBuffer(t *testing.T) {
 	r := busyboxRoot(t, nil)
-	got, code := r.sh(t, Spec{Terminal: true}, "tty; echo err >&2; ls -l /dev/console | cut -c1; exit 3")
+	got, code := r.sh(t, Spec{Streams: Streams{Terminal: true}}, "tty; echo err >&2; ls -l /dev/console | cut -c1; exit 3")
 	if want := "/dev/pts/0\r\nerr\r\nc\r\n"; got != want || code != 3 {
 		t.Errorf("got %q, %d; want %q, 3", got, code, want)
 	}
