@@ -156,13 +156,11 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 
 // network parses a --network.
 func network(flag string) (runner.Network, error) {
-	switch flag {
-	case "", "default", "host":
-		return runner.NetworkHost, nil
-	case "none":
-		return runner.NetworkNone, nil
+	n, err := runner.ParseNetwork(flag)
+	if err != nil {
+		return "", usageError("--network %w", err)
 	}
-	return "", usageError("--network %s: it is one of default, host and none", flag)
+	return n, nil
 }
 
 // envVariable returns NAME=VALUE unchanged. For NAME alone it adds the value from the environment,

@@ -83,13 +83,14 @@ func (s *Solver) addMachine(key *cache.Key, r *dockerfile.Run) {
 }
 
 func (s *Solver) network(r *dockerfile.Run) runner.Network {
-	switch {
-	case r.Network == "none":
-		return runner.NetworkNone
-	case r.Network == "" || r.Network == "default":
+	if r.Network == "" || r.Network == "default" {
 		return s.config.Sandbox.Network
 	}
-	return runner.NetworkHost
+	n, err := runner.ParseNetwork(r.Network)
+	if err != nil {
+		return runner.NetworkNone // the parser lets nothing else through
+	}
+	return n
 }
 
 // execute runs a RUN on top of parent. What a failed step left becomes a state that can be entered.

@@ -57,7 +57,7 @@ func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Proces
 		Rootfs:            filepath.Clean(s.Rootfs),
 		ParentDeathSignal: int(unix.SIGKILL),
 		Hostname:          s.Hostname,
-		Namespaces:        namespaces(s.Network),
+		Namespaces:        namespaces(),
 		Mounts:            slices.Concat(standardMounts(s), deviceMounts(), points.mounts),
 		Capabilities:      granted,
 		MaskPaths:         maskedPaths(),
@@ -69,9 +69,7 @@ func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Proces
 			return nil, nil, err
 		}
 	}
-	if s.Network == NetworkNone {
-		config.Networks = []*configs.Network{{Type: "loopback"}}
-	}
+	s.Network.configure(config)
 	process := &libcontainer.Process{
 		Init:             true,
 		Args:             s.Args,
@@ -92,13 +90,10 @@ func withPath(env []string) []string {
 	return append([]string{"PATH=" + image.DefaultPath}, env...)
 }
 
-func namespaces(network Network) configs.Namespaces {
+func namespaces() configs.Namespaces {
 	all := configs.Namespaces{{Type: configs.NEWNS}, {Type: configs.NEWPID}, {Type: configs.NEWIPC}, {Type: configs.NEWUTS}}
 	if configs.IsNamespaceSupported(configs.NEWCGROUP) {
 		all = append(all, configs.Namespace{Type: configs.NEWCGROUP})
-	}
-	if network == NetworkNone {
-		all = append(all, configs.Namespace{Type: configs.NEWNET})
 	}
 	return all
 }

@@ -18,15 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Network says which network a container sees.
-type Network string
-
-// The networks; the empty string means NetworkHost.
-const (
-	NetworkHost Network = "host" // the one of the machine
-	NetworkNone Network = "none" // nothing but a loopback interface
-)
-
 // Bind shows a file or directory of the host in the container, as docker run -v does, or an empty directory in memory.
 type Bind struct {
 	Source   string // on the host; has to exist
@@ -260,8 +251,9 @@ func (s *Spec) check() error {
 		return errors.New("no command given: the image has none either, so name one")
 	case os.Geteuid() != 0:
 		return errors.New("containers need root: run this with sudo")
-	case s.Network != "" && s.Network != NetworkHost && s.Network != NetworkNone:
-		return fmt.Errorf("unknown network %q: use host or none", s.Network)
+	}
+	if _, err := ParseNetwork(string(s.Network)); err != nil {
+		return fmt.Errorf("unknown network %w", err)
 	}
 	for _, f := range s.Files {
 		if !filepath.IsAbs(f.Target) {
