@@ -22,7 +22,10 @@ import (
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/snapshot"
+	"github.com/strata-build/strata/test/testbed"
 )
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 func needRoot(t testing.TB) {
 	t.Helper()

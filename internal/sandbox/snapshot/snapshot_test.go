@@ -9,7 +9,11 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/test/testbed"
 )
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 func needRoot(t testing.TB) {
 	t.Helper()

@@ -8,7 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/test/testbed"
 )
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 // The root is what the layers say, and 0755 where they say nothing, whatever the umask is; what is
 // written is in the upper directory after Unmount.
