@@ -128,20 +128,6 @@ func Clone(c *Config) *Config {
 	return &d
 }
 
-// CloneRuntime returns a copy of a runtime configuration; changes to one of them do not change the
-// other.
-func CloneRuntime(c dockerspec.DockerOCIImageConfig) dockerspec.DockerOCIImageConfig {
-	data, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // strings, maps and numbers only
-	}
-	var d dockerspec.DockerOCIImageConfig
-	if err := json.Unmarshal(data, &d); err != nil {
-		panic(err)
-	}
-	return d
-}
-
 // ChainID returns the chainID of layers, the lowest first (OCI image spec, "Layer ChainID"); "" if
 // there are none.
 func ChainID(diffIDs []digest.Digest) digest.Digest {
@@ -158,7 +144,7 @@ func ChainID(diffIDs []digest.Digest) digest.Digest {
 
 // Add returns the config of the state after one more step: runtime configuration rt, a history row,
 // and the layer diffID ("" for a row without one).
-func Add(parent *Config, rt dockerspec.DockerOCIImageConfig, row History, diffID digest.Digest) *Config {
+func Add(parent *Config, rt Runtime, row History, diffID digest.Digest) *Config {
 	c := *parent
 	c.Config = rt
 	row.EmptyLayer = diffID == ""

@@ -92,28 +92,25 @@ func (v *verifier) compare(root int) error {
 // differs says in what an entry of a tree is not what the table of contents says, digests aside; "" if
 // in nothing. The root's time is not compared: it is that of a rename where the table has no root.
 func (e *Entry) differs(got *Entry) string {
+	differ := Differences(e, got)
 	switch {
-	case e.Type != got.Type:
+	case differ.Has(AttrType):
 		return fmt.Sprintf("is %s and not %s", got.Type.noun(), e.Type.noun())
 	case e.Type == Whiteout:
 		return ""
-	case e.Type == Hardlink || e.Type == Symlink:
-		if e.Link != got.Link {
-			return fmt.Sprintf("leads to %q and not to %q", clip(got.Link), clip(e.Link))
-		}
+	case differ.Has(AttrLink):
+		return fmt.Sprintf("leads to %q and not to %q", clip(got.Link), clip(e.Link))
 	case e.Size != got.Size:
 		return fmt.Sprintf("has %d bytes and not %d", got.Size, e.Size)
-	case e.Major != got.Major || e.Minor != got.Minor:
+	case differ.Has(AttrContent) && e.Type != File:
 		return "is another device"
 	case e.Opaque && !got.Opaque:
 		return "does not hide what lies below it"
-	}
-	switch {
-	case e.UID != got.UID || e.GID != got.GID:
+	case differ.Has(AttrOwner):
 		return fmt.Sprintf("belongs to %d:%d and not to %d:%d", got.UID, got.GID, e.UID, e.GID)
-	case e.Type != Symlink && e.Mode != got.Mode:
+	case differ.Has(AttrMode) && e.Type != Symlink:
 		return fmt.Sprintf("has the mode %o and not %o", got.Mode, e.Mode)
-	case e.ModTime != got.ModTime && e.Path != "":
+	case differ.Has(AttrTime) && e.Path != "":
 		return "has another time"
 	}
 	if e.Type == Hardlink {

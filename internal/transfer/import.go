@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -18,10 +17,10 @@ import (
 
 // ImportOptions say what an imported file system becomes.
 type ImportOptions struct {
-	Name     reference.Named                 // nil for none
-	Config   dockerspec.DockerOCIImageConfig // what containers run with; see dockerfile.ApplyChanges for --change
-	Platform ocispec.Platform                // that the image is for; the zero value is this machine's
-	Message  string                          // comment of the history row; "" is Docker's "Imported from -"
+	Name     reference.Named  // nil for none
+	Config   image.Runtime    // what containers run with; see dockerfile.ApplyChanges for --change
+	Platform ocispec.Platform // that the image is for; the zero value is this machine's
+	Message  string           // comment of the history row; "" is Docker's "Imported from -"
 }
 
 // Import makes an image of one layer of a root file system's tar, compressed or not, as docker import does.

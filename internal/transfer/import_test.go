@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -51,7 +50,7 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, err := m.Import(ctx, &z, ImportOptions{Message: "by hand", Config: dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{Cmd: []string{"sh"}}}})
+	packed, err := m.Import(ctx, &z, ImportOptions{Message: "by hand", Config: image.Runtime{ImageConfig: ocispec.ImageConfig{Cmd: []string{"sh"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

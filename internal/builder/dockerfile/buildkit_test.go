@@ -10,19 +10,21 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 // buildkitAnswers is what BuildKit's own frontend (dockerfile2llb v0.32.1) makes of some Dockerfiles when every image
 // has the config Base: written down from a run of it.
 type buildkitAnswers struct {
 	Args   map[string]string
-	Base   Config
+	Base   image.Runtime
 	Builds []buildkitAnswer
 }
 
 type buildkitAnswer struct {
 	Source   []string // lines
-	Config   Config
+	Config   image.Runtime
 	History  []historyRow
 	Names    []string // of vertices, sorted; cut behind FROM, since the rest is the image's full name
 	Runs     []string // argv, environment, directory and user of every RUN, joined with |, sorted
@@ -61,7 +63,7 @@ func ourAnswer(t *testing.T, source string, given buildkitAnswers) buildkitAnswe
 			warnings[w.Rule+": "+w.Message] = true
 		}
 	}
-	ends, rows := map[*Stage]Config{}, map[*Stage][]historyRow{}
+	ends, rows := map[*Stage]image.Runtime{}, map[*Stage][]historyRow{}
 	for _, s := range p.Stages {
 		from, row := ends[s.Base.Stage], slices.Clone(rows[s.Base.Stage])
 		if s.Base.Image != "" {
@@ -95,7 +97,7 @@ func ourAnswer(t *testing.T, source string, given buildkitAnswers) buildkitAnswe
 		}
 		ends[s], rows[s] = w.Config(), row
 	}
-	var config Config // through JSON, as the wanted one
+	var config image.Runtime // through JSON, as the wanted one
 	raw, err := json.Marshal(ends[p.Target])
 	if err != nil {
 		t.Fatal(err)

@@ -18,22 +18,22 @@ var changes = []string{
 
 // ApplyChanges gives the config that the instructions of --change make of an empty one. Each line
 // may hold several. Errors begin with "--change: ".
-func ApplyChanges(lines []string) (Config, error) {
+func ApplyChanges(lines []string) (image.Runtime, error) {
 	source := "FROM scratch\n" + strings.Join(lines, "\n") + "\n"
 	f, err := Parse([]byte(source), "--change")
 	if err != nil {
-		return Config{}, changeError(err)
+		return image.Runtime{}, changeError(err)
 	}
 	plan, err := f.Plan(Options{Dialect: dialect.Classic()})
 	if err != nil {
-		return Config{}, changeError(err)
+		return image.Runtime{}, changeError(err)
 	}
 	if len(plan.Stages) != 1 {
-		return Config{}, notAChange("FROM")
+		return image.Runtime{}, notAChange("FROM")
 	}
-	w, err := plan.Target.Walk(Config{})
+	w, err := plan.Target.Walk(image.Runtime{})
 	if err != nil {
-		return Config{}, changeError(err)
+		return image.Runtime{}, changeError(err)
 	}
 	for {
 		step, err := w.Next()
@@ -41,11 +41,11 @@ func ApplyChanges(lines []string) (Config, error) {
 			break
 		}
 		if err != nil {
-			return Config{}, changeError(err)
+			return image.Runtime{}, changeError(err)
 		}
 		name, _, _ := strings.Cut(step.Text, " ")
 		if name = strings.ToUpper(name); !slices.Contains(changes, name) {
-			return Config{}, notAChange(name)
+			return image.Runtime{}, notAChange(name)
 		}
 	}
 	c := w.Config()

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 // Every instruction, with the config that docker import --change gives (Docker 20.10).
@@ -35,7 +37,7 @@ func TestChanges(t *testing.T) {
 			t.Errorf("%q: %v", test.lines, err)
 			continue
 		}
-		var want Config
+		var want image.Runtime
 		if err := json.Unmarshal([]byte(test.want), &want); err != nil {
 			t.Fatal(err)
 		}

@@ -16,11 +16,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
-
-// Config is an image's config as in the OCI image specification with Docker's extensions (Healthcheck, OnBuild, Shell).
-type Config = dockerspec.DockerOCIImageConfig
 
 // maxSource is the size of the largest Dockerfile that is read, in bytes.
 const maxSource = 1 << 20

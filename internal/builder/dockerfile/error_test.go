@@ -7,10 +7,11 @@ import (
 	"testing"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/image"
 )
 
 // fails parses, plans and walks (from base) until something fails.
-func fails(t *testing.T, source string, o Options, base Config) *Error {
+func fails(t *testing.T, source string, o Options, base image.Runtime) *Error {
 	t.Helper()
 	var located *Error
 	if err := build(source, o, base); !errors.As(err, &located) {
@@ -20,7 +21,7 @@ func fails(t *testing.T, source string, o Options, base Config) *Error {
 }
 
 // build walks every stage; images have the config base.
-func build(source string, o Options, base Config) error {
+func build(source string, o Options, base image.Runtime) error {
 	f, err := Parse([]byte(source), "Dockerfile")
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func build(source string, o Options, base Config) error {
 	if err != nil {
 		return err
 	}
-	ends := map[*Stage]Config{}
+	ends := map[*Stage]image.Runtime{}
 	for _, s := range p.Stages {
 		from := base
 		if s.Base.Stage != nil {
@@ -57,7 +58,7 @@ func TestErrors(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
 		options    Options
-		base       Config
+		base       image.Runtime
 		line       int
 		want       string // in the message
 	}{
@@ -168,8 +169,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func onBuild(triggers ...string) Config {
-	var c Config
+func onBuild(triggers ...string) image.Runtime {
+	var c image.Runtime
 	c.OnBuild = triggers
 	return c
 }

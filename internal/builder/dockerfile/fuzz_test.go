@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 // FuzzLint looks at files and at what may stand in a check directive or its build argument.
@@ -31,7 +33,7 @@ func FuzzLint(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			ends := map[*Stage]Config{}
+			ends := map[*Stage]image.Runtime{}
 			for _, s := range p.Stages {
 				w, err := s.Walk(ends[s.Base.Stage])
 				for err == nil {

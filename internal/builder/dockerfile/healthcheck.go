@@ -6,8 +6,9 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 func (in *instruction) healthcheck(c *instructions.HealthCheckCommand) {
@@ -30,7 +31,7 @@ func (in *instruction) healthcheck(c *instructions.HealthCheckCommand) {
 // inheritHealth fills in what a HEALTHCHECK leaves open from the one before it. The classic builder does so whenever it
 // runs the step: making the step's container merges the parent's config into the new one (merge in Docker's
 // daemon/commit.go), and the healthcheck is shared with it. BuildKit does not.
-func inheritHealth(h *dockerspec.HealthcheckConfig, before dockerspec.HealthcheckConfig) {
+func inheritHealth(h *image.Healthcheck, before image.Healthcheck) {
 	if len(h.Test) == 0 {
 		h.Test = before.Test
 	}

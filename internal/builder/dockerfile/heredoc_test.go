@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 // Names and history rows are BuildKit's.
@@ -41,7 +43,7 @@ func TestHeredocOnBuild(t *testing.T) {
 	if diff := cmp.Diff([]string{"RUN <<EOF\nx\nEOF"}, triggers); diff != "" {
 		t.Fatal(diff)
 	}
-	steps, _ := walkAll(t, mustPlan(t, "FROM b\n", Options{}), func(string) Config { return onBuild(triggers...) })
+	steps, _ := walkAll(t, mustPlan(t, "FROM b\n", Options{}), func(string) image.Runtime { return onBuild(triggers...) })
 	if diff := cmp.Diff([]string{"/bin/sh", "-c", "x\n"}, steps[0].Run.Args); diff != "" {
 		t.Error(diff)
 	}

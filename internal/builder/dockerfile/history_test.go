@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/image"
 )
 
 var testPlatform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
@@ -31,9 +32,9 @@ func mustPlan(t *testing.T, source string, o Options) *Plan {
 
 // walkAll walks all stages of p, each from the config that base gives for an image, and returns the
 // target's steps and walk.
-func walkAll(t *testing.T, p *Plan, base func(image string) Config) ([]*Step, *Walk) {
+func walkAll(t *testing.T, p *Plan, base func(name string) image.Runtime) ([]*Step, *Walk) {
 	t.Helper()
-	ends := map[*Stage]Config{}
+	ends := map[*Stage]image.Runtime{}
 	var steps []*Step
 	var last *Walk
 	for _, s := range p.Stages {

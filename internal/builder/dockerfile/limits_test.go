@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 // large are Dockerfiles that are large in one way each: they are planned and walked in well under a second, or refused.
@@ -90,7 +92,7 @@ func walkWhole(f *File) error {
 	if err != nil {
 		return err
 	}
-	ends := map[*Stage]Config{}
+	ends := map[*Stage]image.Runtime{}
 	for _, s := range p.Stages {
 		w, err := s.Walk(ends[s.Base.Stage])
 		if err != nil {

@@ -3,6 +3,8 @@ package dockerfile
 import (
 	"strings"
 	"testing"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 func TestContextName(t *testing.T) {
@@ -63,7 +65,7 @@ func TestNamedContexts(t *testing.T) {
 	}
 
 	for stage, want := range map[string]string{"nowhere": "there is no stage nowhere", "2": "must come before", "7": "there is no stage 7"} {
-		err := build(source, Options{Contexts: map[string]Named{"lib": {Stage: stage}}}, Config{})
+		err := build(source, Options{Contexts: map[string]Named{"lib": {Stage: stage}}}, image.Runtime{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("target:%s: %v", stage, err)
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 // OnlyAdd is what the only ADD of a stage names that is there to have one, for its time: FROM
@@ -37,7 +39,7 @@ func (s *Stage) onlyAdd() (*RemoteSource, error) {
 			return nil, bad
 		}
 	}
-	w, err := s.Walk(Config{})
+	w, err := s.Walk(image.Runtime{})
 	if err != nil {
 		return nil, err
 	}

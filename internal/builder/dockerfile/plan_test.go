@@ -8,6 +8,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
@@ -46,7 +47,7 @@ func TestPlanStages(t *testing.T) {
 		t.Errorf("up to build: %s", names(p.Stages))
 	}
 	// The classic engine builds what nobody needs too, so what is wrong there is an error.
-	if err := build(source, Options{Dialect: dialect.Classic()}, Config{}); err == nil || !strings.Contains(err.Error(), "Dockerfile:5: the --mount option requires BuildKit") {
+	if err := build(source, Options{Dialect: dialect.Classic()}, image.Runtime{}); err == nil || !strings.Contains(err.Error(), "Dockerfile:5: the --mount option requires BuildKit") {
 		t.Errorf("classic: %v", err)
 	}
 	p = mustPlan(t, source, Options{Target: "1", Args: map[string]string{"V": "11"}, Dialect: dialect.Classic()})

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/image"
 )
 
 const selectSource = `ARG V=1
@@ -86,7 +87,7 @@ func selected(t *testing.T, p *Plan, s *Selection) []string {
 	t.Helper()
 	var got []string
 	for _, stage := range p.Stages {
-		w, err := stage.Walk(Config{})
+		w, err := stage.Walk(image.Runtime{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +115,7 @@ func TestSelectTriggers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var base Config
+	var base image.Runtime
 	base.OnBuild = []string{"RUN a trigger", "RUN another"}
 	w, err := p.Target.Walk(base)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/strata-build/strata/internal/image"
 )
 
 // Step is one instruction of a stage, with arguments and variables expanded.
@@ -18,7 +20,7 @@ type Step struct {
 
 	// Config is the image's config after this step. Its slices and maps are shared with other steps' configs: to change
 	// one, take Walk.Config, which is a copy.
-	Config Config
+	Config image.Runtime
 	Author string // the image's author after this step, "" if none was set since the base image
 	// EmptyLayer says that the step makes no layer. It is false for a classic WORKDIR, which makes one only if the
 	// directory was not there.

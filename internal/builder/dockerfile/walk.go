@@ -24,7 +24,7 @@ type Walk struct {
 	dialect  dialect.Dialect
 	failed   bool
 	ports    int // named by EXPOSE so far
-	config   Config
+	config   image.Runtime
 	envAt    map[string]int // name → index in config.Env
 	scope    *scope
 	cmdSet   bool            // a CMD of this stage: ENTRYPOINT keeps it
@@ -81,11 +81,11 @@ func (s *scope) clone() *scope {
 //
 // The base's ONBUILD triggers become the first steps and leave the config. A trigger can copy from a stage that is not
 // among the plan's Stages.
-func (s *Stage) Walk(base Config) (*Walk, error) {
+func (s *Stage) Walk(base image.Runtime) (*Walk, error) {
 	w := &Walk{
 		cursor: cursor{commands: s.source.Commands, total: s.Total, files: s.Base.Named != ""},
 		lint:   lint{seen: map[string][]parser.Range{}},
-		stage:  s, dialect: s.plan.options.Dialect, config: copyConfig(base),
+		stage:  s, dialect: s.plan.options.Dialect, config: image.CloneRuntime(base),
 	}
 	w.rules = s.plan.lint.linter(func(found Warning) {
 		w.warnings = append(w.warnings, found)
@@ -259,7 +259,7 @@ func (w *Walk) finish() {
 
 // Config is the config after all steps so far, as a copy. After io.EOF it has the --labels of the target too, which
 // BuildKit sets without a step.
-func (w *Walk) Config() Config { return copyConfig(w.config) }
+func (w *Walk) Config() image.Runtime { return image.CloneRuntime(w.config) }
 
 // Warnings are the lint findings of the steps so far.
 func (w *Walk) Warnings() []Warning { return slices.Clone(w.warnings) }
@@ -268,26 +268,9 @@ func (w *Walk) Warnings() []Warning { return slices.Clone(w.warnings) }
 func (w *Walk) Author() string { return w.author }
 
 // shareConfig is c in a form that w can go on appending to: no slice has room behind its end.
-func shareConfig(c Config) Config {
+func shareConfig(c image.Runtime) image.Runtime {
 	c.Env = slices.Clip(c.Env)
 	c.OnBuild = slices.Clip(c.OnBuild)
-	return c
-}
-
-func copyConfig(c Config) Config {
-	c.Env = slices.Clone(c.Env)
-	c.Cmd = slices.Clone(c.Cmd)
-	c.Entrypoint = slices.Clone(c.Entrypoint)
-	c.OnBuild = slices.Clone(c.OnBuild)
-	c.Shell = slices.Clone(c.Shell)
-	c.ExposedPorts = maps.Clone(c.ExposedPorts)
-	c.Volumes = maps.Clone(c.Volumes)
-	c.Labels = maps.Clone(c.Labels)
-	if c.Healthcheck != nil {
-		h := *c.Healthcheck
-		h.Test = slices.Clone(h.Test)
-		c.Healthcheck = &h
-	}
 	return c
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/image"
@@ -18,8 +17,8 @@ import (
 const pathEnv = "PATH=" + image.DefaultPath
 
 func TestConfig(t *testing.T) {
-	inherited := func(string) Config {
-		var c Config
+	inherited := func(string) image.Runtime {
+		var c image.Runtime
 		c.Env = []string{"PATH=/bin", "A=base", "B=base"}
 		c.Cmd = []string{"inherited"}
 		c.WorkingDir = "/w"
@@ -30,41 +29,41 @@ func TestConfig(t *testing.T) {
 	for _, test := range []struct {
 		name, text string
 		args       map[string]string
-		want       func(c *Config)
-		classic    func(c *Config) // besides want
+		want       func(c *image.Runtime)
+		classic    func(c *image.Runtime) // besides want
 	}{
-		{name: "nothing", want: func(*Config) {}},
-		{name: "env in place", text: "ENV C=1 A=2", want: func(c *Config) { c.Env = []string{"PATH=/bin", "A=2", "B=base", "C=1"} }},
-		{name: "env expands", text: "ENV C=${A:-x}${N:-y}${A:+z}${A#ba}${A%se}${A/a/o}", want: func(c *Config) { c.Env = append(c.Env, "C=baseyzsebabose") }},
-		{name: "env quotes", text: `ENV C='$A' D="\"$A\"" E=a\ b`, want: func(c *Config) { c.Env = append(c.Env, "C=$A", `D="base"`, "E=a b") }},
-		{name: "arg is not env", text: "ARG C=1\nENV D=$C", want: func(c *Config) { c.Env = append(c.Env, "D=1") }},
-		{name: "global arg", text: "ARG G\nENV D=$G", want: func(c *Config) { c.Env = append(c.Env, "D=global") }},
-		{name: "global arg given", text: "ARG G\nENV D=$G", args: map[string]string{"G": "given"}, want: func(c *Config) { c.Env = append(c.Env, "D=given") }},
-		{name: "global arg default here", text: "ARG G=here\nENV D=$G", want: func(c *Config) { c.Env = append(c.Env, "D=here") }},
-		{name: "global arg not redeclared", text: "ENV D=$G", want: func(c *Config) { c.Env = append(c.Env, "D=") }},
-		{name: "cmd", text: "CMD a b", want: func(c *Config) { c.Cmd = []string{"/bin/sh", "-c", "a b"}; c.ArgsEscaped = true }, classic: func(c *Config) { c.ArgsEscaped = false }},
-		{name: "entrypoint drops cmd", text: `ENTRYPOINT ["e"]`, want: func(c *Config) { c.Entrypoint = []string{"e"}; c.Cmd = nil }},
-		{name: "entrypoint keeps cmd", text: "CMD [\"c\"]\nENTRYPOINT [\"e\"]", want: func(c *Config) { c.Entrypoint = []string{"e"}; c.Cmd = []string{"c"}; c.ArgsEscaped = true }, classic: func(c *Config) { c.ArgsEscaped = false }},
-		{name: "workdir", text: "WORKDIR a", want: func(c *Config) { c.WorkingDir = "/w/a" }},
-		{name: "user", text: "USER 1:2", want: func(c *Config) { c.User = "1:2" }},
-		{name: "expose", text: "EXPOSE 2-3 4/udp", want: func(c *Config) {
+		{name: "nothing", want: func(*image.Runtime) {}},
+		{name: "env in place", text: "ENV C=1 A=2", want: func(c *image.Runtime) { c.Env = []string{"PATH=/bin", "A=2", "B=base", "C=1"} }},
+		{name: "env expands", text: "ENV C=${A:-x}${N:-y}${A:+z}${A#ba}${A%se}${A/a/o}", want: func(c *image.Runtime) { c.Env = append(c.Env, "C=baseyzsebabose") }},
+		{name: "env quotes", text: `ENV C='$A' D="\"$A\"" E=a\ b`, want: func(c *image.Runtime) { c.Env = append(c.Env, "C=$A", `D="base"`, "E=a b") }},
+		{name: "arg is not env", text: "ARG C=1\nENV D=$C", want: func(c *image.Runtime) { c.Env = append(c.Env, "D=1") }},
+		{name: "global arg", text: "ARG G\nENV D=$G", want: func(c *image.Runtime) { c.Env = append(c.Env, "D=global") }},
+		{name: "global arg given", text: "ARG G\nENV D=$G", args: map[string]string{"G": "given"}, want: func(c *image.Runtime) { c.Env = append(c.Env, "D=given") }},
+		{name: "global arg default here", text: "ARG G=here\nENV D=$G", want: func(c *image.Runtime) { c.Env = append(c.Env, "D=here") }},
+		{name: "global arg not redeclared", text: "ENV D=$G", want: func(c *image.Runtime) { c.Env = append(c.Env, "D=") }},
+		{name: "cmd", text: "CMD a b", want: func(c *image.Runtime) { c.Cmd = []string{"/bin/sh", "-c", "a b"}; c.ArgsEscaped = true }, classic: func(c *image.Runtime) { c.ArgsEscaped = false }},
+		{name: "entrypoint drops cmd", text: `ENTRYPOINT ["e"]`, want: func(c *image.Runtime) { c.Entrypoint = []string{"e"}; c.Cmd = nil }},
+		{name: "entrypoint keeps cmd", text: "CMD [\"c\"]\nENTRYPOINT [\"e\"]", want: func(c *image.Runtime) { c.Entrypoint = []string{"e"}; c.Cmd = []string{"c"}; c.ArgsEscaped = true }, classic: func(c *image.Runtime) { c.ArgsEscaped = false }},
+		{name: "workdir", text: "WORKDIR a", want: func(c *image.Runtime) { c.WorkingDir = "/w/a" }},
+		{name: "user", text: "USER 1:2", want: func(c *image.Runtime) { c.User = "1:2" }},
+		{name: "expose", text: "EXPOSE 2-3 4/udp", want: func(c *image.Runtime) {
 			c.ExposedPorts = map[string]struct{}{"1/tcp": {}, "2/tcp": {}, "3/tcp": {}, "4/udp": {}}
 		}},
-		{name: "volume", text: `VOLUME ["/a b"]`, want: func(c *Config) { c.Volumes = map[string]struct{}{"/a b": {}} }},
-		{name: "label", text: "LABEL z=$A", want: func(c *Config) { c.Labels["z"] = "base" }},
-		{name: "stopsignal", text: "STOPSIGNAL RTMIN+3", want: func(c *Config) { c.StopSignal = "RTMIN+3" }},
-		{name: "shell", text: "SHELL [\"/bin/bash\", \"-c\"]\nCMD x", want: func(c *Config) {
+		{name: "volume", text: `VOLUME ["/a b"]`, want: func(c *image.Runtime) { c.Volumes = map[string]struct{}{"/a b": {}} }},
+		{name: "label", text: "LABEL z=$A", want: func(c *image.Runtime) { c.Labels["z"] = "base" }},
+		{name: "stopsignal", text: "STOPSIGNAL RTMIN+3", want: func(c *image.Runtime) { c.StopSignal = "RTMIN+3" }},
+		{name: "shell", text: "SHELL [\"/bin/bash\", \"-c\"]\nCMD x", want: func(c *image.Runtime) {
 			c.Shell = []string{"/bin/bash", "-c"}
 			c.Cmd = []string{"/bin/bash", "-c", "x"}
 			c.ArgsEscaped = true
-		}, classic: func(c *Config) { c.ArgsEscaped = false }},
-		{name: "healthcheck", text: "HEALTHCHECK --retries=2 CMD [\"a\"]", want: func(c *Config) {
-			c.Healthcheck = &dockerspec.HealthcheckConfig{Test: []string{"CMD", "a"}, Retries: 2}
+		}, classic: func(c *image.Runtime) { c.ArgsEscaped = false }},
+		{name: "healthcheck", text: "HEALTHCHECK --retries=2 CMD [\"a\"]", want: func(c *image.Runtime) {
+			c.Healthcheck = &image.Healthcheck{Test: []string{"CMD", "a"}, Retries: 2}
 		}},
 		{name: "healthcheck twice", text: "HEALTHCHECK --retries=2 --interval=1s CMD a\nHEALTHCHECK NONE",
-			want:    func(c *Config) { c.Healthcheck = &dockerspec.HealthcheckConfig{Test: []string{"NONE"}} },
-			classic: func(c *Config) { c.Healthcheck.Retries, c.Healthcheck.Interval = 2, time.Second }},
-		{name: "onbuild", text: "ONBUILD RUN a", want: func(c *Config) { c.OnBuild = []string{"RUN a"} }},
+			want:    func(c *image.Runtime) { c.Healthcheck = &image.Healthcheck{Test: []string{"NONE"}} },
+			classic: func(c *image.Runtime) { c.Healthcheck.Retries, c.Healthcheck.Interval = 2, time.Second }},
+		{name: "onbuild", text: "ONBUILD RUN a", want: func(c *image.Runtime) { c.OnBuild = []string{"RUN a"} }},
 	} {
 		for _, engine := range []dialect.Dialect{dialect.Graph(), dialect.Classic()} {
 			t.Run(test.name+" "+engine.Name, func(t *testing.T) {
@@ -145,7 +144,7 @@ func TestArgsReachStagesThatStartFromThisOne(t *testing.T) {
 }
 
 func TestTriggers(t *testing.T) {
-	base := func(string) Config { return onBuild("ENV A=1", "COPY --from=tools . /src", "WORKDIR /b") }
+	base := func(string) image.Runtime { return onBuild("ENV A=1", "COPY --from=tools . /src", "WORKDIR /b") }
 	p := mustPlan(t, "FROM t AS tools\nFROM b\nRUN make\nONBUILD RUN z\n", Options{})
 	w, err := p.Target.Walk(base(""))
 	if err != nil {
@@ -225,12 +224,12 @@ func TestSpelling(t *testing.T) {
 func TestStepConfigsAreIndependent(t *testing.T) {
 	source := "FROM a\nENV A=1\nLABEL a=1\nEXPOSE 1\nVOLUME /1\nONBUILD RUN 1\nENV A=2 B=2\nLABEL a=2\nEXPOSE 2\nVOLUME /2\nONBUILD RUN 2\n"
 	p := mustPlan(t, source, Options{})
-	w, err := p.Target.Walk(Config{})
+	w, err := p.Target.Walk(image.Runtime{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var steps []*Step
-	var copies []Config
+	var copies []image.Runtime
 	for step, err := w.Next(); err == nil; step, err = w.Next() {
 		steps, copies = append(steps, step), append(copies, w.Config())
 	}
@@ -283,7 +282,7 @@ func FuzzBuild(f *testing.F) {
 		}
 		err := build(source, o, onBuild(trigger))
 		if err == nil {
-			err = build(source, o, Config{})
+			err = build(source, o, image.Runtime{})
 		}
 		if located, ok := err.(*Error); ok {
 			_ = located.Error() + located.Excerpt()

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/image"
@@ -43,7 +42,7 @@ func TestDockerfile(t *testing.T) {
 		"+/bin/sh -c echo \"one\ntwo\"",
 	)
 	c.Config.Env = []string{"PATH=/x:$HOME", `NOTE=say "hi" you`}
-	c.Config.Healthcheck = &dockerspec.HealthcheckConfig{Test: []string{"CMD-SHELL", "curl -f localhost"}, Interval: 5 * time.Second, Timeout: 3 * time.Second, Retries: 2}
+	c.Config.Healthcheck = &image.Healthcheck{Test: []string{"CMD-SHELL", "curl -f localhost"}, Interval: 5 * time.Second, Timeout: 3 * time.Second, Retries: 2}
 	c.Config.Labels = map[string]string{"a.b": "c", "d": ""}
 	id := putConfig(t, s, c, "", store.Image)
 	got := Dockerfile(rowsOf(t, s, id))

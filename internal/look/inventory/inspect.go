@@ -48,8 +48,8 @@ type Runtime struct {
 	ExposedPorts                            map[string]struct{} `json:",omitempty"`
 	Tty, OpenStdin, StdinOnce               bool
 	Env, Cmd                                []string
-	Healthcheck                             *Healthcheck `json:",omitempty"`
-	ArgsEscaped                             bool         `json:",omitempty"`
+	Healthcheck                             *image.Healthcheck `json:",omitempty"`
+	ArgsEscaped                             bool               `json:",omitempty"`
 	Image                                   string
 	Volumes                                 map[string]struct{}
 	WorkingDir                              string
@@ -61,16 +61,6 @@ type Runtime struct {
 	StopSignal                              string   `json:",omitempty"`
 	StopTimeout                             *int     `json:",omitempty"`
 	Shell                                   []string `json:",omitempty"`
-}
-
-// Healthcheck tells whether a container is well. Times are nanoseconds.
-type Healthcheck struct {
-	Test          []string      `json:",omitempty"`
-	Interval      time.Duration `json:",omitempty"`
-	Timeout       time.Duration `json:",omitempty"`
-	StartPeriod   time.Duration `json:",omitempty"`
-	StartInterval time.Duration `json:",omitempty"`
-	Retries       int           `json:",omitempty"`
 }
 
 // Inspect describes an image.

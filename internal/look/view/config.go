@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
-
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 )
@@ -100,7 +98,7 @@ func argv(args []string) string {
 	return "[" + strings.Join(words, ", ") + "]"
 }
 
-func healthcheck(h *dockerspec.HealthcheckConfig) string {
+func healthcheck(h *image.Healthcheck) string {
 	if h == nil {
 		return ""
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/image"
@@ -103,7 +102,7 @@ func TestCompareConfigs(t *testing.T) {
 		{"a check, triggers and a variant", config(func(c *image.Config) { c.Config.OnBuild = []string{"RUN a", "RUN b"} }),
 			config(func(c *image.Config) {
 				c.Config.OnBuild = []string{"RUN a"}
-				c.Config.Healthcheck = &dockerspec.HealthcheckConfig{Test: []string{"CMD", "x"}, Interval: time.Minute, Retries: 3}
+				c.Config.Healthcheck = &image.Healthcheck{Test: []string{"CMD", "x"}, Interval: time.Minute, Retries: 3}
 				c.Variant = "v2"
 			}), `+HEALTHCHECK=["CMD", "x"] interval=1m0s timeout=0s start-period=0s start-interval=0s retries=3 ` +
 				"-ONBUILD 2=RUN b ~PLATFORM=linux/amd64→linux/amd64/v2"},
