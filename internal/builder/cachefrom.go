@@ -2,19 +2,12 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
-
-	"github.com/distribution/reference"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
-	"github.com/strata-build/strata/internal/transfer"
-	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // imported opens the caches from elsewhere, at once, for each platform that is built for: a name may mean another image
@@ -28,7 +21,7 @@ func (b *build) imported(ctx context.Context) map[string][]*cache.Source {
 		spec, target := b.Cache.From[i/len(targets)], targets[i%len(targets)]
 		wg.Go(func() {
 			p := b.beginPhase("load cache from " + spec.Ref)
-			found[i], failed[i] = source(ctx, b.mover, spec, target)
+			found[i], failed[i] = CachePlaces.Kind(spec).Open(ctx, b.mover, spec, target)
 			p.end(nil)
 		})
 	}
@@ -45,33 +38,26 @@ func (b *build) imported(ctx context.Context) map[string][]*cache.Source {
 	return all
 }
 
-func source(ctx context.Context, m *transfer.Mover, spec CacheSpec, target ocispec.Platform) (*cache.Source, error) {
-	if spec.Type != "local" {
-		return m.Cache(ctx, spec.Ref, target, spec.Type == "registry")
-	}
-	s, err := m.DirCache(spec.Ref)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = errors.New("there is no cache in this directory yet")
-	}
-	return s, err
-}
-
 // exportCaches writes the caches that --cache-to asks for. The image is there already: it stays whatever happens here.
 func (b *build) exportCaches(ctx context.Context, parts []*part) error {
 	for _, spec := range b.Cache.To {
-		if spec.Type != "registry" && spec.Type != "local" {
+		create := CachePlaces.Kind(spec).Create
+		if create == nil {
 			continue
 		}
 		shown := b.beginPhase("export cache to " + spec.Ref)
 		var steps []cache.Step
 		for _, p := range parts {
-			steps = append(steps, p.solver.Steps(p.plan, spec.max())...)
+			steps = append(steps, p.solver.Steps(p.plan, spec.Max())...)
 		}
-		err := exportCache(ctx, b.mover, spec, steps)
+		to, err := create(b.mover, spec)
+		if err == nil {
+			err = to.Put(ctx, steps)
+		}
 		if err != nil && ctx.Err() == nil {
 			err = fmt.Errorf("exporting the cache to %s: %w", spec.Ref, err)
 		}
-		if err != nil && ctx.Err() == nil && spec.ignoreError() {
+		if err != nil && ctx.Err() == nil && spec.IgnoreError() {
 			b.events.Send(event.Warning{Text: err.Error()})
 			err = nil
 		}
@@ -81,15 +67,4 @@ func (b *build) exportCaches(ctx context.Context, parts []*part) error {
 		}
 	}
 	return nil
-}
-
-func exportCache(ctx context.Context, m *transfer.Mover, spec CacheSpec, steps []cache.Step) error {
-	if spec.Type == "local" {
-		return m.SaveCache(ctx, spec.Ref, steps)
-	}
-	ref, err := registry.ParseName(spec.Ref)
-	if err != nil {
-		return err
-	}
-	return m.PushCache(ctx, reference.TagNameOnly(ref), steps)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -34,12 +35,12 @@ func elsewhere(t *testing.T, dir string) *bed {
 }
 
 func from(dir string) func(*builder.Request) {
-	return func(o *builder.Request) { o.Cache.From = []builder.CacheSpec{{Type: "local", Ref: dir}} }
+	return func(o *builder.Request) { o.Cache.From = []places.Spec{{Type: "local", Ref: dir}} }
 }
 
 func to(dir, mode string) func(*builder.Request) {
 	return func(o *builder.Request) {
-		o.Cache.To = []builder.CacheSpec{{Type: "local", Ref: dir, Attr: map[string]string{"mode": mode}}}
+		o.Cache.To = []places.Spec{{Type: "local", Ref: dir, Attr: map[string]string{"mode": mode}}}
 	}
 }
 

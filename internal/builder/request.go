@@ -12,6 +12,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
+	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
@@ -62,7 +63,7 @@ type Caching struct {
 	// them that are older, anything else those that it names, as NoCacheFilter does. nil runs none.
 	Refresh  []string
 	Pull     bool // ask the registry for base images though they are here
-	From, To []CacheSpec
+	From, To []places.Spec
 	NoInline bool // leave the inline cache out of the image
 }
 

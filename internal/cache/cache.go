@@ -112,6 +112,31 @@ func (r *Record) Age() time.Duration {
 	return time.Since(r.Created)
 }
 
+// Step is a record under the key by which every machine knows it.
+type Step struct {
+	Key    digest.Digest
+	Record *Record
+}
+
+// NewStep makes a step of a key and what is recorded under it.
+func NewStep(k *Key, r *Record) Step {
+	c := *r
+	c.Kind, c.Parts, c.Origin = k.Kind, k.Parts, ""
+	return Step{k.Digest(), &c}
+}
+
+// Check says why a step that somebody else wrote cannot be trusted: its key is not that of its parts, as in one of another
+// version of strata, or its layer has no digest.
+func (s Step) Check() error {
+	switch d := s.Record.Layer; {
+	case (&Key{s.Record.Kind, s.Record.Parts}).Digest() != s.Key:
+		return fmt.Errorf("record %s: its key is not that of its parts", s.Key)
+	case d != "" && (d.Validate() != nil || d.Algorithm() != digest.SHA256):
+		return fmt.Errorf("record %s: %q is not the sha256 digest of a layer", s.Key, d)
+	}
+	return nil
+}
+
 // Decode reads a record as Encode writes it.
 func Decode(data []byte) (*Record, error) {
 	var r Record

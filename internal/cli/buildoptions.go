@@ -109,20 +109,14 @@ func (f *buildFlags) request() (builder.Request, error) {
 		delete(r.Target.Args, "BUILDKIT_INLINE_CACHE")
 	}
 	for _, text := range f.cacheFrom {
-		spec, err := builder.ParseCacheSpec(text)
-		if err == nil {
-			err = spec.CheckFrom()
-		}
+		spec, err := builder.CachePlaces.ParseFrom(text)
 		if err != nil {
 			return r, usageError("--cache-from %w", err)
 		}
 		r.Cache.From = append(r.Cache.From, spec)
 	}
 	for _, text := range f.cacheTo {
-		spec, err := builder.ParseCacheSpec(text)
-		if err == nil {
-			err = spec.CheckTo()
-		}
+		spec, err := builder.CachePlaces.ParseTo(text)
 		if err != nil {
 			return r, usageError("--cache-to %w", err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
@@ -221,7 +222,7 @@ func (a *app) moverFor(events event.Sink) (*transfer.Mover, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := transfer.New(s, client, platform.Local()).With(events)
+	m := transfer.New(s, client, platform.Local(), builder.BlobSources()...).With(events)
 	a.store = m.Store
 	return m, nil
 }

@@ -187,12 +187,7 @@ func (p *push) bring(ctx context.Context, i int, b store.Blob) error {
 		if k.Digest != b.Digest || k.Repository == "" {
 			continue
 		}
-		if dir, ok := layoutDir(k.Repository); ok {
-			failure = p.fetchLocal(ctx, dir, k.Descriptor())
-		} else if ref, err := reference.ParseNormalizedNamed(k.Repository); err == nil {
-			failure = p.fetch(ctx, ref, k.Descriptor())
-		}
-		if failure == nil {
+		if failure = p.Fetch(ctx, k.Repository, k.Descriptor(), ""); failure == nil {
 			return nil
 		}
 	}

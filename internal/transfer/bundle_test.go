@@ -20,11 +20,12 @@ import (
 // readLayoutJSON reads a blob of a layout as JSON.
 func readLayoutJSON(t *testing.T, dir string, desc ocispec.Descriptor, to any) {
 	t.Helper()
-	data, err := readLayout(dir, desc, 1<<20)
-	if err == nil {
-		err = json.Unmarshal(data, to)
-	}
+	r, err := openLayout(dir, desc)
 	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := json.NewDecoder(r).Decode(to); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -53,7 +54,12 @@ func TestSaveDirectory(t *testing.T) {
 	if first.Descriptor.Digest != again.Descriptor.Digest {
 		t.Error("the same image has another manifest the second time")
 	}
-	index, err := readIndex(dir)
+	l, err := archive.OpenLayout(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	index, err := l.Index()
 	if err != nil || len(index.Manifests) != 2 {
 		t.Fatalf("%+v, %v", index, err)
 	}

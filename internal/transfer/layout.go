@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -15,15 +13,22 @@ import (
 	"github.com/strata-build/strata/internal/transfer/archive"
 )
 
-// layoutPrefix makes a repository's name of a directory with an OCI layout: "oci-layout:/path". No name in a registry can look
-// like that, since a port would have to follow the colon.
-const layoutPrefix = "oci-layout:"
+// layoutSource opens blobs of directories with an OCI layout: "oci-layout:/path".
+var layoutSource = BlobSource{Scheme: "oci-layout", Open: openLayoutAt}
 
-// layoutDir is the directory that a repository's name means, if it means one.
-func layoutDir(repository string) (string, bool) { return strings.CutPrefix(repository, layoutPrefix) }
+// LayoutLocation is where the blobs of the OCI layout in a directory can be had. dir is absolute.
+func LayoutLocation(dir string) string { return layoutSource.Scheme + ":" + dir }
 
-func layoutBlob(dir string, d digest.Digest) string {
-	return filepath.Join(dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+func openLayoutAt(_ context.Context, dir string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	f, err := openLayout(dir, desc)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // openLayout opens a blob of an OCI layout, whose digest is for the caller to check.
@@ -58,7 +63,7 @@ func (m *Mover) LayoutBase(dir, tag string, d digest.Digest, platform ocispec.Pl
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	for i, desc := range img.Layers {
-		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: layoutPrefix + dir}
+		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: LayoutLocation(dir)}
 		if err := m.Store.AddRemote(c.RootFS.DiffIDs[i], b); err != nil {
 			return nil, err
 		}
@@ -69,28 +74,4 @@ func (m *Mover) LayoutBase(dir, tag string, d digest.Digest, platform ocispec.Pl
 		return nil, err
 	}
 	return m.Store.Config(id)
-}
-
-// fetchLocal brings a blob from an OCI layout into the store.
-func (m *Mover) fetchLocal(ctx context.Context, dir string, desc ocispec.Descriptor) error {
-	f, err := openLayout(dir, desc)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	in, err := m.Store.Ingest(ctx, desc.Digest, desc.Size)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	if _, err := f.Seek(in.Offset(), io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := io.CopyBuffer(struct{ io.Writer }{in}, struct{ io.Reader }{f}, make([]byte, 1<<20)); err != nil {
-		return err
-	}
-	if err := in.Commit(); err != nil {
-		return err
-	}
-	return m.noteHere(desc)
 }

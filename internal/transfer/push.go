@@ -335,18 +335,6 @@ func (m *Mover) open(ctx context.Context, b store.Blob, known []store.Blob) (io.
 	return nil, &lostError{b.Digest, err}
 }
 
-// openAt reads a blob where it is: in a registry or in a directory.
-func (m *Mover) openAt(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
-	if dir, ok := layoutDir(b.Repository); ok {
-		return openLayout(dir, b.Descriptor())
-	}
-	ref, err := reference.ParseNormalizedNamed(b.Repository)
-	if err != nil {
-		return nil, err
-	}
-	return m.Registry.Open(ctx, ref, b.Descriptor(), 0)
-}
-
 // progress passes on what becomes of layers, but not of the config.
 func (p *push) progress(blobs []store.Blob) registry.PushProgress {
 	layers := map[digest.Digest]digest.Digest{}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -143,17 +142,10 @@ func ociDescriptor(b store.Blob) ocispec.Descriptor {
 func (m *Mover) fetchAny(ctx context.Context, l *store.Layer, known []store.Blob) (store.Blob, error) {
 	failure := errors.New("no source of it is known; pull its image again")
 	for _, b := range known {
-		if dir, ok := layoutDir(b.Repository); ok {
-			if failure = m.fetchLocal(ctx, dir, b.Descriptor()); failure == nil {
-				return b, nil
-			}
+		if b.Repository == "" {
 			continue
 		}
-		ref, err := reference.ParseNormalizedNamed(b.Repository)
-		if b.Repository == "" || err != nil {
-			continue
-		}
-		if failure = m.fetch(ctx, ref, b.Descriptor()); failure == nil {
+		if failure = m.Fetch(ctx, b.Repository, b.Descriptor(), ""); failure == nil {
 			return b, nil
 		}
 	}

@@ -28,40 +28,27 @@ type Mover struct {
 	Platform ocispec.Platform
 	// Events, if not nil, gets a Layer event for all that is fetched, pushed or loaded.
 	Events event.Sink
+
+	sources []BlobSource
 }
 
-// New returns a mover for a store. Its Store fetches layers that are not on this machine through the mover itself.
-func New(s *store.Store, client *registry.Client, p ocispec.Platform) *Mover {
-	m := &Mover{Registry: client, Platform: p}
+// New returns a mover for a store. Its Store fetches layers that are not on this machine through the mover itself: from
+// registries, OCI layouts, and the locations that sources open.
+func New(s *store.Store, client *registry.Client, p ocispec.Platform, sources ...BlobSource) *Mover {
+	m := &Mover{Registry: client, Platform: p, sources: sources}
 	m.Store = s.WithFetcher(m)
 	return m
 }
 
 // With is the Mover with other listeners; nil is none. Layers that its Store lacks are told of to them, too.
 func (m *Mover) With(events event.Sink) *Mover {
-	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events}
+	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events, sources: m.sources}
 	c.Store = m.Store.WithFetcher(c)
 	return c
 }
 
 func (m *Mover) report(id digest.Digest, status string, current, total int64) {
 	event.OrDiscard(m.Events).Send(event.Layer{ID: id, Status: status, Current: current, Total: total})
-}
-
-// Fetch brings the compressed layer desc from the repository repo into the store, and unpacks it
-// while it comes. repo may be a directory with an OCI layout, as a local cache names itself.
-func (m *Mover) Fetch(ctx context.Context, repo string, desc ocispec.Descriptor, diffID digest.Digest) error {
-	if dir, ok := layoutDir(repo); ok {
-		return m.fetchLocal(ctx, dir, desc)
-	}
-	ref, err := reference.ParseNormalizedNamed(repo)
-	if err != nil {
-		return fmt.Errorf("the store names the repository %q: %w", repo, err)
-	}
-	if diffID == "" {
-		return m.fetch(ctx, ref, desc)
-	}
-	return m.fetchLayer(ctx, ref, desc, diffID)
 }
 
 // found is what a name means in its registry. The store knows where its layers can be had.

@@ -3,6 +3,7 @@ package solver
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
@@ -33,12 +34,15 @@ func (s *Solver) fromCaches(ctx context.Context, parent *State, step *dockerfile
 
 func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
 	if op.shared == nil {
-		if r := source.Lookup(op.key.Digest()); r != nil {
-			return r, nil
+		if r, err := s.ask(ctx, source, op.key); r != nil || err != nil {
+			return r, err
 		}
 		return settingFrom(source, parent, step), nil
 	}
-	r := source.Lookup(op.shared.Digest())
+	r, err := s.ask(ctx, source, op.shared)
+	if err != nil {
+		return nil, err
+	}
 	if r == nil {
 		return s.fromImage(ctx, source, parent, step, op)
 	}
@@ -50,6 +54,18 @@ func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *S
 		r.Layer = ""
 	}
 	return s.known(r)
+}
+
+// ask looks a key up in an imported cache. One that does not answer is a warning, and has nothing.
+func (s *Solver) ask(ctx context.Context, source *cache.Source, key *cache.Key) (*cache.Record, error) {
+	r, err := source.Lookup(ctx, key.Digest())
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		s.warn(fmt.Sprintf("no cache from %s: %v", source.Name, err))
+	}
+	return r, nil
 }
 
 // known gives a record whose layer the store knows, here or in a registry; nil if it does not.

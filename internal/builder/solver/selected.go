@@ -32,13 +32,16 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 }
 
 // recall fills in what a selection is known to have, and says whether it is known.
-func (s *Solver) recall(sel *sources, key *cache.Key) (bool, error) {
+func (s *Solver) recall(ctx context.Context, sel *sources, key *cache.Key) (bool, error) {
 	r, err := local.Lookup(s.store, key)
 	if err != nil {
 		return false, err
 	}
 	for i := 0; r == nil && i < len(s.config.Records.Imported); i++ {
-		if r = s.config.Records.Imported[i].Lookup(key.Digest()); r != nil {
+		if r, err = s.ask(ctx, s.config.Records.Imported[i], key); err != nil {
+			return false, err
+		}
+		if r != nil {
 			if err := local.Save(s.store, key, r); err != nil {
 				return false, err
 			}
@@ -66,7 +69,7 @@ func (s *Solver) selectFrom(ctx context.Context, from *State, step *dockerfile.S
 
 // selectOnce takes what is recorded of a selection in a state, or has selectIn select, and records it.
 func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.Step, sel *sources, key *cache.Key, selectIn func(context.Context) error) error {
-	known, err := s.recall(sel, key)
+	known, err := s.recall(ctx, sel, key)
 	if err != nil {
 		return err
 	}

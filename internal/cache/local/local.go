@@ -2,8 +2,10 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -99,4 +101,38 @@ func Made(s *store.Store, layer digest.Digest, at time.Time) (*cache.Record, err
 		}
 	}
 	return nil, nil
+}
+
+// Place is the records of a store as a cache.Place. The store has the layers already.
+type Place struct{ store *store.Store }
+
+// New returns the cache of a store.
+func New(s *store.Store) *Place { return &Place{s} }
+
+// Get returns a record and notes that it and its layer are used.
+func (p *Place) Get(_ context.Context, key digest.Digest) (*cache.Record, error) {
+	r, err := lookup(p.store, key)
+	if err == nil && r == nil {
+		err = fmt.Errorf("%s: %w", key, cache.ErrNotFound)
+	}
+	return r, err
+}
+
+// Put keeps records. One whose layer the store does not know is not found afterwards.
+func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
+	for _, s := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r := *s.Record
+		if err := Save(p.store, &cache.Key{Kind: r.Kind, Parts: r.Parts}, &r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Lease waits until no other build runs the step with a key.
+func (p *Place) Lease(ctx context.Context, key digest.Digest) (release func(), err error) {
+	return p.store.Lock(ctx, key.Encoded())
 }

@@ -9,7 +9,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places/placetest"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
 )
 
 func TestRecords(t *testing.T) {
@@ -42,4 +44,24 @@ func TestRecords(t *testing.T) {
 	if r, err := Lookup(s, k); r != nil || err != nil {
 		t.Errorf("without its layer: %v, %v", r, err)
 	}
+}
+
+func TestPlace(t *testing.T) {
+	placetest.Test(t, func(t *testing.T) *placetest.Site {
+		m := placetest.Machine(t)
+		return &placetest.Site{
+			Machine: func(*testing.T) *transfer.Mover { return m },
+			Open: func(_ *testing.T, m *transfer.Mover) (cache.Place, error) {
+				return New(m.Store), nil
+			},
+			DamageRecords: func(t *testing.T) {
+				for _, s := range placetest.Steps(t, m, "a") {
+					if err := m.Store.PutRecord(store.Record{Key: s.Key, Layer: s.Record.Layer, Data: []byte("{"), Made: s.Record.Created}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			Merges: true,
+		}
+	})
 }

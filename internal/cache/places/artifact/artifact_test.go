@@ -1,4 +1,4 @@
-package cache
+package artifact
 
 import (
 	"bytes"
@@ -8,47 +8,51 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/cache"
 )
 
-func exportedFor(t testing.TB) (steps []Step, config []byte, layers []ocispec.Descriptor) {
+func encoded(t testing.TB) (steps []cache.Step, config []byte, layers []ocispec.Descriptor) {
 	t.Helper()
 	diffID, blob := digest.FromString("layer"), digest.FromString("blob")
 	for _, text := range []string{"RUN make", "RUN true"} {
-		k := &Key{Kind: "RUN"}
-		k.Add(PartArg, text)
-		r := &Record{Created: time.Unix(1e9, 5).UTC(), Took: time.Second, Instruction: text, Origin: "elsewhere"}
+		k := &cache.Key{Kind: "RUN"}
+		k.Add(cache.PartArg, text)
+		r := &cache.Record{Created: time.Unix(1e9, 5).UTC(), Took: time.Second, Instruction: text, Origin: "elsewhere"}
 		if text == "RUN make" {
 			r.Layer = diffID
 		}
-		steps = append(steps, NewStep(k, r))
+		steps = append(steps, cache.NewStep(k, r))
 	}
-	config, err := Export(steps, map[digest.Digest]digest.Digest{diffID: blob})
+	layers = []ocispec.Descriptor{{Digest: blob, Size: 4}}
+	conf, _, err := Encode(steps, []digest.Digest{diffID}, layers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return steps, config, []ocispec.Descriptor{{Digest: blob, Size: 4}}
+	return steps, conf.Data, layers
 }
 
-func TestExport(t *testing.T) {
-	steps, config, layers := exportedFor(t)
-	s, blobs, err := FromExport("me/app:cache", config, layers)
+func TestEncode(t *testing.T) {
+	steps, config, layers := encoded(t)
+	rs, err := Decode("me/app:cache", config, layers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range steps {
 		want := *step.Record
 		want.Origin = "me/app:cache"
-		if diff := cmp.Diff(&want, s.Lookup(step.Key)); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
+		got, err := rs.Get(step.Key)
+		if diff := cmp.Diff(&want, got); diff != "" || err != nil {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	}
-	if got := blobs[steps[0].Record.Layer].Digest; got != layers[0].Digest {
+	if got := rs.Blobs[steps[0].Record.Layer].Digest; got != layers[0].Digest {
 		t.Errorf("the layer's blob is %q", got)
 	}
 }
 
-func TestExportOfOthers(t *testing.T) {
-	_, config, layers := exportedFor(t)
+func TestDecodeOfOthers(t *testing.T) {
+	_, config, layers := encoded(t)
 	for _, test := range []struct {
 		name   string
 		config []byte
@@ -61,29 +65,29 @@ func TestExportOfOthers(t *testing.T) {
 		{"nothing", []byte(`{"records":[{},{"key":"x"}]}`), layers, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s, _, err := FromExport("c", test.config, test.layers)
-			if err != nil || s.Len() != test.want {
-				t.Errorf("%v, %v, want %d records", s, err, test.want)
+			rs, err := Decode("c", test.config, test.layers)
+			if err != nil || rs.Len() != test.want {
+				t.Errorf("%v, %v, want %d records", rs, err, test.want)
 			}
 		})
 	}
-	if _, _, err := FromExport("c", []byte("<html>"), nil); err == nil {
+	if _, err := Decode("c", []byte("<html>"), nil); err == nil {
 		t.Error("a web page is a cache")
 	}
 }
 
 // Nothing that a registry sends as a cache makes it panic, or gives a record under a key that is not its own.
-func FuzzFromExport(f *testing.F) {
-	_, config, _ := exportedFor(f)
+func FuzzDecode(f *testing.F) {
+	_, config, _ := encoded(f)
 	f.Add(config)
 	f.Add([]byte(`{"records":[null,{"record":null},{"record":{"took":-1}}]}`))
 	f.Fuzz(func(t *testing.T, config []byte) {
-		s, _, err := FromExport("c", config, []ocispec.Descriptor{{Digest: digest.FromString("blob"), Size: 4}})
+		rs, err := Decode("c", config, []ocispec.Descriptor{{Digest: digest.FromString("blob"), Size: 4}})
 		if err != nil {
 			return
 		}
-		for key, r := range s.records {
-			if (&Key{r.Kind, r.Parts}).Digest() != key {
+		for key, r := range rs.byKey {
+			if (&cache.Key{Kind: r.Kind, Parts: r.Parts}).Digest() != key {
 				t.Errorf("%s is not the key of %v", key, r.Parts)
 			}
 		}

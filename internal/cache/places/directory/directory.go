@@ -1,0 +1,128 @@
+// Package directory is a cache that is an artifact in an OCI layout, a directory of files. Layers stay there until one is
+// needed.
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/cache/places/artifact"
+	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/registry"
+)
+
+// Kind is type=local, as BuildKit calls it.
+var Kind = places.Kind{
+	Type:   "local",
+	From:   []places.Attribute{{Name: "src", Value: "DIRECTORY"}},
+	To:     slices.Concat([]places.Attribute{{Name: "dest", Value: "DIRECTORY"}}, places.Options(), places.OCIOptions()),
+	Open:   Open,
+	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return New(m, s.Ref) },
+}
+
+// Open makes a source of the cache that a directory has.
+func Open(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
+	p, err := New(m, s.Ref)
+	if err == nil {
+		_, err = p.Load(ctx)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("there is no cache in this directory yet")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &cache.Source{Name: s.Ref, Place: p}, nil
+}
+
+// Place is a cache in a directory.
+type Place struct {
+	*artifact.Document
+	mover *transfer.Mover
+	name  string // as the person wrote it
+	dir   string // absolute
+}
+
+// New returns the place of a directory, which need not be there. Nothing of it is read.
+func New(m *transfer.Mover, dir string) (*Place, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	p := &Place{mover: m, name: dir, dir: abs}
+	p.Document = artifact.NewDocument(p.read)
+	return p, nil
+}
+
+func (p *Place) read(context.Context) (*artifact.Records, error) {
+	index, err := readIndex(p.dir)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(index.Manifests, isCache)
+	if i < 0 {
+		return nil, fmt.Errorf("%s holds no cache of strata; write one there with --cache-to type=local,dest=%[1]s", p.name)
+	}
+	var manifest ocispec.Manifest
+	data, err := readBlob(p.dir, index.Manifests[i], maxManifest)
+	if err == nil {
+		err = json.Unmarshal(data, &manifest)
+	}
+	if err == nil {
+		data, err = readBlob(p.dir, manifest.Config, maxConfig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the cache in %s: %w", p.name, err)
+	}
+	records, err := artifact.Decode(p.name, data, manifest.Layers)
+	if err != nil {
+		return nil, err
+	}
+	return records, records.Locate(p.mover, transfer.LayoutLocation(p.dir))
+}
+
+func isCache(d ocispec.Descriptor) bool { return d.ArtifactType == artifact.Type }
+
+// Put writes the steps. What else the layout has stays; the cache that was there is replaced once the new one is
+// complete.
+func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
+	steps, diffIDs, err := places.Sendable(p.mover, steps)
+	if err != nil {
+		return err
+	}
+	p.Set(nil)
+	to, err := makeLayout(p.dir)
+	if err != nil {
+		return err
+	}
+	blobs := make([]ocispec.Descriptor, len(diffIDs))
+	for i, d := range diffIDs {
+		if blobs[i], err = p.mover.SendLayer(ctx, d, to); err != nil {
+			return err
+		}
+	}
+	config, manifest, err := artifact.Encode(steps, diffIDs, blobs)
+	if err != nil {
+		return err
+	}
+	for _, b := range []registry.Blob{config, manifest} {
+		if err := to.put(ctx, b); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	desc := manifest.Descriptor()
+	desc.ArtifactType = artifact.Type
+	return enterIndex(p.dir, desc)
+}

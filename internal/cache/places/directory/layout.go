@@ -1,0 +1,139 @@
+package directory
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/transfer/archive"
+	"github.com/strata-build/strata/internal/transfer/registry"
+)
+
+// Limits of what is read of a directory's cache into memory, in bytes, as for registries.
+const (
+	maxManifest = 4 << 20
+	maxConfig   = 8 << 20
+)
+
+// layout is a directory that blobs are written to. It is a transfer.BlobTarget.
+type layout string
+
+func makeLayout(dir string) (layout, error) {
+	return layout(dir), os.MkdirAll(filepath.Join(dir, ocispec.ImageBlobsDir, "sha256"), 0o755)
+}
+
+// Has says whether the layout has a blob, by its size.
+func (l layout) Has(_ context.Context, desc ocispec.Descriptor) (bool, error) {
+	f, err := openBlob(string(l), desc)
+	if err != nil {
+		return false, nil // it is written, or that fails and says why
+	}
+	return true, f.Close()
+}
+
+// Write writes a blob under another name and renames it once it is complete.
+func (l layout) Write(_ context.Context, desc ocispec.Descriptor, r io.Reader) error {
+	return replaceFile(blobPath(string(l), desc.Digest), func(f *os.File) error {
+		_, err := io.CopyBuffer(f, r, make([]byte, 1<<18))
+		return err
+	})
+}
+
+// put writes a small blob unless it is there.
+func (l layout) put(ctx context.Context, b registry.Blob) error {
+	if has, err := l.Has(ctx, b.Descriptor()); err != nil || has {
+		return err
+	}
+	return l.Write(ctx, b.Descriptor(), bytes.NewReader(b.Data))
+}
+
+func blobPath(dir string, d digest.Digest) string {
+	return filepath.Join(dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// openBlob opens a blob, whose digest is for the caller to check.
+func openBlob(dir string, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	l, err := archive.OpenLayout(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.Open(desc)
+}
+
+// readBlob reads a blob into memory and checks it.
+func readBlob(dir string, desc ocispec.Descriptor, limit int64) ([]byte, error) {
+	if desc.Size > limit {
+		return nil, fmt.Errorf("blob %s has %d bytes, more than the %d that are allowed", desc.Digest, desc.Size, limit)
+	}
+	f, err := openBlob(dir, desc)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit))
+	if err == nil && digest.FromBytes(data) != desc.Digest {
+		err = fmt.Errorf("blob %s does not have the bytes that its digest promises", desc.Digest)
+	}
+	return data, err
+}
+
+// replaceFile writes a file under another name and renames it.
+func replaceFile(path string, write func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".strata-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	err = errors.Join(f.Chmod(0o644), write(f))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// readIndex reads index.json.
+func readIndex(dir string) (*ocispec.Index, error) {
+	l, err := archive.OpenLayout(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.Index()
+}
+
+// enterIndex makes the manifest desc the cache of a layout, beside what else its index names.
+func enterIndex(dir string, desc ocispec.Descriptor) error {
+	index, err := readIndex(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		index, err = &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}, nil
+	}
+	if err != nil {
+		return err
+	}
+	index.Manifests = append(slices.DeleteFunc(index.Manifests, isCache), desc)
+	for _, file := range []struct {
+		name string
+		v    any
+	}{
+		{ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}},
+		{ocispec.ImageIndexFile, index},
+	} {
+		err := replaceFile(filepath.Join(dir, file.name), func(f *os.File) error { return json.NewEncoder(f).Encode(file.v) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

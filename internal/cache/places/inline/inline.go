@@ -1,0 +1,92 @@
+// Package inline is the cache in an image's config: a key for each step of the image, in a field that other tools pass
+// over. The build writes it as it makes the config, so nothing is put there later.
+package inline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/store"
+)
+
+// Kind is type=inline: the cache in the image that is built.
+var Kind = places.Kind{
+	Type:    "inline",
+	To:      places.Options(),
+	NotFrom: "an inline cache is in an image: name that image, --cache-from NAME",
+}
+
+// Open makes a source of an image in the store; cache.ErrNotFound if none there has the name and is for the platform.
+func Open(s *store.Store, name string, want ocispec.Platform) (*cache.Source, error) {
+	id, err := s.ResolveFor(name, want)
+	var other *store.PlatformError
+	if errors.Is(err, store.ErrNotFound) || errors.As(err, &other) && other.ID == "" {
+		return nil, fmt.Errorf("%w: %w", cache.ErrNotFound, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Touch(id); err != nil {
+		return nil, err
+	}
+	stored, err := s.Config(id)
+	if err != nil {
+		return nil, err
+	}
+	c, err := image.Parse(stored.Data)
+	if err != nil {
+		return nil, err
+	}
+	return Source(name, c), nil
+}
+
+// Source makes a source of an image's config. The store knows where the image's layers can be had. An image without the
+// cache has no records, and still the history that third-party images are compared by.
+func Source(name string, c *image.Config) *cache.Source {
+	return &cache.Source{Name: name, Image: c, Place: New(name, c)}
+}
+
+// Place is the cache in an image's config.
+type Place struct {
+	records map[digest.Digest]*cache.Record
+}
+
+// New reads the cache in a config. name is what the person calls the image.
+func New(name string, c *image.Config) *Place {
+	p := &Place{map[digest.Digest]*cache.Record{}}
+	for _, r := range c.Cached {
+		row := c.History[r.Row]
+		if row.Created == nil {
+			continue
+		}
+		p.records[r.Key] = &cache.Record{
+			Layer:       image.LayerOf(c, r.Row),
+			Created:     *row.Created,
+			Took:        time.Duration(r.MS) * time.Millisecond,
+			Instruction: row.CreatedBy,
+			Origin:      name,
+		}
+	}
+	return p
+}
+
+// Get returns what the image's history says of the step with a key.
+func (p *Place) Get(_ context.Context, key digest.Digest) (*cache.Record, error) {
+	r, ok := p.records[key]
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", key, cache.ErrNotFound)
+	}
+	c := *r
+	return &c, nil
+}
+
+// Put returns cache.ErrReadOnly: the build writes the cache as it makes the image.
+func (p *Place) Put(context.Context, []cache.Step) error { return cache.ErrReadOnly }

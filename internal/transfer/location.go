@@ -1,0 +1,90 @@
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/store"
+)
+
+// The store knows where the blob of a layer can be had: in a repository of a registry ("docker.io/library/python"), or at a
+// location "scheme:rest". No repository looks like that, since after a colon it has a port.
+
+// BlobSource opens blobs at the locations of one scheme.
+type BlobSource struct {
+	Scheme string
+	// Open opens a blob from a byte on. location is what follows "scheme:"; the digest is for the caller to check.
+	Open func(ctx context.Context, location string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
+// at finds the source of a location; false where it is a repository's name.
+func (m *Mover) at(location string) (BlobSource, string, bool) {
+	scheme, rest, ok := strings.Cut(location, ":")
+	if !ok {
+		return BlobSource{}, "", false
+	}
+	if scheme == layoutSource.Scheme {
+		return layoutSource, rest, true
+	}
+	for _, s := range m.sources {
+		if s.Scheme == scheme {
+			return s, rest, true
+		}
+	}
+	return BlobSource{}, "", false
+}
+
+// openAt opens a blob where it is.
+func (m *Mover) openAt(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
+	if source, rest, ok := m.at(b.Repository); ok {
+		return source.Open(ctx, rest, b.Descriptor(), 0)
+	}
+	ref, err := reference.ParseNormalizedNamed(b.Repository)
+	if err != nil {
+		return nil, err
+	}
+	return m.Registry.Open(ctx, ref, b.Descriptor(), 0)
+}
+
+// Fetch brings the compressed layer desc from a location into the store, and unpacks it while it comes where that can be.
+// diffID is the layer's; "" leaves it as a blob.
+func (m *Mover) Fetch(ctx context.Context, location string, desc ocispec.Descriptor, diffID digest.Digest) error {
+	if source, rest, ok := m.at(location); ok {
+		return m.fetchFrom(ctx, source, rest, desc)
+	}
+	ref, err := reference.ParseNormalizedNamed(location)
+	if err != nil {
+		return fmt.Errorf("the store names the repository %q: %w", location, err)
+	}
+	if diffID == "" {
+		return m.fetch(ctx, ref, desc)
+	}
+	return m.fetchLayer(ctx, ref, desc, diffID)
+}
+
+// fetchFrom brings a blob from a location that is no registry into the store.
+func (m *Mover) fetchFrom(ctx context.Context, source BlobSource, location string, desc ocispec.Descriptor) error {
+	in, err := m.Store.Ingest(ctx, desc.Digest, desc.Size)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	r, err := source.Open(ctx, location, desc, in.Offset())
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{in}, struct{ io.Reader }{r}, make([]byte, 1<<20)); err != nil {
+		return err
+	}
+	if err := in.Commit(); err != nil {
+		return err
+	}
+	return m.noteHere(desc)
+}
