@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/explorer"
 	"github.com/strata-build/strata/internal/look/rules"
@@ -115,7 +116,7 @@ func (a *app) runExplorer(ctx context.Context, im *anatomy.Image) error {
 		return fmt.Errorf("finding this program: %w", err)
 	}
 	return explorer.Run(ctx, explorer.Options{
-		Image: im, NoColor: os.Getenv("NO_COLOR") != "",
+		Image: im, NoColor: !style.Wanted(),
 		Shell: func(id digest.Digest) *exec.Cmd {
 			return exec.Command(self, "run", "--rm", "-it", string(id), "/bin/sh")
 		},

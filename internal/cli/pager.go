@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/look/view"
 )
 
@@ -58,7 +59,7 @@ func (a *app) page(print func(*view.Printer) error) error {
 func (a *app) plain(w io.Writer, print func(*view.Printer) error) error {
 	p := view.NewPrinter(w)
 	if isTerminal(a.stdout) {
-		p.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		p.Color = style.Wanted()
 		p.Width = columns(a.stdout)
 	}
 	if err := print(p); err != nil {

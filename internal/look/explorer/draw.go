@@ -7,6 +7,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/timeline"
@@ -50,23 +51,12 @@ func keep(at, top, height, n int) int {
 	return clamp(top, 0, max(0, n-height))
 }
 
-// Colours, as SGR parameters.
-const (
-	red     = "31"
-	green   = "32"
-	yellow  = "33"
-	cyan    = "36"
-	bold    = "1"
-	faint   = "2"
-	reverse = "7"
-)
-
-// paint gives a text attributes; without colours only those that are none.
-func (m *model) paint(sgr, text string) string {
-	if m.options.NoColor && sgr != bold && sgr != reverse {
+// paint gives a text a style; without colours only one that is none.
+func (m *model) paint(s style.Style, text string) string {
+	if m.options.NoColor && s.HasColor() {
 		return text
 	}
-	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
+	return s.Paint(text)
 }
 
 // fit makes a text exactly width columns wide.
@@ -89,7 +79,7 @@ func (m *model) draw() string {
 	b.WriteString(m.title())
 	for i := range m.body() + 1 {
 		b.WriteByte('\n')
-		b.WriteString(lineOf(l, i, left) + m.paint(faint, "│") + lineOf(r, i, right))
+		b.WriteString(lineOf(l, i, left) + m.paint(style.Faint, "│") + lineOf(r, i, right))
 	}
 	b.WriteByte('\n')
 	b.WriteString(m.bottom())
@@ -134,7 +124,7 @@ func (m *model) layerLine(i, width int) string {
 }
 
 // choose draws a line, and marks the one that is selected.
-func (m *model) choose(selected, focused bool, text, color string, width int) string {
+func (m *model) choose(selected, focused bool, text string, color style.Style, width int) string {
 	mark := " "
 	if selected {
 		mark = ">"
@@ -142,9 +132,9 @@ func (m *model) choose(selected, focused bool, text, color string, width int) st
 	text = fit(mark+text, width)
 	switch {
 	case selected && focused:
-		return m.paint(reverse, text)
+		return m.paint(style.Reverse, text)
 	case selected:
-		return m.paint(bold, text)
+		return m.paint(style.Bold, text)
 	case color != "":
 		return m.paint(color, text)
 	}
@@ -158,7 +148,7 @@ func (m *model) info(width int) []string {
 	if height == 0 || r == nil {
 		return nil
 	}
-	out := []string{m.paint(faint, fit(strings.Repeat("─", width), width))}
+	out := []string{m.paint(style.Faint, fit(strings.Repeat("─", width), width))}
 	add := func(text string) { out = append(out, fit(" "+text, width)) }
 	head := "step " + image.ShortID(r.ID)
 	if r.Layer >= 0 {
@@ -179,7 +169,7 @@ func (m *model) info(width int) []string {
 }
 
 func (m *model) counts(s timeline.Stats) string {
-	return fmt.Sprintf("%s %s %s files", m.paint(green, fmt.Sprintf("+%d", s.Added)), m.paint(yellow, fmt.Sprintf("~%d", s.Changed)), m.paint(red, fmt.Sprintf("-%d", s.Removed)))
+	return fmt.Sprintf("%s %s %s files", m.paint(style.Green, fmt.Sprintf("+%d", s.Added)), m.paint(style.Yellow, fmt.Sprintf("~%d", s.Changed)), m.paint(style.Red, fmt.Sprintf("-%d", s.Removed)))
 }
 
 // drawRight draws the tree, or what is in its place.
@@ -278,6 +268,6 @@ func (m *model) treeLine(i, width int) string {
 		text = fmt.Sprintf("%c %s %9s %7s ", sign, view.Mode(e.Type, e.Mode), fmt.Sprintf("%d:%d", e.UID, e.GID), size)
 	}
 	text += strings.Repeat("  ", min(depth, max(0, width/4))) + fold + name
-	color := map[byte]string{'+': green, '~': yellow, '-': red}[sign]
+	color := map[byte]style.Style{'+': style.Green, '~': style.Yellow, '-': style.Red}[sign]
 	return m.choose(i == m.cursor, m.focus == treePane, text, color, width)
 }

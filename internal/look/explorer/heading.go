@@ -7,6 +7,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/timeline"
 )
@@ -26,7 +27,7 @@ func (m *model) title() string {
 	if room := m.width - 1 - ansi.StringWidth(numbers); room >= m.width/2 {
 		name = ansi.Truncate(name, room, "…")
 	}
-	return m.paint(reverse, fit(" "+name+numbers, m.width))
+	return m.paint(style.Reverse, fit(" "+name+numbers, m.width))
 }
 
 // firstFit is the first of the texts that fits a width, or the last one.
@@ -42,9 +43,9 @@ func firstFit(width int, texts ...string) string {
 // heading is the first line of a pane, marked where the keys go.
 func (m *model) heading(p pane, text string, width int) string {
 	if m.focus == p || p == treePane && m.focus == detailPane {
-		return m.paint(bold, fit("▌"+text, width))
+		return m.paint(style.Bold, fit("▌"+text, width))
 	}
-	return m.paint(faint, fit(" "+text, width))
+	return m.paint(style.Faint, fit(" "+text, width))
 }
 
 // treeHeading says what the tree shows. Where there is little room, what a person has set stays.
@@ -108,7 +109,7 @@ func (m *model) bottom() string {
 		if used += len(word) + 2; used > m.width-len("? keys  q quit")-2 && a.keys[0] != "?" && a.keys[0] != "q" {
 			continue
 		}
-		words = append(words, m.paint(bold, a.keys[0])+" "+a.help)
+		words = append(words, m.paint(style.Bold, a.keys[0])+" "+a.help)
 	}
 	return fit(" "+strings.Join(words, "  "), m.width)
 }
@@ -119,5 +120,5 @@ func (m *model) promptLine() string {
 	if over := ansi.StringWidth(label) + ansi.StringWidth(text) + 1 - m.width; over > 0 {
 		text = ansi.TruncateLeft(text, over+1, "…")
 	}
-	return fit(m.paint(bold, label)+text+m.paint(reverse, " ")+"  "+m.paint(faint, "enter: do it, esc: leave it"), m.width)
+	return fit(m.paint(style.Bold, label)+text+m.paint(style.Reverse, " ")+"  "+m.paint(style.Faint, "enter: do it, esc: leave it"), m.width)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/timeline"
@@ -185,10 +186,10 @@ func lastChange(t *timeline.Timeline, n timeline.Node, top int) (at int, kind ti
 
 // Print prints the blame: of a path what happened to it, of a directory a line for each entry.
 func (b *Blame) Print(p *Printer) error {
-	head := p.paint(bold, quoted(b.Path))
+	head := p.paint(style.Bold, quoted(b.Path))
 	switch {
 	case b.File == nil:
-		head += "  " + p.paint(red, "is not in the image any more")
+		head += "  " + p.paint(style.Red, "is not in the image any more")
 	case b.File.Link != "":
 		head += " -> " + quoted(b.File.Link)
 	default:
@@ -204,7 +205,7 @@ func (b *Blame) Print(p *Printer) error {
 			text += ": " + e.Detail
 		}
 		p.line("")
-		p.line("%s %s by step %s, layer %d, of %s, %s", p.mark(e.Change), text, p.paint(yellow, shortID(e.ID)), e.Layer, human.Clean(e.Image), since(e.Created))
+		p.line("%s %s by step %s, layer %d, of %s, %s", p.mark(e.Change), text, p.paint(style.Yellow, shortID(e.ID)), e.Layer, human.Clean(e.Image), since(e.Created))
 		p.line("    %s", human.Clean(e.Instruction))
 	}
 	if len(b.Entries) > 0 {
@@ -225,6 +226,6 @@ func (b *Blame) printEntries(p *Printer) {
 		pad := max(0, names-len([]rune(name)))
 		used := 10 + 1 + sizes + 1 + len([]rune(name)) + pad + 2 + 2 + 12 + 2 + ages + 2
 		p.line("%s %*s %s%*s  %s %s  %-*s  %s", e.Mode, sizes, human.Size(e.Size), name, pad, "", p.mark(e.Change),
-			p.paint(yellow, shortID(e.ID)), ages, since(e.Created), p.room(used, human.Clean(e.Instruction)))
+			p.paint(style.Yellow, shortID(e.ID)), ages, since(e.Created), p.room(used, human.Clean(e.Instruction)))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/image"
 )
 
@@ -113,7 +114,7 @@ func (p *Printer) printConfig(changes []ConfigChange) {
 		if c.Key != "" {
 			name += " " + c.Key
 		}
-		say := func(sign, color, value string) {
+		say := func(sign string, color style.Style, value string) {
 			text := sign + " " + name
 			if value != "" {
 				text += "=" + value
@@ -121,10 +122,10 @@ func (p *Printer) printConfig(changes []ConfigChange) {
 			p.line("%s", p.paint(color, human.Clean(text)))
 		}
 		if c.Change != "added" {
-			say("-", red, c.Before)
+			say("-", style.Red, c.Before)
 		}
 		if c.Change != "removed" {
-			say("+", green, c.After)
+			say("+", style.Green, c.After)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/packages"
 	"github.com/strata-build/strata/internal/look/anatomy"
@@ -239,7 +240,7 @@ func (f *BlameFile) dir() bool { return strings.HasPrefix(f.Mode, "d") }
 // Print prints what differs: packages, configuration, and a line for each path.
 func (d *Diff) Print(p *Printer) {
 	added, changed, removed := d.Counts()
-	p.line("%s → %s  %s", p.paint(bold, human.Clean(d.Before)), p.paint(bold, human.Clean(d.After)), p.counts(added, changed, removed, 0))
+	p.line("%s → %s  %s", p.paint(style.Bold, human.Clean(d.Before)), p.paint(style.Bold, human.Clean(d.After)), p.counts(added, changed, removed, 0))
 	if len(d.Packages) > 0 {
 		p.line("")
 		manager := ""
@@ -248,11 +249,11 @@ func (d *Diff) Print(p *Printer) {
 				manager = c.Manager
 				p.line("%s packages", manager)
 			}
-			color := yellow
+			color := style.Yellow
 			if c.Before == "" {
-				color = green
+				color = style.Green
 			} else if c.After == "" {
-				color = red
+				color = style.Red
 			}
 			p.line("  %s", p.paint(color, human.Clean(c.String())))
 		}
@@ -260,7 +261,7 @@ func (d *Diff) Print(p *Printer) {
 	if len(d.Unread) > 0 {
 		p.line("")
 		for _, u := range d.Unread {
-			p.line("%s", p.paint(yellow, human.Clean(u)))
+			p.line("%s", p.paint(style.Yellow, human.Clean(u)))
 		}
 	}
 	if len(d.Config) > 0 {
@@ -356,7 +357,7 @@ func (e *DiffEntry) printPatch(p *Printer, data [2][]byte, readable bool) {
 	if e.After != nil {
 		names[1] = "b" + quoted(e.Path)
 	}
-	p.line("%s", p.paint(bold, fmt.Sprintf("diff a%s b%[1]s", quoted(e.Path))))
+	p.line("%s", p.paint(style.Bold, fmt.Sprintf("diff a%s b%[1]s", quoted(e.Path))))
 	switch {
 	case e.Change == "added":
 		p.line("new %s, mode %s", typeName(e.after.Type), e.After.Mode)
@@ -388,18 +389,18 @@ func (p *Printer) patchLine(clean string, tabs bool, raw string) {
 		}
 		clean = strings.Join(parts, "\t")
 	}
-	color := ""
+	color := style.None
 	switch {
 	case strings.HasPrefix(clean, "---"), strings.HasPrefix(clean, "+++"):
-		color = bold
+		color = style.Bold
 	case strings.HasPrefix(clean, "@@"):
-		color = cyan
+		color = style.Cyan
 	case strings.HasPrefix(clean, "-"):
-		color = red
+		color = style.Red
 	case strings.HasPrefix(clean, "+"):
-		color = green
+		color = style.Green
 	}
-	if color != "" {
+	if color != style.None {
 		clean = p.paint(color, clean)
 	}
 	p.line("%s", clean)

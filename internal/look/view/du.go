@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/timeline"
@@ -201,7 +202,7 @@ func baseLayers(im *anatomy.Image) int {
 
 // Print prints the account.
 func (d *Du) Print(p *Printer) {
-	p.line("%s  %s in %d layers, %s of it hidden by later layers: %.1f %% can be seen", p.paint(bold, human.Clean(d.Image)), human.Size(d.Stored),
+	p.line("%s  %s in %d layers, %s of it hidden by later layers: %.1f %% can be seen", p.paint(style.Bold, human.Clean(d.Image)), human.Size(d.Stored),
 		len(d.Layers), human.Size(d.Hidden), 100*d.Efficiency)
 	p.line("")
 	p.line("LAYER         %8s  %8s  INSTRUCTION", "SIZE", "HIDDEN")
@@ -210,7 +211,7 @@ func (d *Du) Print(p *Printer) {
 		if l.Hidden > 0 {
 			hidden = human.Size(l.Hidden)
 		}
-		p.line("%s  %8s  %s  %s", p.paint(yellow, shortID(l.DiffID)), human.Size(l.Stored), p.tint(ifAny(l.Hidden, "removed"), fmt.Sprintf("%8s", hidden)), p.room(34, human.Clean(l.Instruction)))
+		p.line("%s  %8s  %s  %s", p.paint(style.Yellow, shortID(l.DiffID)), human.Size(l.Stored), p.tint(ifAny(l.Hidden, "removed"), fmt.Sprintf("%8s", hidden)), p.room(34, human.Clean(l.Instruction)))
 	}
 	p.line("")
 	p.line("%8s  %6s  %s", "SIZE", "FILES", "PATH")
@@ -248,8 +249,8 @@ func (w *DuWaste) print(p *Printer) {
 	if w.Files > 1 {
 		files = fmt.Sprintf("%d files", w.Files)
 	}
-	p.line("%s  %s %s", p.paint(red, human.Size(w.Bytes)), p.paint(yellow, shortID(w.By.ID)), p.room(20, human.Clean(w.By.Instruction)))
-	p.line("    %s %s of layer %d, step %s: %s", verb, files, w.Of.Layer, p.paint(yellow, shortID(w.Of.ID)), p.room(50, human.Clean(w.Of.Instruction)))
+	p.line("%s  %s %s", p.paint(style.Red, human.Size(w.Bytes)), p.paint(style.Yellow, shortID(w.By.ID)), p.room(20, human.Clean(w.By.Instruction)))
+	p.line("    %s %s of layer %d, step %s: %s", verb, files, w.Of.Layer, p.paint(style.Yellow, shortID(w.Of.ID)), p.room(50, human.Clean(w.Of.Instruction)))
 	for _, path := range w.Paths {
 		p.line("        %s", quoted(path))
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 // fromFlag finds what a COPY or a mount takes files from.
@@ -55,7 +56,7 @@ func (l *Log) Graph(p *Printer, b *explain.Build) {
 }
 
 // paint gives the lines of the graph their colour; the base's stay plain.
-func (g *graph) paint(text string) string { return g.p.paint(red, text) }
+func (g *graph) paint(text string) string { return g.p.paint(style.Red, text) }
 
 // branches draws the stages that a step took files from.
 func (g *graph) branches(prefix string, s *explain.Step) {
@@ -101,7 +102,7 @@ func (g *graph) step(prefix string, st *explain.Stage, s *explain.Step) {
 		mark = "o"
 	}
 	text := "[" + st.Name + "] " + s.Text
-	g.p.line("%s%s %s  %s", g.paint(prefix), g.paint(mark), g.p.paint(yellow, shortID(s.State)), g.p.room(len(prefix)+16, human.Clean(text)))
+	g.p.line("%s%s %s  %s", g.paint(prefix), g.paint(mark), g.p.paint(style.Yellow, shortID(s.State)), g.p.room(len(prefix)+16, human.Clean(text)))
 	g.branches(prefix, s)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/history"
 	"github.com/strata-build/strata/internal/look/timeline"
@@ -131,7 +132,7 @@ func (l *Log) Print(p *Printer) {
 		if i > 0 {
 			p.line("")
 		}
-		head := p.paint(yellow, "step "+shortID(r.ID))
+		head := p.paint(style.Yellow, "step "+shortID(r.ID))
 		if names := p.decoration(r.decorations()); names != "" {
 			head += " " + names
 		}
@@ -198,5 +199,5 @@ func (l *Log) oneline(p *Printer, r *LogRow, graph, plain string, c columns) {
 		names += " "
 	}
 	used := len(plain) + 12 + 2 + c.size + 2 + c.counts + 2 + len(strings.Join(r.decorations(), ", ")) + 3
-	p.line("%s%s  %*s  %s  %s%s", graph, p.paint(yellow, shortID(r.ID)), c.size, size, counts, names, p.room(used, human.Clean(r.Instruction)))
+	p.line("%s%s  %*s  %s  %s%s", graph, p.paint(style.Yellow, shortID(r.ID)), c.size, size, counts, names, p.room(used, human.Clean(r.Instruction)))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 
@@ -41,22 +42,12 @@ func (p *Printer) JSON(v any) error {
 	return e.Encode(v)
 }
 
-// Colours, as SGR parameters (ECMA-48, 8.3.117). They are those of git: an ID is yellow, what was added green.
-const (
-	red    = "31"
-	green  = "32"
-	yellow = "33"
-	cyan   = "36"
-	bold   = "1"
-	faint  = "2"
-)
-
-// paint colours a text, which must hold no control characters of its own.
-func (p *Printer) paint(color, text string) string {
-	if !p.Color || text == "" {
+// paint gives a text a style, where colours are wanted. The text must hold no control characters of its own.
+func (p *Printer) paint(s style.Style, text string) string {
+	if !p.Color {
 		return text
 	}
-	return "\x1b[" + color + "m" + text + "\x1b[0m"
+	return s.Paint(text)
 }
 
 func (p *Printer) line(format string, args ...any) {
@@ -75,14 +66,14 @@ func (p *Printer) room(used int, text string) string {
 // counts prints "+213 ~2 -0", padded to width columns, with what is not zero in its colour.
 func (p *Printer) counts(added, changed, removed, width int) string {
 	plain := fmt.Sprintf("+%d ~%d -%d", added, changed, removed)
-	paint := func(color, sign string, n int) string {
+	paint := func(s style.Style, sign string, n int) string {
 		text := fmt.Sprintf("%s%d", sign, n)
 		if n == 0 {
-			return p.paint(faint, text)
+			return p.paint(style.Faint, text)
 		}
-		return p.paint(color, text)
+		return p.paint(s, text)
 	}
-	text := strings.Join([]string{paint(green, "+", added), paint(yellow, "~", changed), paint(red, "-", removed)}, " ")
+	text := strings.Join([]string{paint(style.Green, "+", added), paint(style.Yellow, "~", changed), paint(style.Red, "-", removed)}, " ")
 	return text + strings.Repeat(" ", max(0, width-len(plain)))
 }
 
@@ -91,7 +82,7 @@ func (p *Printer) decoration(names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return p.paint(yellow, "(") + p.paint(bold+";"+cyan, human.Clean(strings.Join(names, ", "))) + p.paint(yellow, ")")
+	return p.paint(style.Yellow, "(") + p.paint(style.Bold.With(style.Cyan), human.Clean(strings.Join(names, ", "))) + p.paint(style.Yellow, ")")
 }
 
 func shortID(d digest.Digest) string {
@@ -115,7 +106,7 @@ type entryFunc = func(*layer.Entry) error
 // Signs and colours of the changes that views name.
 var (
 	signs  = map[string]string{"added": "+", "removed": "-", "changed": "~", "written": "=", "present": "*"}
-	colors = map[string]string{"added": green, "removed": red, "changed": yellow, "written": faint}
+	colors = map[string]style.Style{"added": style.Green, "removed": style.Red, "changed": style.Yellow, "written": style.Faint}
 )
 
 // mark is the sign of a change in its colour, a blank of none.

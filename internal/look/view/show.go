@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/anatomy"
@@ -138,7 +139,7 @@ func showEntry(t *timeline.Timeline, n timeline.Node, name string, e timeline.Ev
 }
 
 func (s *Show) head(p *Printer) {
-	head := p.paint(yellow, "step "+shortID(s.ID))
+	head := p.paint(style.Yellow, "step "+shortID(s.ID))
 	if names := p.decoration(s.Names); names != "" {
 		head += " " + names
 	}
@@ -159,7 +160,7 @@ func (s *Show) head(p *Printer) {
 	}
 	if s.Partial {
 		p.line("")
-		p.line("%s", p.paint(faint, "The layers below are not here: what was added and what changed is not told apart."))
+		p.line("%s", p.paint(style.Faint, "The layers below are not here: what was added and what changed is not told apart."))
 	}
 }
 
