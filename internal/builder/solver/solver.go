@@ -271,7 +271,7 @@ func setPlatform(c *image.Config, p ocispec.Platform) {
 // configuration have the same time, and hence the same step ID, in every build.
 func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error) {
 	key := &cache.Key{Kind: cache.KindScratch}
-	release, err := s.store.Lock(ctx, key.Digest().Encoded())
+	release, err := local.New(s.store).Lease(ctx, key.Digest())
 	if err != nil {
 		return nil, err
 	}

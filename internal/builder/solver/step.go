@@ -123,7 +123,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 	if err != nil || r != nil && !uncached && !s.stale(step, r) {
 		return r, false, err
 	}
-	release, err := s.store.Lock(ctx, op.key.Digest().Encoded())
+	release, err := local.New(s.store).Lease(ctx, op.key.Digest())
 	if err != nil {
 		return nil, false, err
 	}

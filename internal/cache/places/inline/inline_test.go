@@ -14,6 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
+	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
 // imageOf makes an image of steps under a name, as a build does.
@@ -49,9 +50,10 @@ func imageOf(t *testing.T, m *transfer.Mover, name string, steps []cache.Step) r
 
 // An image in a registry is a place, whose records another machine gets.
 func TestPushedImage(t *testing.T) {
+	addr := registrytest.Start(t)
 	placetest.Test(t, func(t *testing.T) *placetest.Site {
-		r := placetest.StartRegistry(t)
-		name := r.Addr + "/me/app:1"
+		r := placetest.StartProxy(t, addr)
+		name := r.Addr + "/" + placetest.Repository(t) + ":1"
 		return &placetest.Site{
 			Machine: func(t *testing.T) *transfer.Mover { return placetest.Machine(t) },
 			Open: func(t *testing.T, m *transfer.Mover) (cache.Place, error) {

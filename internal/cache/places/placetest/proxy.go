@@ -11,19 +11,19 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
+	"github.com/opencontainers/go-digest"
 )
 
-// Registry is a registry that can be made to send other bytes than it has.
+// Registry is a registry behind a proxy that can send other bytes than it has.
 type Registry struct {
 	Addr           string
 	layers, others atomic.Bool
 }
 
-// StartRegistry runs docker-registry behind a proxy. The test is skipped where docker-registry is missing.
-func StartRegistry(t *testing.T) *Registry {
+// StartProxy runs a proxy before the registry at addr.
+func StartProxy(t *testing.T, addr string) *Registry {
 	t.Helper()
-	target := &url.URL{Scheme: "http", Host: registrytest.Start(t)}
+	target := &url.URL{Scheme: "http", Host: addr}
 	r := &Registry{}
 	proxy := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(req *httputil.ProxyRequest) {
@@ -35,6 +35,11 @@ func StartRegistry(t *testing.T) *Registry {
 	t.Cleanup(proxy.Close)
 	r.Addr = strings.TrimPrefix(proxy.URL, "http://")
 	return r
+}
+
+// Repository is one for a test alone, of a registry that several tests use.
+func Repository(t *testing.T) string {
+	return "test-" + digest.FromString(t.Name()).Encoded()[:12]
 }
 
 // DamageLayers makes the registry change a byte of each compressed layer that it sends.

@@ -11,15 +11,18 @@ import (
 	"github.com/strata-build/strata/internal/cache/places/placetest"
 	"github.com/strata-build/strata/internal/cache/places/registry"
 	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
 func TestPlace(t *testing.T) {
+	addr := registrytest.Start(t)
 	placetest.Test(t, func(t *testing.T) *placetest.Site {
-		r := placetest.StartRegistry(t)
+		r := placetest.StartProxy(t, addr)
+		name := r.Addr + "/" + placetest.Repository(t) + ":cache"
 		return &placetest.Site{
 			Machine: func(t *testing.T) *transfer.Mover { return placetest.Machine(t) },
 			Open: func(t *testing.T, m *transfer.Mover) (cache.Place, error) {
-				return registry.New(m, r.Addr+"/me/app:cache")
+				return registry.New(m, name)
 			},
 			DamageLayers:  r.DamageLayers,
 			DamageRecords: r.DamageRecords,
@@ -39,12 +42,12 @@ func blobsHere(t *testing.T, m *transfer.Mover) []string {
 
 // A cache goes to a registry without a layer that some repository there has, and comes back without any.
 func TestPutOfKnownLayers(t *testing.T) {
-	r := placetest.StartRegistry(t)
+	addr := registrytest.Start(t)
 	m := placetest.Machine(t)
 	steps := placetest.Steps(t, m, "a")
 	put := func(m *transfer.Mover, name string) {
 		t.Helper()
-		p, err := registry.New(m, r.Addr+name)
+		p, err := registry.New(m, addr+name)
 		if err == nil {
 			err = p.Put(t.Context(), steps)
 		}
@@ -65,7 +68,7 @@ func TestPutOfKnownLayers(t *testing.T) {
 			t.Errorf("%s: these were compressed or fetched: %v", name, here)
 		}
 		theirs := placetest.Machine(t)
-		source, err := registry.Open(t.Context(), theirs, places.Spec{Ref: r.Addr + name}, placetest.Platform)
+		source, err := registry.Open(t.Context(), theirs, places.Spec{Ref: addr + name}, placetest.Platform)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +90,7 @@ func TestPutOfKnownLayers(t *testing.T) {
 
 // What is passed on from a directory to a registry is never unpacked.
 func TestDirectoryToRegistry(t *testing.T) {
-	r, dir := placetest.StartRegistry(t), t.TempDir()
+	addr, dir := registrytest.Start(t), t.TempDir()
 	m := placetest.Machine(t)
 	steps := placetest.Steps(t, m, "a")
 	from, err := directory.New(m, dir)
@@ -101,7 +104,7 @@ func TestDirectoryToRegistry(t *testing.T) {
 	if _, err := directory.Open(t.Context(), theirs, places.Spec{Ref: dir}, placetest.Platform); err != nil {
 		t.Fatal(err)
 	}
-	to, err := registry.New(theirs, r.Addr+"/cache:1")
+	to, err := registry.New(theirs, addr+"/cache:1")
 	if err == nil {
 		err = to.Put(t.Context(), steps)
 	}
@@ -111,7 +114,7 @@ func TestDirectoryToRegistry(t *testing.T) {
 	if here := blobsHere(t, theirs); len(here) != 0 {
 		t.Errorf("these came here: %v", here)
 	}
-	read, err := registry.New(placetest.Machine(t), r.Addr+"/cache:1")
+	read, err := registry.New(placetest.Machine(t), addr+"/cache:1")
 	if err != nil {
 		t.Fatal(err)
 	}
