@@ -138,3 +138,34 @@ func TestStructsAreSmall(t *testing.T) {
 		})
 	})
 }
+
+// TestContributing: docs/contributing.md sends nobody to a file that is not there, nor to more than three places.
+func TestContributing(t *testing.T) {
+	root, err := testbed.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs/contributing.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := regexp.MustCompile("`((?:internal|docs|test)/[^`]*|README.md)`")
+	rows := 0
+	for line := range strings.Lines(string(page)) {
+		places := path.FindAllStringSubmatch(line, -1)
+		for _, p := range places {
+			if _, err := os.Stat(filepath.Join(root, p[1])); err != nil {
+				t.Errorf("docs/contributing.md: %v", err)
+			}
+		}
+		if strings.HasPrefix(line, "| a") {
+			rows++
+			if n := strings.Count(line, ";") + 1; n > 3 {
+				t.Errorf("docs/contributing.md: %d places: %s", n, line)
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("docs/contributing.md has %d changes", rows)
+	}
+}
