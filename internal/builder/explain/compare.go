@@ -34,7 +34,7 @@ func (e *Explainer) compare(ctx context.Context, m *Miss, near *cache.Record, pa
 		reasons = append(reasons, Reason{Kind: Files, Text: "the files that it copies changed"})
 	}
 	if !rewritten || !otherSources(m.Instruction, near.Instruction) {
-		reasons = append(reasons, compareElsewhere(m, near)...)
+		reasons = append(reasons, compareRemote(m, near)...)
 	}
 	for _, part := range []cache.PartName{cache.PartChain, cache.PartAfter} {
 		if !slices.Equal(near.Values(part), m.Key.Values(part)) {

@@ -6,9 +6,9 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 )
 
-// compareElsewhere tells which sources of an ADD that are elsewhere are not what they were: "the URL http://… gave
+// compareRemote tells which remote sources of an ADD are not what they were: "the URL http://… gave
 // other bytes", "the branch main of https://… went from 0123456789ab to ba9876543210".
-func compareElsewhere(m *Miss, near *cache.Record) []Reason {
+func compareRemote(m *Miss, near *cache.Record) []Reason {
 	if m.Copied == nil || len(m.Copied.Remote) == 0 {
 		return nil
 	}
