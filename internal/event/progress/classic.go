@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 // Classic shows a build as Docker's classic engine (DOCKER_BUILDKIT=0) does: steps, one after the other, and nothing else.
@@ -37,7 +38,7 @@ func NewClassic(out, warnings *os.File, quiet bool) *Classic {
 		return c
 	}
 	c.terminal = isTerminal(out)
-	c.color = c.terminal && useColor()
+	c.color = c.terminal && style.Wanted()
 	return c
 }
 
@@ -133,7 +134,7 @@ func (c *Classic) output(stream int, data []byte) {
 	}
 	c.open = data[len(data)-1] != '\n'
 	if stream == 2 && c.color {
-		fmt.Fprintf(c.out, "\x1b[91m%s\x1b[0m", data)
+		fmt.Fprintf(c.out, "%s%s%s", style.BrightRed.Start(), data, style.Reset)
 		return
 	}
 	c.out.Write(data)

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 // maxLine bounds a line of output that is kept, in bytes; what is longer is broken there. A step that writes
@@ -78,7 +80,7 @@ func (c *cleaner) flush(emit func(line string)) {
 
 func (c *cleaner) finished() string {
 	if c.color {
-		return string(c.line) + "\x1b[0m"
+		return string(c.line) + style.Reset
 	}
 	return string(c.line)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 const (
@@ -114,7 +115,7 @@ func (p *plain) Send(e event.Event) {
 func (p *plain) start(v *event.Vertex) {
 	now := p.now()
 	s := &plainStep{step: step{index: len(p.order) + 1}, printed: map[*transfer]printedTransfer{}, waiting: now}
-	s.filter.keepColor = useColor()
+	s.filter.keepColor = style.Wanted()
 	p.steps[v] = s
 	p.order = append(p.order, s)
 	s.begin(v.Name, now)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 // Display shows the events of one graph build. Events of a vertex that was never started are dropped, and so is
@@ -44,14 +45,14 @@ func newRenderer(mode string, out *os.File) (Display, error) {
 	switch mode {
 	case "", "auto":
 		if terminal && os.Getenv("TERM") != "dumb" {
-			return newTTY(out, fileSize(out), useColor(), time.Now), nil
+			return newTTY(out, fileSize(out), style.Wanted(), time.Now), nil
 		}
 		return newPlain(out, terminal, time.Now), nil
 	case "tty":
 		if !terminal {
 			return nil, errors.New("progress mode tty needs a terminal: use --progress=plain")
 		}
-		return newTTY(out, fileSize(out), useColor(), time.Now), nil
+		return newTTY(out, fileSize(out), style.Wanted(), time.Now), nil
 	case "plain":
 		return newPlain(out, terminal, time.Now), nil
 	case "rawjson":

@@ -9,20 +9,12 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 // frameTime is the shortest time between two frames: at most 12 a second.
 const frameTime = time.Second / 12
-
-// Colours as BuildKit has them by default.
-const (
-	plainColor = ""
-	red        = "\x1b[31m"
-	yellow     = "\x1b[33m"
-	blue       = "\x1b[34m"
-	faint      = "\x1b[2m"
-	noColor    = "\x1b[0m"
-)
 
 // sizeFunc returns a terminal's columns and rows.
 type sizeFunc func() (width, height int)
@@ -43,15 +35,12 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-// useColor follows no-color.org.
-func useColor() bool { return os.Getenv("NO_COLOR") == "" }
-
 // row is one line of the display: text on the left, something short at the right edge.
 type row struct {
 	text  string
 	right string
-	color string
-	rank  int // which rows stay when there are too many: the lowest, and of those the last
+	color style.Style // BuildKit's: blue for what ended well, red, yellow; none for what runs
+	rank  int         // which rows stay when there are too many: the lowest, and of those the last
 }
 
 // screen draws rows at the bottom of a terminal and replaces them with the next ones.
@@ -78,8 +67,8 @@ func (s *screen) draw(rows []row) {
 	for _, r := range rows {
 		line := r.fit(width)
 		s.widths = append(s.widths, ansi.StringWidth(line))
-		if r.color != plainColor && s.color {
-			line = r.color + line + noColor
+		if s.color {
+			line = r.color.Paint(line)
 		}
 		b.WriteString("\x1b[K" + line + "\r\n")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 // logRows is how many lines of output a running step shows.
@@ -191,7 +192,7 @@ func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
 	for _, t := range s.transfers {
 		r := row{text: " => => " + t.label, right: duration(t.elapsed(now)), rank: rankTransfer}
 		if !t.ended.IsZero() {
-			r.color, r.rank = blue, rankDetail
+			r.color, r.rank = style.Blue, rankDetail
 		}
 		if size := t.size(); size != "" {
 			room := width - ansi.StringWidth(size) - ansi.StringWidth(r.right) - 2
@@ -200,30 +201,30 @@ func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
 		rows = append(rows, r)
 	}
 	for _, w := range s.warnings {
-		rows = append(rows, row{text: " => WARN: " + w, right: duration(s.elapsed(now)), color: yellow, rank: rankDetail})
+		rows = append(rows, row{text: " => WARN: " + w, right: duration(s.elapsed(now)), color: style.Yellow, rank: rankDetail})
 	}
 	if !s.running() {
 		return rows
 	}
 	for _, l := range s.tail.last(logs) {
 		if strings.TrimSpace(l.text) != "" {
-			rows = append(rows, row{text: " => => # " + l.text, color: faint, rank: rankLog})
+			rows = append(rows, row{text: " => => # " + l.text, color: style.Faint, rank: rankLog})
 		}
 	}
 	return rows
 }
 
 func (s *ttyStep) row(width int, now time.Time) row {
-	r := row{text: " => " + s.name, right: duration(s.elapsed(now)), color: blue, rank: rankFinished}
+	r := row{text: " => " + s.name, right: duration(s.elapsed(now)), color: style.Blue, rank: rankFinished}
 	switch s.status {
 	case "":
-		r.color, r.rank = plainColor, rankRunning
+		r.color, r.rank = style.None, rankRunning
 	case event.Cached:
 		r.text = " => CACHED " + s.name
 	case event.Failed:
-		r.text, r.color, r.rank = " => ERROR "+s.name, red, rankRunning
+		r.text, r.color, r.rank = " => ERROR "+s.name, style.Red, rankRunning
 	case event.Canceled:
-		r.text, r.color = " => CANCELED "+s.name, yellow
+		r.text, r.color = " => CANCELED "+s.name, style.Yellow
 	}
 	r.text = withNote(r.text, s.note, width-len(r.right)-1)
 	return r

@@ -11,6 +11,7 @@ import (
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/style"
 )
 
 // ttyFeed is a tty display with the feed of its events.
@@ -201,8 +202,8 @@ func TestNoColor(t *testing.T) {
 	for _, color := range []bool{true, false} {
 		var b strings.Builder
 		s := screen{out: &b, size: func() (int, int) { return 80, 24 }, color: color}
-		s.draw([]row{{text: "x", color: red}})
-		if got := strings.Contains(b.String(), red); got != color {
+		s.draw([]row{{text: "x", color: style.Red}})
+		if got := strings.Contains(b.String(), style.Red.Start()); got != color {
 			t.Errorf("color %v: %q", color, b.String())
 		}
 	}
