@@ -40,7 +40,7 @@ func (a *app) imagesOf(text string) []digest.Digest {
 	if err != nil {
 		return nil
 	}
-	members, err := a.store.Together(ref, nil)
+	members, err := a.store.IndexMembers(ref, nil)
 	if err != nil {
 		return nil
 	}

@@ -76,7 +76,7 @@ func (a *app) saveIndex(ctx context.Context, m *transfer.Mover, name, output str
 		return err
 	}
 	ref = reference.TagNameOnly(ref)
-	return a.writeTo(ctx, output, func(w io.Writer) error { return m.SaveTogether(ctx, w, ref) })
+	return a.writeTo(ctx, output, func(w io.Writer) error { return m.SaveIndex(ctx, w, ref) })
 }
 
 // namesIn returns the names that an image gets in an archive: the argument, if it is a name with a

@@ -90,13 +90,13 @@ func TestMembers(t *testing.T) {
 	expect("another for the same platform", "amd64 a", "arm64 b")
 	add(riscv, "index2", false, false)
 	expect("a third", "amd64 a", "arm64 b", "riscv64 b")
-	if together, err := s.Together(ref, nil); err != nil || len(together) != 1 || together[0].ID != amd {
-		t.Errorf("what came with another index does not belong to it: %v, %v", together, err)
+	if members, err := s.IndexMembers(ref, nil); err != nil || len(members) != 1 || members[0].ID != amd {
+		t.Errorf("what came with another index does not belong to it: %v, %v", members, err)
 	}
 	add(addFor(t, s, "amd64", "b"), "index2", true, true)
 	expect("all of one index", "amd64 b", "arm64 b", "riscv64 b")
-	if together, err := s.Together(ref, nil); err != nil || len(together) != 3 {
-		t.Errorf("what came with the same index belongs together: %v, %v", together, err)
+	if members, err := s.IndexMembers(ref, nil); err != nil || len(members) != 3 {
+		t.Errorf("what came with the same index belongs members: %v, %v", members, err)
 	}
 	add(addFor(t, s, "amd64", "c"), "index3", true, true)
 	expect("a newer index takes the place of the older", "amd64 c")

@@ -215,9 +215,9 @@ func (m *Mover) SaveBundle(ctx context.Context, w io.Writer, format Format, b Bu
 	return sent, err
 }
 
-// SaveTogether writes the images that a name means for several platforms as an OCI archive with an index of them.
-func (m *Mover) SaveTogether(ctx context.Context, w io.Writer, ref reference.Named) error {
-	members, err := m.Store.Together(ref, nil)
+// SaveIndex writes the images that a name means for several platforms as an OCI archive with an index of them.
+func (m *Mover) SaveIndex(ctx context.Context, w io.Writer, ref reference.Named) error {
+	members, err := m.Store.IndexMembers(ref, nil)
 	if err != nil {
 		return err
 	}

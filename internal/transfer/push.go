@@ -36,7 +36,7 @@ func (m *Mover) Push(ctx context.Context, ref reference.Named, want *ocispec.Pla
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
-	members, err := m.Store.Together(ref, want)
+	members, err := m.Store.IndexMembers(ref, want)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("no image here has the name %s; build it with -t, or see strata images and strata tag", reference.FamiliarString(ref))
 	}
@@ -77,9 +77,9 @@ type push struct {
 	ref    reference.Named // nil for what goes to no registry
 	want   Packing
 	layers []*store.Layer
-	known  [][]store.Blob // of each layer, its compressed forms, here or elsewhere
-	lost   map[digest.Digest]bool
-	cause  error // why the last one was lost
+	known  [][]store.Blob // of each layer, its compressed forms, here or inOtherRegistry
+	gone   map[digest.Digest]bool
+	cause  error // why the last of them cannot be had
 	// byDigest pushes the manifest without the name's tag.
 	byDigest bool
 }
@@ -98,7 +98,7 @@ type parcel struct {
 }
 
 func (m *Mover) newPush(ref reference.Named, diffIDs []digest.Digest) (*push, error) {
-	p := &push{Mover: m, ref: ref, lost: map[digest.Digest]bool{}}
+	p := &push{Mover: m, ref: ref, gone: map[digest.Digest]bool{}}
 	var err error
 	if p.layers, err = m.Store.Chain(diffIDs); err != nil {
 		return nil, err
@@ -128,8 +128,8 @@ func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, er
 		}
 		_, err = p.Registry.Push(ctx, to, p.uploads(ctx, parcel), parcel.manifest, p.progress(parcel.blobs))
 		// A blob that the registry or another one had when we last heard of it may be gone.
-		if lost := (*lostError)(nil); errors.As(err, &lost) && ctx.Err() == nil && !p.lost[lost.blob] {
-			p.lost[lost.blob], p.cause = true, lost.cause
+		if gone := (*goneBlobError)(nil); errors.As(err, &gone) && ctx.Err() == nil && !p.gone[gone.blob] {
+			p.gone[gone.blob], p.cause = true, gone.cause
 			continue
 		}
 		return parcel.manifest, parcel.blobs, err
@@ -198,7 +198,7 @@ func (p *push) chooseAll(ctx context.Context) ([]store.Blob, error) {
 // obtainable says whether it is known where each blob is to be had.
 func (p *push) obtainable(blobs []store.Blob) bool {
 	for i, b := range blobs {
-		if p.lost[b.Digest] || !p.Store.HasBlob(b.Digest) && len(repositories(p.known[i], b.Digest)) == 0 {
+		if p.gone[b.Digest] || !p.Store.HasBlob(b.Digest) && len(repositories(p.known[i], b.Digest)) == 0 {
 			return false
 		}
 	}
@@ -210,8 +210,8 @@ const (
 	inRepository = iota // that we push to
 	inRegistry          // in another of its repositories, from where it can be mounted
 	inStore
-	elsewhere
-	nowhere
+	inOtherRegistry
+	unavailable
 )
 
 // choose takes the form of a layer that costs least to bring to the registry. One that is not even in the store
@@ -225,21 +225,21 @@ func (p *push) choose(ctx context.Context, i int) (store.Blob, error) {
 	if err != nil {
 		return store.Blob{}, err
 	}
-	best, where, rank := store.Blob{}, nowhere, 0
+	best, where, rank := store.Blob{}, unavailable, 0
 	for _, b := range p.known[i] {
 		r := rankOf(b)
-		if w := p.place(b); w < nowhere && !p.lost[b.Digest] && f.fits(b, made) && (where == nowhere || r < rank || r == rank && w < where) {
+		if w := p.place(b); w < unavailable && !p.gone[b.Digest] && f.fits(b, made) && (where == unavailable || r < rank || r == rank && w < where) {
 			best, where, rank = b, w, r
 		}
 	}
-	if where < elsewhere {
+	if where < inOtherRegistry {
 		return best, nil
 	}
-	some := func(b store.Blob) bool { return p.place(b) < nowhere && !p.lost[b.Digest] }
-	if l.Present() || where == nowhere && slices.ContainsFunc(p.known[i], some) {
+	some := func(b store.Blob) bool { return p.place(b) < unavailable && !p.gone[b.Digest] }
+	if l.Present() || where == unavailable && slices.ContainsFunc(p.known[i], some) {
 		return p.compress(ctx, l, f)
 	}
-	if where == nowhere {
+	if where == unavailable {
 		return best, fmt.Errorf("layer %s is neither on this machine nor at its source%s; pull its image again", l.DiffID, because(p.cause))
 	}
 	return best, nil
@@ -262,9 +262,9 @@ func (p *push) place(b store.Blob) int {
 	case p.Store.HasBlob(b.Digest) && b.MediaType != ocispec.MediaTypeImageLayer:
 		return inStore
 	case b.Repository != "":
-		return elsewhere
+		return inOtherRegistry
 	}
-	return nowhere
+	return unavailable
 }
 
 // repositories are those that are known to have a blob.
@@ -298,14 +298,14 @@ func (p *push) uploads(ctx context.Context, parcel *parcel) []registry.Upload {
 	return uploads
 }
 
-// lostError is a blob that cannot be had any more where it was.
-type lostError struct {
+// goneBlobError is a blob that cannot be had any more where it was.
+type goneBlobError struct {
 	blob  digest.Digest
 	cause error
 }
 
-func (e *lostError) Error() string { return fmt.Sprintf("blob %s: %v", e.blob, e.cause) }
-func (e *lostError) Unwrap() error { return e.cause }
+func (e *goneBlobError) Error() string { return fmt.Sprintf("blob %s: %v", e.blob, e.cause) }
+func (e *goneBlobError) Unwrap() error { return e.cause }
 
 // openLayer reads a form of the layer at index i.
 func (p *push) openLayer(ctx context.Context, i int, b store.Blob) (io.ReadCloser, error) {
@@ -332,7 +332,7 @@ func (m *Mover) open(ctx context.Context, b store.Blob, known []store.Blob) (io.
 			return r, nil
 		}
 	}
-	return nil, &lostError{b.Digest, err}
+	return nil, &goneBlobError{b.Digest, err}
 }
 
 // progress passes on what becomes of layers, but not of the config.

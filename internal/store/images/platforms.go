@@ -194,10 +194,10 @@ func (im *Images) OtherNames(id digest.Digest) ([]Name, error) {
 	return im.queryNames("SELECT name, p.id, p.manifest, set_at FROM platforms p JOIN names USING (name) WHERE ?1 = '' OR p.id = ?1 ORDER BY name", id)
 }
 
-// Together are the images of a name that belong together: that for no platform in particular first, and with it those
+// IndexMembers are the images of a name that belong together: that for no platform in particular first, and with it those
 // that came with the same index or out of the same build. want limits them to the one for a platform, a *PlatformError
 // if there is none.
-func (im *Images) Together(ref reference.Named, want *ocispec.Platform) ([]Member, error) {
+func (im *Images) IndexMembers(ref reference.Named, want *ocispec.Platform) ([]Member, error) {
 	all, err := im.Members(ref)
 	if err != nil {
 		return nil, err
