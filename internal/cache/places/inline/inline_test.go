@@ -50,6 +50,9 @@ func imageOf(t *testing.T, m *transfer.Mover, name string, steps []cache.Step) r
 
 // An image in a registry is a place, whose records another machine gets.
 func TestPushedImage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it pushes images for ten tests; TestStoredImage has the same records")
+	}
 	addr := registrytest.Start(t)
 	placetest.Test(t, func(t *testing.T) *placetest.Site {
 		r := placetest.StartProxy(t, addr)

@@ -1,0 +1,91 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/store"
+)
+
+// shelf is blobs at locations "shelf:" and a target for them.
+type shelf map[digest.Digest][]byte
+
+func (s shelf) source() BlobSource {
+	return BlobSource{Scheme: "shelf", Open: func(_ context.Context, _ string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+		data, ok := s[desc.Digest]
+		if !ok {
+			return nil, os.ErrNotExist
+		}
+		return io.NopCloser(bytes.NewReader(data[offset:])), nil
+	}}
+}
+
+func (s shelf) Has(_ context.Context, desc ocispec.Descriptor) (bool, error) {
+	_, ok := s[desc.Digest]
+	return ok, nil
+}
+
+func (s shelf) Write(_ context.Context, desc ocispec.Descriptor, r io.Reader) error {
+	data, err := io.ReadAll(r)
+	if err == nil {
+		s[desc.Digest] = data
+	}
+	return err
+}
+
+// A layer goes from place to place without a stop here, and only with the bytes that its digest promises.
+func TestSendLayer(t *testing.T) {
+	from := shelf{}
+	m := newMover(t)
+	l := layersOf(t, m, built(t, m, "me/app:1"))[0]
+	desc, err := m.SendLayer(t.Context(), l.DiffID, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := from[desc.Digest]
+	if again, err := m.SendLayer(t.Context(), l.DiffID, from); err != nil || again.Digest != desc.Digest || len(from) != 1 {
+		t.Errorf("sent again: %v, %v, %d blobs", again, err, len(from))
+	}
+	for _, test := range []struct {
+		name  string
+		bytes []byte
+		good  bool
+	}{
+		{"whole", whole, true},
+		{"cut", whole[:len(whole)/2], false},
+		{"changed", append([]byte{whole[0] ^ 1}, whole[1:]...), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			from[desc.Digest] = test.bytes
+			base := newMover(t)
+			theirs := New(base.Store, base.Registry, amd64, from.source())
+			b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: "shelf:"}
+			if err := theirs.Store.AddRemote(l.DiffID, b); err != nil {
+				t.Fatal(err)
+			}
+			to := shelf{}
+			sent, err := theirs.SendLayer(t.Context(), l.DiffID, to)
+			if (err == nil) != test.good || len(to) != map[bool]int{true: 1}[test.good] {
+				t.Errorf("%v, %v; %d blobs are there", sent, err, len(to))
+			}
+			here, err := filepath.Glob(filepath.Join(theirs.Store.Root(), "blobs", "sha256", "[^.]*"))
+			if err != nil || len(here) > 0 {
+				t.Errorf("these came here: %v, %v", here, err)
+			}
+			layer, err := theirs.Store.Layer(l.DiffID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := layer.Tree(t.Context()); (err == nil) != test.good || layer.Present() != test.good {
+				t.Errorf("the layer from there: %v", err)
+			}
+		})
+	}
+}
