@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 // Diff is the TOC of an overlayfs upper directory, which must not change meanwhile. Nothing is
@@ -316,7 +318,8 @@ func (w *upperWalk) lookup(path string) (*Entry, error) {
 
 // statEntry makes an entry of what stat gives, nil for a socket. A character device 0/0 is a whiteout.
 func statEntry(path string, st *unix.Stat_t) *Entry {
-	e := &Entry{Path: path, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), ModTime: st.Mtim.Sec}
+	owner := identity.Current().OwnerOf(st)
+	e := &Entry{Path: path, Mode: st.Mode & 0o7777, UID: owner.UID, GID: owner.GID, ModTime: st.Mtim.Sec}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		e.Type = Dir

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 // tree writes entries into a directory in the form that overlayfs takes as a lower layer. Paths come from an
@@ -21,13 +23,12 @@ type tree struct {
 	root   int // not owned
 	dir    int
 	path   string
-	euid   int
-	egid   int
 	opened bool
+	id     *identity.Identity
 }
 
 func newTree(root int) *tree {
-	return &tree{root: root, dir: -1, euid: os.Geteuid(), egid: os.Getegid()}
+	return &tree{root: root, dir: -1, id: identity.Current()}
 }
 
 func (t *tree) close() {
@@ -81,16 +82,14 @@ func (t *tree) create(path string) (*os.File, error) {
 // clears setuid bits and capabilities.
 func (t *tree) finish(f *os.File, e *Entry) error {
 	fd := int(f.Fd())
-	if e.UID != t.euid || e.GID != t.egid {
-		if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
-			return pathError("chown", e.Path, err)
-		}
+	if err := t.id.OwnNew(fd, ownerOf(e)); err != nil {
+		return pathError("chown", e.Path, err)
 	}
 	if err := unix.Fchmod(fd, e.Mode); err != nil {
 		return pathError("chmod", e.Path, err)
 	}
 	for _, x := range e.Xattrs {
-		if err := unix.Fsetxattr(fd, x.Name, []byte(x.Value), 0); err != nil {
+		if err := t.id.SetXattrNew(fd, x.Name, x.Value); err != nil {
 			return pathError("setting extended attribute "+x.Name+" of", e.Path, err)
 		}
 	}
@@ -111,13 +110,13 @@ func (t *tree) special(e *Entry) error {
 	case Symlink:
 		err = unix.Symlinkat(e.Link, at, name)
 	case Char:
-		err = unix.Mknodat(at, name, unix.S_IFCHR|0o600, int(unix.Mkdev(e.Major, e.Minor)))
+		err = t.id.Device(at, name, unix.S_IFCHR, e.Major, e.Minor)
 	case Block:
-		err = unix.Mknodat(at, name, unix.S_IFBLK|0o600, int(unix.Mkdev(e.Major, e.Minor)))
+		err = t.id.Device(at, name, unix.S_IFBLK, e.Major, e.Minor)
 	case Fifo:
-		err = unix.Mknodat(at, name, unix.S_IFIFO|0o600, 0)
+		err = t.id.Device(at, name, unix.S_IFIFO, 0, 0)
 	case Whiteout:
-		if err := unix.Mknodat(at, name, unix.S_IFCHR, 0); err != nil {
+		if err := t.id.Whiteout(at, name); err != nil {
 			return pathError("mknod", e.Path, err)
 		}
 		return nil
@@ -142,7 +141,7 @@ func (t *tree) directory(e *Entry) error {
 
 // metadata sets owner, mode, attributes and time of a file that cannot or should not be opened.
 func (t *tree) metadata(at int, name string, e *Entry) error {
-	if err := unix.Fchownat(at, name, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := t.id.Own(at, name, ownerOf(e)); err != nil {
 		return pathError("chown", e.Path, err)
 	}
 	if e.Type != Symlink { // just made as what it is, hence not followed
@@ -151,17 +150,19 @@ func (t *tree) metadata(at int, name string, e *Entry) error {
 		}
 	}
 	for _, x := range e.Xattrs {
-		if err := unix.Lsetxattr(atPath(at, name), x.Name, []byte(x.Value), 0); err != nil {
+		if err := t.id.SetXattr(atPath(at, name), x.Name, x.Value); err != nil {
 			return pathError("setting extended attribute "+x.Name+" of", e.Path, err)
 		}
 	}
 	if e.Opaque {
-		if err := unix.Lsetxattr(atPath(at, name), overlayOpaque, []byte("y"), 0); err != nil {
-			return pathError("setting extended attribute "+overlayOpaque+" of", e.Path, err)
+		if err := t.id.MarkOpaque(atPath(at, name)); err != nil {
+			return pathError("setting extended attribute "+identity.OpaqueMark+" of", e.Path, err)
 		}
 	}
 	return setTime(at, name, e)
 }
+
+func ownerOf(e *Entry) identity.Owner { return identity.Owner{UID: e.UID, GID: e.GID} }
 
 func setTime(at int, name string, e *Entry) error {
 	ts := unix.Timespec{Sec: e.ModTime}

@@ -7,12 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// overlayfs's own marks in an upper directory (kernel, Documentation/filesystems/overlayfs, "whiteouts and opaque directories").
-const (
-	overlayOpaque   = "trusted.overlay.opaque"
-	overlayWhiteout = "trusted.overlay.whiteout"
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 // marks are the overlayfs attributes that mean something for a layer.
@@ -43,7 +39,7 @@ func readXattrs(path string) ([]Xattr, marks, error) {
 	}
 	var kept []Xattr
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
-		mark := name == overlayOpaque || name == overlayWhiteout
+		mark := name == identity.OpaqueMark || name == identity.WhiteoutMark
 		if !mark && !keptXattr(name) {
 			continue
 		}
@@ -52,9 +48,9 @@ func readXattrs(path string) ([]Xattr, marks, error) {
 			return nil, m, fmt.Errorf("reading extended attribute %s: %w", name, err)
 		}
 		switch name {
-		case overlayOpaque:
+		case identity.OpaqueMark:
 			m.opaque = value == "y"
-		case overlayWhiteout:
+		case identity.WhiteoutMark:
 			m.whiteout = true
 		default:
 			kept = append(kept, Xattr{name, value})

@@ -3,7 +3,6 @@ package exec
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -88,7 +88,7 @@ func strictness(mode dockerfile.ShareMode) int {
 func fillCache(ctx context.Context, m *Mount, dir string) error {
 	if m.owned() {
 		mode, uid, gid := m.owner()
-		if err := os.Chown(dir, uid, gid); err != nil {
+		if err := identity.Current().OwnPath(dir, identity.Owner{UID: uid, GID: gid}); err != nil {
 			return err
 		}
 		return unix.Chmod(dir, mode)

@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 // DefaultID is the id that --ssh and RUN --mount=type=ssh have without one.
@@ -148,7 +150,7 @@ func (a *Agents) Serve(ctx context.Context, id, dir, name string, mode os.FileMo
 		return nil, fmt.Errorf("a socket for the ssh agent %s: %w", id, err)
 	}
 	path := filepath.Join(dir, name)
-	if err := errors.Join(os.Chmod(path, mode), os.Lchown(path, uid, gid)); err != nil {
+	if err := errors.Join(os.Chmod(path, mode), identity.Current().OwnPath(path, identity.Owner{UID: uid, GID: gid})); err != nil {
 		listener.Close()
 		return nil, fmt.Errorf("a socket for the ssh agent %s: %w", id, err)
 	}

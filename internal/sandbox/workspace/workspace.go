@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/sandbox/snapshot"
 )
 
@@ -22,7 +23,7 @@ type Workspace struct {
 	mounted bool
 }
 
-// Attributes are what a directory shows of itself.
+// Attributes are what a directory shows of itself in a container.
 type Attributes struct {
 	Mode     uint32 // the permissions, with the setuid, setgid and sticky bits
 	UID, GID int
@@ -45,8 +46,9 @@ func OfDir(dir string) (Attributes, error) {
 	if err := unix.Stat(dir, &st); err != nil {
 		return Attributes{}, &fs.PathError{Op: "stat", Path: dir, Err: err}
 	}
+	owner := identity.Current().OwnerOf(&st)
 	return Attributes{
-		Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), Times: []unix.Timespec{st.Atim, st.Mtim},
+		Mode: st.Mode & 0o7777, UID: owner.UID, GID: owner.GID, Times: []unix.Timespec{st.Atim, st.Mtim},
 	}, nil
 }
 
@@ -82,8 +84,8 @@ func Mkdir(name string, mode fs.FileMode) error {
 
 // apply gives a directory the attributes. The mode comes after the owner, since chown(2) takes the setuid bit away.
 func (a Attributes) apply(dir string) error {
-	if err := unix.Chown(dir, a.UID, a.GID); err != nil {
-		return &fs.PathError{Op: "chown", Path: dir, Err: err}
+	if err := identity.Current().OwnPath(dir, identity.Owner{UID: a.UID, GID: a.GID}); err != nil {
+		return err
 	}
 	if err := unix.Chmod(dir, a.Mode); err != nil {
 		return &fs.PathError{Op: "chmod", Path: dir, Err: err}
