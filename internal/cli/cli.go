@@ -83,6 +83,9 @@ func (a *app) closeStore(ctx context.Context) error {
 	if a.store == nil {
 		return nil
 	}
+	for _, line := range a.store.Healed() {
+		fmt.Fprintln(a.stderr, "strata:", printable(line))
+	}
 	if ctx.Err() == nil {
 		return a.store.Close()
 	}

@@ -7,8 +7,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -169,36 +167,14 @@ func (r *recovery) dropRows() error {
 			return err
 		}
 		for _, d := range known {
-			if _, err := os.Lstat(r.Checker.layers.Path(d, "toc")); err == nil {
-				continue
-			} else if !errors.Is(err, fs.ErrNotExist) {
+			gone, err := r.Checker.layers.ForgetMissing(tx, d)
+			if err != nil {
 				return err
 			}
-			if err := r.dropLayer(tx, d); err != nil {
-				return err
+			if gone {
+				r.layers[d] = true
 			}
 		}
 		return nil
 	})
-}
-
-// dropLayer notes that a layer is not here. One that cannot be had anywhere else is known no more, and
-// neither is what it is the result of.
-func (r *recovery) dropLayer(tx *sql.Tx, d digest.Digest) error {
-	was, err := tx.Exec("UPDATE layers SET disk = 0 WHERE diff_id = ? AND disk > 0", d)
-	if err != nil {
-		return err
-	}
-	if n, _ := was.RowsAffected(); n > 0 {
-		r.layers[d] = true
-	}
-	gone, err := tx.Exec("DELETE FROM layers WHERE diff_id = ?1 AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.diff_id = ?1)", d)
-	if err != nil {
-		return err
-	}
-	if n, _ := gone.RowsAffected(); n == 0 {
-		return nil
-	}
-	_, err = tx.Exec("DELETE FROM derived WHERE source = ?1 OR result = ?1", d)
-	return err
 }

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"os"
@@ -39,22 +40,42 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 }
 
 // placeLayer gives dir its final name and the layer its row, both while nobody else can write to meta.db: a prune
-// that is about to remove the same layer either sees that it was used, or has moved the folder out of the way.
+// that is about to remove the same layer either sees that it was used, or has moved the folder out of the way. A
+// folder that is there already stays, if it is sound: otherwise nothing could replace a damaged layer.
 func (ls *Layers) placeLayer(l *Layer, dir string) error {
-	err := ls.db.Tx(func(tx *sql.Tx) error {
+	placed, err := ls.place(l, dir)
+	if err != nil || placed {
+		return err
+	}
+	ctx := context.Background() // what was made is kept, whoever asks for it
+	damage, err := ls.Verify(ctx, l.DiffID)
+	if err != nil {
+		return err
+	}
+	if damage == nil {
+		return os.RemoveAll(dir)
+	}
+	if err := ls.setAsideAndNote(ctx, damage); err != nil {
+		return err
+	}
+	if _, err := ls.place(l, dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir) // still there if a form was sound
+}
+
+func (ls *Layers) place(l *Layer, dir string) (placed bool, err error) {
+	err = ls.db.Tx(func(tx *sql.Tx) error {
 		_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
 			ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?5)`,
 			l.DiffID, l.ContentID, l.Size, l.Disk, db.Now())
 		if err != nil {
 			return err
 		}
-		_, err = disk.Place(dir, ls.Path(l.DiffID))
+		placed, err = disk.Place(dir, ls.Path(l.DiffID))
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return os.RemoveAll(dir) // still there if another was first
+	return placed, err
 }
 
 // AddRemote notes that a layer is known and where its compressed form can be fetched.

@@ -3,6 +3,7 @@ package layers
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,17 @@ func (l *Layer) TOC(ctx context.Context) (*layer.TOC, error) {
 	if err := l.ensure(ctx); err != nil {
 		return nil, err
 	}
+	t, err := l.readTOC()
+	if err == nil {
+		return t, nil
+	}
+	if err := l.heal(ctx, err); err != nil {
+		return nil, err
+	}
+	return l.readTOC()
+}
+
+func (l *Layer) readTOC() (*layer.TOC, error) {
 	ls := l.layers
 	return ls.memory.toc(l.DiffID, func() (*layer.TOC, error) {
 		t, err := disk.ReadTOC(ls.Path(l.DiffID, "toc"))
@@ -39,14 +51,19 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	unlock := ls.memory.lock(l.DiffID)
-	defer unlock()
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
+	if !disk.Exists(ls.Path(l.DiffID, "tar")) {
+		if err := l.heal(ctx, errors.New("neither its tree nor its tar is here")); err != nil {
+			return "", err
+		}
 	}
 	t, err := l.TOC(ctx)
 	if err != nil {
 		return "", err
+	}
+	unlock := ls.memory.lock(l.DiffID)
+	defer unlock()
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
 	}
 	tmp, err := ls.session.Temp("tree")
 	if err != nil {
@@ -94,13 +111,30 @@ func (l *Layer) WriteTar(ctx context.Context, w io.Writer) error {
 	}
 	verifier := l.DiffID.Verifier()
 	w = io.MultiWriter(w, verifier)
-	if err := l.writeTar(ctx, w); err != nil {
-		return fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+	err := l.writeTar(ctx, w)
+	if err == nil && !verifier.Verified() {
+		err = fmt.Errorf("its files in %s were changed by somebody else", l.layers.Path(l.DiffID))
 	}
-	if !verifier.Verified() {
-		return fmt.Errorf("reading layer %s: its files in %s were changed by somebody else; remove the image and build or pull it again", l.DiffID, l.layers.Path(l.DiffID))
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("reading layer %s: %w", l.DiffID, l.unreadable(ctx, err))
+}
+
+// unreadable is what a person is told of a layer of which bytes were written that turned out to be wrong. It is set
+// aside, if it is damaged.
+func (l *Layer) unreadable(ctx context.Context, cause error) error {
+	damage, err := l.layers.Verify(ctx, l.DiffID)
+	if damage == nil || err != nil {
+		return cause
+	}
+	if err := l.layers.SetAside(ctx, damage); err != nil {
+		return errors.Join(cause, err)
+	}
+	if l.Present() {
+		return fmt.Errorf("%w; what was damaged is set aside: try again", cause)
+	}
+	return fmt.Errorf("%w; it is set aside: build the image again, or pull it", cause)
 }
 
 func (l *Layer) writeTar(ctx context.Context, w io.Writer) error {

@@ -13,6 +13,7 @@ type memory struct {
 	mu    sync.Mutex
 	tocs  map[digest.Digest]*tocEntry
 	locks map[digest.Digest]*sync.Mutex
+	notes []string // what a person is told at the end
 }
 
 type tocEntry struct {
@@ -57,4 +58,11 @@ func (m *memory) forget(diffID digest.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.tocs, diffID)
+}
+
+// note keeps a line for the end.
+func (m *memory) note(line string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.notes = append(m.notes, line)
 }

@@ -27,6 +27,11 @@ func (l *Layer) ensure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(blobs) == 0 {
+		if err := ls.forget(l.DiffID); err != nil {
+			return err
+		}
+	}
 	failure := errors.New("nothing says where to get it; pull its image again, or build with --no-cache")
 	for _, b := range blobs {
 		if err := l.ensureFrom(ctx, b); err == nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
@@ -170,46 +169,4 @@ func (ls *Layers) VerifyTree(ctx context.Context, diffID digest.Digest) (*Damage
 		return nil, err
 	}
 	return &Damage{DiffID: diffID, Forms: []string{"fs"}, Whole: !disk.Exists(ls.Path(diffID, "tar")), Cause: err}, nil
-}
-
-// SetAside takes what is damaged out of the store, so that it is made again when it is needed. A table of
-// contents is made again at once, of the tar.
-func (ls *Layers) SetAside(ctx context.Context, d *Damage) error {
-	trash, err := ls.session.Trash()
-	if err != nil {
-		return err
-	}
-	if d.Whole {
-		err = trash.Take(ls.Path(d.DiffID))
-	} else {
-		for _, form := range d.Forms {
-			if form == "toc" {
-				err = errors.Join(err, ls.remakeTOC(ctx, d.DiffID))
-			} else {
-				err = errors.Join(err, trash.Take(ls.Path(d.DiffID, form)))
-			}
-		}
-	}
-	ls.memory.forget(d.DiffID)
-	return errors.Join(err, trash.Close())
-}
-
-func (ls *Layers) remakeTOC(ctx context.Context, diffID digest.Digest) error {
-	t, err := ls.scanTar(ctx, diffID)
-	if err != nil {
-		return err
-	}
-	dir, err := ls.session.Temp("toc")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	name := filepath.Join(dir, "toc")
-	if err := disk.WriteTOC(name, t); err != nil {
-		return err
-	}
-	if err := ls.session.MarkUnsynced(ls.Path(diffID)); err != nil {
-		return err
-	}
-	return os.Rename(name, ls.Path(diffID, "toc"))
 }

@@ -1,0 +1,148 @@
+package layers
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// heal verifies a layer that turned out to be damaged, sets aside what is wrong with it, and brings the layer here again
+// from where it can be had: another form, a repository. A *UnavailableError says that only the step that made it can
+// make it again. cause is what turned out, and the error if the layer is sound.
+func (l *Layer) heal(ctx context.Context, cause error) error {
+	ls := l.layers
+	if err := l.setAsideDamage(ctx, cause); err != nil {
+		return err
+	}
+	ls.memory.forget(l.DiffID)
+	return l.ensure(ctx)
+}
+
+func (l *Layer) setAsideDamage(ctx context.Context, cause error) error {
+	ls := l.layers
+	unlock := ls.memory.lock(l.DiffID)
+	defer unlock()
+	damage, err := ls.Verify(ctx, l.DiffID)
+	if err != nil {
+		return err
+	}
+	if damage == nil {
+		if _, err := disk.ReadTOC(ls.Path(l.DiffID, "toc")); err == nil {
+			return nil // another was faster
+		}
+		return cause
+	}
+	return ls.setAsideAndNote(ctx, damage)
+}
+
+// setAsideAndNote is SetAside of what turned out to be damaged while something else was done, which a person is told.
+func (ls *Layers) setAsideAndNote(ctx context.Context, d *Damage) error {
+	ls.memory.note(fmt.Sprintf("layer %s was damaged and is made again: %v", image.ShortID(d.DiffID), d.Cause))
+	return ls.SetAside(ctx, d)
+}
+
+// SetAside takes what is damaged out of the store, so that it is made again when it is needed. A table of contents is made
+// again at once, of the tar. A layer that cannot be had anywhere else is known no more, and the records that
+// lead to it are no hits.
+func (ls *Layers) SetAside(ctx context.Context, d *Damage) error {
+	trash, err := ls.session.Trash()
+	if err != nil {
+		return err
+	}
+	if d.Whole {
+		err = ignoreMissing(trash.Take(ls.Path(d.DiffID)))
+	} else {
+		for _, form := range d.Forms {
+			if form == "toc" {
+				err = errors.Join(err, ls.remakeTOC(ctx, d.DiffID))
+			} else {
+				err = errors.Join(err, ignoreMissing(trash.Take(ls.Path(d.DiffID, form))))
+			}
+		}
+	}
+	ls.memory.forget(d.DiffID)
+	if err == nil && d.Whole {
+		err = ls.forget(d.DiffID)
+	}
+	return errors.Join(err, trash.Close())
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// forget notes that a layer is not here, unless it is. One that can be had nowhere else is known no more.
+func (ls *Layers) forget(diffID digest.Digest) error {
+	err := ls.db.Tx(func(tx *sql.Tx) error {
+		_, err := ls.ForgetMissing(tx, diffID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("noting that layer %s is gone: %w", diffID, err)
+	}
+	return nil
+}
+
+// ForgetMissing drops, as a part of a transaction, what is known of a layer that is neither here nor in a repository. gone
+// says that the layer was here, as far as its row tells.
+func (ls *Layers) ForgetMissing(tx *sql.Tx, diffID digest.Digest) (gone bool, err error) {
+	if _, err := os.Lstat(ls.Path(diffID, "toc")); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	was, err := tx.Exec("UPDATE layers SET disk = 0 WHERE diff_id = ? AND disk > 0", diffID)
+	if err != nil {
+		return false, err
+	}
+	n, err := was.RowsAffected()
+	if err != nil {
+		return false, err
+	}
+	dropped, err := tx.Exec("DELETE FROM layers WHERE diff_id = ?1 AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.diff_id = ?1)", diffID)
+	if err != nil {
+		return false, err
+	}
+	if d, err := dropped.RowsAffected(); d == 0 || err != nil {
+		return n > 0, err
+	}
+	_, err = tx.Exec("DELETE FROM derived WHERE source = ?1 OR result = ?1", diffID)
+	return n > 0, err
+}
+
+// Healed are lines that say which layers turned out to be damaged since the store was opened.
+func (ls *Layers) Healed() []string {
+	ls.memory.mu.Lock()
+	defer ls.memory.mu.Unlock()
+	return ls.memory.notes
+}
+
+func (ls *Layers) remakeTOC(ctx context.Context, diffID digest.Digest) error {
+	t, err := ls.scanTar(ctx, diffID)
+	if err != nil {
+		return err
+	}
+	dir, err := ls.session.Temp("toc")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "toc")
+	if err := disk.WriteTOC(name, t); err != nil {
+		return err
+	}
+	if err := ls.session.MarkUnsynced(ls.Path(diffID)); err != nil {
+		return err
+	}
+	return os.Rename(name, ls.Path(diffID, "toc"))
+}
