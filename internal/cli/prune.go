@@ -197,6 +197,6 @@ func (a *app) builderGroup() *cobra.Command {
 // systemGroup is `strata system …`.
 func (a *app) systemGroup() *cobra.Command {
 	cmd := group("system", "Manage strata")
-	cmd.AddCommand(a.diskUse(), a.systemPrune(), a.info())
+	cmd.AddCommand(a.diskUse(), a.systemCheck(), a.systemPrune(), a.info())
 	return cmd
 }

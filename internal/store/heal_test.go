@@ -29,7 +29,9 @@ func TestHeal(t *testing.T) {
 		{"flipped bit in a tar", func(s *Store, d digest.Digest) error {
 			data, err := os.ReadFile(s.Path(d, "tar"))
 			return errors.Join(err, os.WriteFile(s.Path(d, "tar"), bytes.Replace(data, []byte("some"), []byte("somf"), 1), 0o600))
-		}, func(_ *testing.T, s *Store, d digest.Digest) error { return layerOf(s, d).WriteTar(t.Context(), io.Discard) },
+		}, func(_ *testing.T, s *Store, d digest.Digest) error {
+			return layerOf(s, d).WriteTar(t.Context(), io.Discard)
+		},
 			"set aside: build the image again", true},
 		{"flipped bit, made again", func(s *Store, d digest.Digest) error {
 			data, err := os.ReadFile(s.Path(d, "tar"))

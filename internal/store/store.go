@@ -10,7 +10,7 @@
 //   - mounts: cache mounts
 //   - kept: what only saves time or traffic
 //   - gc: removing and measuring
-//   - check: what a power cut left
+//   - check: comparing all of it with what is promised, what a power cut left
 //
 // docs/store.md describes the format and what is promised.
 package store
@@ -46,6 +46,7 @@ type Store struct {
 	*mounts.Mounts
 	*kept.Kept
 	*gc.Collector
+	*check.Checker
 
 	root string
 	db   *db.DB
@@ -91,7 +92,7 @@ func Open(root string) (*Store, error) {
 		return nil, err
 	}
 	s := assemble(root, d, se)
-	if s.lost, err = check.New(root, d, se, s.Content, s.Layers).Recover(context.Background()); err != nil {
+	if s.lost, err = s.Recover(context.Background()); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store %s: %w", root, err), s.Close())
 	}
 	return s, nil
@@ -106,6 +107,7 @@ func assemble(root string, d *db.DB, se *session.Session) *Store {
 	s.Records = records.New(d)
 	s.Mounts = mounts.New(root, se)
 	s.Kept = kept.New(root, se)
+	s.Checker = check.New(root, d, se, s.Content, s.Layers)
 	s.Collector = gc.New(root, d, se, gc.Parts{
 		Content: s.Content, Layers: s.Layers, Images: s.Images, Mounts: s.Mounts, Kept: s.Kept})
 	return s

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"github.com/strata-build/strata/internal/store/check"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
@@ -58,6 +59,10 @@ type (
 	LayerUse     = gc.LayerUse
 	RecordUse    = gc.RecordUse
 	Disk         = gc.Disk
+
+	CheckOptions = check.Options
+	CheckReport  = check.Report
+	Problem      = check.Problem
 )
 
 // The kinds of configs.

@@ -6,7 +6,8 @@
 //
 //   - what is there by name either cannot be read, which an error says, or holds what it should,
 //   - everything that was done or under way is done again: it has to succeed and to give the contents
-//     that it gives on a new store.
+//     that it gives on a new store,
+//   - strata system check finds nothing, before and afterwards.
 //
 // Nothing is ever mounted outside the mount name space of the test.
 package crash
@@ -93,6 +94,9 @@ func TestCuts(t *testing.T) {
 	var tally tally
 	for i := range *cuts {
 		b.cut(t, *seed+uint64(i), &tally)
+		if (i+1)%50 == 0 {
+			t.Logf("%d cuts", i+1)
+		}
 	}
 	t.Logf("%d cuts in %s, %d of them while the operation ran; something was set aside after %d; %d images found by name, %d of them not readable",
 		*cuts, time.Since(began).Round(time.Second), tally.during, tally.lost, tally.images, tally.unreadable)
@@ -340,6 +344,7 @@ func (b *bench) look(t *testing.T, m *machine, what string, done []operation, ta
 	if strings.Contains(listed, "the machine stopped") {
 		tally.lost++
 	}
+	b.check(t, m, what+": after the cut")
 	for _, name := range b.names() {
 		if !slices.Contains(strings.Fields(listed), name) {
 			continue
@@ -374,6 +379,7 @@ func (b *bench) look(t *testing.T, m *machine, what string, done []operation, ta
 			}
 		}
 	}
+	b.check(t, m, what+": after all was done again")
 	listed, err = m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
 	if err != nil {
 		t.Errorf("%s: after the cut: %v", what, err)
@@ -388,6 +394,14 @@ func (b *bench) look(t *testing.T, m *machine, what string, done []operation, ta
 		} else if diff := difference(b.want[name], got); diff != "" {
 			t.Errorf("%s: after all was done again, %s is wrong, %s", what, name, diff)
 		}
+	}
+}
+
+// check has strata check its store.
+func (b *bench) check(t *testing.T, m *machine, what string) {
+	t.Helper()
+	if _, err := m.strata("system", "check", "--read-data"); err != nil {
+		t.Errorf("%s: %v", what, err)
 	}
 }
 

@@ -51,7 +51,7 @@ func (s *Solver) lookup(step *dockerfile.Step, key *cache.Key) (*cache.Record, e
 // step's time stays too, and with it the step ID, which the classic engine's keys are made of.
 func (s *Solver) settle(ctx context.Context, before, r *cache.Record) error {
 	made := r.Layer
-	same, err := s.sameFiles(before.Layer, made)
+	same, err := s.sameFiles(ctx, before.Layer, made)
 	if err != nil {
 		return err
 	}
@@ -71,8 +71,9 @@ func (s *Solver) settle(ctx context.Context, before, r *cache.Record) error {
 	return nil
 }
 
-// sameFiles says whether two layers hold the same files, times aside. "" is no layer.
-func (s *Solver) sameFiles(recorded, made digest.Digest) (bool, error) {
+// sameFiles says whether two layers hold the same files, times aside. "" is no layer. A recorded layer that is damaged
+// holds none: what was just made takes its place.
+func (s *Solver) sameFiles(ctx context.Context, recorded, made digest.Digest) (bool, error) {
 	if recorded == "" || made == "" || recorded == made {
 		return recorded == made, nil
 	}
@@ -83,7 +84,10 @@ func (s *Solver) sameFiles(recorded, made digest.Digest) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return layers[0].ContentID != "" && layers[0].ContentID == layers[1].ContentID, nil
+	if layers[0].ContentID == "" || layers[0].ContentID != layers[1].ContentID {
+		return false, nil
+	}
+	return layers[0].Sound(ctx)
 }
 
 // compare tells in short what differs between two layers that are both on this disk; "" otherwise.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
@@ -35,6 +36,7 @@ func New(root string, d *db.DB, se *session.Session, c *content.Content, ls *lay
 
 // Lost is what was not on the disk when the machine stopped, and was set aside.
 type Lost struct {
+	Images int // that no command had finished, with their names
 	Layers int // of which a form, or all, was incomplete
 	Blobs  int
 	Other  int // cache mounts, downloads, copies of contexts: what only saves time
@@ -49,7 +51,7 @@ func (l *Lost) String() string {
 	for _, p := range []struct {
 		n    int
 		name string
-	}{{l.Layers, "layer"}, {l.Blobs, "blob"}, {l.Other, "other thing"}} {
+	}{{l.Images, "image"}, {l.Layers, "layer"}, {l.Blobs, "blob"}, {l.Other, "other thing"}} {
 		switch {
 		case p.n == 1:
 			parts = append(parts, "1 "+p.name)
@@ -89,6 +91,9 @@ func (c *Checker) Recover(ctx context.Context) (*Lost, error) {
 		return nil, err
 	}
 	r.lost.Layers = len(r.layers)
+	if err := r.dropImages(); err != nil {
+		return nil, err
+	}
 	return &r.lost, c.session.Recovered()
 }
 
@@ -177,4 +182,35 @@ func (r *recovery) dropRows() error {
 		}
 		return nil
 	})
+}
+
+// dropImages takes away the images of which a layer was lost: the command that made them did not end.
+func (r *recovery) dropImages() error {
+	if len(r.layers) == 0 {
+		return nil
+	}
+	rows, err := r.db.Query("SELECT id, data FROM configs WHERE kind = 'image'")
+	all, err := db.Rows(rows, err, scanChain)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		lacks, err := r.lacks(c)
+		if err == nil && r.layers[lacks] {
+			r.lost.Images++
+			err = r.dropConfig(c.id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func scanChain(rows *sql.Rows) (c chain, err error) {
+	var data []byte
+	if err = rows.Scan(&c.id, &data); err == nil {
+		c.diffIDs, err = image.DiffIDs(data)
+	}
+	return c, err
 }

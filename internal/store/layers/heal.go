@@ -50,6 +50,22 @@ func (ls *Layers) setAsideAndNote(ctx context.Context, d *Damage) error {
 	return ls.SetAside(ctx, d)
 }
 
+// Sound verifies a layer, as far as it is here, and sets aside what is damaged. It says whether the layer can be
+// relied on afterwards.
+func (l *Layer) Sound(ctx context.Context) (bool, error) {
+	if !l.Present() {
+		return true, nil
+	}
+	damage, err := l.layers.Verify(ctx, l.DiffID)
+	if damage == nil || err != nil {
+		return err == nil, err
+	}
+	if err := l.layers.setAsideAndNote(ctx, damage); err != nil {
+		return false, err
+	}
+	return !damage.Whole, nil
+}
+
 // SetAside takes what is damaged out of the store, so that it is made again when it is needed. A table of contents is made
 // again at once, of the tar. A layer that cannot be had anywhere else is known no more, and the records that
 // lead to it are no hits.

@@ -26,6 +26,10 @@ type Damage struct {
 }
 
 func (d *Damage) add(form string, err error) {
+	var tree *layer.DamageError
+	if errors.As(err, &tree) {
+		err = tree // without the folder, which the layer tells
+	}
 	d.Forms = append(d.Forms, form)
 	if d.Cause == nil {
 		d.Cause = err
@@ -35,13 +39,23 @@ func (d *Damage) add(form string, err error) {
 // Verify reads all of a layer that is here, and returns what is wrong with it, nil if nothing is. The
 // error is this machine's, and says nothing of the layer.
 func (ls *Layers) Verify(ctx context.Context, diffID digest.Digest) (*Damage, error) {
+	return ls.verify(ctx, diffID, layer.VerifyTree, ls.verifyTar)
+}
+
+// VerifyEntries is Verify without reading what files hold.
+func (ls *Layers) VerifyEntries(ctx context.Context, diffID digest.Digest) (*Damage, error) {
+	return ls.verify(ctx, diffID, layer.VerifyEntries, ls.verifyTarLength)
+}
+
+func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
+	tree func(context.Context, *layer.TOC, string) error, tar func(context.Context, digest.Digest) error) (*Damage, error) {
 	d := &Damage{DiffID: diffID}
 	has := map[string]bool{}
 	for _, form := range []string{"tar", "fs"} {
 		has[form] = disk.Exists(ls.Path(diffID, form))
 	}
 	if has["tar"] {
-		if err := ls.verifyTar(ctx, diffID); err != nil {
+		if err := tar(ctx, diffID); err != nil {
 			if isMachine(ctx, err) {
 				return nil, err
 			}
@@ -64,7 +78,7 @@ func (ls *Layers) Verify(ctx context.Context, diffID digest.Digest) (*Damage, er
 		}
 	}
 	if has["fs"] {
-		err := layer.VerifyTree(ctx, t, ls.Path(diffID, "fs"))
+		err := tree(ctx, t, ls.Path(diffID, "fs"))
 		if err == nil && !has["tar"] && len(d.Forms) > 0 {
 			err = ls.verifyMade(ctx, diffID, t)
 		}
@@ -120,6 +134,28 @@ func (ls *Layers) verifyTar(ctx context.Context, diffID digest.Digest) error {
 	}
 	if got := sum.Digest(); got != diffID {
 		return fmt.Errorf("the tar has the digest %s", got)
+	}
+	return nil
+}
+
+// verifyTarLength sees whether a tar reaches as far as the contents of its last file.
+func (ls *Layers) verifyTarLength(_ context.Context, diffID digest.Digest) error {
+	st, err := os.Stat(ls.Path(diffID, "tar"))
+	if err != nil {
+		return err
+	}
+	t, err := ls.verifyTOC(diffID)
+	if err != nil {
+		return nil // which is told of by itself
+	}
+	end := int64(0)
+	for _, e := range t.Entries {
+		if e.Type == layer.File {
+			end = max(end, e.Offset+e.Size)
+		}
+	}
+	if st.Size() < end {
+		return fmt.Errorf("the tar has %d bytes and not %d", st.Size(), end)
 	}
 	return nil
 }
