@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,9 @@ import (
 //
 // The names come from an image, and what is there already may be anybody's. Everything is done beneath an os.Root, so
 // nothing outside the directory can be reached, and what is in a file's place is replaced and not followed: a link to
-// a directory in the place of a directory becomes a directory. Files belong to whoever runs strata, as with buildx.
+// a directory in the place of a directory becomes a directory. Files belong to whoever runs strata, as with buildx. Since
+// that is often root, and an image may be anybody's, nothing that is written gives rights: files lose setuid, setgid
+// and the kernel's own extended attributes (capabilities), and device nodes are left out.
 type directory struct {
 	root *os.Root
 	// at is the directory that was used last, for most files follow their siblings.
@@ -32,6 +35,8 @@ type directory struct {
 	dirs    []*layer.Entry // whose metadata comes last, since what is made in them changes their times
 	written int64
 	report  func(n int64)
+	// devices are the paths of device nodes, which are left out.
+	devices []string
 }
 
 func openDirectory(name string) (*directory, error) {
@@ -80,6 +85,10 @@ func (d *directory) write(ctx context.Context, f *files) error {
 	for _, e := range f.toc.Entries {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
+		}
+		if e.Type == layer.Char || e.Type == layer.Block {
+			d.devices = append(d.devices, e.Path)
+			continue
 		}
 		at, err := d.parent(e.Path)
 		if err != nil {
@@ -168,6 +177,9 @@ func (d *directory) file(ctx context.Context, at *os.Root, name string, e *layer
 			return err
 		}
 		for _, x := range e.Xattrs {
+			if !strings.HasPrefix(x.Name, "user.") {
+				continue
+			}
 			if err := unix.Fsetxattr(int(f.Fd()), x.Name, []byte(x.Value), 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
 				return fmt.Errorf("setting the extended attribute %s: %w", x.Name, err)
 			}
@@ -193,13 +205,9 @@ func (d *directory) special(at *os.Root, tmp string, e *layer.Entry) error {
 		err = at.Symlink(e.Link, tmp)
 	case layer.Fifo:
 		err = unix.Mknodat(fd, tmp, unix.S_IFIFO|0o600, 0)
-	case layer.Char:
-		err = unix.Mknodat(fd, tmp, unix.S_IFCHR|0o600, int(unix.Mkdev(e.Major, e.Minor)))
-	case layer.Block:
-		err = unix.Mknodat(fd, tmp, unix.S_IFBLK|0o600, int(unix.Mkdev(e.Major, e.Minor)))
 	}
 	if err == nil && e.Type != layer.Symlink {
-		err = unix.Fchmodat(fd, tmp, e.Mode, 0) // just made, and no link
+		err = unix.Fchmodat(fd, tmp, e.Mode&0o1777, 0) // just made, and no link
 	}
 	if err != nil {
 		return err
@@ -242,16 +250,11 @@ func (d *directory) removeOthers(t *layer.TOC) error {
 	})
 }
 
-// fileMode is st_mode's permission bits as package os has them.
+// fileMode is what of a mode a file in the directory has, as package os has it: no setuid and no setgid.
 func fileMode(mode uint32) os.FileMode {
 	m := os.FileMode(mode & 0o777)
-	for _, bit := range []struct {
-		st uint32
-		os os.FileMode
-	}{{unix.S_ISUID, os.ModeSetuid}, {unix.S_ISGID, os.ModeSetgid}, {unix.S_ISVTX, os.ModeSticky}} {
-		if mode&bit.st != 0 {
-			m |= bit.os
-		}
+	if mode&unix.S_ISVTX != 0 {
+		m |= os.ModeSticky
 	}
 	return m
 }

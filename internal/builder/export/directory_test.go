@@ -58,6 +58,7 @@ func TestDirectoryFollowsNoLinks(t *testing.T) {
 	f := result(t,
 		&layer.Entry{Path: "dir", Type: layer.Dir, Mode: 0o750, ModTime: 1e9},
 		&layer.Entry{Path: "dir/secret", Type: layer.File, Mode: 0o4711, ModTime: 1e9},
+		&layer.Entry{Path: "disk", Type: layer.Block, Mode: 0o660, Major: 8},
 		&layer.Entry{Path: "file", Type: layer.File, Mode: 0o640, ModTime: 1e9},
 		&layer.Entry{Path: "hard", Type: layer.Hardlink, Link: "file"},
 		&layer.Entry{Path: "link", Type: layer.Symlink, Link: "/etc/passwd", ModTime: 1e9},
@@ -75,7 +76,7 @@ func TestDirectoryFollowsNoLinks(t *testing.T) {
 			t.Fatalf("outside there are %v, %v", entries, err)
 		}
 		for path, mode := range map[string]uint32{
-			"dir": unix.S_IFDIR | 0o750, "dir/secret": unix.S_IFREG | 0o4711, "file": unix.S_IFREG | 0o640,
+			"dir": unix.S_IFDIR | 0o750, "dir/secret": unix.S_IFREG | 0o711, "file": unix.S_IFREG | 0o640,
 			"hard": unix.S_IFREG | 0o640, "link": unix.S_IFLNK | 0o777, "up": unix.S_IFIFO | 0o622,
 		} {
 			var st unix.Stat_t

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
 )
@@ -119,8 +120,19 @@ func (x *exporter) directory(ctx context.Context, s *Spec, out *output) error {
 	if err := d.finish(); err != nil {
 		return fmt.Errorf("writing to %s: %w", s.Dest, err)
 	}
+	if n := len(d.devices); n > 0 {
+		x.o.Events.Send(event.Warning{Text: fmt.Sprintf("--output type=local leaves device nodes out: /%s%s; type=tar has them", d.devices[0], andMore(n-1))})
+	}
 	out.item("copying files", d.written, 0, "done")
 	return nil
+}
+
+// andMore counts what a message does not name.
+func andMore(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d more", n)
 }
 
 // counting reports how much was written.
