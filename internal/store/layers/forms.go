@@ -47,11 +47,10 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 		return "", err
 	}
 	ls := l.layers
-	dir := ls.Path(l.DiffID, "fs")
-	if _, err := os.Stat(dir); err == nil {
+	if dir := l.lower(); dir != "" {
 		return dir, nil
 	}
-	if !disk.Exists(ls.Path(l.DiffID, "tar")) {
+	if !l.tar().Here() {
 		if err := l.heal(ctx, errors.New("neither its tree nor its tar is here")); err != nil {
 			return "", err
 		}
@@ -62,7 +61,8 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	}
 	unlock := ls.memory.lock(l.DiffID)
 	defer unlock()
-	if _, err := os.Stat(dir); err == nil {
+	dir := ls.Path(l.DiffID, "fs")
+	if l.tree().Here() {
 		return dir, nil
 	}
 	tmp, err := ls.session.Temp("tree")
@@ -138,36 +138,11 @@ func (l *Layer) unreadable(ctx context.Context, cause error) error {
 }
 
 func (l *Layer) writeTar(ctx context.Context, w io.Writer) error {
-	ls := l.layers
-	if f, err := os.Open(ls.Path(l.DiffID, "tar")); err == nil {
-		defer f.Close()
-		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, 1<<20))
-		return err
-	}
-	blobs, err := ls.content.Blobs(l.DiffID)
+	r, err := l.openHere(ctx)
 	if err != nil {
 		return err
 	}
-	for _, b := range blobs {
-		if b.Repository != "" || !disk.Exists(ls.content.BlobPath(b.Digest)) {
-			continue
-		}
-		r, err := ls.content.OpenBlob(b.Digest)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		z, err := layer.Decompress(r)
-		if err != nil {
-			return err
-		}
-		defer z.Close()
-		_, err = io.CopyBuffer(struct{ io.Writer }{w}, z, make([]byte, 1<<20))
-		return err
-	}
-	t, err := l.TOC(ctx)
-	if err != nil {
-		return err
-	}
-	return layer.WriteTar(ctx, w, t, layer.TreeSource(ls.Path(l.DiffID, "fs"), t).Open)
+	defer r.Close()
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 1<<20))
+	return err
 }

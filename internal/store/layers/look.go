@@ -1,7 +1,6 @@
 package layers
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -116,49 +115,6 @@ func (l *Layer) Look(ctx context.Context) error {
 	defer r.Close()
 	return ls.Scan(ctx, l.DiffID, r)
 }
-
-// openBlob reads the layer's tar out of one of its compressed forms, which it fetches if none is here.
-func (l *Layer) openBlob(ctx context.Context) (io.ReadCloser, error) {
-	ls := l.layers
-	blobs, err := ls.content.Blobs(l.DiffID)
-	if err != nil {
-		return nil, err
-	}
-	failure := errors.New("nothing says where to get it; pull its image again")
-	for _, b := range blobs {
-		if !disk.Exists(ls.content.BlobPath(b.Digest)) {
-			if b.Repository == "" || ls.fetcher == nil {
-				continue
-			}
-			if err := ls.fetcher.Fetch(ctx, b.Repository, b.Descriptor(), ""); err != nil {
-				if ctx.Err() != nil || disk.IsLocal(err) {
-					return nil, fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
-				}
-				failure = err
-				continue
-			}
-		}
-		f, err := ls.content.OpenBlob(b.Digest)
-		if err != nil {
-			return nil, err
-		}
-		z, err := layer.Decompress(bufio.NewReaderSize(f, 1<<18))
-		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("reading layer %s: %w", l.DiffID, err)
-		}
-		return &blobReader{z, f}, nil
-	}
-	return nil, &UnavailableError{l.DiffID, failure}
-}
-
-// blobReader decompresses a blob.
-type blobReader struct {
-	io.ReadCloser
-	f *os.File
-}
-
-func (r *blobReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.f.Close()) }
 
 // OpenFile reads the contents of a File entry, which EachEntry gave, without laying the layer out.
 func (l *Layer) OpenFile(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {

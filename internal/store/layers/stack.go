@@ -2,13 +2,13 @@ package layers
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // source is a layer as package layer reads it.
@@ -21,10 +21,12 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 	if err != nil {
 		return nil, err
 	}
-	if tar := s.l.layers.Path(s.l.DiffID, "tar"); disk.Exists(tar) {
-		return layer.TarSource(tar, t).Open(ctx, e)
+	for _, f := range s.l.inPlace() {
+		if files := f.Files(t); files != nil && f.Here() {
+			return files.Open(ctx, e)
+		}
 	}
-	return layer.TreeSource(s.l.layers.Path(s.l.DiffID, "fs"), t).Open(ctx, e)
+	return nil, &UnavailableError{s.l.DiffID, errors.New("neither its tree nor its tar is here")}
 }
 
 // Stack returns the merged state that a chain of layers gives, bottom first. Layers are read, and fetched,

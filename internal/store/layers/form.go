@@ -1,0 +1,176 @@
+package layers
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// Form is one of the ways in which the bytes of a layer are kept: a directory tree, the uncompressed tar, a compressed
+// blob, the descriptor of one in a registry. Whoever mounts a layer or reads it knows no more of it than this.
+type Form interface {
+	// Here says whether the bytes are on this machine.
+	Here() bool
+	// Lower is the directory that overlayfs takes as a lower layer; "" of a form that cannot be mounted as it stands.
+	Lower() string
+	// Files opens single files of the layer, of which t is the table of contents; nil of a form that has to be read from
+	// its beginning.
+	Files(t *layer.TOC) layer.Source
+	// Stream reads the layer's uncompressed tar, which it fetches if it is not here.
+	Stream(ctx context.Context) (io.ReadCloser, error)
+}
+
+func (l *Layer) tar() Form  { return tarForm(l.layers.Path(l.DiffID, "tar")) }
+func (l *Layer) tree() Form { return &treeForm{l, l.layers.Path(l.DiffID, "fs")} }
+
+// inPlace are the forms that are found without a look at meta.db, in the order in which they are quick to read.
+func (l *Layer) inPlace() []Form { return []Form{l.tar(), l.tree()} }
+
+// lower is the directory of a form that can be mounted as it stands; "" if there is none here.
+func (l *Layer) lower() string {
+	for _, f := range l.inPlace() {
+		if dir := f.Lower(); dir != "" && f.Here() {
+			return dir
+		}
+	}
+	return ""
+}
+
+// compressed are the compressed forms of a layer, which are here or not.
+func (l *Layer) compressed() ([]Form, error) {
+	blobs, err := l.layers.content.Blobs(l.DiffID)
+	if err != nil {
+		return nil, err
+	}
+	forms := make([]Form, len(blobs))
+	for i, b := range blobs {
+		forms[i] = &blobForm{l.layers, b}
+	}
+	return forms, nil
+}
+
+// tarForm is an uncompressed tar, by its path.
+type tarForm string
+
+func (f tarForm) Here() bool    { return disk.Exists(string(f)) }
+func (f tarForm) Lower() string { return "" }
+
+func (f tarForm) Files(t *layer.TOC) layer.Source { return layer.TarSource(string(f), t) }
+
+func (f tarForm) Stream(context.Context) (io.ReadCloser, error) { return os.Open(string(f)) }
+
+// treeForm is a tree in the form that overlayfs takes.
+type treeForm struct {
+	l   *Layer
+	dir string
+}
+
+func (f *treeForm) Here() bool    { return disk.Exists(f.dir) }
+func (f *treeForm) Lower() string { return f.dir }
+
+func (f *treeForm) Files(t *layer.TOC) layer.Source { return layer.TreeSource(f.dir, t) }
+
+// Stream makes the tar of the files: that of a layer that was built here, or was unpacked from such a tar.
+func (f *treeForm) Stream(ctx context.Context) (io.ReadCloser, error) {
+	t, err := f.l.TOC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(layer.WriteTar(ctx, w, t, f.Files(t).Open)) }()
+	return r, nil
+}
+
+// blobForm is a compressed blob of the store, or one that a registry has.
+type blobForm struct {
+	layers *Layers
+	blob   content.Blob
+}
+
+func (f *blobForm) Here() bool                      { return disk.Exists(f.layers.content.BlobPath(f.blob.Digest)) }
+func (f *blobForm) Lower() string                   { return "" }
+func (f *blobForm) Files(t *layer.TOC) layer.Source { return nil }
+
+// Stream decompresses the blob. errNowhere is one that nothing is known to have any more.
+func (f *blobForm) Stream(ctx context.Context) (io.ReadCloser, error) {
+	ls := f.layers
+	if !f.Here() {
+		if f.blob.Repository == "" || ls.fetcher == nil {
+			return nil, errNowhere
+		}
+		if err := ls.fetcher.Fetch(ctx, f.blob.Repository, f.blob.Descriptor(), ""); err != nil {
+			return nil, &fetchError{err}
+		}
+	}
+	file, err := ls.content.OpenBlob(f.blob.Digest)
+	if err != nil {
+		return nil, err
+	}
+	z, err := layer.Decompress(bufio.NewReaderSize(file, 1<<18))
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &blobReader{z, file}, nil
+}
+
+// fetchError is a blob that could not be had from where it is.
+type fetchError struct{ err error }
+
+func (e *fetchError) Error() string { return e.err.Error() }
+func (e *fetchError) Unwrap() error { return e.err }
+
+// blobReader decompresses a blob.
+type blobReader struct {
+	io.ReadCloser
+	f *os.File
+}
+
+func (r *blobReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.f.Close()) }
+
+// openHere reads the layer's tar out of the form that is quickest to read: its tar, a blob that is here, or its tree,
+// of which the tar has to be made.
+func (l *Layer) openHere(ctx context.Context) (io.ReadCloser, error) {
+	forms, err := l.compressed()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range append([]Form{l.tar()}, forms...) {
+		if f.Here() {
+			return f.Stream(ctx)
+		}
+	}
+	return l.tree().Stream(ctx)
+}
+
+// openBlob reads the layer's tar out of one of its compressed forms, which it fetches if none is here.
+func (l *Layer) openBlob(ctx context.Context) (io.ReadCloser, error) {
+	forms, err := l.compressed()
+	if err != nil {
+		return nil, err
+	}
+	failure := errors.New("nothing says where to get it; pull its image again")
+	for _, f := range forms {
+		r, err := f.Stream(ctx)
+		var fetch *fetchError
+		switch {
+		case err == nil:
+			return r, nil
+		case errors.Is(err, errNowhere):
+		case errors.As(err, &fetch) && ctx.Err() == nil && !disk.IsLocal(err):
+			failure = fetch.err
+		case fetch != nil:
+			return nil, fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
+		default:
+			return nil, fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+		}
+	}
+	return nil, &UnavailableError{l.DiffID, failure}
+}
