@@ -20,12 +20,12 @@ type placer interface {
 	rename(from, to string) error
 }
 
-// nowhere is the placer of a scan, which makes no tree.
-type nowhere struct{}
+// noTree is the placer of a scan, which makes no tree.
+type noTree struct{}
 
-func (nowhere) mkdir(string) error          { return nil }
-func (nowhere) remove(string) error         { return nil }
-func (nowhere) rename(string, string) error { return nil }
+func (noTree) mkdir(string) error          { return nil }
+func (noTree) remove(string) error         { return nil }
+func (noTree) rename(string, string) error { return nil }
 
 // maxReplaced bounds how often a tar may replace a directory by something else: each costs a look at all entries.
 const maxReplaced = 1000

@@ -46,7 +46,7 @@ func Extract(ctx context.Context, t *TOC, tar *os.File, dir string, o ExtractOpt
 
 // makeDirs makes all directories, and returns the entries with the parents that were missing among them.
 func makeDirs(ctx context.Context, root int, entries []*Entry, below Tree) ([]*Entry, error) {
-	a := newAssembler(ctx, below, nowhere{})
+	a := newAssembler(ctx, below, noTree{})
 	t := newTree(root)
 	defer t.close()
 	made := map[string]bool{"": true}

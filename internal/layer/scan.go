@@ -15,7 +15,7 @@ import (
 // Scan reads the uncompressed tar of a layer and returns its TOC with digests and offsets, without writing anything. It refuses
 // what Unpack refuses. The contents of a sparse file are not in one piece in the tar: its Offset is -1.
 func Scan(ctx context.Context, r io.Reader) (*TOC, error) {
-	a := newAssembler(ctx, nil, nowhere{})
+	a := newAssembler(ctx, nil, noTree{})
 	in := &countReader{r: r}
 	tr := tar.NewReader(in)
 	h, buf := sha256.New(), make([]byte, 256<<10)

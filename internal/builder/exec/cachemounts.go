@@ -107,5 +107,5 @@ func fillCache(ctx context.Context, m *Mount, dir string) error {
 	if err != nil {
 		return err
 	}
-	return layer.Lay(ctx, t, from, filepath.Clean(dir))
+	return layer.Materialise(ctx, t, from, filepath.Clean(dir))
 }

@@ -76,7 +76,7 @@ func (e *Executor) checkout(ctx context.Context, files *Files) ([]string, error)
 }
 
 // materialise writes files as "fs" in a folder of its own, which goes with the build.
-func (e *Executor) materialise(ctx context.Context, t *layer.TOC, from layer.LaySource) (string, error) {
+func (e *Executor) materialise(ctx context.Context, t *layer.TOC, from layer.FileSource) (string, error) {
 	dir, err := e.Store.Temp("mount")
 	if err != nil {
 		return "", err
@@ -85,7 +85,7 @@ func (e *Executor) materialise(ctx context.Context, t *layer.TOC, from layer.Lay
 	if err := workspace.Mkdir(tree, 0o755); err != nil {
 		return "", err
 	}
-	return dir, layer.Lay(ctx, t, from, tree)
+	return dir, layer.Materialise(ctx, t, from, tree)
 }
 
 // mountFiles mounts what a mount selects of a context; a single file is there as mountedFile.
@@ -106,7 +106,7 @@ const mountedFile = "file"
 
 // list lists what a mount selects, as a tree of its own, with where its contents come from. As in a COPY, extended
 // attributes of the context stay behind.
-func (f *Files) list() (*layer.TOC, layer.LaySource, error) {
+func (f *Files) list() (*layer.TOC, layer.FileSource, error) {
 	match := f.Match
 	origin := map[string]*layer.Entry{} // by the path in the copy
 	var entries []*layer.Entry
@@ -135,7 +135,7 @@ func (f *Files) list() (*layer.TOC, layer.LaySource, error) {
 		}
 	}
 	t, err := layer.NewTOC(entries)
-	from := layer.LaySource{
+	from := layer.FileSource{
 		Open: func(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 			return f.Tree.Open(ctx, origin[e.Path])
 		},

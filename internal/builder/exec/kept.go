@@ -34,7 +34,7 @@ func keptName(files *Files, t *layer.TOC) string {
 
 // checkoutKept copies what t lists with the help of the copy that is kept, or keeps a new one. Two
 // builds that need the same one make it once.
-func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, from layer.LaySource) ([]string, error) {
+func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, from layer.FileSource) ([]string, error) {
 	release, err := e.Store.Lock(ctx, "laid-"+name)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, 
 }
 
 // checkoutDelta puts what differs from a kept copy on top of it; nil if that is too much.
-func (e *Executor) checkoutDelta(ctx context.Context, kept *store.ContextCopy, t *layer.TOC, from layer.LaySource) ([]string, error) {
+func (e *Executor) checkoutDelta(ctx context.Context, kept *store.ContextCopy, t *layer.TOC, from layer.FileSource) ([]string, error) {
 	then := map[*layer.Entry]int64{}
 	for i, e := range kept.TOC.Entries {
 		then[e] = kept.Times[i]
@@ -81,7 +81,7 @@ func (e *Executor) checkoutDelta(ctx context.Context, kept *store.ContextCopy, t
 }
 
 // timesOf are the times of what t lists.
-func timesOf(t *layer.TOC, from layer.LaySource) []int64 {
+func timesOf(t *layer.TOC, from layer.FileSource) []int64 {
 	times := make([]int64, len(t.Entries))
 	for i, e := range t.Entries {
 		times[i] = timeOf(e, from)
@@ -90,7 +90,7 @@ func timesOf(t *layer.TOC, from layer.LaySource) []int64 {
 }
 
 // timeOf is the time that an entry is written with, in nanoseconds since 1970.
-func timeOf(e *layer.Entry, from layer.LaySource) int64 {
+func timeOf(e *layer.Entry, from layer.FileSource) int64 {
 	if e.Type == layer.File && from.ModTime != nil {
 		return from.ModTime(e).UnixNano()
 	}

@@ -98,12 +98,12 @@ func (f *blobForm) Here() bool                      { return disk.Exists(f.layer
 func (f *blobForm) Lower() string                   { return "" }
 func (f *blobForm) Files(t *layer.TOC) layer.Source { return nil }
 
-// Stream decompresses the blob. errNowhere is one that nothing is known to have any more.
+// Stream decompresses the blob. errUnavailable is one that nothing is known to have any more.
 func (f *blobForm) Stream(ctx context.Context) (io.ReadCloser, error) {
 	ls := f.layers
 	if !f.Here() {
 		if f.blob.Repository == "" || ls.fetcher == nil {
-			return nil, errNowhere
+			return nil, errUnavailable
 		}
 		if err := ls.fetcher.Fetch(ctx, f.blob.Repository, f.blob.Descriptor(), ""); err != nil {
 			return nil, &fetchError{err}
@@ -163,7 +163,7 @@ func (l *Layer) openBlob(ctx context.Context) (io.ReadCloser, error) {
 		switch {
 		case err == nil:
 			return r, nil
-		case errors.Is(err, errNowhere):
+		case errors.Is(err, errUnavailable):
 		case errors.As(err, &fetch) && ctx.Err() == nil && !disk.IsLocal(err):
 			failure = fetch.err
 		case fetch != nil:

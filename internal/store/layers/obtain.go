@@ -38,22 +38,22 @@ func (l *Layer) ensure(ctx context.Context) error {
 			return nil
 		} else if ctx.Err() != nil || disk.IsLocal(err) {
 			return fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
-		} else if !errors.Is(err, errNowhere) {
+		} else if !errors.Is(err, errUnavailable) {
 			failure = err
 		}
 	}
 	return &UnavailableError{l.DiffID, failure}
 }
 
-// errNowhere is a form of a layer that is no more where it was, with nothing else to say about it.
-var errNowhere = errors.New("not here")
+// errUnavailable is a form of a layer that is no more where it was, with nothing else to say about it.
+var errUnavailable = errors.New("not here")
 
 // ensureFrom makes the layer out of one of its compressed forms.
 func (l *Layer) ensureFrom(ctx context.Context, b content.Blob) error {
 	ls := l.layers
 	if !disk.Exists(ls.content.BlobPath(b.Digest)) {
 		if b.Repository == "" || ls.fetcher == nil {
-			return errNowhere
+			return errUnavailable
 		}
 		if err := ls.fetcher.Fetch(ctx, b.Repository, b.Descriptor(), l.DiffID); err != nil {
 			return err

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LaySource is where Lay takes what a table of contents lists.
-type LaySource struct {
+// FileSource is where Materialise takes what a table of contents lists.
+type FileSource struct {
 	// Open reads the contents of a file.
 	Open OpenFunc
 	// ModTime is the time of an entry, finer than the seconds that a TOC has; the zero time where it is not known.
 	ModTime func(e *Entry) time.Time
 }
 
-// Lay writes entries as a tree into the empty directory dir, in the form that overlayfs takes as a lower layer. On an
-// error it leaves behind what it had written.
-func Lay(ctx context.Context, t *TOC, from LaySource, dir string) error {
+// Materialise writes entries as a tree into the empty directory dir, in the form that overlayfs takes as a lower layer.
+// On an error it leaves behind what it had written.
+func Materialise(ctx context.Context, t *TOC, from FileSource, dir string) error {
 	root, err := openRoot(dir)
 	if err != nil {
 		return fmt.Errorf("laying out files: %w", err)
@@ -44,7 +44,7 @@ func Lay(ctx context.Context, t *TOC, from LaySource, dir string) error {
 	return nil
 }
 
-func (from LaySource) file(ctx context.Context, t *tree, e *Entry) error {
+func (from FileSource) file(ctx context.Context, t *tree, e *Entry) error {
 	r, err := from.Open(ctx, e)
 	if err != nil {
 		return err
