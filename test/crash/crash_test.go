@@ -40,16 +40,18 @@ var (
 	seed = flag.Uint64("seed", 1, "of the first cut; each cut has the next one")
 )
 
-// TestMain has the tests run in a mount name space of their own, so that nothing stays mounted, and
-// no loop device in use, however they end.
+// TestMain has the tests run in name spaces of their own for mounts and processes: however they end, no
+// process is left, nothing stays mounted, and no loop device is in use.
 func TestMain(m *testing.M) {
 	const inside = "STRATA_CRASH_NAMESPACE"
-	if os.Geteuid() != 0 || os.Getenv(inside) != "" {
-		if os.Getenv(inside) != "" {
-			if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
+	switch {
+	case os.Geteuid() != 0:
+		os.Exit(m.Run())
+	case os.Getenv(inside) != "":
+		err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("proc", "/proc", "proc", 0, ""))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
 		}
 		os.Exit(m.Run())
 	}
@@ -57,7 +59,7 @@ func TestMain(m *testing.M) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
