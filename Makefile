@@ -48,9 +48,9 @@ fuzz: ## every fuzz target for FUZZTIME=10m, on PARALLEL cores (all); TARGETS='i
 	test/require build
 	FUZZTIME=$(or $(FUZZTIME),10m) PARALLEL=$(PARALLEL) test/fuzz $(TARGETS)
 
-crash: ## power cuts at random moments, and what the next boot finds; CUTS=1000, SEED=1
+crash: ## power cuts and kills at random moments, and what is found then; CUTS=1000, KILLS=1000, SEED=1
 	test/require build test
-	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/crash -cuts $(or $(CUTS),100) -seed $(or $(SEED),1)
+	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/crash -cuts $(or $(CUTS),100) -kills $(or $(KILLS),100) -seed $(or $(SEED),1)
 
 bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look
 	test/require build demo test

@@ -9,6 +9,8 @@
 //     that it gives on a new store,
 //   - strata system check finds nothing, before and afterwards.
 //
+// The same is done with kill -9 in the place of the power cut, on the disk as it is.
+//
 // Nothing is ever mounted outside the mount name space of the test.
 package crash
 
@@ -36,8 +38,9 @@ import (
 )
 
 var (
-	cuts = flag.Int("cuts", 4, "how many power cuts")
-	seed = flag.Uint64("seed", 1, "of the first cut; each cut has the next one")
+	cuts  = flag.Int("cuts", 4, "how many power cuts")
+	kills = flag.Int("kills", 4, "how many kills")
+	seed  = flag.Uint64("seed", 1, "of the first cut or kill; each has the next one")
 )
 
 // TestMain has the tests run in name spaces of their own for mounts and processes: however they end, no
@@ -89,22 +92,25 @@ func needs(t *testing.T) {
 	}
 }
 
-func TestCuts(t *testing.T) {
-	needs(t)
+func TestCuts(t *testing.T) { needs(t); repeat(t, "power cuts", *cuts, (*bench).cut) }
+
+func TestKills(t *testing.T) { needs(t); repeat(t, "kills", *kills, (*bench).kill) }
+
+func repeat(t *testing.T, what string, times int, once func(*bench, *testing.T, uint64, *tally)) {
 	b := newBench(t)
 	began := time.Now()
-	var tally tally
-	for i := range *cuts {
-		b.cut(t, *seed+uint64(i), &tally)
-		if (i+1)%50 == 0 {
-			t.Logf("%d cuts", i+1)
+	var all tally
+	for i := range times {
+		once(b, t, *seed+uint64(i), &all)
+		if (i+1)%25 == 0 {
+			t.Logf("%d %s: %+v", i+1, what, all)
 		}
 	}
-	t.Logf("%d cuts in %s, %d of them while the operation ran; something was set aside after %d; %d images found by name, %d of them not readable",
-		*cuts, time.Since(began).Round(time.Second), tally.during, tally.lost, tally.images, tally.unreadable)
+	t.Logf("%d %s in %s, %d of them while the operation ran; something was set aside after %d; %d images found by name, %d of them not readable",
+		times, what, time.Since(began).Round(time.Second), all.during, all.lost, all.images, all.unreadable)
 }
 
-// tally counts what the cuts met.
+// tally counts what was met.
 type tally struct{ during, lost, images, unreadable int }
 
 // bench is what all cuts share.
@@ -151,12 +157,9 @@ func newBench(t *testing.T) *bench {
 	d, err := makeDisk(b.path("base"))
 	check(err)
 	check(d.mount(b.path("disk")))
-	defer func() {
-		if d.dir != "" {
-			d.unmount()
-		}
-	}()
-	m := b.boot(t, d)
+	defer func() { d.release() }()
+	m, err := b.boot(d)
+	check(err)
 	_, err = m.strata("import", "--change", `CMD ["sh"]`, busybox, testbed.BusyboxImage)
 	check(err)
 	check(d.unmount())
@@ -166,7 +169,8 @@ func newBench(t *testing.T) *bench {
 	check(copySparse(b.base, b.path("reference")))
 	d = &disk{file: b.path("reference")}
 	check(d.mount(b.path("disk")))
-	m = b.boot(t, d)
+	m, err = b.boot(d)
+	check(err)
 	b.makeSources(t, m)
 	for _, op := range b.operations("0") {
 		if !op.again {
@@ -204,14 +208,9 @@ func (b *bench) makeSources(t *testing.T, m *machine) {
 }
 
 // boot starts a machine on a mounted disk.
-func (b *bench) boot(t *testing.T, d *disk) *machine {
-	t.Helper()
+func (b *bench) boot(d *disk) (*machine, error) {
 	b.boots++
-	m, err := newMachine(b.binary, filepath.Join(d.dir, "store"), b.path("boot"), b.boots)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return newMachine(b.binary, filepath.Join(d.dir, "store"), b.path("boot"), b.boots)
 }
 
 // read returns what is in an image.
@@ -224,61 +223,115 @@ func (b *bench) read(m *machine, name string) (string, error) {
 	return contentOf(archive)
 }
 
-// cut has a machine work, cuts its power, and looks at what is left.
-func (b *bench) cut(t *testing.T, seed uint64, tally *tally) {
-	t.Helper()
+// scene is a machine that has done a few things, and what it is about to do.
+type scene struct {
+	what string // so far, for messages
+	rand *rand.Rand
+	disk *disk
+	m    *machine
+	done []operation
+	next operation
+	wait time.Duration // until it is interrupted
+}
+
+// prepare has a machine work. The disk is to be unmounted.
+func (b *bench) prepare(seed uint64) (*scene, error) {
 	r := rand.New(rand.NewPCG(seed, 0))
-	what := fmt.Sprintf("-seed %d", seed)
-	fail := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
+	s := &scene{what: fmt.Sprintf("-seed %d", seed), rand: r, disk: &disk{file: b.path("before")}}
+	if err := copySparse(b.base, s.disk.file); err != nil {
+		return nil, err
 	}
-	fail(copySparse(b.base, b.path("before")))
-	d := &disk{file: b.path("before")}
-	fail(d.mount(b.path("disk")))
-	defer func() {
-		if d.dir != "" {
-			d.unmount()
-		}
-	}()
-	m := b.boot(t, d)
+	if err := s.disk.mount(b.path("disk")); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.m, err = b.boot(s.disk); err != nil {
+		return s, err
+	}
 	all := b.operations(fmt.Sprint(seed))
-	var done []operation
 	for range r.IntN(4) {
 		op := all[r.IntN(len(all))]
-		done = append(done, op)
-		what += ", " + op.name
+		s.done = append(s.done, op)
+		s.what += ", " + op.name
 		for _, command := range op.commands {
-			if _, err := m.strata(command...); op.again {
-				fail(err)
+			if _, err := s.m.strata(command...); err != nil && op.again {
+				return s, err
 			}
 		}
 		if r.IntN(3) == 0 {
-			what += ", sync"
-			fail(d.force(anything, m.store, r))
+			s.what += ", sync"
+			if err := s.disk.force(anything, s.m.store, r); err != nil {
+				return s, err
+			}
 		}
 	}
-	op := all[r.IntN(len(all))]
-	w := writeBack(r.IntN(int(writeBacks)))
-	limit := max(b.took[op.name], 100*time.Millisecond)
-	after := time.Duration(r.Int64N(int64(limit + limit/4)))
-	what += fmt.Sprintf("; %s, cut after %s with %s written", op.name, after.Round(time.Millisecond), w)
-	left, during, err := b.interrupt(d, m, op, after, func() error { return d.force(w, m.store, r) })
-	fail(err)
+	s.next = all[r.IntN(len(all))]
+	limit := max(b.took[s.next.name], 100*time.Millisecond)
+	s.wait = time.Duration(r.Int64N(int64(limit + limit/4)))
+	s.what += fmt.Sprintf("; %s, after %s", s.next.name, s.wait.Round(time.Millisecond))
+	return s, nil
+}
+
+// cut has a machine work, cuts its power, and looks at what is left.
+func (b *bench) cut(t *testing.T, seed uint64, tally *tally) {
+	t.Helper()
+	s, err := b.prepare(seed)
+	if s != nil {
+		defer func() { s.disk.release() }()
+	}
+	if err != nil {
+		t.Fatalf("-seed %d: %v", seed, err)
+	}
+	w := writeBack(s.rand.IntN(int(writeBacks)))
+	s.what += fmt.Sprintf(" a power cut with %s written", w)
+	left, during, err := b.interrupt(s, func() error { return s.disk.force(w, s.m.store, s.rand) })
+	if err == nil {
+		err = s.disk.unmount()
+	}
+	if err == nil {
+		s.disk = left
+		err = left.mount(b.path("disk"))
+	}
+	if err == nil {
+		s.m, err = b.boot(left)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", s.what, err)
+	}
 	if during {
 		tally.during++
 	}
-	fail(d.unmount())
-	d = left
-	fail(d.mount(b.path("disk")))
-	b.look(t, b.boot(t, d), what, append(done, op), tally)
-	fail(d.unmount())
+	b.look(t, s, tally)
+}
+
+// kill has a machine work, kills what runs, and looks at what is left. The machine goes on.
+func (b *bench) kill(t *testing.T, seed uint64, tally *tally) {
+	t.Helper()
+	s, err := b.prepare(seed)
+	if s != nil {
+		defer func() { s.disk.release() }()
+	}
+	if err != nil {
+		t.Fatalf("-seed %d: %v", seed, err)
+	}
+	s.what += " kill -9"
+	_, during, err := b.interrupt(s, func() error { return nil })
+	if err != nil {
+		t.Fatalf("%s: %v", s.what, err)
+	}
+	if during {
+		tally.during++
+	}
+	b.look(t, s, tally)
+	left, err := os.ReadDir(filepath.Join(s.m.store, "tmp"))
+	if len(left) > 0 || err != nil {
+		t.Errorf("%s: in tmp/ is left %v, %v", s.what, left, err)
+	}
 }
 
 // interrupt runs the commands of an operation, copies the disk after a while, and kills what runs then.
-func (b *bench) interrupt(d *disk, m *machine, op operation, after time.Duration, force func() error) (left *disk, during bool, err error) {
+func (b *bench) interrupt(s *scene, force func() error) (left *disk, during bool, err error) {
+	d, m, op := s.disk, s.m, s.next
 	ended := make(chan error, 1)
 	stop := make(chan struct{})
 	go func() {
@@ -310,7 +363,7 @@ func (b *bench) interrupt(d *disk, m *machine, op operation, after time.Duration
 	select {
 	case err = <-ended:
 		finished = true
-	case <-time.After(after):
+	case <-time.After(s.wait):
 	}
 	if err == nil {
 		err = force()
@@ -335,18 +388,22 @@ func (b *bench) interrupt(d *disk, m *machine, op operation, after time.Duration
 	return left, !finished, err
 }
 
-// look checks what a machine finds after a power cut.
-func (b *bench) look(t *testing.T, m *machine, what string, done []operation, tally *tally) {
+// look checks what a machine finds afterwards.
+func (b *bench) look(t *testing.T, s *scene, tally *tally) {
 	t.Helper()
+	m, what, done := s.m, s.what, append(s.done, s.next)
 	listed, err := m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
 	if err != nil {
-		t.Errorf("%s: after the cut: %v", what, err)
+		t.Errorf("%s: afterwards: %v", what, err)
 		return
 	}
-	if strings.Contains(listed, "the machine stopped") {
+	if told, _, _ := strings.Cut(listed, "\n"); strings.Contains(told, "the machine stopped") {
 		tally.lost++
+		if testing.Verbose() {
+			t.Logf("%s: %s", what, told)
+		}
 	}
-	b.check(t, m, what+": after the cut")
+	b.check(t, m, what+": afterwards")
 	for _, name := range b.names() {
 		if !slices.Contains(strings.Fields(listed), name) {
 			continue
@@ -355,9 +412,9 @@ func (b *bench) look(t *testing.T, m *machine, what string, done []operation, ta
 		got, err := b.read(m, name)
 		if err != nil {
 			tally.unreadable++
-			t.Logf("%s: after the cut: %v", what, err)
+			t.Logf("%s: afterwards: %v", what, err)
 		} else if diff := difference(b.want[name], got); diff != "" {
-			t.Errorf("%s: after the cut, %s is wrong, %s", what, name, diff)
+			t.Errorf("%s: afterwards, %s is wrong, %s", what, name, diff)
 		}
 	}
 	for _, op := range done {
@@ -365,11 +422,9 @@ func (b *bench) look(t *testing.T, m *machine, what string, done []operation, ta
 			continue
 		}
 		for _, command := range op.commands {
-			if out, err := m.strata(command...); err != nil {
-				t.Errorf("%s: once more after the cut: %v", what, err)
+			if _, err := m.strata(command...); err != nil {
+				t.Errorf("%s: once more afterwards: %v", what, err)
 				return
-			} else if testing.Verbose() && len(out) > 80 {
-				t.Logf("%s: %s", what, out)
 			}
 		}
 	}
@@ -377,14 +432,14 @@ func (b *bench) look(t *testing.T, m *machine, what string, done []operation, ta
 		_, top := b.build(v, "top", "--build-arg", "N=after "+what)
 		if v == 0 || slices.ContainsFunc(done, func(op operation) bool { return mentions(op, fmt.Sprint("context", v)) }) {
 			if _, err := m.strata(top...); err != nil {
-				t.Errorf("%s: a build after the cut: %v", what, err)
+				t.Errorf("%s: a build afterwards: %v", what, err)
 			}
 		}
 	}
 	b.check(t, m, what+": after all was done again")
 	listed, err = m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
 	if err != nil {
-		t.Errorf("%s: after the cut: %v", what, err)
+		t.Errorf("%s: afterwards: %v", what, err)
 	}
 	for _, name := range b.names() {
 		if !slices.Contains(strings.Fields(listed), name) {

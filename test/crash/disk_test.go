@@ -71,6 +71,13 @@ func (d *disk) unmount() error {
 	return fmt.Errorf("unmounting %s: %w", d.dir, err)
 }
 
+// release takes the disk away if it is still there.
+func (d *disk) release() {
+	if d.dir != "" {
+		_ = d.unmount() // with the name space at the latest
+	}
+}
+
 // written counts what ext4 has written to the device since it was made.
 func (d *disk) written() (string, error) {
 	text, err := os.ReadFile(filepath.Join("/sys/block", d.loop, "stat"))
