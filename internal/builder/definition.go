@@ -13,6 +13,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // definition is the Dockerfile of a build.
@@ -74,8 +75,11 @@ func fetchDefinition(ctx context.Context, f *remote.Fetcher, url string) (*defin
 }
 
 // readDockerfile reads a Dockerfile of this machine.
-func readDockerfile(path string) (*definition, error) {
-	f, err := os.Open(path)
+func readDockerfile(ctx context.Context, path string) (*definition, error) {
+	f, err := disk.OpenFile(ctx, path)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no Dockerfile: %s does not exist; write one there, or name another with -f", path)
 	}
@@ -84,6 +88,9 @@ func readDockerfile(path string) (*definition, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxDockerfile))
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the Dockerfile: %w; name a file with -f", err)
 	}

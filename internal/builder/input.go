@@ -84,7 +84,7 @@ func (b *build) readInput(ctx context.Context) (*input, error) {
 		return nil, fmt.Errorf("opening the build context: %s is neither a directory nor a tar", b.Source.Context)
 	}
 	path := findDockerfile(&b.Source)
-	d, err := b.loadDefinition(ctx, filepath.Base(path), func() (*definition, error) { return readDockerfile(path) })
+	d, err := b.loadDefinition(ctx, filepath.Base(path), func() (*definition, error) { return readDockerfile(ctx, path) })
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (b *build) readLaid(ctx context.Context, dir, name, what string) (_ *input,
 	}
 	d, err := b.loadDefinition(ctx, name, func() (*definition, error) {
 		if filepath.IsAbs(name) && exists(name) {
-			return readDockerfile(name)
+			return readDockerfile(ctx, name)
 		}
 		return readInside(dir, name, what)
 	})

@@ -49,7 +49,10 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	r.Source.Context, r.Source.Stdin, r.Sandbox.Log = dir, a.stdin, stepLog()
+	r.Source.Context, r.Sandbox.Log = dir, stepLog()
+	if dir == "-" || r.Source.Dockerfile == "-" {
+		r.Source.Stdin = interruptible(ctx, a.stdin)
+	}
 	if method.Name != subrequest.Build {
 		return a.answer(ctx, method, r, f)
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/transfer/archive"
 )
 
@@ -73,6 +75,14 @@ func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, e
 			return nil, fmt.Errorf("%w%s", err, store.Advice(err))
 		}
 		return r, nil
+	}
+	if st, err := os.Stat(input); err == nil && st.Mode()&os.ModeNamedPipe != 0 {
+		f, err := disk.OpenFile(ctx, input)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return archive.OpenStream(f, dir)
 	}
 	r, err := archive.Open(input, dir)
 	if err != nil && !strings.Contains(err.Error(), input) { // as for a compressed archive
