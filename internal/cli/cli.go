@@ -32,9 +32,10 @@ const (
 
 // app has what all commands share: the streams and the store.
 type app struct {
-	version        string
-	stdin          *os.File
-	stdout, stderr *os.File
+	version string
+	stdin   *os.File
+	stdout  *standardOutput
+	stderr  *os.File
 
 	store *store.Store
 }
@@ -62,7 +63,7 @@ func usageError(format string, args ...any) error {
 
 // Main runs a command line, given without the program's name, and returns the exit code.
 func Main(args []string, version string) int {
-	a := &app{version: version, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	a := &app{version: version, stdin: os.Stdin, stdout: &standardOutput{File: os.Stdout}, stderr: os.Stderr}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := a.root()
@@ -70,6 +71,9 @@ func Main(args []string, version string) int {
 	err := root.ExecuteContext(ctx)
 	if cerr := a.closeStore(ctx); err == nil && cerr != nil {
 		err = fmt.Errorf("closing the store: %w", cerr)
+	}
+	if err == nil && a.stdout.err != nil {
+		err = fmt.Errorf("writing to standard output: %w", a.stdout.err)
 	}
 	return a.report(ctx, err)
 }

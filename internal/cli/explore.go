@@ -58,7 +58,7 @@ it breaks a rule.
 
 func (a *app) runExplore(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags) error {
 	judged := f.ci || f.json != ""
-	if !judged && (!isTerminal(a.stdin) || !isTerminal(a.stdout)) {
+	if !judged && (!isTerminal(a.stdin) || !isTerminal(a.stdout.File)) {
 		return usageError("explore needs a terminal; use strata log, show or du, or explore --ci")
 	}
 	if !judged {
@@ -120,5 +120,5 @@ func (a *app) runExplorer(ctx context.Context, im *anatomy.Image) error {
 		Shell: func(id digest.Digest) *exec.Cmd {
 			return exec.Command(self, "run", "--rm", "-it", string(id), "/bin/sh")
 		},
-	}, a.stdin, a.stdout)
+	}, a.stdin, a.stdout.File)
 }

@@ -89,7 +89,7 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 	if err := a.list(l, f.format, cells); err != nil {
 		return err
 	}
-	if !f.docker && f.format == "" && isTerminal(a.stdout) {
+	if !f.docker && f.format == "" && isTerminal(a.stdout.File) {
 		fmt.Fprintf(a.stderr, "%d rows, %d of them with a layer; the others only change the configuration.\n", len(rows), layers)
 	}
 	return nil

@@ -11,14 +11,33 @@ import (
 	"path/filepath"
 )
 
+// standardOutput remembers that something could not be written, so that a command whose output was lost does not
+// succeed: strata build -q >/dev/full.
+type standardOutput struct {
+	*os.File
+	err error // the first
+}
+
+// Write implements io.Writer. Commands print from one goroutine.
+func (o *standardOutput) Write(p []byte) (int, error) {
+	n, err := o.File.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// WriteString implements io.StringWriter.
+func (o *standardOutput) WriteString(s string) (int, error) { return o.Write([]byte(s)) }
+
 // writeTo calls write with the file of -o, or with standard output, which must not be a terminal.
 // The file appears under its name when it is complete.
 func (a *app) writeTo(ctx context.Context, path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
-		if isTerminal(a.stdout) {
+		if isTerminal(a.stdout.File) {
 			return usageError("standard output is a terminal; name a file with -o, or redirect it")
 		}
-		return buffered(stoppable{ctx, a.stdout}, write)
+		return buffered(stoppable{ctx, a.stdout.File}, write)
 	}
 	st, err := os.Stat(path)
 	switch {

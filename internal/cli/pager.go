@@ -19,7 +19,7 @@ import (
 // git does: $PAGER names another pager than less, and "cat" or "" none; NO_COLOR turns colours off
 // (no-color.org).
 func (a *app) page(print func(*view.Printer) error) error {
-	if !isTerminal(a.stdout) {
+	if !isTerminal(a.stdout.File) {
 		return a.plain(a.stdout, print)
 	}
 	command, set := os.LookupEnv("PAGER")
@@ -30,7 +30,7 @@ func (a *app) page(print func(*view.Printer) error) error {
 		return a.plain(a.stdout, print)
 	}
 	cmd := exec.Command("/bin/sh", "-c", command)
-	cmd.Stdout, cmd.Stderr, cmd.Env = a.stdout, a.stderr, os.Environ()
+	cmd.Stdout, cmd.Stderr, cmd.Env = a.stdout.File, a.stderr, os.Environ()
 	if _, ok := os.LookupEnv("LESS"); !ok {
 		cmd.Env = append(cmd.Env, "LESS=FRX") // as git: quit if all fits on one screen, keep colours
 	}
@@ -58,9 +58,9 @@ func (a *app) page(print func(*view.Printer) error) error {
 // plain prints without a pager.
 func (a *app) plain(w io.Writer, print func(*view.Printer) error) error {
 	p := view.NewPrinter(w)
-	if isTerminal(a.stdout) {
+	if isTerminal(a.stdout.File) {
 		p.Color = style.Wanted()
-		p.Width = columns(a.stdout)
+		p.Width = columns(a.stdout.File)
 	}
 	if err := print(p); err != nil {
 		return err
