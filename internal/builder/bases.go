@@ -2,10 +2,14 @@ package builder
 
 import (
 	"context"
+	"errors"
+	"runtime"
 	"sync"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/image/platform"
@@ -53,7 +57,31 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if err != nil {
 		return nil, err
 	}
-	return solver.NewState(b.build.store, c)
+	state, err := solver.NewState(b.build.store, c)
+	if err == nil && b.build.Cache.NoCache {
+		err = b.verify(ctx, state.Chain())
+	}
+	return state, err
+}
+
+// verify reads the layers of a base image that are here, since --no-cache relies on nothing that was kept. What is
+// damaged is set aside, and fetched again when a step needs it.
+func (b *bases) verify(ctx context.Context, chain []digest.Digest) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, d := range chain {
+		g.Go(func() error {
+			l, err := b.build.store.Layer(d)
+			if errors.Is(err, store.ErrNotFound) {
+				return nil // whoever needs it says so
+			}
+			if err == nil {
+				_, err = l.Sound(ctx)
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 func (b *bases) find(ctx context.Context, ref string, want ocispec.Platform) (*store.Config, error) {

@@ -15,7 +15,6 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/buildcontext"
 	"github.com/strata-build/strata/internal/event"
-	"github.com/strata-build/strata/internal/store"
 )
 
 // input is what a build reads: the Dockerfile and the contexts.
@@ -90,7 +89,7 @@ func (b *build) readInput(ctx context.Context) (*input, error) {
 	}
 	in := &input{}
 	in.define(d)
-	in.reopen = func() (*buildcontext.Context, error) { return openContext(b.store, b.Source.Context, d.path) }
+	in.reopen = func() (*buildcontext.Context, error) { return b.openContext(b.Source.Context, d.path) }
 	p := b.beginPhase("load .dockerignore")
 	in.context, err = in.reopen()
 	p.end(err)
@@ -102,7 +101,7 @@ func (in *input) define(d *definition) { in.name, in.source, in.reading = d.name
 
 // openContext opens a context directory with its stat cache, which is in the store under a name made of the
 // directory's path.
-func openContext(s *store.Store, dir, dockerfile string) (*buildcontext.Context, error) {
+func (b *build) openContext(dir, dockerfile string) (*buildcontext.Context, error) {
 	abs, err := filepath.Abs(dir)
 	if err == nil {
 		abs, err = filepath.EvalSymlinks(abs)
@@ -113,6 +112,7 @@ func openContext(s *store.Store, dir, dockerfile string) (*buildcontext.Context,
 	sum := sha256.Sum256([]byte(abs))
 	return buildcontext.Open(abs, buildcontext.Options{
 		Dockerfile: dockerfile,
-		Cache:      filepath.Join(s.Root(), "contexts", hex.EncodeToString(sum[:16])),
+		Cache:      filepath.Join(b.store.Root(), "contexts", hex.EncodeToString(sum[:16])),
+		Distrust:   b.Cache.NoCache,
 	})
 }

@@ -25,6 +25,8 @@ type namedContexts struct {
 	events  event.Sink
 	specs   map[string]*ContextSpec
 	layouts map[string]*LayoutSpec // by the names by which the plan knows their images
+	// openContext opens the files of a directory.
+	openContext func(dir, dockerfile string) (*buildcontext.Context, error)
 
 	mu   sync.Mutex
 	open map[string]*namedFiles
@@ -43,7 +45,7 @@ type namedFiles struct {
 func (b *build) newNamedContexts() (*namedContexts, error) {
 	n := &namedContexts{
 		store: b.store, fetcher: b.fetcher, events: b.events,
-		specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{},
+		specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{}, openContext: b.openContext,
 	}
 	for _, spec := range b.Source.Contexts {
 		if err := spec.check(); err != nil {
@@ -84,7 +86,7 @@ func (n *namedContexts) files(ctx context.Context, name string) (*solver.Files, 
 }
 
 func (n *namedContexts) load(ctx context.Context, f *namedFiles, spec *ContextSpec) (err error) {
-	reopen := func() (*buildcontext.Context, error) { return openContext(n.store, spec.Dir, "") }
+	reopen := func() (*buildcontext.Context, error) { return n.openContext(spec.Dir, "") }
 	what := "load .dockerignore"
 	if spec.Remote != nil {
 		what = "load " + spec.Remote.String()

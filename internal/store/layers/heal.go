@@ -46,7 +46,7 @@ func (l *Layer) setAsideDamage(ctx context.Context, cause error) error {
 
 // setAsideAndNote is SetAside of what turned out to be damaged while something else was done, which a person is told.
 func (ls *Layers) setAsideAndNote(ctx context.Context, d *Damage) error {
-	ls.memory.note(fmt.Sprintf("layer %s was damaged and is made again: %v", image.ShortID(d.DiffID), d.Cause))
+	ls.memory.note(fmt.Sprintf("layer %s was damaged and is set aside: %v", image.ShortID(d.DiffID), d.Cause))
 	return ls.SetAside(ctx, d)
 }
 

@@ -74,7 +74,7 @@ func (ls *Layers) Layer(diffID digest.Digest) (*Layer, error) {
 	l := &Layer{DiffID: diffID, layers: ls}
 	err := ls.db.QueryRow("SELECT content_id, size, disk FROM layers WHERE diff_id = ?", diffID).Scan(&l.ContentID, &l.Size, &l.Disk)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("layer %s: %w", diffID, db.ErrNotFound)
+		return nil, fmt.Errorf("layer %s: %w; build, pull or import its image again", diffID, db.ErrNotFound)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking up layer %s: %w", diffID, err)

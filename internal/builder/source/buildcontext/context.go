@@ -29,6 +29,9 @@ type Options struct {
 	All bool
 	// Cache is the file that holds the stat cache of this context, "" for none.
 	Cache string
+	// Distrust reads every file that is asked for, whatever the stat cache says of it, and writes the
+	// cache anew: a change through a memory mapping need not show in a file's times.
+	Distrust bool
 }
 
 // Context is a build's context directory. It implements layer.Tree, may be used by several goroutines at
@@ -58,7 +61,7 @@ func Open(dir string, o Options) (*Context, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open build context: %w; name a directory, or - for a tar on standard input", err)
 	}
-	c := &Context{dir: dir, root: root, cache: newStatCache(o.Cache), now: time.Now}
+	c := &Context{dir: dir, root: root, cache: newStatCache(o.Cache, o.Distrust), now: time.Now}
 	if o.All {
 		c.rules, err = parseRules("", nil)
 	} else {

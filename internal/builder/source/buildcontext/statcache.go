@@ -29,6 +29,7 @@ import (
 // another version counts as none.
 type statCache struct {
 	file    string
+	ignore  bool // what the file says
 	once    sync.Once
 	records map[string]*record
 	changed atomic.Bool // there is something to save
@@ -47,12 +48,12 @@ const (
 	minRecord  = 2 + 36 + 1 + 2
 )
 
-func newStatCache(file string) *statCache { return &statCache{file: file} }
+func newStatCache(file string, ignore bool) *statCache { return &statCache{file: file, ignore: ignore} }
 
 // load reads the file, the first time that it is called. It may be called by several goroutines.
 func (s *statCache) load() {
 	s.once.Do(func() {
-		if s.file == "" {
+		if s.file == "" || s.ignore {
 			return
 		}
 		if b, err := os.ReadFile(s.file); err == nil {

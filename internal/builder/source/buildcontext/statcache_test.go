@@ -96,6 +96,37 @@ func TestRacy(t *testing.T) {
 	}
 }
 
+// A write through a memory mapping need not change a file's times. Who distrusts the cache sees it, and
+// so does who comes after him.
+func TestDistrust(t *testing.T) {
+	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
+	f, err := os.OpenFile(filepath.Join(dir, "f"), os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	mapped, err := unix.Mmap(int(f.Fd()), 0, 3, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	defer unix.Munmap(mapped)
+	mapped[0] = 'O' // from here on the page is writable, and the kernel sees no write any more
+	tick(t)
+	sum := func(distrust bool) digest.Digest {
+		c := openLater(t, dir, Options{Cache: cache, Distrust: distrust})
+		defer func() { must(t, c.Close()) }()
+		return sumAll(t, c)
+	}
+	before := sum(false)
+	mapped[1] = 'N'
+	if sum(false) != before {
+		t.Skip("this kernel sees the write")
+	}
+	after := sum(true)
+	if after == before {
+		t.Error("the file was not read again")
+	}
+	if sum(false) != after {
+		t.Error("the old digest is still in the cache")
+	}
+}
+
 func TestSettled(t *testing.T) {
 	now := time.Unix(1000, 500e6)
 	at := func(d time.Duration) int64 { return now.Add(d).UnixNano() }
