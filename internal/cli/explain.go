@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder/explain"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -53,10 +53,7 @@ func (a *app) runExplain(name string, f *explainFlags) error {
 }
 
 func (a *app) printBuild(b *explain.Build) error {
-	e := json.NewEncoder(a.stdout)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(b)
+	return human.JSON(a.stdout, "  ", b)
 }
 
 // findBuild returns the build with an ID, or the last one that made an image; "" means the last

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -102,12 +101,7 @@ func (a *app) judge(analysis *rules.Analysis, cmd *cobra.Command, f *exploreFlag
 }
 
 func writeJSONFile(name string, v any) error {
-	return writeNew(name, func(w io.Writer) error {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		return e.Encode(v)
-	})
+	return writeNew(name, func(w io.Writer) error { return human.JSON(w, "  ", v) })
 }
 
 func (a *app) runExplorer(ctx context.Context, im *anatomy.Image) error {

@@ -49,7 +49,11 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 		return err
 	}
 	if f.dockerfile {
-		_, err := fmt.Fprint(a.stdout, history.Dockerfile(rows))
+		text := history.Dockerfile(rows)
+		if isTerminal(a.stdout.File) {
+			text = printable(text)
+		}
+		_, err := fmt.Fprint(a.stdout, text)
 		return err
 	}
 	cells := make([]human.Row, 0, len(rows))

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -75,13 +73,5 @@ func (a *app) printInspected(found []any, format string) error {
 	if format != "" {
 		return human.Template(a.stdout, format, found...)
 	}
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "    ")
-	if err := e.Encode(found); err != nil {
-		return err
-	}
-	_, err := fmt.Fprint(a.stdout, b.String())
-	return err
+	return human.JSON(a.stdout, "    ", found)
 }

@@ -2,12 +2,12 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -46,9 +46,7 @@ func (a *app) runSystemCheck(ctx context.Context, o store.CheckOptions, asJSON b
 		return err
 	}
 	if asJSON {
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		err = e.Encode(r)
+		err = human.JSON(a.stdout, "  ", r)
 	} else {
 		err = a.printReport(r, o)
 	}

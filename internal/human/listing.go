@@ -3,7 +3,6 @@
 package human
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -93,9 +92,7 @@ func writeJSON(w io.Writer, rows []Row) error {
 
 func encode(v any) (string, error) {
 	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
+	err := JSON(&b, "", v)
 	return strings.TrimSpace(b.String()), err
 }
 

@@ -4,7 +4,6 @@ package view
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -35,12 +34,7 @@ func NewPrinter(w io.Writer) *Printer { return &Printer{w: bufio.NewWriterSize(w
 func (p *Printer) Flush() error { return p.w.Flush() }
 
 // JSON prints v as indented JSON.
-func (p *Printer) JSON(v any) error {
-	e := json.NewEncoder(p.w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
+func (p *Printer) JSON(v any) error { return human.JSON(p.w, "  ", v) }
 
 // paint gives a text a style, where colours are wanted. The text must hold no control characters of its own.
 func (p *Printer) paint(s style.Style, text string) string {
