@@ -184,13 +184,6 @@ func eachEntry(dir string, cutoff int64, f func(path string) error) error {
 	return nil
 }
 
-// remove removes a file or folder and counts what it took on the disk.
-func (p *Pruned) remove(path string) error {
-	freed, err := disk.Remove(path)
-	p.Freed += freed
-	return err
-}
-
 // empty removes what is in a trash and counts what it took on the disk.
 func (p *Pruned) empty(t *session.Trash) error {
 	freed, err := t.Empty()
