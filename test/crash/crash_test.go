@@ -15,26 +15,20 @@
 package crash
 
 import (
-	"archive/tar"
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/strata-build/strata/test/testbed"
 )
 
 var (
@@ -112,116 +106,6 @@ func repeat(t *testing.T, what string, times int, once func(*bench, *testing.T, 
 
 // tally counts what was met.
 type tally struct{ during, lost, images, unreadable int }
-
-// bench is what all cuts share.
-type bench struct {
-	work
-	binary string
-	base   string                   // a file system with a store that has the base image
-	took   map[string]time.Duration // how long operations take
-	boots  int
-}
-
-// scratch is where the disks lie: in memory where there is some, since a real disk waits for each sync.
-func scratch(t *testing.T) string {
-	if dir, err := os.MkdirTemp("/dev/shm", "strata-crash-"); err == nil {
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		return dir
-	}
-	return t.TempDir()
-}
-
-func newBench(t *testing.T) *bench {
-	t.Helper()
-	ctx := context.Background()
-	dir := scratch(t)
-	b := &bench{work: work{dir: dir, want: map[string]string{}}, took: map[string]time.Duration{}}
-	var err error
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.binary, err = testbed.Build(ctx, dir)
-	check(err)
-	registry, err := testbed.StartRegistry(ctx, filepath.Join(dir, "registry"))
-	check(err)
-	t.Cleanup(registry.Stop)
-	b.registry = registry.Address
-	busybox, err := testbed.Busybox(ctx)
-	check(err)
-	check(b.writeContexts())
-	check(b.writeTar(busybox))
-
-	d, err := makeDisk(b.path("base"))
-	check(err)
-	check(d.mount(b.path("disk")))
-	defer func() { d.release() }()
-	m, err := b.boot(d)
-	check(err)
-	_, err = m.strata("import", "--change", `CMD ["sh"]`, busybox, testbed.BusyboxImage)
-	check(err)
-	check(d.unmount())
-	b.base = d.file
-
-	// What has to come of each operation, on a disk that nothing happens to.
-	check(copySparse(b.base, b.path("reference")))
-	d = &disk{file: b.path("reference")}
-	check(d.mount(b.path("disk")))
-	m, err = b.boot(d)
-	check(err)
-	b.makeSources(t, m)
-	for _, op := range b.operations("0") {
-		if !op.again {
-			continue
-		}
-		began := time.Now()
-		for _, command := range op.commands {
-			_, err := m.strata(command...)
-			check(err)
-		}
-		b.took[op.name] = max(b.took[op.name], time.Since(began))
-	}
-	for _, name := range b.names() {
-		content, err := b.read(m, name)
-		check(err)
-		b.want[name] = content
-	}
-	check(d.unmount())
-	return b
-}
-
-// makeSources makes what is loaded and pulled later.
-func (b *bench) makeSources(t *testing.T, m *machine) {
-	t.Helper()
-	name, command := b.build(0, "files")
-	for _, args := range [][]string{
-		command,
-		{"tag", name, loadedImage}, {"save", "-o", b.path("load.tar"), loadedImage}, {"rmi", loadedImage},
-		{"tag", name, b.pulledImage()}, {"push", "-q", b.pulledImage()}, {"rmi", b.pulledImage()},
-	} {
-		if _, err := m.strata(args...); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// boot starts a machine on a mounted disk.
-func (b *bench) boot(d *disk) (*machine, error) {
-	b.boots++
-	return newMachine(b.binary, filepath.Join(d.dir, "store"), b.path("boot"), b.boots)
-}
-
-// read returns what is in an image.
-func (b *bench) read(m *machine, name string) (string, error) {
-	archive := b.path("saved.tar")
-	os.Remove(archive)
-	if _, err := m.strata("save", "-o", archive, name); err != nil {
-		return "", err
-	}
-	return contentOf(archive)
-}
 
 // scene is a machine that has done a few things, and what it is about to do.
 type scene struct {
@@ -386,104 +270,4 @@ func (b *bench) interrupt(s *scene, force func() error) (left *disk, during bool
 		left, err = d.copy(b.path("after")) // after what ran was killed, nothing moves
 	}
 	return left, !finished, err
-}
-
-// look checks what a machine finds afterwards.
-func (b *bench) look(t *testing.T, s *scene, tally *tally) {
-	t.Helper()
-	m, what, done := s.m, s.what, append(s.done, s.next)
-	listed, err := m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
-	if err != nil {
-		t.Errorf("%s: afterwards: %v", what, err)
-		return
-	}
-	if told, _, _ := strings.Cut(listed, "\n"); strings.Contains(told, "the machine stopped") {
-		tally.lost++
-		if testing.Verbose() {
-			t.Logf("%s: %s", what, told)
-		}
-	}
-	b.check(t, m, what+": afterwards")
-	for _, name := range b.names() {
-		if !slices.Contains(strings.Fields(listed), name) {
-			continue
-		}
-		tally.images++
-		got, err := b.read(m, name)
-		if err != nil {
-			tally.unreadable++
-			t.Logf("%s: afterwards: %v", what, err)
-		} else if diff := difference(b.want[name], got); diff != "" {
-			t.Errorf("%s: afterwards, %s is wrong, %s", what, name, diff)
-		}
-	}
-	for _, op := range done {
-		if !op.again {
-			continue
-		}
-		for _, command := range op.commands {
-			if _, err := m.strata(command...); err != nil {
-				t.Errorf("%s: once more afterwards: %v", what, err)
-				return
-			}
-		}
-	}
-	for v := range variants { // and a step that runs on what is there
-		_, top := b.build(v, "top", "--build-arg", "N=after "+what)
-		if v == 0 || slices.ContainsFunc(done, func(op operation) bool { return mentions(op, fmt.Sprint("context", v)) }) {
-			if _, err := m.strata(top...); err != nil {
-				t.Errorf("%s: a build afterwards: %v", what, err)
-			}
-		}
-	}
-	b.check(t, m, what+": after all was done again")
-	listed, err = m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
-	if err != nil {
-		t.Errorf("%s: afterwards: %v", what, err)
-	}
-	for _, name := range b.names() {
-		if !slices.Contains(strings.Fields(listed), name) {
-			continue
-		}
-		got, err := b.read(m, name)
-		if err != nil {
-			t.Errorf("%s: after all was done again: %v", what, err)
-		} else if diff := difference(b.want[name], got); diff != "" {
-			t.Errorf("%s: after all was done again, %s is wrong, %s", what, name, diff)
-		}
-	}
-}
-
-// check has strata check its store.
-func (b *bench) check(t *testing.T, m *machine, what string) {
-	t.Helper()
-	if _, err := m.strata("system", "check", "--read-data"); err != nil {
-		t.Errorf("%s: %v", what, err)
-	}
-}
-
-// mentions says whether a word is in one of an operation's commands.
-func mentions(op operation, word string) bool {
-	return slices.ContainsFunc(op.commands, func(c []string) bool {
-		return slices.ContainsFunc(c, func(arg string) bool { return strings.Contains(arg, word) })
-	})
-}
-
-// copyEntries copies all entries of a tar.
-func copyEntries(to *tar.Writer, from *tar.Reader) error {
-	for {
-		h, err := from.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := to.WriteHeader(h); err != nil {
-			return err
-		}
-		if _, err := io.Copy(to, from); err != nil {
-			return err
-		}
-	}
 }
