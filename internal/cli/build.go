@@ -22,6 +22,7 @@ import (
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
 )
 
 func (a *app) build() *cobra.Command {
@@ -142,19 +143,28 @@ func (f *buildFlags) silent() bool { return f.quiet || f.progress == "none" }
 
 // displayBuild builds and shows how it goes.
 func (a *app) displayBuild(ctx context.Context, r builder.Request, f *buildFlags) (*builder.Result, error) {
-	display, err := a.display(r.Target.Dialect, f)
+	display, m, err := a.watch(r.Target.Dialect, f)
 	if err != nil {
-		return &builder.Result{}, err
-	}
-	m, err := a.moverFor(display)
-	if err != nil {
-		display.Close(err)
 		return &builder.Result{}, err
 	}
 	r.Events = display
 	result, err := builder.Run(ctx, m, r)
 	display.Close(err)
 	return result, err
+}
+
+// watch opens the store, and the display of what happens, layers on their way among it. The caller closes the display.
+func (a *app) watch(engine dialect.Dialect, f *buildFlags) (progress.Display, *transfer.Mover, error) {
+	display, err := a.display(engine, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := a.moverFor(display)
+	if err != nil {
+		display.Close(err)
+		return nil, nil, err
+	}
+	return display, m, nil
 }
 
 // display is what shows a build of an engine. As with Docker, that of the graph engine is on standard error.

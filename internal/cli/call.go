@@ -23,13 +23,8 @@ func (a *app) answer(ctx context.Context, method subrequest.Method, r builder.Re
 	if !r.Target.Dialect.Output.BuildKitOptions {
 		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
 	}
-	display, err := a.display(r.Target.Dialect, f)
+	display, m, err := a.watch(r.Target.Dialect, f)
 	if err != nil {
-		return err
-	}
-	m, err := a.moverFor(display)
-	if err != nil {
-		display.Close(err)
 		return err
 	}
 	r.Events = display

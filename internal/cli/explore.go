@@ -57,7 +57,7 @@ it breaks a rule.
 
 func (a *app) runExplore(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags) error {
 	judged := f.ci || f.json != ""
-	if !judged && (!isTerminal(a.stdin) || !isTerminal(a.stdout.File)) {
+	if !judged && (!human.IsTerminal(a.stdin) || !human.IsTerminal(a.stdout.File)) {
 		return usageError("explore needs a terminal; use strata log, show or du, or explore --ci")
 	}
 	if !judged {

@@ -50,7 +50,7 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 	}
 	if f.dockerfile {
 		text := history.Dockerfile(rows)
-		if isTerminal(a.stdout.File) {
+		if human.IsTerminal(a.stdout.File) {
 			text = printable(text)
 		}
 		_, err := fmt.Fprint(a.stdout, text)
@@ -93,7 +93,7 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 	if err := a.list(l, f.format, cells); err != nil {
 		return err
 	}
-	if !f.docker && f.format == "" && isTerminal(a.stdout.File) {
+	if !f.docker && f.format == "" && human.IsTerminal(a.stdout.File) {
 		fmt.Fprintf(a.stderr, "%d rows, %d of them with a layer; the others only change the configuration.\n", len(rows), layers)
 	}
 	return nil

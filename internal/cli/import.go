@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -86,7 +87,7 @@ func (a *app) input(ctx context.Context, file string) (io.ReadCloser, error) {
 	if file != "-" {
 		return os.Open(file)
 	}
-	if isTerminal(a.stdin) {
+	if human.IsTerminal(a.stdin) {
 		return nil, usageError("standard input is a terminal; give a file, or pipe one in")
 	}
 	return interruptible(ctx, a.stdin), nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/event/progress"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/transfer/archive"
@@ -32,10 +33,10 @@ func (a *app) load() *cobra.Command {
 }
 
 func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
-	if input == "-" && isTerminal(a.stdin) {
+	if input == "-" && human.IsTerminal(a.stdin) {
 		return usageError("standard input is a terminal; name a file with -i, or pipe one in")
 	}
-	out := progress.NewLayers(a.stdout.File, quiet || !isTerminal(a.stdout.File))
+	out := progress.NewLayers(a.stdout.File, quiet || !human.IsTerminal(a.stdout.File))
 	defer out.Close()
 	m, err := a.moverFor(out)
 	if err != nil {

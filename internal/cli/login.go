@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
@@ -90,7 +91,7 @@ func (a *app) askLogin(ctx context.Context, f *loginFlags) error {
 		return nil
 	case f.password != "":
 		fmt.Fprintln(a.stderr, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
-	case !isTerminal(a.stdin):
+	case !human.IsTerminal(a.stdin):
 		return usageError("standard input is no terminal to ask for the password on; use --username and --password-stdin")
 	}
 	lines := bufio.NewReader(interruptible(ctx, a.stdin))

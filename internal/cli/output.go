@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/strata-build/strata/internal/human"
 )
 
 // standardOutput remembers that something could not be written, so that a command whose output was lost does not
@@ -34,7 +36,7 @@ func (o *standardOutput) WriteString(s string) (int, error) { return o.Write([]b
 // The file appears under its name when it is complete.
 func (a *app) writeTo(ctx context.Context, path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
-		if isTerminal(a.stdout.File) {
+		if human.IsTerminal(a.stdout.File) {
 			return usageError("standard output is a terminal; name a file with -o, or redirect it")
 		}
 		return buffered(stoppable{ctx, a.stdout.File}, write)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/look/view"
 )
@@ -19,7 +20,7 @@ import (
 // git does: $PAGER names another pager than less, and "cat" or "" none; NO_COLOR turns colours off
 // (no-color.org).
 func (a *app) page(print func(*view.Printer) error) error {
-	if !isTerminal(a.stdout.File) {
+	if !human.IsTerminal(a.stdout.File) {
 		return a.plain(a.stdout, print)
 	}
 	command, set := os.LookupEnv("PAGER")
@@ -58,7 +59,7 @@ func (a *app) page(print func(*view.Printer) error) error {
 // plain prints without a pager.
 func (a *app) plain(w io.Writer, print func(*view.Printer) error) error {
 	p := view.NewPrinter(w)
-	if isTerminal(a.stdout.File) {
+	if human.IsTerminal(a.stdout.File) {
 		p.Color = style.Wanted()
 		p.Width = columns(a.stdout.File)
 	}

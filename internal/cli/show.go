@@ -93,7 +93,7 @@ func (a *app) showContents(ctx context.Context, im *anatomy.Image, path string) 
 	}
 	defer r.Close()
 	in := bufio.NewReaderSize(r, 64<<10)
-	if isTerminal(a.stdout.File) {
+	if human.IsTerminal(a.stdout.File) {
 		if head, _ := in.Peek(8000); bytes.IndexByte(head, 0) >= 0 { // a null byte means binary, as in git
 			return fmt.Errorf("%s is binary, %s; redirect standard output to a file", human.Clean(c.Path), human.Size(c.Size))
 		}

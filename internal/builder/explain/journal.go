@@ -162,7 +162,7 @@ func (j *Journal) finish(e event.Finished) {
 		j.finishFrom(e)
 	case e.Vertex.Kind.IsStep():
 		j.finishStep(e)
-		if e.Status == event.Done {
+		if e.Status == event.Done && e.Vertex.Kind == event.Copy {
 			j.nameFiles(e)
 		}
 		j.summarize(e)

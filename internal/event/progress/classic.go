@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/human/style"
 )
 
@@ -37,7 +38,7 @@ func NewClassic(out, warnings *os.File, quiet bool) *Classic {
 		c.out = io.Discard
 		return c
 	}
-	c.terminal = isTerminal(out)
+	c.terminal = human.IsTerminal(out)
 	c.color = c.terminal && style.Wanted()
 	return c
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/docker/go-units"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human"
 )
 
 // Layers prints docker's progress of a pull or push: one line per layer, in place on a terminal; elsewhere one
@@ -43,7 +44,7 @@ func NewLayers(out *os.File, quiet bool) *Layers {
 	if quiet {
 		return &Layers{quiet: true}
 	}
-	return newLayers(out, isTerminal(out) && os.Getenv("TERM") != "dumb", fileSize(out))
+	return newLayers(out, human.IsTerminal(out) && os.Getenv("TERM") != "dumb", fileSize(out))
 }
 
 func newLayers(out io.Writer, terminal bool, size sizeFunc) *Layers {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/human/style"
 )
 
@@ -41,7 +42,7 @@ func New(mode string, out *os.File) (Display, error) {
 }
 
 func newRenderer(mode string, out *os.File) (Display, error) {
-	terminal := isTerminal(out)
+	terminal := human.IsTerminal(out)
 	switch mode {
 	case "", "auto":
 		if terminal && os.Getenv("TERM") != "dumb" {

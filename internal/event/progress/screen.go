@@ -30,11 +30,6 @@ func fileSize(f *os.File) sizeFunc {
 	}
 }
 
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
 // row is one line of the display: text on the left, something short at the right edge.
 type row struct {
 	text  string

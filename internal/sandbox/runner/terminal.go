@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/human"
 )
 
 // terminal connects a container's pty with the terminal, if it is one, that we run on.
@@ -30,7 +32,7 @@ type terminal struct {
 func newTerminal(s Spec, process *libcontainer.Process) (*terminal, error) {
 	t := &terminal{in: s.Stdin, out: s.Stdout}
 	for _, stream := range []any{s.Stdin, s.Stdout} {
-		if file, ok := stream.(*os.File); ok && t.host == nil && isTerminal(file) {
+		if file, ok := stream.(*os.File); ok && t.host == nil && human.IsTerminal(file) {
 			t.host = file
 		}
 	}
@@ -45,11 +47,6 @@ func newTerminal(s Spec, process *libcontainer.Process) (*terminal, error) {
 	}
 	process.ConsoleSocket = t.theirs
 	return t, nil
-}
-
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // attach takes the pty from the container that has started and begins to copy.
