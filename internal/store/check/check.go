@@ -200,15 +200,8 @@ func (k *checking) again(d *layers.Damage) string {
 }
 
 func (k *checking) dropBlob(d digest.Digest) error {
-	err := k.db.Tx(func(tx *sql.Tx) error {
-		_, err := tx.Exec("DELETE FROM blobs WHERE digest = ? AND repository = ''", d)
-		return err
-	})
-	if err != nil {
+	if _, err := k.db.Exec("DELETE FROM blobs WHERE digest = ? AND repository = ''", d); err != nil {
 		return err
 	}
-	if err := k.remove(k.content.BlobPath(d)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return k.remove(k.content.BlobPath(d))
 }

@@ -48,12 +48,12 @@ func (c *Collector) collect(cutoff int64, p *Pruned) error {
 
 // dropLayers drops the rows of layers that nobody used since cutoff and to which nothing leads.
 func dropLayers(tx *sql.Tx, cutoff int64) ([]unused, error) {
-	kept, err := layersOfConfigs(tx)
-	if err != nil {
-		return nil, err
-	}
 	old, err := db.Column[digest.Digest](tx.Query(`SELECT diff_id FROM layers WHERE used < ?
 		AND NOT EXISTS (SELECT 1 FROM records WHERE layer = diff_id AND layer != '')`, cutoff))
+	if len(old) == 0 || err != nil {
+		return nil, err
+	}
+	kept, err := layersOfConfigs(tx)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (c *Collector) removeFiles(l unused, p *Pruned) error {
 				return err
 			}
 			if back, err = exists(tx, "SELECT 1 FROM blobs WHERE digest = ? AND repository = ''", b); err == nil && !back {
-				err = take(trash, c.content.BlobPath(b))
+				err = trash.Take(c.content.BlobPath(b))
 			}
 		}
 		return err
@@ -108,15 +108,7 @@ func (c *Collector) takeLayer(d digest.Digest, trash *session.Trash, p *Pruned) 
 	if disk.Exists(c.layers.Path(d)) {
 		p.Layers = append(p.Layers, d)
 	}
-	return take(trash, c.layers.Path(d))
-}
-
-// take moves what is there into the trash.
-func take(trash *session.Trash, path string) error {
-	if err := trash.Take(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return trash.Take(c.layers.Path(d))
 }
 
 func exists(tx *sql.Tx, query string, d digest.Digest) (bool, error) {

@@ -114,7 +114,7 @@ func (k *Kept) Remove(path string) (freed int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := trash.Take(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := trash.Take(path); err != nil {
 		return 0, errors.Join(err, trash.Close())
 	}
 	return trash.Empty()

@@ -75,13 +75,13 @@ func (ls *Layers) SetAside(ctx context.Context, d *Damage) error {
 		return err
 	}
 	if d.Whole {
-		err = ignoreMissing(trash.Take(ls.Path(d.DiffID)))
+		err = trash.Take(ls.Path(d.DiffID))
 	} else {
 		for _, form := range d.Forms {
 			if form == "toc" {
 				err = errors.Join(err, ls.remakeTOC(ctx, d.DiffID))
 			} else {
-				err = errors.Join(err, ignoreMissing(trash.Take(ls.Path(d.DiffID, form))))
+				err = errors.Join(err, trash.Take(ls.Path(d.DiffID, form)))
 			}
 		}
 	}
@@ -90,13 +90,6 @@ func (ls *Layers) SetAside(ctx context.Context, d *Damage) error {
 		err = ls.forget(d.DiffID)
 	}
 	return errors.Join(err, trash.Close())
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // forget notes that a layer is not here, unless it is. One that can be had nowhere else is known no more.

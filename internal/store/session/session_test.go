@@ -46,6 +46,28 @@ func TestSweepAfterKill(t *testing.T) {
 	}
 }
 
+// Two who remove the same thing are no reason for either to fail.
+func TestTrash(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root)
+	trash, err := s.Trash()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "a")
+	if err := os.WriteFile(path, make([]byte, 5000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := trash.Take(path); err != nil {
+			t.Error(err)
+		}
+	}
+	if freed, err := trash.Empty(); freed < 5000 || err != nil {
+		t.Errorf("%d bytes were in the trash, %v", freed, err)
+	}
+}
+
 // A session's folder that is being made has a lock file that is not locked yet: whoever opens the store meanwhile
 // leaves it alone, unless it was left behind long ago.
 func TestSweepBesideBegin(t *testing.T) {

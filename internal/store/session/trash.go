@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,9 +27,12 @@ func (s *Session) Trash() (*Trash, error) {
 	return &Trash{dir: dir}, nil
 }
 
-// Take moves a file or folder of the store into the trash; fs.ErrNotExist if it is not there.
+// Take moves a file or folder of the store into the trash, if it is there.
 func (t *Trash) Take(path string) error {
 	if err := os.Rename(path, filepath.Join(t.dir, strconv.Itoa(t.n))); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		return err
 	}
 	t.n++
