@@ -73,6 +73,35 @@ func TestHeal(t *testing.T) {
 	}
 }
 
+// A check that reads no data makes no table of contents of a tar that is damaged itself: it says that the layer is.
+func TestCheckTarWithoutTOC(t *testing.T) {
+	for name, damage := range map[string]func(tar string) error{
+		"cut short": func(tar string) error { return os.Truncate(tar, 600) },
+		"flipped bit": func(tar string) error {
+			data, err := os.ReadFile(tar)
+			return errors.Join(err, os.WriteFile(tar, bytes.Replace(data, []byte("some"), []byte("somf"), 1), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir())
+			d := addLayer(t, s, "f", "something")
+			if err := errors.Join(os.Truncate(s.Path(d, "toc"), 3), damage(s.Path(d, "tar"))); err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.Check(t.Context(), CheckOptions{Repair: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Problems) != 1 || r.Problems[0].Digest != d || !strings.Contains(r.Problems[0].Wrong, "the tar has the digest") {
+				t.Errorf("it found %+v", r.Problems)
+			}
+			if _, err := os.Lstat(s.Path(d)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the layer is still there: %v", err)
+			}
+		})
+	}
+}
+
 // layerOf is a layer that is known.
 func layerOf(s *Store, d digest.Digest) *Layer {
 	l, err := s.Layer(d)

@@ -147,7 +147,7 @@ func (k *checking) blob(b content.Blob) (wrong string, err error) {
 	case !k.options.ReadData:
 		return "", nil
 	}
-	damage, err := k.content.Verify(b.Digest)
+	damage, err := k.content.Verify(k.ctx, b.Digest)
 	if damage != nil {
 		return damage.Error(), nil
 	}

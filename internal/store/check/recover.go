@@ -124,7 +124,7 @@ func (r *recovery) verify(ctx context.Context, path string) error {
 		damage, err := r.Checker.layers.VerifyTree(ctx, digest.NewDigestFromEncoded(digest.SHA256, parts[1]))
 		return r.setAside(ctx, damage, err)
 	case parts[0] == "blobs" && name.Validate() == nil:
-		damage, err := r.content.Verify(name)
+		damage, err := r.content.Verify(ctx, name)
 		if damage == nil || err != nil {
 			return err
 		}

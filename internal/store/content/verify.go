@@ -1,8 +1,8 @@
 package content
 
 import (
+	"context"
 	"fmt"
-	"io"
 
 	"github.com/opencontainers/go-digest"
 
@@ -10,21 +10,20 @@ import (
 )
 
 // Verify compares a blob that is here with its digest; damage is what is wrong with it, nil if nothing is.
-// The error is this machine's, and says nothing of the blob.
-func (c *Content) Verify(d digest.Digest) (damage, err error) {
+// The error is this machine's, or that ctx ended, and says nothing of the blob.
+func (c *Content) Verify(ctx context.Context, d digest.Digest) (damage, err error) {
 	f, err := c.OpenBlob(d)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	h := digest.SHA256.Digester()
-	if _, err := io.CopyBuffer(h.Hash(), struct{ io.Reader }{f}, make([]byte, 1<<18)); err != nil {
-		if disk.IsLocal(err) {
-			return nil, err
-		}
+	got, err := disk.Sum(ctx, f)
+	switch {
+	case err != nil && (ctx.Err() != nil || disk.IsLocal(err)):
+		return nil, err
+	case err != nil:
 		return err, nil
-	}
-	if got := h.Digest(); got != d {
+	case got != d:
 		return fmt.Errorf("blob %s has the digest %s", d, got), nil
 	}
 	return nil, nil

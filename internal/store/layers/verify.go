@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -48,14 +47,15 @@ func (ls *Layers) VerifyEntries(ctx context.Context, diffID digest.Digest) (*Dam
 }
 
 func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
-	tree func(context.Context, *layer.TOC, string) error, tar func(context.Context, digest.Digest) error) (*Damage, error) {
+	tree func(context.Context, *layer.TOC, string) error, tar func(context.Context, digest.Digest, *layer.TOC) error) (*Damage, error) {
 	d := &Damage{DiffID: diffID}
 	has := map[string]bool{}
 	for _, form := range []string{"tar", "fs"} {
 		has[form] = disk.Exists(ls.Path(diffID, form))
 	}
+	t, tocErr := ls.verifyTOC(diffID)
 	if has["tar"] {
-		if err := tar(ctx, diffID); err != nil {
+		if err := tar(ctx, diffID, t); err != nil {
 			if isMachine(ctx, err) {
 				return nil, err
 			}
@@ -63,16 +63,16 @@ func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 			has["tar"] = false
 		}
 	}
-	t, err := ls.verifyTOC(diffID)
-	if err != nil {
-		if isMachine(ctx, err) {
-			return nil, err
+	if tocErr != nil {
+		if isMachine(ctx, tocErr) {
+			return nil, tocErr
 		}
-		d.add("toc", err)
+		d.add("toc", tocErr)
 		d.Whole = !has["tar"]
 		if d.Whole {
 			return d, nil
 		}
+		var err error
 		if t, err = ls.scanTar(ctx, diffID); err != nil {
 			return nil, err
 		}
@@ -122,31 +122,29 @@ func (ls *Layers) verifyTOC(diffID digest.Digest) (*layer.TOC, error) {
 	return t, nil
 }
 
-func (ls *Layers) verifyTar(ctx context.Context, diffID digest.Digest) error {
+// verifyTar compares a tar with its digest.
+func (ls *Layers) verifyTar(ctx context.Context, diffID digest.Digest, _ *layer.TOC) error {
 	f, err := os.Open(ls.Path(diffID, "tar"))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	sum := layer.NewDigestReader(contextReader{ctx, f})
-	if _, err := io.CopyBuffer(io.Discard, sum, make([]byte, 1<<18)); err != nil {
-		return err
+	got, err := disk.Sum(ctx, f)
+	if err == nil && got != diffID {
+		err = fmt.Errorf("the tar has the digest %s", got)
 	}
-	if got := sum.Digest(); got != diffID {
-		return fmt.Errorf("the tar has the digest %s", got)
-	}
-	return nil
+	return err
 }
 
-// verifyTarLength sees whether a tar reaches as far as the contents of its last file.
-func (ls *Layers) verifyTarLength(_ context.Context, diffID digest.Digest) error {
+// verifyTarLength sees whether a tar reaches as far as the contents of its last file. Without a table of
+// contents it compares the digest, since one is made again of the tar.
+func (ls *Layers) verifyTarLength(ctx context.Context, diffID digest.Digest, t *layer.TOC) error {
+	if t == nil {
+		return ls.verifyTar(ctx, diffID, nil)
+	}
 	st, err := os.Stat(ls.Path(diffID, "tar"))
 	if err != nil {
 		return err
-	}
-	t, err := ls.verifyTOC(diffID)
-	if err != nil {
-		return nil // which is told of by itself
 	}
 	end := int64(0)
 	for _, e := range t.Entries {
@@ -158,19 +156,6 @@ func (ls *Layers) verifyTarLength(_ context.Context, diffID digest.Digest) error
 		return fmt.Errorf("the tar has %d bytes and not %d", st.Size(), end)
 	}
 	return nil
-}
-
-// contextReader reads until ctx ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // scanTar makes a table of contents of a layer's tar.
