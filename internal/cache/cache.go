@@ -125,14 +125,16 @@ func NewStep(k *Key, r *Record) Step {
 	return Step{k.Digest(), &c}
 }
 
-// Check says why a step that somebody else wrote cannot be trusted: its key is not that of its parts, as in one of another
+// Check says why a step that somebody else wrote cannot be trusted: it has no record, its key is not that of its parts, as in one of another
 // version of strata, or its layer has no digest.
 func (s Step) Check() error {
-	switch d := s.Record.Layer; {
-	case (&Key{s.Record.Kind, s.Record.Parts}).Digest() != s.Key:
+	switch r := s.Record; {
+	case r == nil:
+		return fmt.Errorf("record %s: it is empty", s.Key)
+	case (&Key{r.Kind, r.Parts}).Digest() != s.Key:
 		return fmt.Errorf("record %s: its key is not that of its parts", s.Key)
-	case d != "" && (d.Validate() != nil || d.Algorithm() != digest.SHA256):
-		return fmt.Errorf("record %s: %q is not the sha256 digest of a layer", s.Key, d)
+	case r.Layer != "" && (r.Layer.Validate() != nil || r.Layer.Algorithm() != digest.SHA256):
+		return fmt.Errorf("record %s: %q is not the sha256 digest of a layer", s.Key, r.Layer)
 	}
 	return nil
 }

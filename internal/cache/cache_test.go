@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -30,5 +31,26 @@ func TestKeysDiffer(t *testing.T) {
 	// Bytes that are not UTF-8 must not meet either: JSON would write all of them as U+FFFD.
 	if key("RUN", "arg", "\xff").Digest() == key("RUN", "arg", "\xfe").Digest() {
 		t.Error("two arguments that are not UTF-8 have one key")
+	}
+}
+
+func TestStepCheck(t *testing.T) {
+	k := &Key{Kind: KindRun}
+	step := func(layer digest.Digest) Step { return NewStep(k, &Record{Layer: layer}) }
+	for _, test := range []struct {
+		name string
+		step Step
+		want string // "" for a step that can be trusted
+	}{
+		{"no layer", step(""), ""},
+		{"a layer", step(digest.FromString("layer")), ""},
+		{"no record", Step{Key: k.Digest()}, "it is empty"},
+		{"another key", Step{digest.FromString("x"), step("").Record}, "its key is not that of its parts"},
+		{"a layer of no digest", step("../../etc"), "is not the sha256 digest of a layer"},
+	} {
+		err := test.step.Check()
+		if (err == nil) != (test.want == "") || err != nil && !strings.HasSuffix(err.Error(), test.want) {
+			t.Errorf("%s: %v", test.name, err)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package local
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -25,11 +24,11 @@ func lookup(s *store.Store, key digest.Digest) (*cache.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r cache.Record
-	if err := json.Unmarshal(row.Data, &r); err != nil || r.Layer != row.Layer {
+	r, err := cache.Decode(row.Data)
+	if err != nil || r.Layer != row.Layer {
 		return nil, nil // from a strata that wrote records differently: as good as none
 	}
-	return &r, nil
+	return r, nil
 }
 
 // Save keeps the record of a key, and gives it the key's kind and parts.

@@ -85,7 +85,7 @@ func Decode(name string, conf []byte, layers []ocispec.Descriptor) (*Records, er
 	}
 	rs := &Records{map[digest.Digest]*cache.Record{}, map[digest.Digest]ocispec.Descriptor{}}
 	for _, e := range x.Records {
-		if e.Record == nil || (cache.Step{Key: e.Key, Record: e.Record}).Check() != nil {
+		if (cache.Step{Key: e.Key, Record: e.Record}).Check() != nil {
 			continue
 		}
 		if d := e.Record.Layer; d != "" {
