@@ -20,7 +20,7 @@ import (
 // readLayoutJSON reads a blob of a layout as JSON.
 func readLayoutJSON(t *testing.T, dir string, desc ocispec.Descriptor, to any) {
 	t.Helper()
-	r, err := openLayout(dir, desc)
+	r, err := archive.OpenBlob(dir, desc)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ var layoutSource = BlobSource{Scheme: "oci-layout", Open: openLayoutAt}
 func LayoutLocation(dir string) string { return layoutSource.Scheme + ":" + dir }
 
 func openLayoutAt(_ context.Context, dir string, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
-	f, err := openLayout(dir, desc)
+	f, err := archive.OpenBlob(dir, desc)
 	if err != nil {
 		return nil, err
 	}
@@ -29,16 +29,6 @@ func openLayoutAt(_ context.Context, dir string, desc ocispec.Descriptor, offset
 		return nil, err
 	}
 	return f, nil
-}
-
-// openLayout opens a blob of an OCI layout, whose digest is for the caller to check.
-func openLayout(dir string, desc ocispec.Descriptor) (io.ReadSeekCloser, error) {
-	l, err := archive.OpenLayout(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	return l.Open(desc)
 }
 
 // LayoutBase finds the image that a FROM names in an OCI layout: the one with a digest or, without, with a name or

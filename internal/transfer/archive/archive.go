@@ -20,8 +20,8 @@ import (
 
 // Limits for what an archive may ask to be held in memory.
 const (
-	maxManifest = 4 << 20 // bytes, of index.json, manifest.json and manifests
-	maxConfig   = 8 << 20 // bytes
+	MaxManifest = 4 << 20 // bytes, of index.json, manifest.json and manifests
+	MaxConfig   = 8 << 20 // bytes
 	maxMembers  = 1 << 20 // files in a tar
 	maxImages   = 10_000
 	maxNesting  = 3 // indexes in indexes

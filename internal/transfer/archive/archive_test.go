@@ -353,7 +353,7 @@ func TestHostile(t *testing.T) {
 		{"more layers than diffIDs", "describes 0 layers", tarOf(t, file{name: "c.json", body: "{}"}, manifest("c.json", "l"))},
 		{"a config of another ID", "do not match", tarOf(t, file{name: hex + ".json", body: "{}"}, manifest(hex+".json", "l"))},
 		{"no JSON", "reading manifest.json", tarOf(t, file{name: "manifest.json", body: "["})},
-		{"a huge manifest", "more than the", tarOf(t, file{name: "manifest.json", body: strings.Repeat(" ", maxManifest+1)})},
+		{"a huge manifest", "more than the", tarOf(t, file{name: "manifest.json", body: strings.Repeat(" ", MaxManifest+1)})},
 		{"a bad digest", `digest "sha256:../../x"`, tarOf(t, index("sha256:../../x"))},
 		{"a manifest that is missing", "is missing", tarOf(t, index("sha256:"+hex))},
 		{"a manifest of another digest", "do not match", tarOf(t, index("sha256:"+hex), file{name: "blobs/sha256/" + hex, body: "{}"})},

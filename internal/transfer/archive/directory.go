@@ -111,7 +111,7 @@ func (d *directoryFiles) before() ([]ocispec.Descriptor, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	data, err := io.ReadAll(io.LimitReader(f, MaxManifest))
 	if err != nil {
 		return nil, err
 	}

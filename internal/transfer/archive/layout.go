@@ -37,7 +37,7 @@ func (l *Layout) Close() error { return l.files.close() }
 
 // Index reads index.json.
 func (l *Layout) Index() (*ocispec.Index, error) {
-	data, err := readFile(l.files, ocispec.ImageIndexFile, maxManifest)
+	data, err := readFile(l.files, ocispec.ImageIndexFile, MaxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s has no index.json: %w (%w)", l.dir, ErrFormat, fs.ErrNotExist)
 	}
@@ -115,7 +115,7 @@ func (l *Layout) Image(d digest.Digest, platform ocispec.Platform) (*registry.Im
 func (l *Layout) image(d digest.Digest, platform ocispec.Platform) (*registry.Image, error) {
 	img := &registry.Image{}
 	for depth := 0; ; depth++ {
-		data, err := readBlob(l.files, ocispec.Descriptor{Digest: d}, maxManifest)
+		data, err := readBlob(l.files, ocispec.Descriptor{Digest: d}, MaxManifest)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +177,7 @@ func parseManifest(data []byte) (*document, error) {
 
 // fill reads the config.
 func (l *Layout) fill(img *registry.Image, m *document) error {
-	data, err := readBlob(l.files, m.Config, maxConfig)
+	data, err := readBlob(l.files, m.Config, MaxConfig)
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
@@ -199,11 +199,41 @@ func (l *Layout) Open(desc ocispec.Descriptor) (io.ReadSeekCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.dir, missing(err, name))
 	}
-	if size != desc.Size {
+	if err := sizeError(desc, size); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s: blob %s has %d bytes, not the %d of its descriptor: %w", l.dir, desc.Digest, size, desc.Size, ErrFormat)
+		return nil, fmt.Errorf("%s: %w", l.dir, err)
 	}
 	return f, nil
+}
+
+// OpenBlob opens a blob of the layout in dir, as Layout.Open does.
+func OpenBlob(dir string, desc ocispec.Descriptor) (io.ReadSeekCloser, error) {
+	l, err := OpenLayout(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.Open(desc)
+}
+
+// Read reads a blob of at most limit bytes, and checks its size and its digest.
+func (l *Layout) Read(desc ocispec.Descriptor, limit int64) ([]byte, error) {
+	data, err := readBlob(l.files, desc, limit)
+	if err == nil {
+		err = sizeError(desc, int64(len(data)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.dir, err)
+	}
+	return data, nil
+}
+
+// sizeError says that a blob has not the size that its descriptor says; nil if it has.
+func sizeError(desc ocispec.Descriptor, size int64) error {
+	if size == desc.Size {
+		return nil
+	}
+	return fmt.Errorf("blob %s has %d bytes, not the %d of its descriptor: %w", desc.Digest, size, desc.Size, ErrFormat)
 }
 
 // openFile opens a regular file; another one is refused without waiting for whoever might be at its other end.

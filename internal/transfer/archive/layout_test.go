@@ -107,6 +107,15 @@ func TestLayoutImage(t *testing.T) {
 	if _, err := l.Open(ocispec.Descriptor{Digest: layer, Size: 4}); !errors.Is(err, ErrFormat) {
 		t.Errorf("another size: %v", err)
 	}
+	for _, test := range []struct {
+		size, limit int64
+		good        bool
+	}{{5, 5, true}, {4, 5, false}, {6, 10, false}, {5, 4, false}} {
+		data, err := l.Read(ocispec.Descriptor{Digest: layer, Size: test.size}, test.limit)
+		if test.good != (string(data) == "layer") || test.good != (err == nil) || err != nil && !errors.Is(err, ErrFormat) {
+			t.Errorf("%+v: %q, %v", test, data, err)
+		}
+	}
 	changed := manifest(config)
 	if err := os.WriteFile(filepath.Join(dir, "blobs/sha256", changed.Encoded()), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)

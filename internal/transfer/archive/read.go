@@ -35,8 +35,8 @@ func newReader(files source, what string) (*Reader, error) {
 }
 
 func (r *Reader) read() error {
-	index, ociErr := readFile(r.files, ocispec.ImageIndexFile, maxManifest)
-	docker, dockerErr := readFile(r.files, "manifest.json", maxManifest)
+	index, ociErr := readFile(r.files, ocispec.ImageIndexFile, MaxManifest)
+	docker, dockerErr := readFile(r.files, "manifest.json", MaxManifest)
 	for _, err := range []error{ociErr, dockerErr} {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -73,7 +73,7 @@ func (r *Reader) readIndex(list ocispec.Index, names []string, depth int) error 
 		if len(r.images) == maxImages {
 			return fmt.Errorf("more than %d images: %w", maxImages, ErrFormat)
 		}
-		data, err := readBlob(r.files, d, maxManifest)
+		data, err := readBlob(r.files, d, MaxManifest)
 		if errors.Is(err, fs.ErrNotExist) && depth > 0 {
 			continue // an index for many platforms of which the archive holds some
 		}
@@ -153,7 +153,7 @@ func (r *Reader) addNames(image int, names []string) {
 
 // readConfig reads an OCI image's config and its diffIDs, of which there have to be as many as layers.
 func (r *Reader) readConfig(d ocispec.Descriptor, layers int) ([]byte, []digest.Digest, error) {
-	data, err := readBlob(r.files, d, maxConfig)
+	data, err := readBlob(r.files, d, MaxConfig)
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
@@ -268,7 +268,7 @@ func (r *Reader) dockerImage(entry dockerImage) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	config, err := readFile(r.files, name, maxConfig)
+	config, err := readFile(r.files, name, MaxConfig)
 	if err != nil {
 		return Image{}, missing(err, name)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/cache/places/artifact"
 	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/archive"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
@@ -64,7 +65,12 @@ func New(m *transfer.Mover, dir string) (*Place, error) {
 }
 
 func (p *Place) read(context.Context) (*artifact.Records, error) {
-	index, err := readIndex(p.dir)
+	l, err := archive.OpenLayout(p.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	index, err := l.Index()
 	if err != nil {
 		return nil, err
 	}
@@ -73,12 +79,12 @@ func (p *Place) read(context.Context) (*artifact.Records, error) {
 		return nil, fmt.Errorf("%s holds no cache of strata; write one there with --cache-to type=local,dest=%[1]s", p.name)
 	}
 	var manifest ocispec.Manifest
-	data, err := readBlob(p.dir, index.Manifests[i], maxManifest)
+	data, err := l.Read(index.Manifests[i], archive.MaxManifest)
 	if err == nil {
 		err = json.Unmarshal(data, &manifest)
 	}
 	if err == nil {
-		data, err = readBlob(p.dir, manifest.Config, maxConfig)
+		data, err = l.Read(manifest.Config, archive.MaxConfig)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the cache in %s: %w", p.name, err)

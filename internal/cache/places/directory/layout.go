@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -20,12 +19,6 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// Limits of what is read of a directory's cache into memory, in bytes, as for registries.
-const (
-	maxManifest = 4 << 20
-	maxConfig   = 8 << 20
-)
-
 // layout is a directory that blobs are written to. It is a transfer.BlobTarget.
 type layout string
 
@@ -35,7 +28,7 @@ func makeLayout(dir string) (layout, error) {
 
 // Has says whether the layout has a blob, by its size.
 func (l layout) Has(_ context.Context, desc ocispec.Descriptor) (bool, error) {
-	f, err := openBlob(string(l), desc)
+	f, err := archive.OpenBlob(string(l), desc)
 	if err != nil {
 		return false, nil // it is written, or that fails and says why
 	}
@@ -60,33 +53,6 @@ func (l layout) put(ctx context.Context, b registry.Blob) error {
 
 func blobPath(dir string, d digest.Digest) string {
 	return filepath.Join(dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
-}
-
-// openBlob opens a blob, whose digest is for the caller to check.
-func openBlob(dir string, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	l, err := archive.OpenLayout(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	return l.Open(desc)
-}
-
-// readBlob reads a blob into memory and checks it.
-func readBlob(dir string, desc ocispec.Descriptor, limit int64) ([]byte, error) {
-	if desc.Size > limit {
-		return nil, fmt.Errorf("blob %s has %d bytes, more than the %d that are allowed", desc.Digest, desc.Size, limit)
-	}
-	f, err := openBlob(dir, desc)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit))
-	if err == nil && digest.FromBytes(data) != desc.Digest {
-		err = fmt.Errorf("blob %s does not have the bytes that its digest promises", desc.Digest)
-	}
-	return data, err
 }
 
 // replaceFile writes a file under another name and renames it.
