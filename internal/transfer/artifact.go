@@ -35,7 +35,7 @@ func (m *Mover) Locate(ref reference.Named, img *registry.Image) (*image.Config,
 	if err != nil {
 		return nil, err
 	}
-	return image.Parse(found.Config.Data)
+	return found.config, nil
 }
 
 // Pack makes config and manifest of an artifact. blobs are the compressed forms of its layers.

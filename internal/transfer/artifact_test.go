@@ -66,8 +66,7 @@ func TestSendLayer(t *testing.T) {
 			from[desc.Digest] = test.bytes
 			base := newMover(t)
 			theirs := New(base.Store, base.Registry, amd64, from.source())
-			b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: "shelf:"}
-			if err := theirs.Store.AddRemote(l.DiffID, b); err != nil {
+			if err := theirs.NoteAt(l.DiffID, desc, "shelf:"); err != nil {
 				t.Fatal(err)
 			}
 			to := shelf{}
@@ -87,5 +86,37 @@ func TestSendLayer(t *testing.T) {
 				t.Errorf("the layer from there: %v", err)
 			}
 		})
+	}
+}
+
+// A location is no repository, even where it could be read as one with a tag, of the registry that is pushed to.
+func TestLocationIsNoRepository(t *testing.T) {
+	base := newMover(t)
+	m := New(base.Store, base.Registry, amd64, shelf{}.source())
+	p := &push{Mover: m, ref: named(t, "docker.io/library/app:1")}
+	for _, test := range []struct {
+		location   string
+		repository bool
+		place      int
+	}{
+		{"docker.io/library/app", true, inRepository},
+		{"docker.io/library/python", true, inRegistry},
+		{"localhost:5000/app", true, atOtherPlace},
+		{"shelf:x", false, atOtherPlace},
+		{"shelf:5000/x", false, atOtherPlace},
+		{"oci-layout:x", false, atOtherPlace},
+		{"oci-layout:/x", false, atOtherPlace},
+		{"", false, unavailable},
+	} {
+		b := store.Blob{Digest: digest.FromString("blob"), Repository: test.location}
+		if _, err := m.repository(test.location); (err == nil) != test.repository {
+			t.Errorf("%s: %v", test.location, err)
+		}
+		if got := p.place(b); got != test.place {
+			t.Errorf("%s: its place is %d, not %d", test.location, got, test.place)
+		}
+		if got := len(m.repositories([]store.Blob{b}, b.Digest)); (got == 1) != test.repository {
+			t.Errorf("%s: %d repositories", test.location, got)
+		}
 	}
 }

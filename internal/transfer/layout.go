@@ -53,8 +53,7 @@ func (m *Mover) LayoutBase(dir, tag string, d digest.Digest, platform ocispec.Pl
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	for i, desc := range img.Layers {
-		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: LayoutLocation(dir)}
-		if err := m.Store.AddRemote(c.RootFS.DiffIDs[i], b); err != nil {
+		if err := m.NoteAt(c.RootFS.DiffIDs[i], desc, LayoutLocation(dir)); err != nil {
 			return nil, err
 		}
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 // The store knows where the blob of a layer can be had: in a repository of a registry ("docker.io/library/python"), or at a
-// location "scheme:rest". No repository looks like that, since after a colon it has a port.
+// location "scheme:rest". A location without "/" would parse as a repository's name with a tag, "bucket:x" as
+// docker.io/library/bucket:x, so that the schemes are tried first.
 
 // BlobSource opens blobs at the locations of one scheme.
 type BlobSource struct {
@@ -40,12 +41,29 @@ func (m *Mover) at(location string) (BlobSource, string, bool) {
 	return BlobSource{}, "", false
 }
 
+// repository parses the name of a repository; an error where it is a location of a source.
+func (m *Mover) repository(location string) (reference.Named, error) {
+	if source, _, ok := m.at(location); ok {
+		return nil, fmt.Errorf("%q is no repository: it is opened by the source of %s:", location, source.Scheme)
+	}
+	ref, err := reference.ParseNormalizedNamed(location)
+	if err != nil {
+		return nil, fmt.Errorf("the store names the repository %q: %w", location, err)
+	}
+	return ref, nil
+}
+
+// NoteAt notes that the layer diffID is known, and that its compressed form desc can be had at a location.
+func (m *Mover) NoteAt(diffID digest.Digest, desc ocispec.Descriptor, location string) error {
+	return m.Store.AddRemote(diffID, store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: location})
+}
+
 // openAt opens a blob where it is.
 func (m *Mover) openAt(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
 	if source, rest, ok := m.at(b.Repository); ok {
 		return source.Open(ctx, rest, b.Descriptor(), 0)
 	}
-	ref, err := reference.ParseNormalizedNamed(b.Repository)
+	ref, err := m.repository(b.Repository)
 	if err != nil {
 		return nil, err
 	}
@@ -58,9 +76,9 @@ func (m *Mover) Fetch(ctx context.Context, location string, desc ocispec.Descrip
 	if source, rest, ok := m.at(location); ok {
 		return m.fetchFrom(ctx, source, rest, desc)
 	}
-	ref, err := reference.ParseNormalizedNamed(location)
+	ref, err := m.repository(location)
 	if err != nil {
-		return fmt.Errorf("the store names the repository %q: %w", location, err)
+		return err
 	}
 	if diffID == "" {
 		return m.fetch(ctx, ref, desc)

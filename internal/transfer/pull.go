@@ -37,7 +37,7 @@ func (m *Mover) Pull(ctx context.Context, ref reference.Named, want ocispec.Plat
 	g.SetLimit(parallelLayers)
 	seen := map[digest.Digest]bool{}
 	for i, desc := range img.Layers {
-		diffID := img.diffIDs[i]
+		diffID := img.config.RootFS.DiffIDs[i]
 		if seen[diffID] {
 			m.report(desc.Digest, "Already exists", 0, 0)
 			continue

@@ -77,7 +77,7 @@ type push struct {
 	ref    reference.Named // nil for what goes to no registry
 	want   Packing
 	layers []*store.Layer
-	known  [][]store.Blob // of each layer, its compressed forms, here or inOtherRegistry
+	known  [][]store.Blob // of each layer, its compressed forms, here or elsewhere
 	gone   map[digest.Digest]bool
 	cause  error // why the last of them cannot be had
 	// byDigest pushes the manifest without the name's tag.
@@ -198,7 +198,7 @@ func (p *push) chooseAll(ctx context.Context) ([]store.Blob, error) {
 // obtainable says whether it is known where each blob is to be had.
 func (p *push) obtainable(blobs []store.Blob) bool {
 	for i, b := range blobs {
-		if p.gone[b.Digest] || !p.Store.HasBlob(b.Digest) && len(repositories(p.known[i], b.Digest)) == 0 {
+		if p.gone[b.Digest] || !p.Store.HasBlob(b.Digest) && len(p.repositories(p.known[i], b.Digest)) == 0 {
 			return false
 		}
 	}
@@ -210,7 +210,7 @@ const (
 	inRepository = iota // that we push to
 	inRegistry          // in another of its repositories, from where it can be mounted
 	inStore
-	inOtherRegistry
+	atOtherPlace
 	unavailable
 )
 
@@ -232,7 +232,7 @@ func (p *push) choose(ctx context.Context, i int) (store.Blob, error) {
 			best, where, rank = b, w, r
 		}
 	}
-	if where < inOtherRegistry {
+	if where < atOtherPlace {
 		return best, nil
 	}
 	some := func(b store.Blob) bool { return p.place(b) < unavailable && !p.gone[b.Digest] }
@@ -253,7 +253,7 @@ func because(err error) string {
 }
 
 func (p *push) place(b store.Blob) int {
-	from, err := reference.ParseNormalizedNamed(b.Repository)
+	from, err := p.repository(b.Repository)
 	switch {
 	case p.ref != nil && b.Repository != "" && err == nil && from.Name() == p.ref.Name():
 		return inRepository
@@ -262,19 +262,19 @@ func (p *push) place(b store.Blob) int {
 	case p.Store.HasBlob(b.Digest) && b.MediaType != ocispec.MediaTypeImageLayer:
 		return inStore
 	case b.Repository != "":
-		return inOtherRegistry
+		return atOtherPlace
 	}
 	return unavailable
 }
 
 // repositories are those that are known to have a blob.
-func repositories(known []store.Blob, d digest.Digest) []reference.Named {
+func (m *Mover) repositories(known []store.Blob, d digest.Digest) []reference.Named {
 	var refs []reference.Named
 	for _, b := range known {
 		if b.Digest != d || b.Repository == "" {
 			continue
 		}
-		if ref, err := reference.ParseNormalizedNamed(b.Repository); err == nil {
+		if ref, err := m.repository(b.Repository); err == nil {
 			refs = append(refs, ref)
 		}
 	}
@@ -292,7 +292,7 @@ func (p *push) uploads(ctx context.Context, parcel *parcel) []registry.Upload {
 		uploads = append(uploads, registry.Upload{
 			Desc:      b.Descriptor(),
 			Open:      func() (io.ReadCloser, error) { return p.openLayer(ctx, i, b) },
-			MountFrom: repositories(p.known[i], b.Digest),
+			MountFrom: p.repositories(p.known[i], b.Digest),
 		})
 	}
 	return uploads

@@ -54,8 +54,7 @@ func (m *Mover) report(id digest.Digest, status string, current, total int64) {
 // found is what a name means in its registry. The store knows where its layers can be had.
 type found struct {
 	*registry.Image
-	diffIDs  []digest.Digest
-	platform ocispec.Platform // as the config says
+	config *image.Config // as Config.Data has it
 }
 
 // resolve finds out what a name means in its registry, for a platform where that tells. No layer
@@ -79,12 +78,11 @@ func (m *Mover) locate(ref reference.Named, img *registry.Image) (*found, error)
 			reference.FamiliarString(ref), len(img.Layers), len(c.RootFS.DiffIDs))
 	}
 	for i, desc := range img.Layers {
-		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: ref.Name()}
-		if err := m.Store.AddRemote(c.RootFS.DiffIDs[i], b); err != nil {
+		if err := m.NoteAt(c.RootFS.DiffIDs[i], desc, ref.Name()); err != nil {
 			return nil, err
 		}
 	}
-	return &found{img, c.RootFS.DiffIDs, c.Platform}, nil
+	return &found{img, c}, nil
 }
 
 // keep makes what was found for a platform an image of the store, under the name by which it was found. The name keeps
@@ -177,9 +175,9 @@ func (m *Mover) find(ctx context.Context, name string, want ocispec.Platform) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	if !platform.Suits(img.platform, want) {
+	if !platform.Suits(img.config.Platform, want) {
 		return nil, nil, fmt.Errorf("%s: %w: it is there for %s only, not for %s", reference.FamiliarString(ref),
-			registry.ErrPlatform, platform.Format(img.platform), platform.Format(want))
+			registry.ErrPlatform, platform.Format(img.config.Platform), platform.Format(want))
 	}
 	return img, ref, nil
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/cache"
-	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -57,8 +56,7 @@ func (d *Document) Get(ctx context.Context, key digest.Digest) (*cache.Record, e
 // Locate notes in the store that the layers of records can be had at a location.
 func (rs *Records) Locate(m *transfer.Mover, location string) error {
 	for diffID, desc := range rs.Blobs {
-		b := store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: location}
-		if err := m.Store.AddRemote(diffID, b); err != nil {
+		if err := m.NoteAt(diffID, desc, location); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/places"
-	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -87,8 +86,7 @@ func (p machineBucket) Get(ctx context.Context, key digest.Digest) (*cache.Recor
 	if o.Record.Layer == "" {
 		return o.Record, nil
 	}
-	b := store.Blob{Digest: o.Blob.Digest, Size: o.Blob.Size, MediaType: o.Blob.MediaType, Repository: "bucket:"}
-	return o.Record, p.mover.Store.AddRemote(o.Record.Layer, b)
+	return o.Record, p.mover.NoteAt(o.Record.Layer, o.Blob, "bucket:")
 }
 
 func (p machineBucket) Put(ctx context.Context, steps []cache.Step) error {
