@@ -168,7 +168,22 @@ func (b *bench) cut(t *testing.T, seed uint64, tally *tally) {
 	}
 	w := writeBack(s.rand.IntN(int(writeBacks)))
 	s.what += fmt.Sprintf(" a power cut with %s written", w)
-	left, during, err := b.interrupt(s, func() error { return s.disk.force(w, s.m.store, s.rand) })
+	var left *disk
+	during, err := b.interrupt(s, func() (err error) {
+		if err := s.disk.force(w, s.m.store, s.rand); err != nil {
+			return err
+		}
+		for range 50 {
+			if left, err = s.disk.copy(b.path("after")); !errors.Is(err, errMoving) {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	if err == nil && left == nil {
+		left, err = s.disk.copy(b.path("after")) // what ran was killed: nothing moves
+	}
 	if err == nil {
 		err = s.disk.unmount()
 	}
@@ -199,7 +214,7 @@ func (b *bench) kill(t *testing.T, seed uint64, tally *tally) {
 		t.Fatalf("-seed %d: %v", seed, err)
 	}
 	s.what += " kill -9"
-	_, during, err := b.interrupt(s, func() error { return nil })
+	during, err := b.interrupt(s, func() error { return nil })
 	if err != nil {
 		t.Fatalf("%s: %v", s.what, err)
 	}
@@ -213,9 +228,10 @@ func (b *bench) kill(t *testing.T, seed uint64, tally *tally) {
 	}
 }
 
-// interrupt runs the commands of an operation, copies the disk after a while, and kills what runs then.
-func (b *bench) interrupt(s *scene, force func() error) (left *disk, during bool, err error) {
-	d, m, op := s.disk, s.m, s.next
+// interrupt runs the commands of an operation, calls then after a while, and kills what still runs. during says that
+// something did.
+func (b *bench) interrupt(s *scene, then func() error) (during bool, err error) {
+	m, op := s.m, s.next
 	ended := make(chan error, 1)
 	stop := make(chan struct{})
 	go func() {
@@ -250,24 +266,11 @@ func (b *bench) interrupt(s *scene, force func() error) (left *disk, during bool
 	case <-time.After(s.wait):
 	}
 	if err == nil {
-		err = force()
-	}
-	for range 50 {
-		if err != nil {
-			break
-		}
-		if left, err = d.copy(b.path("after")); !errors.Is(err, errMoving) {
-			break
-		}
-		err = nil
-		time.Sleep(time.Millisecond)
+		err = then()
 	}
 	close(stop)
 	if !finished {
 		err = errors.Join(err, <-ended)
 	}
-	if err == nil && left == nil {
-		left, err = d.copy(b.path("after")) // after what ran was killed, nothing moves
-	}
-	return left, !finished, err
+	return !finished, err
 }

@@ -111,7 +111,10 @@ func (d *disk) copy(file string) (*disk, error) {
 	if err == nil && after != before {
 		err = errMoving
 	}
-	return &disk{file: file}, err
+	if err != nil {
+		return nil, err
+	}
+	return &disk{file: file}, nil
 }
 
 // copySparse copies a file and leaves holes where it has them.
