@@ -48,18 +48,14 @@ func (ls *Layers) placeLayer(l *Layer, dir string) error {
 		return err
 	}
 	ctx := context.Background() // what was made is kept, whoever asks for it
-	damage, err := ls.Verify(ctx, l.DiffID)
+	damage, err := ls.setAsideDamaged(ctx, l.DiffID)
 	if err != nil {
 		return err
 	}
-	if damage == nil {
-		return os.RemoveAll(dir)
-	}
-	if err := ls.setAsideAndNote(ctx, damage); err != nil {
-		return err
-	}
-	if _, err := ls.place(l, dir); err != nil {
-		return err
+	if damage != nil {
+		if _, err := ls.place(l, dir); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(dir) // still there if a form was sound
 }

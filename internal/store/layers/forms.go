@@ -124,6 +124,8 @@ func (l *Layer) WriteTar(ctx context.Context, w io.Writer) error {
 // unreadable is what a person is told of a layer of which bytes were written that turned out to be wrong. It is set
 // aside, if it is damaged.
 func (l *Layer) unreadable(ctx context.Context, cause error) error {
+	unlock := l.layers.memory.lock(l.DiffID) // a good copy that another goroutine makes meanwhile stays
+	defer unlock()
 	damage, err := l.layers.Verify(ctx, l.DiffID)
 	if damage == nil || err != nil {
 		return cause

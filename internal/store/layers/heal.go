@@ -20,34 +20,19 @@ import (
 // make it again. cause is what turned out, and the error if the layer is sound.
 func (l *Layer) heal(ctx context.Context, cause error) error {
 	ls := l.layers
-	if err := l.setAsideDamage(ctx, cause); err != nil {
-		return err
-	}
-	ls.memory.forget(l.DiffID)
-	return l.ensure(ctx)
-}
-
-func (l *Layer) setAsideDamage(ctx context.Context, cause error) error {
-	ls := l.layers
 	unlock := ls.memory.lock(l.DiffID)
-	defer unlock()
-	damage, err := ls.Verify(ctx, l.DiffID)
+	damage, err := ls.setAsideDamaged(ctx, l.DiffID)
+	unlock()
 	if err != nil {
 		return err
 	}
-	if damage == nil {
-		if _, err := disk.ReadTOC(ls.Path(l.DiffID, "toc")); err == nil {
-			return nil // another was faster
+	if damage == nil { // another was faster
+		if _, err := disk.ReadTOC(ls.Path(l.DiffID, "toc")); err != nil {
+			return cause
 		}
-		return cause
 	}
-	return ls.setAsideAndNote(ctx, damage)
-}
-
-// setAsideAndNote is SetAside of what turned out to be damaged while something else was done, which a person is told.
-func (ls *Layers) setAsideAndNote(ctx context.Context, d *Damage) error {
-	ls.memory.note(fmt.Sprintf("layer %s was damaged and is set aside: %v", image.ShortID(d.DiffID), d.Cause))
-	return ls.SetAside(ctx, d)
+	ls.memory.forget(l.DiffID)
+	return l.ensure(ctx)
 }
 
 // Sound verifies a layer, as far as it is here, and sets aside what is damaged. It says whether the layer can be
@@ -56,14 +41,22 @@ func (l *Layer) Sound(ctx context.Context) (bool, error) {
 	if !l.Present() {
 		return true, nil
 	}
-	damage, err := l.layers.Verify(ctx, l.DiffID)
+	unlock := l.layers.memory.lock(l.DiffID)
+	defer unlock()
+	damage, err := l.layers.setAsideDamaged(ctx, l.DiffID)
+	return err == nil && (damage == nil || !damage.Whole), err
+}
+
+// setAsideDamaged verifies a layer and sets aside what is damaged; nil if nothing is. A person is told at the end,
+// since it turned out while something else was done. Whoever may meet another goroutine that does the same holds
+// the layer's lock: otherwise a good copy that was made meanwhile is set aside.
+func (ls *Layers) setAsideDamaged(ctx context.Context, diffID digest.Digest) (*Damage, error) {
+	damage, err := ls.Verify(ctx, diffID)
 	if damage == nil || err != nil {
-		return err == nil, err
+		return nil, err
 	}
-	if err := l.layers.setAsideAndNote(ctx, damage); err != nil {
-		return false, err
-	}
-	return !damage.Whole, nil
+	ls.memory.note(fmt.Sprintf("layer %s was damaged and is set aside: %v", image.ShortID(diffID), damage.Cause))
+	return damage, ls.SetAside(ctx, damage)
 }
 
 // SetAside takes what is damaged out of the store, so that it is made again when it is needed. A table of contents is made

@@ -102,6 +102,10 @@ func (s *Session) Recovered() error {
 		}
 	}
 	for _, dir := range dirs {
+		// Nothing stays mounted over a start of the machine, but where its boot ID cannot be read this may be the same one.
+		if err := unmountBelow(dir); err != nil {
+			return err
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
