@@ -74,11 +74,11 @@ func (a *app) printReport(r *store.CheckReport, o store.CheckOptions) error {
 		if p.Repaired {
 			state = "set aside"
 		}
-		fmt.Fprintf(a.stdout, "%s: %s: %s\n", state, what, printable(p.Wrong))
+		fmt.Fprintf(a.stdout, "%s: %s: %s\n", state, printable(what), printable(p.Wrong))
 		if len(p.Needed) > 0 {
-			fmt.Fprintln(a.stdout, "  needed by", strings.Join(p.Needed, ", "))
+			fmt.Fprintln(a.stdout, "  needed by", printable(strings.Join(p.Needed, ", ")))
 		}
-		fmt.Fprintln(a.stdout, "  can be had again", p.Again)
+		fmt.Fprintln(a.stdout, "  can be had again", printable(p.Again))
 	}
 	result := "sound"
 	switch {

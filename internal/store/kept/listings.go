@@ -1,7 +1,9 @@
 package kept
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -49,8 +51,12 @@ func (k *Kept) PutListing(sum digest.Digest, t *layer.TOC) error {
 
 // Listing returns what PutListing remembered; db.ErrNotFound if that is forgotten.
 func (k *Kept) Listing(sum digest.Digest) (*layer.TOC, error) {
-	t, err := disk.ReadTOC(k.path(listings, sum.Encoded()))
+	path := k.path(listings, sum.Encoded())
+	t, err := disk.ReadTOC(path)
 	if err != nil { // not there, or damaged, which is as good as not there
+		if !errors.Is(err, fs.ErrNotExist) && !disk.IsLocal(err) {
+			_ = os.Remove(path) // PutListing replaces none that is there
+		}
 		return nil, fmt.Errorf("listing %s: %w", sum, db.ErrNotFound)
 	}
 	return t, nil

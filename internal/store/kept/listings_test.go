@@ -39,3 +39,28 @@ func TestListings(t *testing.T) {
 		t.Errorf("%d listings, %v", len(entries), err)
 	}
 }
+
+// A listing that is damaged is forgotten, and then remembered anew.
+func TestDamagedListing(t *testing.T) {
+	s := open(t, t.TempDir())
+	sum := digest.FromString("a")
+	toc, err := layer.NewTOC([]*layer.Entry{{Path: "a", Type: layer.Fifo}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutListing(sum, toc); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(s.path(listings, sum.Encoded()), 3); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Listing(sum); !errors.Is(err, db.ErrNotFound) {
+		t.Errorf("a damaged one: %v", err)
+	}
+	if err := s.PutListing(sum, toc); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Listing(sum); err != nil || len(got.Entries) != 1 {
+		t.Errorf("remembered anew: %v, %v", got, err)
+	}
+}
