@@ -2,13 +2,13 @@ package check
 
 import (
 	"database/sql"
-	"os"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // chain is an image and the layers that it is made of.
@@ -141,7 +141,7 @@ func (c *Checker) lacks(of chain) (digest.Digest, error) {
 
 // canBeHad says whether a layer is here, or known to be elsewhere.
 func (c *Checker) canBeHad(d digest.Digest) (bool, error) {
-	if _, err := os.Lstat(c.layers.Path(d, "toc")); err == nil {
+	if disk.Exists(c.layers.Path(d, "toc")) {
 		return true, nil
 	}
 	blobs, err := c.content.Blobs(d)

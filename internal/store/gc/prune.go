@@ -6,7 +6,6 @@ package gc
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -256,24 +255,20 @@ func (c *Collector) pruneRecords(o Options, cutoff int64, p *Pruned) error {
 				return err
 			}
 		}
+		type record struct{ key, layer digest.Digest }
 		rows, err := tx.Query("SELECT key, layer FROM records WHERE used < ?1 AND made < ?1", cutoff)
+		old, err := db.Rows(rows, err, func(rows *sql.Rows) (r record, err error) {
+			err = rows.Scan(&r.key, &r.layer)
+			return r, err
+		})
 		if err != nil {
 			return err
 		}
 		var gone []digest.Digest
-		for rows.Next() {
-			var key digest.Digest
-			var l digest.Digest
-			if err := rows.Scan(&key, &l); err != nil {
-				rows.Close()
-				return err
+		for _, r := range old {
+			if o.All || r.layer != "" && !kept[r.layer] {
+				gone = append(gone, r.key)
 			}
-			if o.All || l != "" && !kept[l] {
-				gone = append(gone, key)
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
 		}
 		return p.deleteRecords(tx, gone, cutoff)
 	})

@@ -14,16 +14,14 @@ import (
 )
 
 // Form is one of the ways in which the bytes of a layer are kept: a directory tree, the uncompressed tar, a compressed
-// blob, the descriptor of one in a registry. Whoever mounts a layer or reads it knows no more of it than this.
+// blob, the descriptor of one in a registry. Whoever reads a layer knows no more of it than this.
 type Form interface {
 	// Here says whether the bytes are on this machine.
 	Here() bool
-	// Lower is the directory that overlayfs takes as a lower layer; "" of a form that cannot be mounted as it stands.
-	Lower() string
 	// Files opens single files of the layer, of which t is the table of contents; nil of a form that has to be read from
 	// its beginning.
 	Files(t *layer.TOC) layer.Source
-	// Stream reads the layer's uncompressed tar, which it fetches if it is not here.
+	// Stream reads the layer's uncompressed tar, of a form that is here.
 	Stream(ctx context.Context) (io.ReadCloser, error)
 }
 
@@ -32,16 +30,6 @@ func (l *Layer) tree() Form { return &treeForm{l, l.layers.Path(l.DiffID, "fs")}
 
 // inPlace are the forms that are found without a look at meta.db, in the order in which they are quick to read.
 func (l *Layer) inPlace() []Form { return []Form{l.tar(), l.tree()} }
-
-// lower is the directory of a form that can be mounted as it stands; "" if there is none here.
-func (l *Layer) lower() string {
-	for _, f := range l.inPlace() {
-		if dir := f.Lower(); dir != "" && f.Here() {
-			return dir
-		}
-	}
-	return ""
-}
 
 // compressed are the compressed forms of a layer, which are here or not.
 func (l *Layer) compressed() ([]Form, error) {
@@ -59,8 +47,7 @@ func (l *Layer) compressed() ([]Form, error) {
 // tarForm is an uncompressed tar, by its path.
 type tarForm string
 
-func (f tarForm) Here() bool    { return disk.Exists(string(f)) }
-func (f tarForm) Lower() string { return "" }
+func (f tarForm) Here() bool { return disk.Exists(string(f)) }
 
 func (f tarForm) Files(t *layer.TOC) layer.Source { return layer.TarSource(string(f), t) }
 
@@ -72,8 +59,7 @@ type treeForm struct {
 	dir string
 }
 
-func (f *treeForm) Here() bool    { return disk.Exists(f.dir) }
-func (f *treeForm) Lower() string { return f.dir }
+func (f *treeForm) Here() bool { return disk.Exists(f.dir) }
 
 func (f *treeForm) Files(t *layer.TOC) layer.Source { return layer.TreeSource(f.dir, t) }
 
@@ -95,21 +81,11 @@ type blobForm struct {
 }
 
 func (f *blobForm) Here() bool                      { return disk.Exists(f.layers.content.BlobPath(f.blob.Digest)) }
-func (f *blobForm) Lower() string                   { return "" }
 func (f *blobForm) Files(t *layer.TOC) layer.Source { return nil }
 
-// Stream decompresses the blob. errUnavailable is one that nothing is known to have any more.
-func (f *blobForm) Stream(ctx context.Context) (io.ReadCloser, error) {
-	ls := f.layers
-	if !f.Here() {
-		if f.blob.Repository == "" || ls.fetcher == nil {
-			return nil, errUnavailable
-		}
-		if err := ls.fetcher.Fetch(ctx, f.blob.Repository, f.blob.Descriptor(), ""); err != nil {
-			return nil, &fetchError{err}
-		}
-	}
-	file, err := ls.content.OpenBlob(f.blob.Digest)
+// Stream decompresses the blob.
+func (f *blobForm) Stream(context.Context) (io.ReadCloser, error) {
+	file, err := f.layers.content.OpenBlob(f.blob.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -120,12 +96,6 @@ func (f *blobForm) Stream(ctx context.Context) (io.ReadCloser, error) {
 	}
 	return &blobReader{z, file}, nil
 }
-
-// fetchError is a blob that could not be had from where it is.
-type fetchError struct{ err error }
-
-func (e *fetchError) Error() string { return e.err.Error() }
-func (e *fetchError) Unwrap() error { return e.err }
 
 // blobReader decompresses a blob.
 type blobReader struct {
@@ -152,24 +122,26 @@ func (l *Layer) openHere(ctx context.Context) (io.ReadCloser, error) {
 
 // openBlob reads the layer's tar out of one of its compressed forms, which it fetches if none is here.
 func (l *Layer) openBlob(ctx context.Context) (io.ReadCloser, error) {
-	forms, err := l.compressed()
+	ls := l.layers
+	blobs, err := ls.content.Blobs(l.DiffID)
 	if err != nil {
 		return nil, err
 	}
 	failure := errors.New("nothing says where to get it; pull its image again")
-	for _, f := range forms {
-		r, err := f.Stream(ctx)
-		var fetch *fetchError
+	for _, b := range blobs {
+		err := ls.bring(ctx, b, "")
 		switch {
 		case err == nil:
+			r, err := (&blobForm{ls, b}).Stream(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+			}
 			return r, nil
 		case errors.Is(err, errUnavailable):
-		case errors.As(err, &fetch) && ctx.Err() == nil && !disk.IsLocal(err):
-			failure = fetch.err
-		case fetch != nil:
+		case ctx.Err() != nil || disk.IsLocal(err):
 			return nil, fmt.Errorf("fetching layer %s: %w", l.DiffID, err)
 		default:
-			return nil, fmt.Errorf("reading layer %s: %w", l.DiffID, err)
+			failure = err
 		}
 	}
 	return nil, &UnavailableError{l.DiffID, failure}

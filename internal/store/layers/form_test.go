@@ -57,13 +57,13 @@ func TestForms(t *testing.T) {
 	diffID := digest.FromBytes(data)
 	l, err := ls.AddTar(ctx, diffID, bytes.NewReader(data))
 	must(t, err)
-	if dir := l.lower(); dir != "" {
-		t.Errorf("a tar can be mounted, at %s", dir)
+	if l.tree().Here() {
+		t.Error("of a tar, the tree is here")
 	}
 	dir, err := l.Tree(ctx)
 	must(t, err)
-	if l.lower() != dir {
-		t.Errorf("the tree is %s, and %s is to be mounted", dir, l.lower())
+	if !l.tree().Here() || dir != ls.Path(diffID, "fs") {
+		t.Errorf("the tree is %s", dir)
 	}
 	var z bytes.Buffer
 	w := gzip.NewWriter(&z)

@@ -47,7 +47,8 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 		return "", err
 	}
 	ls := l.layers
-	if dir := l.lower(); dir != "" {
+	dir := ls.Path(l.DiffID, "fs")
+	if l.tree().Here() {
 		return dir, nil
 	}
 	if !l.tar().Here() {
@@ -61,7 +62,6 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	}
 	unlock := ls.memory.lock(l.DiffID)
 	defer unlock()
-	dir := ls.Path(l.DiffID, "fs")
 	if l.tree().Here() {
 		return dir, nil
 	}

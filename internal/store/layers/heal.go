@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
@@ -97,8 +96,8 @@ func (ls *Layers) forget(diffID digest.Digest) error {
 	return nil
 }
 
-// ForgetMissing drops, as a part of a transaction, what is known of a layer that is neither here nor in a repository. gone
-// says that the layer was here, as far as its row tells.
+// ForgetMissing drops, as a part of a transaction, what is known of a layer that is not here and of which no blob is
+// known. gone says that the layer was here, as far as its row tells.
 func (ls *Layers) ForgetMissing(tx *sql.Tx, diffID digest.Digest) (gone bool, err error) {
 	if _, err := os.Lstat(ls.Path(diffID, "toc")); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return false, err
@@ -134,17 +133,5 @@ func (ls *Layers) remakeTOC(ctx context.Context, diffID digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	dir, err := ls.session.Temp("toc")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	name := filepath.Join(dir, "toc")
-	if err := disk.WriteTOC(name, t); err != nil {
-		return err
-	}
-	if err := ls.session.MarkUnsynced(ls.Path(diffID)); err != nil {
-		return err
-	}
-	return os.Rename(name, ls.Path(diffID, "toc"))
+	return ls.writeTOC(t, ls.Path(diffID), ls.Path(diffID, "toc"))
 }

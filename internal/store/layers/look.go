@@ -75,23 +75,33 @@ func (ls *Layers) scan(ctx context.Context, diffID digest.Digest, r io.Reader, c
 	if err != nil {
 		return fmt.Errorf("reading layer %s: %w", diffID, err)
 	}
+	path := ls.TOCPath(diffID)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("keeping the table of contents of layer %s: %w%s", diffID, err, disk.Advice(err))
+	}
+	if err := ls.writeTOC(t, path, path); err != nil {
+		return fmt.Errorf("keeping the table of contents of layer %s: %w", diffID, err)
+	}
+	return nil
+}
+
+// writeTOC writes a table of contents to final. Until that is on the disk, marked is what a power cut may damage.
+func (ls *Layers) writeTOC(t *layer.TOC, marked, final string) error {
 	dir, err := ls.session.Temp("toc")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	name := filepath.Join(dir, "toc")
-	if err = disk.WriteTOC(name, t); err == nil {
-		err = ls.session.MarkUnsynced(ls.TOCPath(diffID))
+	err = disk.WriteTOC(name, t)
+	if err == nil {
+		err = ls.session.MarkUnsynced(marked)
 	}
 	if err == nil {
-		err = os.MkdirAll(filepath.Join(ls.root, "tocs"), 0o700)
-	}
-	if err == nil {
-		err = os.Rename(name, ls.TOCPath(diffID))
+		err = os.Rename(name, final)
 	}
 	if err != nil {
-		return fmt.Errorf("keeping the table of contents of layer %s: %w%s", diffID, err, disk.Advice(err))
+		return fmt.Errorf("%w%s", err, disk.Advice(err))
 	}
 	return nil
 }

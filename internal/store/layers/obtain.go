@@ -51,18 +51,22 @@ var errUnavailable = errors.New("not here")
 // ensureFrom makes the layer out of one of its compressed forms.
 func (l *Layer) ensureFrom(ctx context.Context, b content.Blob) error {
 	ls := l.layers
-	if !disk.Exists(ls.content.BlobPath(b.Digest)) {
-		if b.Repository == "" || ls.fetcher == nil {
-			return errUnavailable
-		}
-		if err := ls.fetcher.Fetch(ctx, b.Repository, b.Descriptor(), l.DiffID); err != nil {
-			return err
-		}
-		if l.Present() {
-			return nil
-		}
+	if err := ls.bring(ctx, b, l.DiffID); err != nil || l.Present() {
+		return err
 	}
 	return ls.unpackBlob(ctx, l.DiffID, b)
+}
+
+// bring fetches a blob if it is not here; on the way it may be unpacked as the layer as, "" for none. errUnavailable
+// is one that nothing is known to have any more.
+func (ls *Layers) bring(ctx context.Context, b content.Blob, as digest.Digest) error {
+	switch {
+	case disk.Exists(ls.content.BlobPath(b.Digest)):
+		return nil
+	case b.Repository == "" || ls.fetcher == nil:
+		return errUnavailable
+	}
+	return ls.fetcher.Fetch(ctx, b.Repository, b.Descriptor(), as)
 }
 
 func (ls *Layers) unpackBlob(ctx context.Context, diffID digest.Digest, b content.Blob) error {
