@@ -44,7 +44,7 @@ func (m *Mover) at(location string) (BlobSource, string, bool) {
 // repository parses the name of a repository; an error where it is a location of a source.
 func (m *Mover) repository(location string) (reference.Named, error) {
 	if source, _, ok := m.at(location); ok {
-		return nil, fmt.Errorf("%q is no repository: it is opened by the source of %s:", location, source.Scheme)
+		return nil, fmt.Errorf("%q is no repository: the source of %q addresses opens it", location, source.Scheme)
 	}
 	ref, err := reference.ParseNormalizedNamed(location)
 	if err != nil {

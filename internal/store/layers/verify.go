@@ -53,7 +53,11 @@ func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 	for _, form := range []string{"tar", "fs"} {
 		has[form] = disk.Exists(ls.Path(diffID, form))
 	}
-	t, tocErr := ls.verifyTOC(diffID)
+	want, err := ls.contentID(diffID)
+	if err != nil {
+		return nil, err
+	}
+	t, tocErr := ls.verifyTOC(diffID, want)
 	if has["tar"] {
 		if err := tar(ctx, diffID, t); err != nil {
 			if isMachine(ctx, err) {
@@ -72,7 +76,6 @@ func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 		if d.Whole {
 			return d, nil
 		}
-		var err error
 		if t, err = ls.scanTar(ctx, diffID); err != nil {
 			return nil, err
 		}
@@ -105,15 +108,20 @@ func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 // isMachine says that an error would be the same for a sound layer.
 func isMachine(ctx context.Context, err error) bool { return ctx.Err() != nil || disk.IsLocal(err) }
 
-// verifyTOC reads a layer's table of contents and compares it with the layer's row.
-func (ls *Layers) verifyTOC(diffID digest.Digest) (*layer.TOC, error) {
+// contentID is what the layer's row says of its content, "" where that is not known.
+func (ls *Layers) contentID(diffID digest.Digest) (id digest.Digest, err error) {
+	err = ls.db.QueryRow("SELECT content_id FROM layers WHERE diff_id = ?", diffID).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, err
+}
+
+// verifyTOC reads a layer's table of contents and compares it with its content ID. An error says that it is damaged, or is
+// this machine's.
+func (ls *Layers) verifyTOC(diffID, want digest.Digest) (*layer.TOC, error) {
 	t, err := disk.ReadTOC(ls.Path(diffID, "toc"))
 	if err != nil {
-		return nil, err
-	}
-	var want digest.Digest
-	err = ls.db.QueryRow("SELECT content_id FROM layers WHERE diff_id = ?", diffID).Scan(&want)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, err
 	}
 	if got := t.ContentID(); want != "" && want != got {
@@ -179,7 +187,11 @@ func (ls *Layers) verifyMade(ctx context.Context, diffID digest.Digest, t *layer
 
 // VerifyTree is Verify of the tree alone, of a layer whose other forms were there before.
 func (ls *Layers) VerifyTree(ctx context.Context, diffID digest.Digest) (*Damage, error) {
-	t, err := ls.verifyTOC(diffID)
+	want, err := ls.contentID(diffID)
+	if err != nil {
+		return nil, err
+	}
+	t, err := ls.verifyTOC(diffID, want)
 	if err == nil {
 		err = layer.VerifyTree(ctx, t, ls.Path(diffID, "fs"))
 	}
