@@ -52,9 +52,9 @@ crash: ## power cuts and kills at random moments, and what is found then; CUTS=1
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/crash -cuts $(or $(CUTS),100) -kills $(or $(KILLS),100) -seed $(or $(SEED),1)
 
-bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look
+bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, ONLY=COPY
 	test/require build demo test
-	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5)
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -against "$(AGAINST)"
 
 lint: ## gofmt, go mod tidy, go vet, staticcheck, shellcheck
 	test/require build lint

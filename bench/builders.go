@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/strata-build/strata/test/testbed"
 )
@@ -22,36 +23,68 @@ type builder interface {
 	close()
 }
 
-// setUp makes strata's store and starts what else is installed. What it returns is to be closed even
-// when it fails.
-func setUp(ctx context.Context, binary, work string) ([]builder, error) {
-	store, err := testbed.MakeStore(ctx, binary, filepath.Join(work, "base"), true)
+// setUp makes strata's store and starts what else is installed, or makes another strata's. What it returns is to be closed
+// even when it fails.
+func setUp(ctx context.Context, binary, against, work string) ([]contender, error) {
+	progress("setting up strata")
+	ours, err := setUpStrata(ctx, &strata{label: "strata", binary: binary}, filepath.Join(work, "strata"))
+	contenders := []contender{ours}
 	if err != nil {
-		return nil, err
+		return contenders, err
 	}
-	s := &strata{binary: binary, base: store, root: filepath.Join(work, "store")}
-	builders := []builder{s}
-	if err := s.forget(ctx, ""); err != nil {
-		return builders, err
+	if against != "" {
+		progress("setting up %s", against)
+		theirs, err := setUpStrata(ctx, &strata{label: against, binary: against}, filepath.Join(work, "against"))
+		return append(contenders, theirs), err
 	}
+	progress("setting up the other builders")
 	if _, err := exec.LookPath("dockerd"); err == nil {
 		daemon, err := testbed.StartDocker(ctx, filepath.Join(work, "docker"))
 		if err != nil {
-			return builders, err
+			return contenders, err
 		}
-		builders = append(builders, &docker{daemon: daemon, buildkit: true}, &docker{daemon: daemon})
+		contenders = append(contenders, contender{builder: &docker{daemon: daemon, buildkit: true}}, contender{builder: &docker{daemon: daemon}})
 		if err := prepareDocker(ctx, daemon); err != nil {
-			return builders, err
+			return contenders, err
 		}
 	}
 	if _, err := exec.LookPath("buildah"); err == nil {
 		b := &buildah{dir: filepath.Join(work, "buildah")}
-		builders = append(builders, b)
-		if err := b.prepare(ctx, s); err != nil {
-			return builders, err
+		contenders = append(contenders, contender{builder: b})
+		if err := b.prepare(ctx, ours.builder.(*strata)); err != nil {
+			return contenders, err
 		}
 	}
-	return builders, nil
+	return contenders, nil
+}
+
+// setUpStrata makes the stores of a strata, and a registry that has its caches.
+func setUpStrata(ctx context.Context, s *strata, work string) (contender, error) {
+	c := contender{builder: s}
+	var err error
+	if s.base, err = testbed.MakeStore(ctx, s.binary, filepath.Join(work, "base"), true); err != nil {
+		return c, err
+	}
+	s.root = filepath.Join(work, "store")
+	if err := s.forget(ctx, ""); err != nil {
+		return c, err
+	}
+	e, err := startElsewhere(ctx, s, work)
+	if err != nil {
+		return c, err
+	}
+	s.registry = e.registry
+	f, err := fillStore(ctx, s, work)
+	if err != nil {
+		return c, err
+	}
+	progress("the filled store's database has %d MB", f.size()>>20)
+	l, err := startLook(ctx, s, work)
+	if err != nil {
+		return c, err
+	}
+	c.scenarios = slices.Concat(e.scenarios(), []*scenario{f.scenario()}, l.scenarios())
+	return c, nil
 }
 
 func run(cmd *exec.Cmd) error {
@@ -75,13 +108,20 @@ func firstLine(cmd *exec.Cmd) string {
 }
 
 type strata struct {
-	binary string
-	base   *testbed.Store
-	root   string
+	label    string
+	binary   string
+	base     *testbed.Store
+	root     string
+	registry *testbed.Registry // has what the scenarios of an empty store need; to be stopped
 }
 
-func (s *strata) name() string { return "strata" }
-func (s *strata) close()       {}
+func (s *strata) name() string { return s.label }
+
+func (s *strata) close() {
+	if s.registry != nil {
+		s.registry.Stop()
+	}
+}
 
 func (s *strata) version(ctx context.Context) string { return firstLine(s.command(ctx, "--version")) }
 

@@ -23,17 +23,24 @@ import (
 func main() {
 	runs := flag.Int("runs", 5, "how often each scenario is measured")
 	only := flag.String("only", "", "scenarios whose name has this in it")
+	against := flag.String("against", "", "another strata `binary`, which takes turns with this one in the place of the other builders")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := bench(ctx, *runs, *only); err != nil {
+	if err := bench(ctx, *runs, *only, *against); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
+// A contender is a builder and what it is measured at. All have the scenarios of the builds first, and strata has more.
+type contender struct {
+	builder
+	scenarios []*scenario
+}
+
 // bench sets up a directory of its own, beside the inputs, measures, and takes it away again.
-func bench(ctx context.Context, runs int, only string) error {
+func bench(ctx context.Context, runs int, only, against string) error {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return err
@@ -49,7 +56,7 @@ func bench(ctx context.Context, runs int, only string) error {
 	defer os.RemoveAll(work)
 
 	progress("making the inputs")
-	scenarios, err := makeScenarios(cache, work)
+	builds, err := makeScenarios(cache, work)
 	if err != nil {
 		return err
 	}
@@ -57,47 +64,32 @@ func bench(ctx context.Context, runs int, only string) error {
 	if err != nil {
 		return err
 	}
-	progress("setting up the builders")
-	builders, err := setUp(ctx, binary, work)
+	contenders, err := setUp(ctx, binary, against, work)
 	defer func() {
-		for _, b := range builders {
-			b.close()
+		for _, c := range contenders {
+			c.close()
 		}
 	}()
 	if err != nil {
 		return err
 	}
-
-	progress("filling a registry")
-	e, err := startElsewhere(ctx, builders[0].(*strata), work)
-	if err != nil {
-		return err
+	for i := range contenders {
+		c := &contenders[i]
+		c.scenarios = choose(slices.Concat(builds, c.scenarios), only)
 	}
-	defer e.registry.Stop()
-	progress("filling a store")
-	f, err := fillStore(ctx, builders[0].(*strata), work)
-	if err != nil {
-		return err
-	}
-	progress("the filled store's database has %d MB", f.size()>>20)
-	l, err := startLook(ctx, builders[0].(*strata), work)
-	if err != nil {
-		return err
-	}
-	scenarios = choose(slices.Concat(scenarios, e.scenarios(), []*scenario{f.scenario()}, l.scenarios()), only)
 	results := results{}
 	for run := range runs {
-		for _, s := range scenarios {
-			for i, b := range builders {
-				if s.command != nil && i > 0 {
+		for i, s := range contenders[0].scenarios {
+			for _, c := range contenders {
+				if i >= len(c.scenarios) {
 					continue
 				}
-				progress("round %d of %d: %s: %s", run+1, runs, s.name, b.name())
-				measured, err := s.measure(ctx, b)
+				progress("round %d of %d: %s: %s", run+1, runs, s.name, c.name())
+				measured, err := c.scenarios[i].measure(ctx, c)
 				if err != nil {
-					return fmt.Errorf("%s: %s: %w", s.name, b.name(), err)
+					return fmt.Errorf("%s: %s: %w", s.name, c.name(), err)
 				}
-				results.add(s, b, measured)
+				results.add(s, c, measured)
 			}
 		}
 	}
@@ -105,7 +97,7 @@ func bench(ctx context.Context, runs int, only string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print(report(ctx, scenarios, builders, results, start))
+	fmt.Print(report(ctx, contenders, results, start))
 	return nil
 }
 

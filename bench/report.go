@@ -22,28 +22,29 @@ func (r results) add(s *scenario, b builder, m measurement) {
 
 // report is the Markdown: the machine, what was compared, and the table of medians, each with its ratio
 // to strata's.
-func report(ctx context.Context, scenarios []*scenario, builders []builder, r results, start []measurement) string {
+func report(ctx context.Context, contenders []contender, r results, start []measurement) string {
+	scenarios := contenders[0].scenarios
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d cores, Linux %s; medians of %d runs; ×: how many times strata's time\n\n",
-		runtime.NumCPU(), release(), len(r[key(scenarios[0], builders[0])]))
-	for _, b := range builders {
+	fmt.Fprintf(&text, "%d cores, Linux %s; medians of %d runs; ×: how many times strata's time, the median of the rounds'\n\n",
+		runtime.NumCPU(), release(), len(r[key(scenarios[0], contenders[0])]))
+	for _, b := range contenders {
 		fmt.Fprintf(&text, "- %s: %s\n", b.name(), b.version(ctx))
 	}
 	text.WriteString("\n| work |")
-	for _, b := range builders {
+	for _, b := range contenders {
 		fmt.Fprintf(&text, " %s |", b.name())
 	}
-	text.WriteString(" to reach | strata's peak memory |\n|---|" + strings.Repeat("---|", len(builders)+2) + "\n")
+	text.WriteString(" to reach | strata's peak memory |\n|---|" + strings.Repeat("---|", len(contenders)+2) + "\n")
 	for _, s := range scenarios {
-		ours := r[key(s, builders[0])]
+		ours := r[key(s, contenders[0])]
 		fmt.Fprintf(&text, "| %s | %s |", s.name, seconds(medianTime(ours)))
-		for _, b := range builders[1:] {
+		for _, b := range contenders[1:] {
 			if len(r[key(s, b)]) == 0 {
 				text.WriteString(" |")
 				continue
 			}
-			theirs := medianTime(r[key(s, b)])
-			fmt.Fprintf(&text, " %s (×%.1f) |", seconds(theirs), float64(theirs)/float64(medianTime(ours)))
+			theirs := r[key(s, b)]
+			fmt.Fprintf(&text, " %s (×%.2f) |", seconds(medianTime(theirs)), medianRatio(theirs, ours))
 		}
 		reach := ""
 		if s.reach > 0 {
@@ -51,7 +52,7 @@ func report(ctx context.Context, scenarios []*scenario, builders []builder, r re
 		}
 		fmt.Fprintf(&text, " %s | %.0f MB |\n", reach, float64(peak(ours))/1e6)
 	}
-	fmt.Fprintf(&text, "| `strata --version` | %s |%s 0.010 s | |\n", seconds(medianTime(start)), strings.Repeat(" |", len(builders)-1))
+	fmt.Fprintf(&text, "| `strata --version` | %s |%s 0.010 s | |\n", seconds(medianTime(start)), strings.Repeat(" |", len(contenders)-1))
 	return text.String()
 }
 
@@ -62,6 +63,20 @@ func medianTime(all []measurement) time.Duration {
 		return (sorted[middle-1].elapsed + sorted[middle].elapsed) / 2
 	}
 	return sorted[middle].elapsed
+}
+
+// medianRatio is that of the ratios within each round, which a slow minute of the machine does not move.
+func medianRatio(theirs, ours []measurement) float64 {
+	var all []float64
+	for i := range min(len(theirs), len(ours)) {
+		all = append(all, float64(theirs[i].elapsed)/float64(ours[i].elapsed))
+	}
+	slices.Sort(all)
+	middle := len(all) / 2
+	if len(all)%2 == 0 {
+		return (all[middle-1] + all[middle]) / 2
+	}
+	return all[middle]
 }
 
 func peak(all []measurement) int64 {
