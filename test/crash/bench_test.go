@@ -18,8 +18,23 @@ type bench struct {
 	binary string
 	base   string                   // a file system with a store that has the base image
 	took   map[string]time.Duration // how long operations take
-	boots  int
 }
+
+// slot is where one disk after the other is worked on, beside other slots.
+type slot struct {
+	*bench
+	dir   string
+	boots int
+}
+
+// slot makes one.
+func (b *bench) slot(name string) (*slot, error) {
+	s := &slot{bench: b, dir: b.path(name)}
+	return s, os.Mkdir(s.dir, 0o700)
+}
+
+// own is a path in the slot.
+func (s *slot) own(name string) string { return filepath.Join(s.dir, name) }
 
 // scratch is where the disks lie: in memory where there is some, since a real disk waits for each sync.
 func scratch(t *testing.T) string {
@@ -53,11 +68,13 @@ func newBench(t *testing.T) *bench {
 	check(b.writeContexts())
 	check(b.writeTar(busybox))
 
+	first, err := b.slot("first")
+	check(err)
 	d, err := makeDisk(b.path("base"))
 	check(err)
-	check(d.mount(b.path("disk")))
+	check(d.mount(first.own("disk")))
 	defer func() { d.release() }()
-	m, err := b.boot(d)
+	m, err := first.boot(d)
 	check(err)
 	_, err = m.strata("import", "--change", `CMD ["sh"]`, busybox, testbed.BusyboxImage)
 	check(err)
@@ -67,8 +84,8 @@ func newBench(t *testing.T) *bench {
 	// What has to come of each operation, on a disk that nothing happens to.
 	check(copySparse(b.base, b.path("reference")))
 	d = &disk{file: b.path("reference")}
-	check(d.mount(b.path("disk")))
-	m, err = b.boot(d)
+	check(d.mount(first.own("disk")))
+	m, err = first.boot(d)
 	check(err)
 	b.makeSources(t, m)
 	for _, op := range b.operations("0") {
@@ -83,7 +100,7 @@ func newBench(t *testing.T) *bench {
 		b.took[op.name] = max(b.took[op.name], time.Since(began))
 	}
 	for _, name := range b.names() {
-		content, err := b.read(m, name)
+		content, err := first.read(m, name)
 		check(err)
 		b.want[name] = content
 	}
@@ -107,14 +124,14 @@ func (b *bench) makeSources(t *testing.T, m *machine) {
 }
 
 // boot starts a machine on a mounted disk.
-func (b *bench) boot(d *disk) (*machine, error) {
-	b.boots++
-	return newMachine(b.binary, filepath.Join(d.dir, "store"), b.path("boot"), b.boots)
+func (s *slot) boot(d *disk) (*machine, error) {
+	s.boots++
+	return newMachine(s.binary, filepath.Join(d.dir, "store"), s.own("boot"), s.boots)
 }
 
 // read returns what is in an image.
-func (b *bench) read(m *machine, name string) (string, error) {
-	archive := b.path("saved.tar")
+func (s *slot) read(m *machine, name string) (string, error) {
+	archive := s.own("saved.tar")
 	os.Remove(archive)
 	if _, err := m.strata("save", "-o", archive, name); err != nil {
 		return "", err

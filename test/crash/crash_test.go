@@ -23,7 +23,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,7 +47,10 @@ func TestMain(m *testing.M) {
 	case os.Geteuid() != 0:
 		os.Exit(m.Run())
 	case os.Getenv(inside) != "":
-		err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("proc", "/proc", "proc", 0, ""))
+		// Private first, to leave the machine's mounts alone; then shared, so that a disk that is unmounted here
+		// goes from the name spaces of machines with other disks too.
+		err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""),
+			unix.Mount("proc", "/proc", "proc", 0, ""))
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -86,26 +91,60 @@ func needs(t *testing.T) {
 	}
 }
 
-func TestCuts(t *testing.T) { needs(t); repeat(t, "power cuts", *cuts, (*bench).cut) }
+func TestCuts(t *testing.T) { needs(t); repeat(t, "power cuts", *cuts, (*slot).cut) }
 
-func TestKills(t *testing.T) { needs(t); repeat(t, "kills", *kills, (*bench).kill) }
+func TestKills(t *testing.T) { needs(t); repeat(t, "kills", *kills, (*slot).kill) }
 
-func repeat(t *testing.T, what string, times int, once func(*bench, *testing.T, uint64, *tally)) {
+// repeat does something so many times, on all cores.
+func repeat(t *testing.T, what string, times int, once func(*slot, *testing.T, uint64) tally) {
 	b := newBench(t)
 	began := time.Now()
-	var all tally
-	for i := range times {
-		once(b, t, *seed+uint64(i), &all)
-		if (i+1)%25 == 0 {
-			t.Logf("%d %s: %+v", i+1, what, all)
+	var (
+		mu      sync.Mutex
+		started int
+		ended   int
+		all     tally
+		slots   sync.WaitGroup
+	)
+	next := func() (i int, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		started++
+		return started - 1, started <= times
+	}
+	add := func(one tally) {
+		mu.Lock()
+		defer mu.Unlock()
+		all.add(one)
+		if ended++; ended%25 == 0 {
+			t.Logf("%d %s: %+v", ended, what, all)
 		}
 	}
+	for n := range min(runtime.NumCPU(), times) {
+		s, err := b.slot(fmt.Sprint("slot", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		slots.Go(func() {
+			for i, ok := next(); ok; i, ok = next() {
+				add(once(s, t, *seed+uint64(i)))
+			}
+		})
+	}
+	slots.Wait()
 	t.Logf("%d %s in %s, %d of them while the operation ran; something was set aside after %d; %d images found by name, %d of them not readable",
 		times, what, time.Since(began).Round(time.Second), all.during, all.lost, all.images, all.unreadable)
 }
 
 // tally counts what was met.
 type tally struct{ during, lost, images, unreadable int }
+
+func (t *tally) add(other tally) {
+	t.during += other.during
+	t.lost += other.lost
+	t.images += other.images
+	t.unreadable += other.unreadable
+}
 
 // scene is a machine that has done a few things, and what it is about to do.
 type scene struct {
@@ -119,13 +158,13 @@ type scene struct {
 }
 
 // prepare has a machine work. The disk is to be unmounted.
-func (b *bench) prepare(seed uint64) (*scene, error) {
+func (b *slot) prepare(seed uint64) (*scene, error) {
 	r := rand.New(rand.NewPCG(seed, 0))
-	s := &scene{what: fmt.Sprintf("-seed %d", seed), rand: r, disk: &disk{file: b.path("before")}}
+	s := &scene{what: fmt.Sprintf("-seed %d", seed), rand: r, disk: &disk{file: b.own("before")}}
 	if err := copySparse(b.base, s.disk.file); err != nil {
 		return nil, err
 	}
-	if err := s.disk.mount(b.path("disk")); err != nil {
+	if err := s.disk.mount(b.own("disk")); err != nil {
 		return nil, err
 	}
 	var err error
@@ -157,14 +196,15 @@ func (b *bench) prepare(seed uint64) (*scene, error) {
 }
 
 // cut has a machine work, cuts its power, and looks at what is left.
-func (b *bench) cut(t *testing.T, seed uint64, tally *tally) {
+func (b *slot) cut(t *testing.T, seed uint64) (met tally) {
 	t.Helper()
 	s, err := b.prepare(seed)
 	if s != nil {
 		defer func() { s.disk.release() }()
 	}
 	if err != nil {
-		t.Fatalf("-seed %d: %v", seed, err)
+		t.Errorf("-seed %d: %v", seed, err)
+		return met
 	}
 	w := writeBack(s.rand.IntN(int(writeBacks)))
 	s.what += fmt.Sprintf(" a power cut with %s written", w)
@@ -174,7 +214,7 @@ func (b *bench) cut(t *testing.T, seed uint64, tally *tally) {
 			return err
 		}
 		for range 50 {
-			if left, err = s.disk.copy(b.path("after")); !errors.Is(err, errMoving) {
+			if left, err = s.disk.copy(b.own("after")); !errors.Is(err, errMoving) {
 				return err
 			}
 			time.Sleep(time.Millisecond)
@@ -182,55 +222,60 @@ func (b *bench) cut(t *testing.T, seed uint64, tally *tally) {
 		return nil
 	})
 	if err == nil && left == nil {
-		left, err = s.disk.copy(b.path("after")) // what ran was killed: nothing moves
+		left, err = s.disk.copy(b.own("after")) // what ran was killed: nothing moves
 	}
 	if err == nil {
 		err = s.disk.unmount()
 	}
 	if err == nil {
 		s.disk = left
-		err = left.mount(b.path("disk"))
+		err = left.mount(b.own("disk"))
 	}
 	if err == nil {
 		s.m, err = b.boot(left)
 	}
 	if err != nil {
-		t.Fatalf("%s: %v", s.what, err)
+		t.Errorf("%s: %v", s.what, err)
+		return met
 	}
 	if during {
-		tally.during++
+		met.during++
 	}
-	b.look(t, s, tally)
+	b.look(t, s, &met)
+	return met
 }
 
 // kill has a machine work, kills what runs, and looks at what is left. The machine goes on.
-func (b *bench) kill(t *testing.T, seed uint64, tally *tally) {
+func (b *slot) kill(t *testing.T, seed uint64) (met tally) {
 	t.Helper()
 	s, err := b.prepare(seed)
 	if s != nil {
 		defer func() { s.disk.release() }()
 	}
 	if err != nil {
-		t.Fatalf("-seed %d: %v", seed, err)
+		t.Errorf("-seed %d: %v", seed, err)
+		return met
 	}
 	s.what += " kill -9"
 	during, err := b.interrupt(s, func() error { return nil })
 	if err != nil {
-		t.Fatalf("%s: %v", s.what, err)
+		t.Errorf("%s: %v", s.what, err)
+		return met
 	}
 	if during {
-		tally.during++
+		met.during++
 	}
-	b.look(t, s, tally)
+	b.look(t, s, &met)
 	left, err := os.ReadDir(filepath.Join(s.m.store, "tmp"))
 	if len(left) > 0 || err != nil {
 		t.Errorf("%s: in tmp/ is left %v, %v", s.what, left, err)
 	}
+	return met
 }
 
 // interrupt runs the commands of an operation, calls then after a while, and kills what still runs. during says that
 // something did.
-func (b *bench) interrupt(s *scene, then func() error) (during bool, err error) {
+func (b *slot) interrupt(s *scene, then func() error) (during bool, err error) {
 	m, op := s.m, s.next
 	ended := make(chan error, 1)
 	stop := make(chan struct{})

@@ -61,7 +61,7 @@ func (d *disk) mount(dir string) error {
 // unmount takes the disk away, as soon as the processes that were killed have let go of it.
 func (d *disk) unmount() error {
 	var err error
-	for range 100 {
+	for range 1500 { // half a minute
 		if err = unix.Unmount(d.dir, 0); err == nil {
 			d.dir = ""
 			return nil

@@ -8,7 +8,7 @@ import (
 )
 
 // look checks what a machine finds afterwards.
-func (b *bench) look(t *testing.T, s *scene, tally *tally) {
+func (b *slot) look(t *testing.T, s *scene, tally *tally) {
 	t.Helper()
 	m, what, done := s.m, s.what, append(s.done, s.next)
 	listed, err := m.strata("images", "--format", "{{.Repository}}:{{.Tag}}")
@@ -74,7 +74,7 @@ func (b *bench) look(t *testing.T, s *scene, tally *tally) {
 }
 
 // check has strata check its store.
-func (b *bench) check(t *testing.T, m *machine, what string) {
+func (b *slot) check(t *testing.T, m *machine, what string) {
 	t.Helper()
 	if _, err := m.strata("system", "check", "--read-data"); err != nil {
 		t.Errorf("%s: %v", what, err)

@@ -27,7 +27,7 @@ func newMachine(binary, store, bootFile string, n int) (*machine, error) {
 // start begins a command in name spaces of its own for processes and mounts: when its first process
 // is killed, all others are, and nothing stays mounted.
 func (m *machine) start(out *bytes.Buffer, args ...string) (*exec.Cmd, error) {
-	const script = `mount -t proc proc /proc && mount --bind "$BOOT" /proc/sys/kernel/random/boot_id && exec "$@"`
+	const script = `mount --make-rslave / && mount -t proc proc /proc && mount --bind "$BOOT" /proc/sys/kernel/random/boot_id && exec "$@"`
 	cmd := exec.Command("sh", append([]string{"-c", script, "sh", m.binary}, args...)...)
 	cmd.Env = []string{"BOOT=" + m.boot, "STRATA_ROOT=" + m.store, "HOME=" + filepath.Dir(m.store), "PATH=" + os.Getenv("PATH")}
 	cmd.Stdout, cmd.Stderr = out, out
