@@ -8,7 +8,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 TAGS    = seccomp,runc_nocriu
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test short test-real edits equal fuzz crash bench lint clean help
+.PHONY: build static demo test short test-real edits equal fuzz crash load bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -51,6 +51,10 @@ fuzz: ## every fuzz target for FUZZTIME=10m, on PARALLEL cores (all); TARGETS='i
 crash: ## power cuts and kills at random moments, and what is found then; CUTS=1000, KILLS=1000, SEED=1
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/crash -cuts $(or $(CUTS),100) -kills $(or $(KILLS),100) -seed $(or $(SEED),1)
+
+load: ## 16 builds, prunes, rmi, push and pull, save and load at a time on one store; MINUTES=10, SEED=1, RACES=true for go build -race
+	test/require build test
+	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/load -minutes $(or $(MINUTES),10) -seed $(or $(SEED),1) -races=$(or $(RACES),false)
 
 bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, ONLY=COPY
 	test/require build demo test

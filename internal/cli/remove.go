@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/look/history"
 	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -25,10 +27,16 @@ func (a *app) tag() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if ids := a.imagesOf(args[0]); len(ids) > 1 {
-				return a.store.SetImages(name, ids, "")
+			ids := a.imagesOf(args[0])
+			if len(ids) < 2 {
+				ids = []digest.Digest{c.ID}
 			}
-			return nameImage(a.store, c, name)
+			// A step becomes an image: it is listed, and pruning the cache does not remove it.
+			err = a.store.SetImages(name, ids, "")
+			if errors.Is(err, store.ErrNotFound) {
+				return &history.NotFoundError{Text: args[0]} // removed this moment
+			}
+			return err
 		},
 	}
 }
@@ -49,16 +57,6 @@ func (a *app) imagesOf(text string) []digest.Digest {
 		ids = append(ids, m.ID)
 	}
 	return ids
-}
-
-// nameImage gives a step a name, which makes it an image: it is listed, and pruning the cache does
-// not remove it.
-func nameImage(s *store.Store, c *store.Config, name reference.Named) error {
-	if _, err := s.PutConfig(c.Data, c.Parent, store.Image); err != nil {
-		return err
-	}
-	_, err := s.SetName(name, c.ID, "")
-	return err
 }
 
 func (a *app) remove() *cobra.Command {

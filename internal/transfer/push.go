@@ -51,12 +51,12 @@ func (m *Mover) Push(ctx context.Context, ref reference.Named, want *ocispec.Pla
 	if want != nil {
 		return pushed, nil // the name goes on meaning all
 	}
-	for i, member := range members {
-		if err := m.Store.AddImage(ref, member.ID, pushed.Digest, i == 0, false); err != nil {
-			return nil, err
-		}
+	var ids []digest.Digest
+	for _, member := range members {
+		ids = append(ids, member.ID)
 	}
-	return pushed, nil
+	// The name may have been set or removed since.
+	return pushed, m.Store.SetManifest(ref, ids, pushed.Digest)
 }
 
 // bundleOf are images as they go out together, in the order of their platforms where there are several.

@@ -4,9 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -243,6 +246,57 @@ func TestPushPull(t *testing.T) {
 	byDigest, err := theirs.Store.Resolve(addr + "/me/app@" + pushed.Digest.String())
 	if err != nil || byDigest != id {
 		t.Errorf("its digest means %s, %v", byDigest, err)
+	}
+}
+
+// What a name means when a push ends is left alone where somebody set or removed it meanwhile.
+func TestNameChangesDuringPush(t *testing.T) {
+	ctx := context.Background()
+	target, err := url.Parse("http://" + registrytest.Start(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var meanwhile func()
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+			meanwhile()
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	m := newMover(t)
+	name := strings.TrimPrefix(server.URL, "http://") + "/me/app:1"
+	ref := named(t, name)
+	built(t, m, name)
+
+	other, err := m.Store.PutConfig([]byte(`{"os":"linux","architecture":"amd64"}`), "", store.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meanwhile = func() {
+		if _, err := m.Store.SetName(ref, other, ""); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := m.Push(ctx, ref, nil); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := m.Store.Resolve(name); err != nil || id != other {
+		t.Errorf("a name that was set during the push means %s, %v; want %s", id, err, other)
+	}
+
+	built(t, m, name)
+	meanwhile = func() {
+		if _, err := m.Store.RemoveName(ref); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := m.Push(ctx, ref, nil); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := m.Store.Resolve(name); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a name that was removed during the push means %s, %v", id, err)
 	}
 }
 

@@ -136,7 +136,7 @@ func (s *slot) read(m *machine, name string) (string, error) {
 	if _, err := m.strata("save", "-o", archive, name); err != nil {
 		return "", err
 	}
-	return contentOf(archive)
+	return testbed.ImageContent(archive)
 }
 
 // copyEntries copies all entries of a tar.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/strata-build/strata/test/testbed"
 )
 
 // look checks what a machine finds afterwards.
@@ -32,7 +34,7 @@ func (b *slot) look(t *testing.T, s *scene, tally *tally) {
 		if err != nil {
 			tally.unreadable++
 			t.Logf("%s: afterwards: %v", what, err)
-		} else if diff := difference(b.want[name], got); diff != "" {
+		} else if diff := testbed.Difference(b.want[name], got); diff != "" {
 			t.Errorf("%s: afterwards, %s is wrong, %s", what, name, diff)
 		}
 	}
@@ -67,7 +69,7 @@ func (b *slot) look(t *testing.T, s *scene, tally *tally) {
 		got, err := b.read(m, name)
 		if err != nil {
 			t.Errorf("%s: after all was done again: %v", what, err)
-		} else if diff := difference(b.want[name], got); diff != "" {
+		} else if diff := testbed.Difference(b.want[name], got); diff != "" {
 			t.Errorf("%s: after all was done again, %s is wrong, %s", what, name, diff)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 type work struct {
 	dir      string
 	registry string            // its address
-	want     map[string]string // what is in the image of each name, as contentOf gives it
+	want     map[string]string // what is in the image of each name, as testbed.ImageContent gives it
 }
 
 // operation is a few commands that somebody runs one after the other.

@@ -38,8 +38,8 @@ func Root() (string, error) {
 
 // Build compiles strata into dir and returns the binary's path. The binary is a real one, not the test
 // binary under another name, since it starts itself again as a container's first process. With
-// STRATA_BINARY set, it is that one: a static build, for instance.
-func Build(ctx context.Context, dir string) (string, error) {
+// STRATA_BINARY set, it is that one: a static build, for instance. flags are more flags of go build.
+func Build(ctx context.Context, dir string, flags ...string) (string, error) {
 	if binary := os.Getenv("STRATA_BINARY"); binary != "" {
 		return filepath.Abs(binary)
 	}
@@ -52,7 +52,8 @@ func Build(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, "strata")
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-o", binary, "./cmd/strata")
+	args := append([]string{"build", "-tags", tags, "-o", binary}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/strata")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building strata: %w\n%s", err, out)

@@ -32,9 +32,30 @@ func isHex(text string) bool {
 // a history row, or the beginning of one. The config of a row that was never recorded here is kept as a step from
 // now on. Errors are a *NotFoundError, or a *store.AmbiguousError where a short ID fits several.
 func Find(s *store.Store, text string) (*store.Config, error) {
-	id, err := s.Resolve(text)
+	_, id, err := s.ByName(text)
+	if errors.Is(err, store.ErrNotFound) {
+		return FindID(s, text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return configOf(s, id, text)
+}
+
+// configOf returns the config that text was found to mean. Who removes it meanwhile was faster.
+func configOf(s *store.Store, id digest.Digest, text string) (*store.Config, error) {
+	c, err := s.Config(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, &NotFoundError{text}
+	}
+	return c, err
+}
+
+// FindID is Find for a text that is no name.
+func FindID(s *store.Store, text string) (*store.Config, error) {
+	id, err := s.ResolveID(text)
 	if err == nil {
-		return s.Config(id)
+		return configOf(s, id, text)
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return nil, err

@@ -51,6 +51,45 @@ func TestNamesOfOneImage(t *testing.T) {
 	}
 }
 
+// A name goes from one image to another and back while others remove it: what it meant a moment ago keeps its own name.
+func TestNameThatMoves(t *testing.T) {
+	s := openStore(t)
+	moving, err := reference.ParseNormalizedNamed("moving:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []digest.Digest{put(t, s, 1, "", store.Image, "mine:1"), put(t, s, 2, "", store.Image, "mine:2")}
+	rounds := 2000
+	if testing.Short() {
+		rounds = 200
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		for i := range rounds {
+			if err := s.SetImages(moving, ids[i%2:i%2+1], ""); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for range rounds {
+			if _, err := Remove(s, "moving:1", false); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"mine:1", "mine:2"} {
+		if err := look(s, name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // build makes the image as a build does at its end.
 func build(s *store.Store, name string) error {
 	if err := s.Begin(); err != nil {

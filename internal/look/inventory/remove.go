@@ -3,6 +3,7 @@ package inventory
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -38,17 +39,40 @@ func Remove(s *store.Store, text string, force bool) (*Removed, error) {
 const tries = 100
 
 func removeOnce(s *store.Store, text string, force bool) (*Removed, error) {
-	c, err := history.Find(s, text)
+	name, id, err := s.ByName(text)
+	if errors.Is(err, store.ErrNotFound) {
+		c, err := history.FindID(s, text)
+		if err != nil {
+			return nil, err
+		}
+		img, err := Load(s, c.ID)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, store.ErrChanged
+		}
+		if err != nil {
+			return nil, err
+		}
+		return removeImage(s, img, text, force)
+	}
 	if err != nil {
 		return nil, err
 	}
-	img, err := Load(s, c.ID)
+	// A name may become another image's at any moment. The image that had it must not go in the place of that one.
+	img, err := Load(s, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !img.has(name) {
+		return nil, store.ErrChanged
+	}
 	if err != nil {
 		return nil, err
 	}
 	if name, ok := img.namedBy(text); ok {
 		return removeName(s, img, name)
 	}
+	return removeImage(s, img, text, force) // named by its digest
+}
+
+// removeImage removes what is meant by an ID or a digest.
+func removeImage(s *store.Store, img *Image, text string, force bool) (*Removed, error) {
 	made, err := s.Children(img.ID)
 	if err != nil {
 		return nil, err
@@ -65,6 +89,11 @@ func removeOnce(s *store.Store, text string, force bool) (*Removed, error) {
 		return nil, err
 	}
 	return removed(s, img, p)
+}
+
+// has says whether one of the image's names is this one, as it stands in the store.
+func (img *Image) has(full string) bool {
+	return slices.ContainsFunc(img.Names, func(n Name) bool { return n.Full == full })
 }
 
 // namedBy finds the name that text is.

@@ -107,6 +107,27 @@ func (im *Images) AddImage(ref reference.Named, id, manifest digest.Digest, firs
 	return nil
 }
 
+// SetManifest notes by which manifest or index the registry of a name has some images now. It leaves a name alone that
+// means another image meanwhile, or none.
+func (im *Images) SetManifest(ref reference.Named, ids []digest.Digest, manifest digest.Digest) error {
+	name := reference.TagNameOnly(ref).String()
+	err := im.db.Tx(func(tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.Exec("UPDATE names SET manifest = ?1, set_at = ?2 WHERE name = ?3 AND id = ?4", manifest, db.Now(), name, id); err != nil {
+				return err
+			}
+			if _, err := tx.Exec("UPDATE platforms SET manifest = ?1 WHERE name = ?2 AND id = ?3", manifest, name, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("noting where %s was pushed to: %w", reference.FamiliarString(ref), err)
+	}
+	return nil
+}
+
 // putName makes an image the only one that a name means.
 func putName(tx *sql.Tx, ref reference.Named, id, manifest digest.Digest) error {
 	if err := becomeImage(tx, id); err != nil {
@@ -216,7 +237,7 @@ func (im *Images) IndexMembers(ref reference.Named, want *ocispec.Platform) ([]M
 // ResolveFor is Resolve for a platform: of the images that a name means the one that suits it best. Where none does, or
 // text is the ID of an image for another one, the error is a *PlatformError.
 func (im *Images) ResolveFor(text string, want ocispec.Platform) (digest.Digest, error) {
-	name, _, err := im.resolveName(text)
+	name, _, err := im.ByName(text)
 	if errors.Is(err, db.ErrNotFound) {
 		return im.resolveIDFor(text, want)
 	}

@@ -29,14 +29,15 @@ func (e *AmbiguousError) Error() string {
 // Resolve finds the config that a person means by text, as Docker does: a name (with "latest" for a missing
 // tag), a name with a manifest digest, an ID or the beginning of one. db.ErrNotFound if nothing fits.
 func (im *Images) Resolve(text string) (digest.Digest, error) {
-	if _, id, err := im.resolveName(text); !errors.Is(err, db.ErrNotFound) {
+	if _, id, err := im.ByName(text); !errors.Is(err, db.ErrNotFound) {
 		return id, err
 	}
 	return im.ResolveID(text)
 }
 
-// resolveName finds the name that text is, as it stands in the store, and the image that it means.
-func (im *Images) resolveName(text string) (name string, id digest.Digest, err error) {
+// ByName finds the name that text is, as it stands in the store, and the image that it means. A name with a digest is any
+// name of its repository that had this digest there. db.ErrNotFound if text is none.
+func (im *Images) ByName(text string) (name string, id digest.Digest, err error) {
 	notFound := fmt.Errorf("%s: %w", text, db.ErrNotFound)
 	ref, err := reference.ParseNormalizedNamed(text)
 	if err != nil {

@@ -1,4 +1,4 @@
-package crash
+package testbed
 
 import (
 	"archive/tar"
@@ -12,8 +12,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// contentOf reads an archive of strata save: a line for each entry of each layer, without times.
-func contentOf(archive string) (string, error) {
+// ImageContent reads an archive of strata save, which has one image: a line for each entry of each layer, without times.
+func ImageContent(archive string) (string, error) {
 	f, err := os.Open(archive)
 	if err != nil {
 		return "", err
@@ -70,8 +70,8 @@ func listing(from io.Reader) string {
 	}
 }
 
-// difference is the first line in which two contents differ.
-func difference(want, got string) string {
+// Difference is the first line in which two contents differ; "" if none does.
+func Difference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	for i := range max(len(w), len(g)) {
 		a, b := "(end)", "(end)"
