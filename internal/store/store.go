@@ -150,6 +150,15 @@ func (s *Store) Root() string { return s.root }
 // machine stopped; "" if nothing was.
 func (s *Store) Lost() string { return s.lost.String() }
 
+// Sync waits until what this process put into the store is on the disk, or what it changed in its names.
+func (s *Store) Sync() error {
+	waited, err := s.Session.Sync()
+	if waited || err != nil {
+		return err
+	}
+	return s.db.Flush()
+}
+
 // Close waits until what this process put into the store is on the disk, closes the store and removes this
 // process's folder below tmp/.
 func (s *Store) Close() error { return errors.Join(s.Sync(), s.Leave()) }

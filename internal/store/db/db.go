@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -24,7 +25,8 @@ var ErrNotFound = errors.New("not in the store")
 // DB is the open database. Several processes may have it open at once.
 type DB struct {
 	*sql.DB
-	path string
+	path     string
+	promised atomic.Bool
 }
 
 // Open opens the database in the folder root. A new one, or one of an older format, gets the tables
@@ -34,7 +36,7 @@ func Open(root string) (*DB, error) {
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
-	// Since WAL with synchronous=NORMAL never waits for the disk at a commit, a power cut may lose the last
+	// Since WAL with synchronous=NORMAL never waits for the disk at a commit (Flush does), a power cut may lose the last
 	// records but not damage the file; a killed process loses nothing (sqlite.org/pragma.html#pragma_synchronous).
 	// Every transaction is an immediate one: see Tx.
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
@@ -102,6 +104,29 @@ func (d *DB) Tx(f func(*sql.Tx) error) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// Promise notes that somebody is told of what was just written, and counts on it: the next Flush waits for the disk.
+func (d *DB) Promise() { d.promised.Store(true) }
+
+// Flush waits until all that was written is on the disk, if any of it was promised since the last Flush. The log is what
+// may not be there yet: before SQLite moves what is in it to the database it waits for the log, and afterwards for the
+// database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks are not on the log, so that closing that drops none.
+func (d *DB) Flush() error {
+	if !d.promised.Swap(false) {
+		return nil
+	}
+	log, err := os.Open(d.path + "-wal")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = errors.Join(log.Sync(), log.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("writing meta.db to its disk: %w%s", err, disk.Advice(err))
+	}
+	return nil
 }
 
 // Size is what the database and its log take on the disk in bytes.

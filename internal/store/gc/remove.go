@@ -87,6 +87,9 @@ func (c *Collector) remove(choose func(*sql.Tx, *Pruned) ([]digest.Digest, error
 		}
 		return removeConfigs(tx, chosen, cut, p)
 	})
+	if err == nil {
+		c.db.Promise()
+	}
 	if err != nil || len(chosen) == 0 {
 		return p, err
 	}

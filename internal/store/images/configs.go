@@ -43,11 +43,16 @@ type Config struct {
 // PutConfig adds a config, or raises the kind of one that is there from step to image.
 func (im *Images) PutConfig(data []byte, parent digest.Digest, kind Kind) (digest.Digest, error) {
 	id := digest.FromBytes(data)
-	_, err := im.db.Exec(`INSERT INTO configs (id, parent, kind, data, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+	now := db.Now()
+	var added int64
+	err := im.db.QueryRow(`INSERT INTO configs (id, parent, kind, data, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
 		ON CONFLICT (id) DO UPDATE SET used = ?5, parent = CASE WHEN parent = '' THEN ?2 ELSE parent END,
-		kind = CASE WHEN ?3 = 'image' THEN 'image' ELSE kind END`, id, parent, kind, data, db.Now())
+		kind = CASE WHEN ?3 = 'image' THEN 'image' ELSE kind END RETURNING added`, id, parent, kind, data, now).Scan(&added)
 	if err != nil {
 		return "", fmt.Errorf("storing config %s: %w%s", id, err, disk.Advice(err))
+	}
+	if added == now && kind == Image {
+		im.db.Promise()
 	}
 	return id, nil
 }

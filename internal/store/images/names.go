@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -24,20 +25,46 @@ type Name struct {
 // SetName gives an image a name, taking it from the image, or images for several platforms, that
 // had it. It returns that image's ID, or "".
 func (im *Images) SetName(ref reference.Named, id, manifest digest.Digest) (before digest.Digest, err error) {
-	if reference.IsNameOnly(ref) {
-		ref = reference.TagNameOnly(ref)
-	}
-	err = im.db.Tx(func(tx *sql.Tx) error {
+	ref = reference.TagNameOnly(ref)
+	err = im.change(ref, func(tx *sql.Tx) error {
 		err := tx.QueryRow("SELECT id FROM names WHERE name = ?", ref.String()).Scan(&before)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 		return putName(tx, ref, id, manifest)
 	})
+	return before, err
+}
+
+// change runs f, which says anew what a name means, in a transaction. Where the name then means something else, that
+// is promised to be on the disk when the store is closed.
+func (im *Images) change(ref reference.Named, f func(*sql.Tx) error) error {
+	changed := false
+	err := im.db.Tx(func(tx *sql.Tx) error {
+		before, err := meaning(tx, ref.String())
+		if err == nil {
+			err = f(tx)
+		}
+		if err != nil {
+			return err
+		}
+		after, err := meaning(tx, ref.String())
+		changed = !slices.Equal(before, after)
+		return err
+	})
 	if err != nil {
-		return "", fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
+		return fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
 	}
-	return before, nil
+	if changed {
+		im.db.Promise()
+	}
+	return nil
+}
+
+// meaning is what a name means: images, each with its manifest, that for no platform in particular first.
+func meaning(tx *sql.Tx, name string) ([]string, error) {
+	return db.Column[string](tx.Query(`SELECT id || ' ' || manifest FROM names WHERE name = ?1
+		UNION ALL SELECT * FROM (SELECT id || ' ' || manifest FROM platforms WHERE name = ?1 ORDER BY platform)`, name))
 }
 
 // Unname takes a name from the images that it means, and returns them, that for no platform in particular

@@ -40,7 +40,7 @@ func (e *PlatformError) Error() string {
 // the one that the name means where no platform is asked for.
 func (im *Images) SetImages(ref reference.Named, ids []digest.Digest, manifest digest.Digest) error {
 	ref = reference.TagNameOnly(ref)
-	err := im.db.Tx(func(tx *sql.Tx) error {
+	return im.change(ref, func(tx *sql.Tx) error {
 		if err := putName(tx, ref, ids[0], manifest); err != nil {
 			return err
 		}
@@ -51,10 +51,6 @@ func (im *Images) SetImages(ref reference.Named, ids []digest.Digest, manifest d
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
-	}
-	return nil
 }
 
 // AddImage makes an image one of those that a name means, in the place of the one for the same platform. Where first is
@@ -62,7 +58,7 @@ func (im *Images) SetImages(ref reference.Named, ids []digest.Digest, manifest d
 // any more if replace is set.
 func (im *Images) AddImage(ref reference.Named, id, manifest digest.Digest, first, replace bool) error {
 	ref = reference.TagNameOnly(ref)
-	err := im.db.Tx(func(tx *sql.Tx) error {
+	return im.change(ref, func(tx *sql.Tx) error {
 		var old Member
 		err := tx.QueryRow("SELECT id, manifest FROM names WHERE name = ?", ref.String()).Scan(&old.ID, &old.Manifest)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -101,31 +97,23 @@ func (im *Images) AddImage(ref reference.Named, id, manifest digest.Digest, firs
 		_, err = tx.Exec("UPDATE names SET id = ?, manifest = ?, set_at = ? WHERE name = ?", id, manifest, db.Now(), ref.String())
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("naming %s: %w", reference.FamiliarString(ref), err)
-	}
-	return nil
 }
 
 // SetManifest notes by which manifest or index the registry of a name has some images now. It leaves a name alone that
 // means another image meanwhile, or none.
 func (im *Images) SetManifest(ref reference.Named, ids []digest.Digest, manifest digest.Digest) error {
-	name := reference.TagNameOnly(ref).String()
-	err := im.db.Tx(func(tx *sql.Tx) error {
+	ref = reference.TagNameOnly(ref)
+	return im.change(ref, func(tx *sql.Tx) error {
 		for _, id := range ids {
-			if _, err := tx.Exec("UPDATE names SET manifest = ?1, set_at = ?2 WHERE name = ?3 AND id = ?4", manifest, db.Now(), name, id); err != nil {
+			if _, err := tx.Exec("UPDATE names SET manifest = ?1, set_at = ?2 WHERE name = ?3 AND id = ?4", manifest, db.Now(), ref.String(), id); err != nil {
 				return err
 			}
-			if _, err := tx.Exec("UPDATE platforms SET manifest = ?1 WHERE name = ?2 AND id = ?3", manifest, name, id); err != nil {
+			if _, err := tx.Exec("UPDATE platforms SET manifest = ?1 WHERE name = ?2 AND id = ?3", manifest, ref.String(), id); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("noting where %s was pushed to: %w", reference.FamiliarString(ref), err)
-	}
-	return nil
 }
 
 // putName makes an image the only one that a name means.

@@ -95,8 +95,8 @@ func (s *Session) markedPath(name string) string {
 func marksOf(dir string) string { return filepath.Join(dir, "unsynced") }
 
 // Sync waits until all that this process has put into the store is on the disk, with the rows that
-// tell of it. Where it has put nothing there, that costs nothing.
-func (s *Session) Sync() error {
+// tell of it. Where it has put nothing there, that costs nothing, and waited is false.
+func (s *Session) Sync() (waited bool, err error) {
 	s.mu.Lock()
 	settled := map[string]int{}
 	for name, m := range s.marks {
@@ -106,10 +106,10 @@ func (s *Session) Sync() error {
 	}
 	s.mu.Unlock()
 	if len(settled) == 0 {
-		return nil
+		return false, nil
 	}
 	if err := disk.Sync(s.root); err != nil {
-		return err
+		return false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,9 +119,9 @@ func (s *Session) Sync() error {
 			continue // another Sync was faster, it was written to again, or the session was closed
 		}
 		if err := os.Remove(filepath.Join(marksOf(s.dir), name)); err != nil {
-			return fmt.Errorf("noting what is on the disk: %w", err)
+			return true, fmt.Errorf("noting what is on the disk: %w", err)
 		}
 		delete(s.marks, name)
 	}
-	return nil
+	return true, nil
 }
