@@ -119,7 +119,7 @@ func (b *build) timeOf(ctx context.Context, source *address.Source, checksum dig
 		return time.Time{}, err
 	}
 	defer os.RemoveAll(dir)
-	if buildcontext.Unpack(ctx, r, dir) != nil {
+	if buildcontext.Unpack(ctx, r, dir, b.store.Limits().On(b.store.Root())) != nil {
 		return time.Time{}, context.Cause(ctx)
 	}
 	return newestIn(dir)

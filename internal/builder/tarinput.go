@@ -66,7 +66,7 @@ func (b *build) readTar(ctx context.Context, r io.Reader, what string) (*input, 
 		return nil, err
 	}
 	p := b.beginPhase("load build context from " + what)
-	err = buildcontext.Unpack(ctx, r, dir)
+	err = buildcontext.Unpack(ctx, r, dir, b.store.Limits().On(b.store.Root()))
 	p.end(err)
 	if err != nil {
 		os.RemoveAll(dir)

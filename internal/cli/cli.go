@@ -216,7 +216,8 @@ func (a *app) open() (*store.Store, error) {
 	return s, nil
 }
 
-// mover opens the store, and connects it to the registries from which missing layers are fetched.
+// mover opens the store, and connects it to the registries from which missing layers are fetched. What
+// is unpacked with it keeps to the limits of the configuration.
 func (a *app) mover() (*transfer.Mover, error) { return a.moverFor(event.Discard) }
 
 // moverFor is mover with who is told of layers on their way.
@@ -229,7 +230,11 @@ func (a *app) moverFor(events event.Sink) (*transfer.Mover, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := transfer.New(s, client, platform.Local(), builder.BlobSources()...).With(events)
+	limits, err := unpackLimits()
+	if err != nil {
+		return nil, err
+	}
+	m := transfer.New(s.WithLimits(limits), client, platform.Local(), builder.BlobSources()...).With(events)
 	a.store = m.Store
 	return m, nil
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // config is strata's configuration file, docs/configuration.md.
@@ -19,6 +21,31 @@ type config struct {
 	CertsDirs []string `toml:"certs-dirs"`
 	// CacheSizeLimit is the size that builds keep the cache below, such as "20GB"; "" is no limit.
 	CacheSizeLimit string `toml:"cache-size-limit"`
+	// UnpackSizeLimit, UnpackEntriesLimit and UnpackRatioLimit are layer.Limits; what is not set has its default.
+	UnpackSizeLimit    string `toml:"unpack-size-limit"`
+	UnpackEntriesLimit int    `toml:"unpack-entries-limit"`
+	UnpackRatioLimit   int64  `toml:"unpack-ratio-limit"`
+}
+
+// unpackLimits returns the configuration's limits on what is unpacked.
+func unpackLimits() (layer.Limits, error) {
+	c, err := loadConfig()
+	if err != nil {
+		return layer.Limits{}, err
+	}
+	l := layer.Limits{Entries: c.UnpackEntriesLimit, Ratio: c.UnpackRatioLimit}
+	if c.UnpackSizeLimit != "" {
+		if l.Size, err = parseSize(c.UnpackSizeLimit); err != nil {
+			return l, fmt.Errorf("reading the configuration: unpack-size-limit = %q: %w", c.UnpackSizeLimit, err)
+		}
+	}
+	switch {
+	case l.Entries < 0 || l.Entries > layer.MaxEntries:
+		return l, fmt.Errorf("reading the configuration: unpack-entries-limit = %d: it is a number from 1 to %d, the most that strata accepts", l.Entries, layer.MaxEntries)
+	case l.Ratio < 0:
+		return l, fmt.Errorf("reading the configuration: unpack-ratio-limit = %d: it is a number from 1 on", l.Ratio)
+	}
+	return l, nil
 }
 
 // cacheLimit returns the configuration's cache-size-limit in bytes, 0 if there is none.

@@ -70,8 +70,9 @@ func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, e
 	if err != nil {
 		return nil, err
 	}
+	limits := a.store.Limits().On(a.store.Root())
 	if input == "-" {
-		r, err := archive.OpenStream(interruptible(ctx, a.stdin), dir)
+		r, err := archive.OpenStream(interruptible(ctx, a.stdin), dir, limits)
 		if err != nil {
 			return nil, fmt.Errorf("%w%s", err, store.Advice(err))
 		}
@@ -83,9 +84,9 @@ func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, e
 			return nil, err
 		}
 		defer f.Close()
-		return archive.OpenStream(f, dir)
+		return archive.OpenStream(f, dir, limits)
 	}
-	r, err := archive.Open(input, dir)
+	r, err := archive.Open(input, dir, limits)
 	if err != nil && !strings.Contains(err.Error(), input) { // as for a compressed archive
 		err = fmt.Errorf("%s: %w", input, err)
 	}

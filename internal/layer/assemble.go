@@ -30,6 +30,13 @@ func (noTree) rename(string, string) error { return nil }
 // maxReplaced bounds how often a tar may replace a directory by something else: each costs a look at all entries.
 const maxReplaced = 1000
 
+// maxMoved bounds how many hard links a tar may move by replacing what they share: each costs a look at the others.
+const maxMoved = 4 << 20
+
+// maxMetadata bounds the paths, targets and attributes of a tar's entries together, in bytes, and so what they take in
+// memory: as much as a table of contents may have. 4 million entries with 120 bytes each are within it.
+const maxMetadata = maxEncoded
+
 // assembler turns tar headers into the entries of a TOC. It decides on paths in memory only: parents are resolved
 // in the layer (and in below) as a chroot would, so that what it passes on never has a symbolic link for a parent.
 // That is what containerd does; refusing would break layers that write to /bin on a base where it is a link.
@@ -40,6 +47,8 @@ type assembler struct {
 	below    Tree                // may be nil
 	place    placer
 	replaced int
+	moved    int
+	metadata int
 	lastDir  string // the parent that was resolved last, and from what
 	lastName string
 }
@@ -81,6 +90,11 @@ func (a *assembler) add(h *tar.Header) (*Entry, error) {
 	if len(a.entries) >= MaxEntries {
 		return nil, fmt.Errorf("it has more than the %d entries that strata accepts", MaxEntries)
 	}
+	if e != nil {
+		if err := a.hold(e); err != nil {
+			return nil, err
+		}
+	}
 	if opaque {
 		return nil, a.markOpaque(h)
 	}
@@ -99,6 +113,18 @@ func (a *assembler) add(h *tar.Header) (*Entry, error) {
 		}
 	}
 	return a.put(e)
+}
+
+// hold counts what an entry takes in memory.
+func (a *assembler) hold(e *Entry) error {
+	a.metadata += len(e.Path) + len(e.Link)
+	for _, x := range e.Xattrs {
+		a.metadata += len(x.Name) + len(x.Value)
+	}
+	if a.metadata > maxMetadata {
+		return fmt.Errorf("with it the names and attributes have more than the %d bytes that strata accepts", maxMetadata)
+	}
+	return nil
 }
 
 // parse makes an entry of a header; its path is clean, but may lead through links.
@@ -156,6 +182,9 @@ func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
 		}
 	}
 	slices.SortFunc(e.Xattrs, func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) })
+	if err := checkXattrs(e.Xattrs); err != nil {
+		return nil, false, err
+	}
 	return e, false, e.check()
 }
 
@@ -301,6 +330,9 @@ func (a *assembler) remove(e *Entry) error {
 
 // unlink mends the hard links that an entry which is no longer in entries took part in.
 func (a *assembler) unlink(e *Entry) error {
+	if a.moved += len(a.links[e.Path]) + len(a.links[e.Link]); a.moved > maxMoved {
+		return fmt.Errorf("with it the tar replaces files that have other hard links more than %d times", maxMoved)
+	}
 	if e.Type == Hardlink {
 		a.links[e.Link] = slices.DeleteFunc(a.links[e.Link], func(p string) bool { return p == e.Path })
 		return nil

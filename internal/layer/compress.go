@@ -45,15 +45,52 @@ func Detect(head []byte) Compression {
 	return None
 }
 
-// Decompress returns the stream that r holds, compressed in any of the known ways or not at all. The caller
+// maxWindow is how far back a compressed stream may refer, in bytes, which is the memory that reading it takes. It is what
+// the zstd tool allows without --long; xz -9 asks for half of it.
+const maxWindow = 128 << 20
+
+// Decompress returns the stream that r holds, compressed in any of the known ways or not at all, within limits. The caller
 // closes the result, and r.
-func Decompress(r io.Reader) (io.ReadCloser, error) {
-	b := bufio.NewReaderSize(r, 1<<18)
+func Decompress(r io.Reader, l Limits) (io.ReadCloser, error) {
+	in := &countReader{r: r}
+	b := bufio.NewReaderSize(in, 1<<18)
 	head, err := b.Peek(DetectLen)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading the beginning of a stream: %w", err)
 	}
-	switch Detect(head) {
+	c := Detect(head)
+	if c == None {
+		return io.NopCloser(b), nil
+	}
+	z, err := decompressor(c, b)
+	if err != nil {
+		return nil, err
+	}
+	return &decompressed{ReadCloser: z, in: in, limits: l.withDefaults()}, nil
+}
+
+// decompressed is a decompressed stream that ends with a *LimitError where it becomes too long.
+type decompressed struct {
+	io.ReadCloser
+	in     *countReader
+	out    int64
+	limits Limits
+}
+
+func (d *decompressed) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	d.out += int64(n)
+	if lerr := d.limits.checkRatio(d.in.n, d.out); lerr != nil {
+		return 0, lerr
+	}
+	if lerr := d.limits.checkSize("", 0, d.out); lerr != nil {
+		return 0, lerr
+	}
+	return n, err
+}
+
+func decompressor(c Compression, b *bufio.Reader) (io.ReadCloser, error) {
+	switch c {
 	case Gzip:
 		z, err := gzip.NewReader(b)
 		if err != nil {
@@ -61,8 +98,7 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		}
 		return z, nil
 	case Zstd:
-		// Frames may ask for any window; 128 MiB is what the zstd tool allows without --long.
-		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderConcurrency(2))
+		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
 		if err != nil {
 			return nil, fmt.Errorf("reading zstd: %w", err)
 		}
@@ -70,13 +106,13 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 	case Bzip2:
 		return io.NopCloser(bzip2.NewReader(b)), nil
 	case Xz:
-		z, err := xz.NewReader(b)
+		z, err := xz.NewReader(&xzReader{r: b})
 		if err != nil {
 			return nil, fmt.Errorf("reading xz: %w", err)
 		}
 		return io.NopCloser(z), nil
 	}
-	return io.NopCloser(b), nil
+	return nil, fmt.Errorf("nothing reads %s", c)
 }
 
 // NewGzip compresses with gzip on all cores, at the level that Docker uses for layers.

@@ -49,7 +49,7 @@ func TestCompressorsAreTheSameEverywhere(t *testing.T) {
 		if got := Detect(one); got != test.c {
 			t.Errorf("%s is taken for %s", test.c, got)
 		}
-		r, err := Decompress(bytes.NewReader(one))
+		r, err := Decompress(bytes.NewReader(one), Limits{})
 		if err != nil {
 			t.Fatal(err)
 		}

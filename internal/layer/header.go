@@ -22,6 +22,25 @@ func keptXattr(name string) bool {
 	return name == capability || strings.HasPrefix(name, "user.")
 }
 
+// maxXattrs bounds the names of a file's attributes together, and each value, in bytes: Linux takes no more
+// (XATTR_LIST_MAX and XATTR_SIZE_MAX, xattr(7)).
+const maxXattrs = 64 << 10
+
+// checkXattrs says whether a file can have these attributes.
+func checkXattrs(xattrs []Xattr) error {
+	names := 0
+	for _, x := range xattrs {
+		if names += len(x.Name) + 1; names > maxXattrs {
+			return fmt.Errorf("its extended attributes have names of more than the %d bytes together that Linux allows", maxXattrs)
+		}
+		if len(x.Name) > MaxName || len(x.Value) > maxXattrs {
+			return fmt.Errorf("its extended attribute %q has a name of %d bytes and a value of %d, more than the %d and %d that Linux allows",
+				clip(x.Name), len(x.Name), len(x.Value), MaxName, maxXattrs)
+		}
+	}
+	return nil
+}
+
 // capability is the attribute with a file's capabilities, the only one that a build puts into layers: so do BuildKit and
 // Docker (containerd's archive package, moby's ReadSecurityXattrToTarHeader). Layers of others keep user.* too.
 const capability = "security.capability"

@@ -127,7 +127,7 @@ func TestHostileRefused(t *testing.T) {
 			} else if len(err.Error()) > 500 {
 				t.Errorf("the message has %d bytes", len(err.Error()))
 			}
-			if _, serr := layer.Scan(t.Context(), bytes.NewReader(tt.tar)); serr == nil || err == nil || serr.Error() != err.Error() {
+			if _, serr := layer.Scan(t.Context(), bytes.NewReader(tt.tar), layer.Limits{}); serr == nil || err == nil || serr.Error() != err.Error() {
 				t.Errorf("Scan: %v, Unpack: %v", serr, err)
 			}
 		})
@@ -222,7 +222,7 @@ func TestHostileContained(t *testing.T) {
 					t.Errorf("%s has %v", e.Path, e.Xattrs)
 				}
 			}
-			scanned, err := layer.Scan(t.Context(), bytes.NewReader(tt.tar))
+			scanned, err := layer.Scan(t.Context(), bytes.NewReader(tt.tar), layer.Limits{})
 			must(t, err)
 			sameTOC(t, "Scan", scanned, toc)
 			// what is on disk is what the TOC says; marks show where there is something to hide
@@ -277,10 +277,10 @@ func TestUnpackBelow(t *testing.T) {
 func TestUnpackMaxSize(t *testing.T) {
 	needRoot(t)
 	data := makeTar(t, file("12345"), file("1234567"))
-	if _, _, err := jail(t, data, layer.UnpackOptions{MaxSize: 12}); err != nil {
+	if _, _, err := jail(t, data, layer.UnpackOptions{Limits: layer.Limits{Size: 12}}); err != nil {
 		t.Errorf("12 bytes of 12 give %v", err)
 	}
-	if _, _, err := jail(t, data, layer.UnpackOptions{MaxSize: 11}); err == nil || !strings.Contains(err.Error(), `"1234567"`) {
+	if _, _, err := jail(t, data, layer.UnpackOptions{Limits: layer.Limits{Size: 11}}); err == nil || !strings.Contains(err.Error(), `"1234567"`) {
 		t.Errorf("12 bytes of 11 give %v", err)
 	}
 }
@@ -303,7 +303,7 @@ func TestWriteTarWrongSize(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	toc, err := layer.Scan(f.Context(), bytes.NewReader(makeTar(f, dir("a"), file("a/b"), hard("c", "a/b"), link("d", "x"), file(".wh.e"), file("a/.wh..wh..opq"))))
+	toc, err := layer.Scan(f.Context(), bytes.NewReader(makeTar(f, dir("a"), file("a/b"), hard("c", "a/b"), link("d", "x"), file(".wh.e"), file("a/.wh..wh..opq"))), layer.Limits{})
 	must(f, err)
 	var b bytes.Buffer
 	must(f, toc.Encode(&b))
@@ -335,11 +335,11 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(makeTar(f, file(".wh..wh..opq"), file(".wh.a"), file("b/.wh..wh..opq"), file("b/c/.wh.d"))) // marks that hide nothing
 	f.Add(makeTar(f, file("b/.wh.c"), file("b/.wh..wh..opq"), file("b-a/.wh.c")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		scanned, serr := layer.Scan(t.Context(), bytes.NewReader(data))
+		scanned, serr := layer.Scan(t.Context(), bytes.NewReader(data), layer.Limits{})
 		if serr == nil && scanned.Size() > 1<<24 {
 			return
 		}
-		root, toc, err := jail(t, data, layer.UnpackOptions{MaxSize: 1 << 24})
+		root, toc, err := jail(t, data, layer.UnpackOptions{Limits: layer.Limits{Size: 1 << 24}})
 		if (err == nil) != (serr == nil) {
 			if serr == nil || !strings.Contains(err.Error(), "bytes allowed") {
 				t.Fatalf("Scan: %v, Unpack: %v", serr, err)

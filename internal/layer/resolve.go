@@ -23,6 +23,9 @@ func (a *assembler) resolve(path string, modTime int64) (string, error) {
 				return implied, nil
 			}
 			implied.Opaque = e != nil
+			if err := a.hold(implied); err != nil {
+				return nil, err
+			}
 			a.entries[at] = implied
 			return implied, a.place.mkdir(at)
 		case e.Type == Dir || e.Type == Symlink:

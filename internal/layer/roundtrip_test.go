@@ -128,7 +128,7 @@ func TestRoundTrip(t *testing.T) {
 	toc = made.TOC
 	tar := tarOf(t, dir, toc)
 
-	scanned, err := layer.Scan(t.Context(), bytes.NewReader(tar))
+	scanned, err := layer.Scan(t.Context(), bytes.NewReader(tar), layer.Limits{})
 	must(t, err)
 	sameTOC(t, "Scan", scanned, toc)
 	for i, e := range scanned.Entries {
@@ -217,7 +217,7 @@ func TestUnpackLikeTar(t *testing.T) {
 			}
 			_, err = f.Seek(0, io.SeekStart)
 			must(t, err)
-			scanned, err := layer.Scan(t.Context(), f)
+			scanned, err := layer.Scan(t.Context(), f, layer.Limits{})
 			must(t, err)
 			sameTOC(t, "Scan", scanned, toc)
 		})

@@ -14,10 +14,9 @@ import (
 
 // Scan reads the uncompressed tar of a layer and returns its TOC with digests and offsets, without writing anything. It refuses
 // what Unpack refuses. The contents of a sparse file are not in one piece in the tar: its Offset is -1.
-func Scan(ctx context.Context, r io.Reader) (*TOC, error) {
+func Scan(ctx context.Context, r io.Reader, l Limits) (*TOC, error) {
 	a := newAssembler(ctx, nil, noTree{})
-	in := &countReader{r: r}
-	tr := tar.NewReader(in)
+	tr := NewTarReader(r, l)
 	h, buf := sha256.New(), make([]byte, 256<<10)
 	for {
 		header, err := tr.Next()
@@ -27,7 +26,7 @@ func Scan(ctx context.Context, r io.Reader) (*TOC, error) {
 		if err != nil {
 			return nil, tarError(err)
 		}
-		offset := in.n
+		offset := tr.Offset()
 		e, err := a.add(header)
 		if err != nil {
 			return nil, entryError(header, err)
@@ -44,22 +43,10 @@ func Scan(ctx context.Context, r io.Reader) (*TOC, error) {
 			e.Offset = -1
 		}
 	}
-	if _, err := copyContext(ctx, io.Discard, in, buf); err != nil {
+	if _, err := copyContext(ctx, io.Discard, r, buf); err != nil {
 		return nil, tarError(err)
 	}
 	return a.toc()
-}
-
-// countReader counts what was read: after tar.Reader.Next that is where the contents begin.
-type countReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
 }
 
 // sparse says whether a header is one of the three ways to write a file with holes.
@@ -77,7 +64,10 @@ func sparse(h *tar.Header) bool {
 
 // tarError explains an error of the tar reader.
 func tarError(err error) error {
+	limit := (*LimitError)(nil)
 	switch {
+	case errors.As(err, &limit) && limit.Entry != "":
+		return fmt.Errorf("layer %w", err)
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -89,6 +79,9 @@ func tarError(err error) error {
 }
 
 func contentsError(err error) error {
+	if limit := (*LimitError)(nil); errors.As(err, &limit) {
+		return err
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return tarError(err)
 	}

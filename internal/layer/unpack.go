@@ -21,8 +21,8 @@ type UnpackOptions struct {
 	// has no entry for (overlayfs shows the topmost directory's), links in their place, and the targets of hard
 	// links into lower layers.
 	Below Tree
-	// MaxSize bounds the sum of all file sizes in bytes; 0 is no bound.
-	MaxSize int64
+	// Limits bound it; where their Size has its default, so does what is free on the directory's disk.
+	Limits Limits
 }
 
 // blockSize is how much of a file's contents goes from the tar to a writer at once. The queue is short: with 4 writers
@@ -44,6 +44,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (*TOC
 		return nil, fmt.Errorf("unpacking layer: %w", err)
 	}
 	defer unix.Close(root)
+	o.Limits = o.Limits.On(dir)
 	u := newUnpacker(ctx, root, o)
 	err = u.read(r)
 	close(u.files)
@@ -79,7 +80,6 @@ type unpacker struct {
 	files   chan *fileJob
 	pending sync.WaitGroup
 	blocks  sync.Pool
-	size    int64
 }
 
 // fileJob is a file to write: its first block, and a channel for the others if there are any.
@@ -116,7 +116,7 @@ func (u *unpacker) rename(from, to string) error {
 
 // read takes in the whole tar.
 func (u *unpacker) read(r io.Reader) error {
-	tr := tar.NewReader(r)
+	tr := NewTarReader(r, u.o.Limits)
 	for {
 		if err := u.ctx.Err(); err != nil {
 			return err
@@ -134,9 +134,6 @@ func (u *unpacker) read(r io.Reader) error {
 		}
 		if e == nil || e.Type != File {
 			continue
-		}
-		if u.size += e.Size; u.o.MaxSize > 0 && u.size > u.o.MaxSize {
-			return entryError(h, fmt.Errorf("with it the layer's files have more than the %d bytes allowed", u.o.MaxSize))
 		}
 		if err := u.file(h, e, tr); err != nil {
 			return entryError(h, err)

@@ -22,6 +22,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/check"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
@@ -140,6 +141,13 @@ func create(root string) error {
 func (s *Store) WithFetcher(f Fetcher) *Store {
 	view := *s
 	view.Layers = s.Layers.WithFetcher(f)
+	return &view
+}
+
+// WithLimits returns the same store for somebody with other limits on what is unpacked.
+func (s *Store) WithLimits(l layer.Limits) *Store {
+	view := *s
+	view.Layers = s.Layers.WithLimits(l)
 	return &view
 }
 

@@ -23,11 +23,13 @@ import (
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer/archive"
 	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 func loadBytes(t *testing.T, m *Mover, data []byte) ([]Loaded, error) {
 	t.Helper()
-	r, err := archive.OpenStream(bytes.NewReader(data), t.TempDir())
+	r, err := archive.OpenStream(bytes.NewReader(data), t.TempDir(), layer.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}

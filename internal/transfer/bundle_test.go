@@ -78,7 +78,7 @@ func TestSaveDirectory(t *testing.T) {
 			}
 		}
 	}
-	r, err := archive.Open(dir, t.TempDir())
+	r, err := archive.Open(dir, t.TempDir(), layer.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}

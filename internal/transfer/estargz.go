@@ -141,7 +141,7 @@ func contentsOf(f *os.File) (digest.Digest, int64, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return "", 0, err
 	}
-	z, err := layer.Decompress(f)
+	z, err := layer.Decompress(f, layer.Unlimited)
 	if err != nil {
 		return "", 0, err
 	}

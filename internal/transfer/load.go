@@ -169,7 +169,7 @@ func (m *Mover) loadLayer(ctx context.Context, l archive.Layer) error {
 		err = m.loadBlob(ctx, l.DiffID, ocispec.MediaTypeImageLayerZstd, r)
 	default: // no manifest can say how it is compressed
 		var z io.ReadCloser
-		if z, err = layer.Decompress(r); err == nil {
+		if z, err = layer.Decompress(r, m.Store.Limits()); err == nil {
 			_, err = m.Store.AddTar(ctx, l.DiffID, z)
 			z.Close()
 		}

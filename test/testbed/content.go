@@ -50,7 +50,7 @@ func ImageContent(archive string) (string, error) {
 
 // listing lists a tar, compressed or not; "" for what is none.
 func listing(from io.Reader) string {
-	plain, err := layer.Decompress(from)
+	plain, err := layer.Decompress(from, layer.Limits{})
 	if err != nil {
 		return ""
 	}

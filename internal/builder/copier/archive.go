@@ -30,7 +30,7 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	if e.Type != layer.File || e.Size == 0 {
 		return nil, nil
 	}
-	if ok, err := isArchive(ctx, t, e); err != nil || !ok {
+	if ok, err := isArchive(ctx, t, e, k.store.Limits()); err != nil || !ok {
 		return nil, err
 	}
 	failed := func(err error) (*archive, error) {
@@ -45,8 +45,8 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 			os.RemoveAll(dir)
 		}
 	}()
-	name := filepath.Join(dir, "tar")
-	if err := decompressTo(ctx, t, e, name); err != nil {
+	name, limits := filepath.Join(dir, "tar"), k.store.Limits().On(k.store.Root())
+	if err := decompressTo(ctx, t, e, name, limits); err != nil {
 		return failed(err)
 	}
 	f, err := os.Open(name)
@@ -54,7 +54,7 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 		return failed(err)
 	}
 	defer f.Close()
-	toc, err := layer.Scan(ctx, f)
+	toc, err := layer.Scan(ctx, f, limits)
 	if err != nil {
 		return failed(err)
 	}
@@ -65,20 +65,20 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	source := layer.TarSource(name, toc)
 	if slices.ContainsFunc(toc.Entries, func(e *layer.Entry) bool { return e.Offset < 0 }) {
 		// A sparse file is not in one piece in the tar.
-		if source, err = layOut(ctx, f, filepath.Join(dir, "fs")); err != nil {
+		if source, err = layOut(ctx, f, filepath.Join(dir, "fs"), limits); err != nil {
 			return failed(err)
 		}
 	}
 	return &archive{toc, layer.NewStack(source), dir, named}, nil
 }
 
-func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry) (bool, error) {
+func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry, l layer.Limits) (bool, error) {
 	f, err := t.Open(ctx, e)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	z, err := layer.Decompress(f)
+	z, err := layer.Decompress(f, l)
 	if err != nil {
 		return false, nil
 	}
@@ -87,13 +87,13 @@ func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry) (bool, error) 
 	return err == nil, nil
 }
 
-func decompressTo(ctx context.Context, t layer.Tree, e *layer.Entry, name string) error {
+func decompressTo(ctx context.Context, t layer.Tree, e *layer.Entry, name string, l layer.Limits) error {
 	f, err := t.Open(ctx, e)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	z, err := layer.Decompress(f)
+	z, err := layer.Decompress(f, l)
 	if err != nil {
 		return err
 	}
@@ -107,14 +107,14 @@ func decompressTo(ctx context.Context, t layer.Tree, e *layer.Entry, name string
 }
 
 // layOut unpacks a tar into a new directory.
-func layOut(ctx context.Context, f *os.File, dir string) (layer.Source, error) {
+func layOut(ctx context.Context, f *os.File, dir string, l layer.Limits) (layer.Source, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	toc, err := layer.Unpack(ctx, f, dir, layer.UnpackOptions{})
+	toc, err := layer.Unpack(ctx, f, dir, layer.UnpackOptions{Limits: l})
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (p *archived) tar() (io.ReadCloser, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	z, err := layer.Decompress(bufio.NewReaderSize(f, 1<<18))
+	z, err := layer.Decompress(bufio.NewReaderSize(f, 1<<18), p.store.Limits())
 	if err != nil {
 		f.Close()
 		return nil, nil, err
@@ -112,7 +112,7 @@ func openArchive(s *store.Store, text string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := archive.Open(path, dir)
+	r, err := archive.Open(path, dir, s.Limits().On(s.Root()))
 	if err != nil {
 		return nil, fmt.Errorf("opening the archive %s: %w", path, err)
 	}

@@ -89,7 +89,7 @@ func (f *blobForm) Stream(context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	z, err := layer.Decompress(bufio.NewReaderSize(file, 1<<18))
+	z, err := layer.Decompress(bufio.NewReaderSize(file, 1<<18), f.layers.limits)
 	if err != nil {
 		file.Close()
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/session"
@@ -30,7 +31,8 @@ type Layers struct {
 	content *content.Content
 	session *session.Session
 	memory  *memory
-	fetcher Fetcher // nil where layers that are not here cannot be had
+	limits  layer.Limits // on what is unpacked
+	fetcher Fetcher      // nil where layers that are not here cannot be had
 }
 
 // New opens the layers of the store in the folder root. Layers that are known but not here cannot be had from it: see
@@ -45,6 +47,16 @@ func (ls *Layers) WithFetcher(f Fetcher) *Layers {
 	view.fetcher = f
 	return &view
 }
+
+// WithLimits returns the same layers for somebody with other limits on what is unpacked; without, they are the defaults.
+func (ls *Layers) WithLimits(l layer.Limits) *Layers {
+	view := *ls
+	view.limits = l
+	return &view
+}
+
+// Limits are those on what is unpacked of what comes from outside.
+func (ls *Layers) Limits() layer.Limits { return ls.limits }
 
 // Folders are the folder of the layers that are here, and that of the tables of contents of others.
 func (ls *Layers) Folders() (layers, tocs string) {

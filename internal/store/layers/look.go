@@ -65,7 +65,7 @@ func (ls *Layers) ScanChecked(ctx context.Context, diffID digest.Digest, r io.Re
 }
 
 func (ls *Layers) scan(ctx context.Context, diffID digest.Digest, r io.Reader, check func() error) error {
-	t, err := layer.Scan(ctx, r)
+	t, err := layer.Scan(ctx, r, ls.limits)
 	if err == nil {
 		_, err = io.CopyBuffer(io.Discard, r, make([]byte, 1<<16))
 	}

@@ -28,7 +28,7 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 		return nil, fmt.Errorf("storing layer %s: %w%s", diffID, err, disk.Advice(err))
 	}
 	defer f.Close()
-	t, err := copyTar(ctx, f, diffID, r)
+	t, err := copyTar(ctx, f, diffID, r, ls.limits.On(ls.root))
 	if err != nil {
 		return nil, fmt.Errorf("storing layer %s: %w%s", diffID, err, disk.Advice(err))
 	}
@@ -50,10 +50,10 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 }
 
 // copyTar writes r to f and returns its table of contents.
-func copyTar(ctx context.Context, f *os.File, diffID digest.Digest, r io.Reader) (*layer.TOC, error) {
+func copyTar(ctx context.Context, f *os.File, diffID digest.Digest, r io.Reader, l layer.Limits) (*layer.TOC, error) {
 	hash := digest.SHA256.Digester()
 	tee := io.TeeReader(r, io.MultiWriter(f, hash.Hash()))
-	t, err := layer.Scan(ctx, tee)
+	t, err := layer.Scan(ctx, tee, l)
 	if err == nil {
 		// What follows the end mark of a tar is part of the layer's digest.
 		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))

@@ -37,14 +37,15 @@ func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Read
 	if err := os.Mkdir(out, 0o755); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	z, err := layer.Decompress(r)
+	limits := ls.limits.On(ls.root)
+	z, err := layer.Decompress(r, limits)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	defer z.Close()
 	hash := digest.SHA256.Digester()
 	tee := io.TeeReader(z, hash.Hash())
-	t, err := layer.Unpack(ctx, tee, out, layer.UnpackOptions{})
+	t, err := layer.Unpack(ctx, tee, out, layer.UnpackOptions{Limits: limits})
 	if err == nil {
 		// What follows the end mark of a tar is part of the layer's digest.
 		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))

@@ -173,7 +173,7 @@ func (ls *Layers) scanTar(ctx context.Context, diffID digest.Digest) (*layer.TOC
 		return nil, err
 	}
 	defer f.Close()
-	return layer.Scan(ctx, f)
+	return layer.Scan(ctx, f, layer.Unlimited)
 }
 
 // verifyMade sees whether the tree gives the layer's tar.

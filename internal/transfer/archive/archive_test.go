@@ -20,6 +20,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/strata-build/strata/internal/transfer/registry"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // file is a member of a tar made for a test.
@@ -138,7 +140,7 @@ func uncompressed(t *testing.T, l Layer) []byte {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	z, err := Decompress(f)
+	z, err := layer.Decompress(f, layer.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,11 +177,15 @@ func TestRoundTrip(t *testing.T) {
 				name string
 				open func() (*Reader, error)
 			}{
-				{"file", func() (*Reader, error) { return Open(saved(t, b.Bytes()), t.TempDir()) }},
-				{"pipe", func() (*Reader, error) { return OpenStream(&onlyReader{bytes.NewReader(b.Bytes())}, t.TempDir()) }},
-				{"gzip", func() (*Reader, error) { return Open(saved(t, gzipped(b.Bytes())), t.TempDir()) }},
-				{"zstd", func() (*Reader, error) { return OpenStream(bytes.NewReader(zstded(b.Bytes())), t.TempDir()) }},
-				{"directory", func() (*Reader, error) { return Open(unpacked(t, b.Bytes()), "") }},
+				{"file", func() (*Reader, error) { return Open(saved(t, b.Bytes()), t.TempDir(), layer.Limits{}) }},
+				{"pipe", func() (*Reader, error) {
+					return OpenStream(&onlyReader{bytes.NewReader(b.Bytes())}, t.TempDir(), layer.Limits{})
+				}},
+				{"gzip", func() (*Reader, error) { return Open(saved(t, gzipped(b.Bytes())), t.TempDir(), layer.Limits{}) }},
+				{"zstd", func() (*Reader, error) {
+					return OpenStream(bytes.NewReader(zstded(b.Bytes())), t.TempDir(), layer.Limits{})
+				}},
+				{"directory", func() (*Reader, error) { return Open(unpacked(t, b.Bytes()), "", layer.Limits{}) }},
 			} {
 				t.Run(way.name, func(t *testing.T) {
 					r, err := way.open()
@@ -307,7 +313,7 @@ func oldDocker(tb testing.TB) (files []file, want []Source) {
 
 func TestOldDocker(t *testing.T) {
 	files, want := oldDocker(t)
-	r, err := Open(saved(t, tarOf(t, files...)), "")
+	r, err := Open(saved(t, tarOf(t, files...)), "", layer.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,7 +365,7 @@ func TestHostile(t *testing.T) {
 		{"a manifest of another digest", "do not match", tarOf(t, index("sha256:"+hex), file{name: "blobs/sha256/" + hex, body: "{}"})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := OpenStream(bytes.NewReader(test.data), t.TempDir())
+			r, err := OpenStream(bytes.NewReader(test.data), t.TempDir(), layer.Limits{})
 			if err == nil {
 				r.Close()
 				t.Fatal("no error")
@@ -380,7 +386,7 @@ func TestDeviceInArchive(t *testing.T) {
 	w := tar.NewWriter(&b)
 	w.WriteHeader(&tar.Header{Typeflag: tar.TypeChar, Name: "manifest.json"})
 	w.Close()
-	if _, err := OpenStream(&b, t.TempDir()); !errors.Is(err, ErrFormat) {
+	if _, err := OpenStream(&b, t.TempDir(), layer.Limits{}); !errors.Is(err, ErrFormat) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -394,7 +400,7 @@ func TestDamagedLayer(t *testing.T) {
 		if err := write(&b, []Source{src}); err != nil {
 			t.Fatal(err)
 		}
-		r, err := OpenStream(&b, t.TempDir())
+		r, err := OpenStream(&b, t.TempDir(), layer.Limits{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -416,10 +422,10 @@ func TestDirectoryLinksOut(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "index.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, ""); err == nil || !strings.Contains(err.Error(), "escapes") {
+	if _, err := Open(dir, "", layer.Limits{}); err == nil || !strings.Contains(err.Error(), "escapes") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := Open(filepath.Join(dir, "nothing"), ""); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Open(filepath.Join(dir, "nothing"), "", layer.Limits{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -466,7 +472,7 @@ func TestSkopeo(t *testing.T) {
 		{"oci-archive:" + oursOCI + ":docker.io/me/app:test", "docker-archive:" + filepath.Join(dir, "d2"), "d2", nil},
 	} {
 		skopeo(t, "copy", "-q", test.from, test.to)
-		r, err := Open(filepath.Join(dir, test.path), t.TempDir())
+		r, err := Open(filepath.Join(dir, test.path), t.TempDir(), layer.Limits{})
 		if err != nil {
 			t.Errorf("%s: %v", test.to, err)
 			continue

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // FuzzLayout reads a layout whose index.json, and the one blob that a good one names, come from outside. Whatever they
@@ -79,7 +81,7 @@ const emptyBlob = "blobs/sha256/44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e83
 
 // read opens an archive and reads every layer that it says it has.
 func read(t *testing.T, data []byte) {
-	r, err := OpenStream(bytes.NewReader(data), t.TempDir())
+	r, err := OpenStream(bytes.NewReader(data), t.TempDir(), layer.Limits{})
 	if err != nil {
 		return
 	}
@@ -117,7 +119,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(tarOf(f, files...))
 	f.Add(zstded(oci.Bytes()))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := OpenStream(bytes.NewReader(data), t.TempDir())
+		r, err := OpenStream(bytes.NewReader(data), t.TempDir(), layer.Limits{})
 		if err != nil {
 			return
 		}

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -14,14 +13,13 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// Open opens a file (a tar, plain or compressed with gzip, zstd or bzip2) or a directory (an OCI layout). A
-// compressed tar is unpacked into tmpDir first, "" meaning os.TempDir, and leaves nothing there.
-func Open(name, tmpDir string) (*Reader, error) {
+// Open opens a file (a tar, plain or compressed in any way that layer.Decompress knows) or a directory (an OCI layout). A
+// compressed tar is unpacked into tmpDir first, within limits, and leaves nothing there.
+func Open(name, tmpDir string, l layer.Limits) (*Reader, error) {
 	fi, err := os.Stat(name)
 	if err != nil {
 		return nil, err
@@ -39,17 +37,17 @@ func Open(name, tmpDir string) (*Reader, error) {
 	}
 	if !fi.Mode().IsRegular() {
 		defer f.Close()
-		return OpenStream(f, tmpDir)
+		return OpenStream(f, tmpDir, l)
 	}
-	head := make([]byte, 4)
+	head := make([]byte, layer.DetectLen)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		f.Close()
 		return nil, err
 	}
-	if compression(head[:n]) != nil {
+	if layer.Detect(head[:n]) != layer.None {
 		defer f.Close()
-		return OpenStream(f, tmpDir)
+		return OpenStream(f, tmpDir, l)
 	}
 	return openTar(f, name)
 }
@@ -60,12 +58,11 @@ var errNoIndex = fmt.Errorf("%w: it has neither manifest.json (docker save) nor 
 // tarBlock is the unit of a tar, in bytes; zeros are its end.
 const tarBlock = 512
 
-// OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir, "" meaning
-// os.TempDir, until the Reader is closed.
-func OpenStream(r io.Reader, tmpDir string) (*Reader, error) {
-	plain, err := Decompress(r)
+// OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir until the Reader is closed.
+func OpenStream(r io.Reader, tmpDir string, l layer.Limits) (*Reader, error) {
+	plain, err := layer.Decompress(r, l.On(tmpDir))
 	if err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
 	defer plain.Close()
 	in := bufio.NewReaderSize(plain, 64<<10)
@@ -96,44 +93,6 @@ func damaged(err error) error {
 		return fmt.Errorf("%w: %w", err, ErrFormat)
 	}
 	return err
-}
-
-// compression returns what unpacks a stream that starts with head, nil for one that is not compressed.
-func compression(head []byte) func(io.Reader) (io.ReadCloser, error) {
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		return func(r io.Reader) (io.ReadCloser, error) {
-			z, err := zstd.NewReader(r, zstd.WithDecoderMaxMemory(256<<20))
-			if err != nil {
-				return nil, err
-			}
-			return z.IOReadCloser(), nil
-		}
-	case bytes.HasPrefix(head, []byte("BZh")):
-		return func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }
-	}
-	return nil
-}
-
-// Decompress returns r's contents unpacked if they are compressed with gzip, zstd or bzip2, else as they are.
-// Closing the result does not close r.
-func Decompress(r io.Reader) (io.ReadCloser, error) {
-	b := bufio.NewReaderSize(r, 64<<10)
-	head, err := b.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	unpack := compression(head)
-	if unpack == nil {
-		return io.NopCloser(b), nil
-	}
-	z, err := unpack(b)
-	if err != nil {
-		return nil, damaged(err)
-	}
-	return z, nil
 }
 
 // dirSource is a layout in a directory. os.Root keeps symlinks from leading out of it.

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // An endless stream of zeros, as a device or a small compressed file gives it, is refused at its beginning.
 func TestEndlessZeros(t *testing.T) {
 	zeros := &zeroReader{}
-	if _, err := OpenStream(zeros, t.TempDir()); !errors.Is(err, ErrFormat) || zeros.read > 1<<20 {
+	if _, err := OpenStream(zeros, t.TempDir(), layer.Limits{}); !errors.Is(err, ErrFormat) || zeros.read > 1<<20 {
 		t.Errorf("%v, after %d bytes", err, zeros.read)
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
@@ -132,11 +134,11 @@ func (r *Reader) addManifest(d ocispec.Descriptor, data []byte, names []string) 
 	}
 	img := Image{Manifest: &registry.Blob{MediaType: kind, Digest: d.Digest, Data: data}, Config: config}
 	for i, l := range m.Layers {
-		layer, err := r.layer(l, diffIDs[i])
+		added, err := r.layer(l, diffIDs[i])
 		if err != nil {
 			return fmt.Errorf("layer %d: %w", i+1, err)
 		}
-		img.Layers = append(img.Layers, layer)
+		img.Layers = append(img.Layers, added)
 	}
 	r.images = append(r.images, img)
 	r.addNames(len(r.images)-1, names)
@@ -284,11 +286,11 @@ func (r *Reader) dockerImage(entry dockerImage) (Image, error) {
 	img := Image{Config: config}
 	img.Names = append(img.Names, entry.RepoTags...) // nil where there are none, whichever way that is written
 	for i, file := range entry.Layers {
-		layer, err := r.dockerLayer(file, diffIDs[i])
+		added, err := r.dockerLayer(file, diffIDs[i])
 		if err != nil {
 			return Image{}, fmt.Errorf("layer %d: %w", i+1, err)
 		}
-		img.Layers = append(img.Layers, layer)
+		img.Layers = append(img.Layers, added)
 	}
 	return img, nil
 }
@@ -305,22 +307,22 @@ func (r *Reader) dockerLayer(file string, diffID digest.Digest) (Layer, error) {
 		return Layer{}, missing(err, name)
 	}
 	defer f.Close()
-	head := make([]byte, 4)
+	head := make([]byte, layer.DetectLen)
 	n, err := io.ReadFull(f, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return Layer{}, err
 	}
-	plain := compression(head[:n]) == nil
-	layer := Layer{DiffID: diffID, Desc: ocispec.Descriptor{Size: size}}
+	plain := layer.Detect(head[:n]) == layer.None
+	l := Layer{DiffID: diffID, Desc: ocispec.Descriptor{Size: size}}
 	if plain {
-		layer.Desc.MediaType, layer.Desc.Digest = ocispec.MediaTypeImageLayer, diffID
+		l.Desc.MediaType, l.Desc.Digest = ocispec.MediaTypeImageLayer, diffID
 	}
-	layer.Open = func() (io.ReadCloser, error) {
+	l.Open = func() (io.ReadCloser, error) {
 		f, _, err := r.files.open(name)
 		if err != nil || !plain {
 			return f, err
 		}
 		return newChecked(f, name, diffID), nil
 	}
-	return layer, nil
+	return l, nil
 }

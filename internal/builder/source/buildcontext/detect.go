@@ -3,17 +3,13 @@ package buildcontext
 import (
 	"bufio"
 	"bytes"
-	"compress/bzip2"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"strconv"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // Kind is what `strata build -` was given on standard input.
@@ -23,14 +19,6 @@ type Kind int
 const (
 	Dockerfile Kind = iota // the text of a Dockerfile; there is no context
 	Tar                    // a context as a tar, compressed or not
-)
-
-// magic are the first bytes of compressed streams.
-const (
-	gzipMagic  = "\x1f\x8b"
-	bzip2Magic = "BZh"
-	xzMagic    = "\xfd7zXZ\x00"
-	zstdMagic  = "\x28\xb5\x2f\xfd"
 )
 
 const tarBlock = 512
@@ -43,12 +31,7 @@ func Detect(r io.Reader) (Kind, io.Reader, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return Dockerfile, b, fmt.Errorf("read standard input: %w", err)
 	}
-	for _, magic := range []string{gzipMagic, bzip2Magic, xzMagic, zstdMagic} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return Tar, b, nil
-		}
-	}
-	if isTarHeader(head) {
+	if layer.Detect(head) != layer.None || isTarHeader(head) {
 		return Tar, b, nil
 	}
 	return Dockerfile, b, nil
@@ -74,46 +57,4 @@ func isTarHeader(b []byte) bool {
 		}
 	}
 	return sum == want
-}
-
-// decompress returns the contents of a stream that may be compressed. xz needs the xz program, as in docker.
-func decompress(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
-	b := bufio.NewReaderSize(r, 64<<10)
-	head, err := b.Peek(len(xzMagic))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	switch s := string(head); {
-	case strings.HasPrefix(s, gzipMagic):
-		return gzip.NewReader(b)
-	case strings.HasPrefix(s, bzip2Magic):
-		return io.NopCloser(bzip2.NewReader(b)), nil
-	case strings.HasPrefix(s, zstdMagic):
-		z, err := zstd.NewReader(b, zstd.WithDecoderMaxMemory(256<<20))
-		if err != nil {
-			return nil, err
-		}
-		return z.IOReadCloser(), nil
-	case s == xzMagic:
-		return unxz(ctx, b)
-	}
-	return io.NopCloser(b), nil
-}
-
-func unxz(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
-	cmd := exec.CommandContext(ctx, "xz", "-d", "-c", "-q")
-	cmd.Stdin = r
-	pr, pw := io.Pipe()
-	cmd.Stdout = pw
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("decompress xz: %w; install xz-utils, or send gzip or zstd", err)
-	}
-	go func() {
-		err := cmd.Wait()
-		if err != nil {
-			err = fmt.Errorf("decompress xz: %w", err)
-		}
-		pw.CloseWithError(err)
-	}()
-	return pr, nil
 }

@@ -14,23 +14,26 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // FromTar unpacks the tar of a context into the empty directory dir (see Unpack) and opens it, with the rules of
 // Dockerfile.dockerignore or .dockerignore. For another Dockerfile call Unpack and Open. The
 // caller removes dir after Close.
-func FromTar(ctx context.Context, r io.Reader, dir string) (*Context, error) {
-	if err := Unpack(ctx, r, dir); err != nil {
+func FromTar(ctx context.Context, r io.Reader, dir string, l layer.Limits) (*Context, error) {
+	if err := Unpack(ctx, r, dir, l); err != nil {
 		return nil, err
 	}
 	return Open(dir, Options{Dockerfile: filepath.Join(dir, "Dockerfile")})
 }
 
-// Unpack unpacks a tar, plain or compressed with gzip, bzip2, xz or zstd, into dir. It works through an os.Root, which
+// Unpack unpacks a tar, plain or compressed with gzip, bzip2, xz or zstd, into dir, within limits. It works through an os.Root, which
 // no symlink of the tar leads out of, and refuses names that climb out with "..", and devices, fifos
 // and names longer than 4,096 bytes. Owners are not kept: a context has none.
-func Unpack(ctx context.Context, r io.Reader, dir string) error {
-	z, err := decompress(ctx, r)
+func Unpack(ctx context.Context, r io.Reader, dir string, l layer.Limits) error {
+	l = l.On(dir)
+	z, err := layer.Decompress(r, l)
 	if err != nil {
 		return fmt.Errorf("read context: %w", err)
 	}
@@ -41,7 +44,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string) error {
 	}
 	defer root.Close()
 	end := &lastBlock{r: z}
-	u := unpacker{root: root, in: tar.NewReader(end)}
+	u := unpacker{root: root, in: layer.NewTarReader(end, l)}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -53,11 +56,14 @@ func Unpack(ctx context.Context, r io.Reader, dir string) error {
 				return u.finish()
 			}
 		}
+		if limit := (*layer.LimitError)(nil); errors.As(err, &limit) {
+			return fmt.Errorf("unpack context: %w", err)
+		}
 		if err != nil {
 			return fmt.Errorf("read context: %w; send a complete tar", err)
 		}
 		if err := u.entry(h); err != nil {
-			return fmt.Errorf("unpack context: %q: %w", h.Name, err)
+			return fmt.Errorf("unpack context: %q: %w", h.Name[:min(len(h.Name), 120)], err)
 		}
 	}
 }
@@ -91,7 +97,7 @@ func (l *lastBlock) check() error {
 
 type unpacker struct {
 	root *os.Root
-	in   *tar.Reader
+	in   *layer.TarReader
 	dirs []*tar.Header // modes and times are set at the end, when nothing is written into them any more
 }
 

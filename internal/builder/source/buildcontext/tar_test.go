@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 func pack(t testing.TB, hs ...tar.Header) []byte {
@@ -83,7 +85,7 @@ func TestFromTar(t *testing.T) {
 			if got != Tar || err != nil {
 				t.Fatalf("detected %v, %v", got, err)
 			}
-			c, err := FromTar(bg, r, t.TempDir())
+			c, err := FromTar(bg, r, t.TempDir(), layer.Limits{})
 			must(t, err)
 			defer c.Close()
 			if got := list(t, c); got != ".dockerignore Dockerfile d d/f d/h gone l no no/parent no/parent/named" {
@@ -123,13 +125,13 @@ func TestHostileTar(t *testing.T) {
 		"directory by a symlink": {link("l", outside), {Name: "l/new", Typeflag: tar.TypeDir}},
 		"root is a file":         {reg(".")},
 	} {
-		err := Unpack(bg, bytes.NewReader(pack(t, hs...)), t.TempDir())
+		err := Unpack(bg, bytes.NewReader(pack(t, hs...)), t.TempDir(), layer.Limits{})
 		if err == nil {
 			t.Errorf("%s: unpacked", name)
 		}
 	}
 	// A file in the place of a symlink replaces it.
-	must(t, Unpack(bg, bytes.NewReader(pack(t, link("l", victim), reg("l"))), t.TempDir()))
+	must(t, Unpack(bg, bytes.NewReader(pack(t, link("l", victim), reg("l"))), t.TempDir(), layer.Limits{}))
 	if b, _ := os.ReadFile(victim); string(b) != "whole" {
 		t.Errorf("the file outside holds %q", b)
 	}
@@ -138,7 +140,7 @@ func TestHostileTar(t *testing.T) {
 	}
 	// So does a directory, whose mode must not reach what the symlink led to.
 	must(t, Unpack(bg, bytes.NewReader(pack(t, link("l", filepath.Join(outside, "dir")),
-		tar.Header{Name: "l", Typeflag: tar.TypeDir, Mode: 0o777})), t.TempDir()))
+		tar.Header{Name: "l", Typeflag: tar.TypeDir, Mode: 0o777})), t.TempDir(), layer.Limits{}))
 	if st, _ := os.Stat(filepath.Join(outside, "dir")); st.Mode().Perm() == 0o777 {
 		t.Error("the mode of a directory outside was changed")
 	}
@@ -152,11 +154,11 @@ func TestTruncatedTar(t *testing.T) {
 		"in a header": whole[:700], "in a text": whole[:515], "between files": whole[:1024],
 		"before the end": whole[:2048], "gzip": zipped[:len(zipped)-9], "gzip checksum": zipped[:len(zipped)-4],
 	} {
-		if err := Unpack(bg, bytes.NewReader(b), t.TempDir()); err == nil {
+		if err := Unpack(bg, bytes.NewReader(b), t.TempDir(), layer.Limits{}); err == nil {
 			t.Errorf("cut %s: unpacked", name)
 		}
 	}
-	must(t, Unpack(bg, bytes.NewReader(append(whole, make([]byte, 9000)...)), t.TempDir()))
+	must(t, Unpack(bg, bytes.NewReader(append(whole, make([]byte, 9000)...)), t.TempDir(), layer.Limits{}))
 }
 
 func TestDetect(t *testing.T) {
@@ -188,7 +190,7 @@ func FuzzUnpack(f *testing.F) {
 		top := t.TempDir()
 		dir := filepath.Join(top, "in/here")
 		must(t, os.MkdirAll(dir, 0o755))
-		Unpack(bg, bytes.NewReader(b), dir)
+		Unpack(bg, bytes.NewReader(b), dir, layer.Limits{})
 		for _, d := range []string{top, filepath.Join(top, "in")} {
 			if names, err := os.ReadDir(d); err != nil || len(names) != 1 {
 				t.Errorf("%s holds %v, %v", d, names, err)

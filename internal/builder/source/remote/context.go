@@ -59,7 +59,7 @@ func (f *Fetcher) Context(ctx context.Context, s *address.Source, o ContextOptio
 		c.Dockerfile = urlContext
 		err = writeFile(filepath.Join(dir, urlContext), r)
 	} else if err == nil {
-		err = buildcontext.Unpack(ctx, r, dir)
+		err = buildcontext.Unpack(ctx, r, dir, f.Store.Limits().On(f.Store.Root()))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", s, err)

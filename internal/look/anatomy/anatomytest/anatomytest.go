@@ -21,6 +21,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/archive"
 	"github.com/strata-build/strata/internal/transfer/registry"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 var platform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
@@ -132,7 +134,7 @@ func Save(t testing.TB, sources ...archive.Source) string {
 // Load takes an archive's images into the mover's store.
 func Load(t testing.TB, m *transfer.Mover, file string) {
 	t.Helper()
-	r, err := archive.Open(file, t.TempDir())
+	r, err := archive.Open(file, t.TempDir(), layer.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
