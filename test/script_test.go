@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -73,10 +74,15 @@ func TestScript(t *testing.T) {
 			return err
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "emulates" {
-				return false, fmt.Errorf("no condition %q", name)
+			switch name {
+			case "emulates":
+				return registeredForeign(), nil
+			case "loop": // file systems in files can be made and mounted
+				_, makes := exec.LookPath("mkfs.ext4")
+				_, mounts := os.Stat("/dev/loop-control")
+				return makes == nil && mounts == nil, nil
 			}
-			return registeredForeign(), nil
+			return false, fmt.Errorf("no condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"strata":      program("strata"),

@@ -187,6 +187,7 @@ func (a *app) display(engine dialect.Dialect, f *buildFlags) (progress.Display, 
 // that enters the failed step.
 func (a *app) buildFailed(r builder.Request, err error) error {
 	var located *dockerfile.Error
+	err = a.advise(err)
 	if !errors.As(err, &located) {
 		return err
 	}
@@ -202,6 +203,9 @@ func (a *app) buildFailed(r builder.Request, err error) error {
 		message = fmt.Sprintf("The command '%s' returned a non-zero code: %d", strings.Join(failed.Args, " "), failed.ExitCode)
 	}
 	fmt.Fprintf(a.stderr, "ERROR: %s\n", printable(message))
+	if failed.Shortage != "" {
+		fmt.Fprintln(a.stderr, "strata:", printable(failed.Shortage))
+	}
 	if failed.State != "" {
 		fmt.Fprintf(a.stderr, "To look around in what the step left: strata run -it %s /bin/sh\n", image.ShortID(failed.State))
 	}

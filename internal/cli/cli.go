@@ -103,8 +103,17 @@ func (a *app) closeStore(ctx context.Context) error {
 	}
 }
 
+// advise adds to an error of the machine what a person can do about it, where those whom it met had nothing to say.
+func (a *app) advise(err error) error {
+	if a.store == nil {
+		return err
+	}
+	return a.store.Explain(err)
+}
+
 // report prints an error and returns its exit code.
 func (a *app) report(ctx context.Context, err error) int {
+	err = a.advise(err)
 	var e *exit
 	switch {
 	case err == nil:

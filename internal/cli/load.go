@@ -11,7 +11,6 @@ import (
 
 	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/human"
-	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/transfer/archive"
 )
@@ -74,7 +73,7 @@ func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, e
 	if input == "-" {
 		r, err := archive.OpenStream(interruptible(ctx, a.stdin), dir, limits)
 		if err != nil {
-			return nil, fmt.Errorf("%w%s", err, store.Advice(err))
+			return nil, a.store.Explain(err)
 		}
 		return r, nil
 	}
@@ -91,7 +90,7 @@ func (a *app) openArchive(ctx context.Context, input string) (*archive.Reader, e
 		err = fmt.Errorf("%s: %w", input, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, store.Advice(err))
+		return nil, a.store.Explain(err)
 	}
 	return r, nil
 }

@@ -23,6 +23,10 @@ func (a *app) tag() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := a.open(); err != nil {
+				return err
+			}
+			a.store.MakeRoom()
 			c, err := a.find(args[0])
 			if err != nil {
 				return err
@@ -82,7 +86,7 @@ func (a *app) runRemove(names []string, force bool) error {
 	for _, name := range names {
 		r, err := inventory.Remove(s, name, force)
 		if err != nil {
-			fmt.Fprintf(a.stderr, "strata: %v\n", err)
+			fmt.Fprintf(a.stderr, "strata: %s\n", printable(a.advise(err).Error()))
 			failed = true
 			continue
 		}

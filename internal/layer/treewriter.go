@@ -228,8 +228,6 @@ func pathError(op, path string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w; unpacking a layer needs root", err)
-	case errors.Is(err, unix.ENOSPC):
-		return fmt.Errorf("%w; free some, for instance with: strata system prune", err)
 	case errors.Is(err, unix.ENOTSUP):
 		return fmt.Errorf("%w; keep the store on a file system that has them, such as ext4, xfs or btrfs", err)
 	}

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/check"
@@ -80,23 +81,46 @@ func Open(root string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", root, err)
 	}
-	if err := create(root); err != nil {
-		return nil, fmt.Errorf("making the store %s: %w%s", root, err, disk.Advice(err))
+	if disk.ReadOnly(root) {
+		return openReadOnly(root)
 	}
+	if err := create(root); err != nil {
+		return nil, fmt.Errorf("making the store %s: %w", root, disk.Explain(root, err))
+	}
+	s, err := openWritable(root)
+	if errors.Is(err, syscall.ENOSPC) && disk.GiveUpReserve(root) {
+		s, err = openWritable(root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", root, db.Explain(root, err))
+	}
+	return s, nil
+}
+
+// openWritable opens a store whose folders are there.
+func openWritable(root string) (*Store, error) {
 	d, err := db.Open(root)
 	if err != nil {
-		return nil, fmt.Errorf("opening the store %s: %w%s", root, err, disk.Advice(err))
+		return nil, err
 	}
 	se, err := session.Open(root)
 	if err != nil {
-		d.Close()
-		return nil, err
+		return nil, errors.Join(err, d.Close())
 	}
 	s := assemble(root, d, se)
 	if s.lost, err = s.Recover(context.Background()); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the store %s: %w", root, err), s.Close())
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// openReadOnly opens a store that can be looked at only.
+func openReadOnly(root string) (*Store, error) {
+	d, err := db.OpenReadOnly(root)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store %s, which is read-only: %w", root, err)
+	}
+	return assemble(root, d, session.OpenReadOnly(root)), nil
 }
 
 // assemble gives each part what it stands on.
@@ -137,6 +161,9 @@ func create(root string) error {
 	return nil
 }
 
+// Explain adds to an error of the database, or of the disk that the store is on, what a person can do about it.
+func (s *Store) Explain(err error) error { return s.db.Explain(err) }
+
 // WithFetcher returns the same store for somebody who gets layers that are not here from f.
 func (s *Store) WithFetcher(f Fetcher) *Store {
 	view := *s
@@ -169,7 +196,15 @@ func (s *Store) Sync() error {
 
 // Close waits until what this process put into the store is on the disk, closes the store and removes this
 // process's folder below tmp/.
-func (s *Store) Close() error { return errors.Join(s.Sync(), s.Leave()) }
+//
+// The reserve is made where there is none; that it cannot be is no error.
+func (s *Store) Close() error {
+	err := errors.Join(s.Sync(), s.Leave())
+	if !s.ReadOnly() {
+		_ = disk.KeepReserve(s.root, s.db.Size())
+	}
+	return err
+}
 
 // Leave is Close for a process that cannot wait: the next one waits for the disk.
 func (s *Store) Leave() error { return errors.Join(s.Session.Close(), s.db.Close()) }

@@ -4,7 +4,6 @@ import (
 	"github.com/strata-build/strata/internal/store/check"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
-	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/gc"
 	"github.com/strata-build/strata/internal/store/images"
 	"github.com/strata-build/strata/internal/store/kept"
@@ -18,10 +17,6 @@ var ErrNotFound = db.ErrNotFound
 
 // ErrChanged says that an image's names are not those with which it was to be removed.
 var ErrChanged = gc.ErrChanged
-
-// Advice is what a person can do about an error of the disk that the store is on, to be put behind the message;
-// "" if there is nothing to say.
-func Advice(err error) string { return disk.Advice(err) }
 
 // The types of the parts, for those who use the whole store.
 type (

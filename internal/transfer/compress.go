@@ -32,7 +32,7 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form) (store.Blo
 		b.MediaType = ocispec.MediaTypeImageLayerZstd
 	}
 	if b.Digest, b.Size, err = writeCompressed(ctx, path, l, f); err != nil {
-		return store.Blob{}, fmt.Errorf("compressing layer %s: %w%s", l.DiffID, err, store.Advice(err))
+		return store.Blob{}, fmt.Errorf("compressing layer %s: %w", l.DiffID, m.Store.Explain(err))
 	}
 	if err := m.Store.PlaceBlob(path, l.DiffID, b); err != nil || f.level == nil {
 		return b, err

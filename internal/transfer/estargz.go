@@ -76,7 +76,7 @@ func (m *Mover) seekableLayer(ctx context.Context, diffID digest.Digest, level *
 	m.report(diffID, "Preparing", 0, 0)
 	d, err := m.makeSeekable(ctx, l, level)
 	if err != nil {
-		return "", fmt.Errorf("compressing layer %s as eStargz: %w%s", diffID, err, store.Advice(err))
+		return "", fmt.Errorf("compressing layer %s as eStargz: %w", diffID, m.Store.Explain(err))
 	}
 	return d.Digest, m.Store.PutDerived(diffID, how, *d)
 }

@@ -187,7 +187,7 @@ func (m *Mover) loadBlob(ctx context.Context, diffID digest.Digest, mediaType st
 	path := filepath.Join(dir, "blob")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("storing layer %s: %w%s", diffID, err, store.Advice(err))
+		return fmt.Errorf("storing layer %s: %w", diffID, m.Store.Explain(err))
 	}
 	defer f.Close()
 	hash := sha256.New()
@@ -196,7 +196,7 @@ func (m *Mover) loadBlob(ctx context.Context, diffID digest.Digest, mediaType st
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return fmt.Errorf("storing layer %s: %w%s", diffID, err, store.Advice(err))
+		return fmt.Errorf("storing layer %s: %w", diffID, m.Store.Explain(err))
 	}
 	if err := m.Store.Unpack(ctx, diffID, f); err != nil {
 		return err

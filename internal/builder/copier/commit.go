@@ -68,11 +68,11 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 	defer os.RemoveAll(dir)
 	f, err := os.OpenFile(filepath.Join(dir, "tar"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("writing a layer: %w", err)
+		return "", fmt.Errorf("writing a layer: %w", s.Explain(err))
 	}
 	made, err := layer.WriteTarFile(ctx, f, t, w.open)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("writing a layer: %w", err)
+		return "", fmt.Errorf("writing a layer: %w", s.Explain(err))
 	}
 	if _, err := s.AddLayer(made.DiffID, made.TOC, dir); err != nil {
 		return "", err

@@ -83,6 +83,8 @@ type Step struct {
 type Failure struct {
 	ExitCode int
 	Cause    error // why the process could not be run at all, nil where it ran
+	// Shortage says that the store's disk is full, which may be why, and what to do about it; "" where it is not.
+	Shortage string
 	// Kept says that what the process changed until then was kept as Layer, which is "" for an
 	// empty one that is not kept.
 	Kept  bool
@@ -101,12 +103,13 @@ func (f *Failure) Unwrap() error { return f.Cause }
 // Execute runs a RUN, and returns the diffID of the layer that it made; "" if no file changed and
 // an empty layer is not kept. A command that fails is a *Failure. The overlay's upper directory is
 // where the layer's tree will be: it becomes the layer by a rename.
-func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, error) {
+func (e *Executor) Execute(ctx context.Context, step *Step) (made digest.Digest, err error) {
 	w, err := e.mount(ctx, step.On)
 	if err != nil {
 		return "", err
 	}
 	defer w.remove()
+	defer func() { err = e.Store.Explain(err) }() // before what fills the disk is removed
 	code, err := e.run(ctx, w, step)
 	if ctx.Err() != nil && err == nil {
 		err = context.Cause(ctx)
@@ -120,6 +123,7 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, erro
 		}
 	}
 	if code.ExitCode != 0 || code.Cause != nil {
+		code.Shortage = e.Store.Shortage()
 		e.keepFailed(ctx, w, code)
 		return "", code
 	}
@@ -195,7 +199,7 @@ func (e *Executor) warnOnce(line string) {
 func (e *Executor) keepFailed(ctx context.Context, w *work, f *Failure) {
 	// What filled the disk is not worth keeping it full.
 	var fs unix.Statfs_t
-	if err := unix.Statfs(w.dir, &fs); err != nil || fs.Bavail < fs.Blocks/100 {
+	if err := unix.Statfs(w.dir, &fs); err != nil || fs.Bavail < fs.Blocks/100 || f.Shortage != "" {
 		return
 	}
 	diffID, err := w.commit(ctx, e.KeepEmpty)

@@ -95,7 +95,7 @@ func (x *exporter) rewriteLayer(ctx context.Context, diffID digest.Digest, epoch
 	late := func(e *layer.Entry) bool { return e.ModTime > epoch.Unix() }
 	if slices.ContainsFunc(t.Entries, late) {
 		if rewritten, err = x.writeDated(ctx, l, t, epoch); err != nil {
-			return "", fmt.Errorf("rewriting the times of layer %s: %w%s", diffID, err, store.Advice(err))
+			return "", fmt.Errorf("rewriting the times of layer %s: %w", diffID, x.Store.Explain(err))
 		}
 	}
 	return rewritten, x.Store.PutDerived(diffID, how, store.Derived{Digest: rewritten})

@@ -109,7 +109,7 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 	if !errors.As(err, &failed) {
 		return made, err
 	}
-	failure := &StepError{Args: step.Run.Args, ExitCode: failed.ExitCode, Cause: failed.Cause}
+	failure := &StepError{Args: step.Run.Args, ExitCode: failed.ExitCode, Cause: failed.Cause, Shortage: failed.Shortage}
 	if failed.Kept {
 		failure.State = s.putFailed(parent, step, failed.Layer)
 	}

@@ -88,6 +88,8 @@ type StepError struct {
 	State digest.Digest
 	// Cause is why the process could not be run at all, nil where it ran.
 	Cause error
+	// Shortage says that the store's disk was full then, and what to do about it; "" where it was not.
+	Shortage string
 }
 
 func (e *StepError) Error() string {

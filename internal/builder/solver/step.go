@@ -147,7 +147,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 	began := time.Now()
 	made, err := op.run(ctx)
 	if err != nil {
-		return nil, true, err
+		return nil, true, s.store.Explain(err)
 	}
 	r = &cache.Record{
 		Layer: made, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Fetches: s.fetches(step),

@@ -69,6 +69,7 @@ func (c *Checker) Recover(ctx context.Context) (*Lost, error) {
 	if !c.session.Restarted() {
 		return nil, nil
 	}
+	c.session.MakeRoom()
 	release, err := c.session.Lock(ctx, "recover")
 	if err != nil {
 		return nil, err

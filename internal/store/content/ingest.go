@@ -11,8 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
-
-	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // Ingest writes one blob. What was written is kept when it is closed before Commit, so that a later Ingest
@@ -37,7 +35,7 @@ func (c *Content) Ingest(ctx context.Context, d digest.Digest, size int64) (*Ing
 	path := filepath.Join(c.dir, ".partial-"+d.Encoded())
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("storing blob %s: %w%s", d, err, disk.Advice(err))
+		return nil, fmt.Errorf("storing blob %s: %w", d, c.session.Explain(err))
 	}
 	// Another process that fetches the same blob right now writes to the file of that name: use one of our own.
 	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
@@ -47,7 +45,7 @@ func (c *Content) Ingest(ctx context.Context, d digest.Digest, size int64) (*Ing
 			return nil, err
 		}
 		if f, err = os.OpenFile(filepath.Join(dir, "blob"), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600); err != nil {
-			return nil, fmt.Errorf("storing blob %s: %w%s", d, err, disk.Advice(err))
+			return nil, fmt.Errorf("storing blob %s: %w", d, c.session.Explain(err))
 		}
 	}
 	written, err := c.session.MarkWriting(path)
@@ -80,7 +78,7 @@ func (in *Ingest) Write(p []byte) (int, error) {
 	in.offset += int64(n)
 	in.progress.set(in.offset, writing)
 	if err != nil {
-		return n, fmt.Errorf("storing blob %s: %w%s", in.digest, err, disk.Advice(err))
+		return n, fmt.Errorf("storing blob %s: %w", in.digest, in.content.session.Explain(err))
 	}
 	return n, nil
 }

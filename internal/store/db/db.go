@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/strata-build/strata/internal/store/disk"
 )
@@ -39,15 +37,12 @@ func Open(root string) (*DB, error) {
 	// Since WAL with synchronous=NORMAL never waits for the disk at a commit (Flush does), a power cut may lose the last
 	// records but not damage the file; a killed process loses nothing (sqlite.org/pragma.html#pragma_synchronous).
 	// Every transaction is an immediate one: see Tx.
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
-		"?_pragma=busy_timeout(20000)&_pragma=journal_mode(wal)&_pragma=synchronous(normal)&_txlock=immediate"
-	pool, err := sql.Open("sqlite", dsn)
+	d, err := connect(path, "_pragma=journal_mode(wal)&_pragma=synchronous(normal)&_pragma=journal_size_limit(4194304)&_txlock=immediate")
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{DB: pool, path: path}
-	if err := d.migrate(root); err != nil {
-		pool.Close()
+	if err := d.migrate(); err != nil {
+		d.Close()
 		return nil, err
 	}
 	return d, nil
@@ -73,18 +68,10 @@ func makePrivate(path string) error {
 }
 
 // migrate makes the tables that are not there, and refuses a format that this strata does not know.
-func (d *DB) migrate(root string) error {
-	var version int
-	var complete bool // with the tables that came after the first stores were made
-	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived')) = 2
-		FROM pragma_user_version`).Scan(&version, &complete)
-	switch {
-	case err != nil:
-		return fmt.Errorf("reading meta.db: %w; if it is damaged, move %s away and build again", err, root)
-	case version > FormatVersion:
-		return fmt.Errorf("the store has format %d and this strata reads formats up to %d; use the strata that wrote it, or set STRATA_ROOT to another folder", version, FormatVersion)
-	case version == FormatVersion && complete:
-		return nil
+func (d *DB) migrate() error {
+	current, err := d.isCurrent()
+	if err != nil || current {
+		return err
 	}
 	if _, err := d.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", schema, FormatVersion)); err != nil {
 		return fmt.Errorf("laying out meta.db: %w", err)
@@ -92,18 +79,41 @@ func (d *DB) migrate(root string) error {
 	return nil
 }
 
+// isCurrent says whether the database has all tables.
+func (d *DB) isCurrent() (bool, error) {
+	var version int
+	var complete bool // with the tables that came after the first stores were made
+	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived')) = 2
+		FROM pragma_user_version`).Scan(&version, &complete)
+	switch {
+	case IsDamaged(err):
+		return false, fmt.Errorf("reading meta.db: %w; it is damaged: move %s away and build again", err, filepath.Dir(d.path))
+	case err != nil:
+		return false, fmt.Errorf("reading meta.db: %w", d.Explain(err))
+	case version > FormatVersion:
+		return false, fmt.Errorf("the store has format %d and this strata reads formats up to %d; use the strata that wrote it, or set STRATA_ROOT to another folder", version, FormatVersion)
+	}
+	return version == FormatVersion && complete, nil
+}
+
 // Tx runs f in an immediate transaction: from before its first statement on no other process can write, so what f reads
 // stays true until what it decided is written. f must not use the DB itself, which would wait for it.
 func (d *DB) Tx(f func(*sql.Tx) error) error {
 	tx, err := d.Begin()
 	if err != nil {
-		return err
+		return d.Explain(err)
 	}
 	defer tx.Rollback()
 	if err := f(tx); err != nil {
-		return err
+		return d.Explain(err)
 	}
-	return tx.Commit()
+	return d.Explain(tx.Commit())
+}
+
+// Exec runs a statement.
+func (d *DB) Exec(query string, args ...any) (sql.Result, error) {
+	result, err := d.DB.Exec(query, args...)
+	return result, d.Explain(err)
 }
 
 // Promise notes that somebody is told of what was just written, and counts on it: the next Flush waits for the disk.
@@ -124,7 +134,7 @@ func (d *DB) Flush() error {
 		err = errors.Join(log.Sync(), log.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("writing meta.db to its disk: %w%s", err, disk.Advice(err))
+		return fmt.Errorf("writing meta.db to its disk: %w", d.Explain(err))
 	}
 	return nil
 }
@@ -141,12 +151,12 @@ func (d *DB) Size() int64 {
 }
 
 // Shrink gives the space of deleted rows back to the disk and returns how many bytes that were. Another process that is
-// using the database right now is a reason to leave it for the next time.
+// using the database right now, and a disk that has no room for what is written anew, are reasons to leave it for the next time.
 func (d *DB) Shrink() (freed int64, err error) {
 	before := d.Size()
 	for _, q := range []string{"VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
 		if _, err := d.Exec(q); err != nil {
-			if strings.Contains(err.Error(), "SQLITE_BUSY") || strings.Contains(err.Error(), "locked") {
+			if strings.Contains(err.Error(), "SQLITE_BUSY") || strings.Contains(err.Error(), "locked") || errors.Is(err, syscall.ENOSPC) {
 				return 0, nil
 			}
 			return 0, err

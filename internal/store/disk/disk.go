@@ -15,23 +15,9 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// Advice is what a person can do about an error of the disk that the store is on, to be put behind the message;
-// "" if there is nothing to say.
-func Advice(err error) string {
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		return "; run strata as root, or set STRATA_ROOT to a folder of your own"
-	case errors.Is(err, syscall.ENOSPC):
-		return "; free some space there, or set STRATA_ROOT to a folder on another disk"
-	case errors.Is(err, syscall.EROFS):
-		return "; set STRATA_ROOT to a folder that can be written"
-	}
-	return ""
-}
-
 // IsLocal says that an error is this machine's: getting the bytes from another source would not help.
 func IsLocal(err error) bool {
-	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EMFILE} {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, e) {
 			return true
 		}

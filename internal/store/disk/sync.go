@@ -17,7 +17,7 @@ func Sync(path string) error {
 	}
 	defer f.Close()
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return fmt.Errorf("writing %s to its disk: %w%s", path, err, Advice(err))
+		return fmt.Errorf("writing %s to its disk: %w", path, Explain(path, err))
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ func (c *Collector) Limit(size int64, o Options) (*Pruned, error) {
 	if err != nil || cache.total <= size {
 		return p, err
 	}
+	c.session.MakeRoom()
 	release, err := c.session.Lock(context.Background(), "prune")
 	if err != nil {
 		return nil, err

@@ -112,6 +112,7 @@ func (c *Collector) cutoffs(until time.Time) (cutoffs, error) {
 
 // Prune removes what options allow, but nothing that a process that runs now may have looked up.
 func (c *Collector) Prune(o Options) (*Pruned, error) {
+	c.session.MakeRoom()
 	release, err := c.session.Lock(context.Background(), "prune")
 	if err != nil {
 		return nil, err

@@ -70,6 +70,7 @@ func (c *Collector) RemoveName(ref reference.Named) (*Pruned, error) {
 
 // remove removes the images that choose gives, in the same transaction, and then what only they needed.
 func (c *Collector) remove(choose func(*sql.Tx, *Pruned) ([]digest.Digest, error)) (*Pruned, error) {
+	c.session.MakeRoom()
 	release, err := c.session.Lock(context.Background(), "prune")
 	if err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/store/db"
-	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // Images are the images of a store: the tables configs, names, platforms and manifests.
@@ -49,7 +48,7 @@ func (im *Images) PutConfig(data []byte, parent digest.Digest, kind Kind) (diges
 		ON CONFLICT (id) DO UPDATE SET used = ?5, parent = CASE WHEN parent = '' THEN ?2 ELSE parent END,
 		kind = CASE WHEN ?3 = 'image' THEN 'image' ELSE kind END RETURNING added`, id, parent, kind, data, now).Scan(&added)
 	if err != nil {
-		return "", fmt.Errorf("storing config %s: %w%s", id, err, disk.Advice(err))
+		return "", fmt.Errorf("storing config %s: %w", id, im.db.Explain(err))
 	}
 	if added == now && kind == Image {
 		im.db.Promise()

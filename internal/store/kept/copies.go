@@ -40,7 +40,7 @@ func (k *Kept) ContextCopy(name string) (*Copy, error) {
 	dir := k.path(copies, name)
 	lock, err := disk.TakeLock(dir, true)
 	if err != nil {
-		return nil, fmt.Errorf("using a copy of the build context: %w%s", err, disk.Advice(err))
+		return nil, fmt.Errorf("using a copy of the build context: %w", k.session.Explain(err))
 	}
 	if lock == nil {
 		return nil, nil
@@ -78,7 +78,7 @@ func readCopy(dir string) (*layer.TOC, []int64, error) {
 func (k *Kept) KeepContextCopy(name string, c *Copy, dir string) (string, error) {
 	tree, err := k.keepCopy(name, c, dir)
 	if err != nil {
-		return "", fmt.Errorf("keeping a copy of the build context: %w%s", err, disk.Advice(err))
+		return "", fmt.Errorf("keeping a copy of the build context: %w", k.session.Explain(err))
 	}
 	return tree, nil
 }

@@ -59,7 +59,7 @@ func (k *Kept) KeepSource(kind, name string) (string, error) {
 		err = os.Chtimes(dir, now, now)
 	}
 	if err != nil {
-		return "", fmt.Errorf("making a folder for what is fetched: %w%s", err, disk.Advice(err))
+		return "", fmt.Errorf("making a folder for what is fetched: %w", k.session.Explain(err))
 	}
 	return dir, nil
 }

@@ -44,7 +44,7 @@ func (k *Kept) PutListing(sum digest.Digest, t *layer.TOC) error {
 		err = k.limit(listings, maxListings)
 	}
 	if err != nil {
-		return fmt.Errorf("remembering what a mount showed: %w%s", err, disk.Advice(err))
+		return fmt.Errorf("remembering what a mount showed: %w", k.session.Explain(err))
 	}
 	return nil
 }

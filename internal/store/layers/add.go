@@ -34,7 +34,7 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 		err = ls.placeLayer(l, dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("adding layer %s to the store: %w%s", diffID, err, disk.Advice(err))
+		return nil, fmt.Errorf("adding layer %s to the store: %w", diffID, ls.session.Explain(err))
 	}
 	return l, nil
 }

@@ -79,7 +79,7 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
 	}
 	if err := layer.Extract(ctx, t, f, out, layer.ExtractOptions{}); err != nil {
-		return "", fmt.Errorf("laying out layer %s: %w%s", l.DiffID, err, disk.Advice(err))
+		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, ls.session.Explain(err))
 	}
 	err = ls.session.MarkUnsynced(dir)
 	if err == nil {

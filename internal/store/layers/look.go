@@ -77,7 +77,7 @@ func (ls *Layers) scan(ctx context.Context, diffID digest.Digest, r io.Reader, c
 	}
 	path := ls.TOCPath(diffID)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("keeping the table of contents of layer %s: %w%s", diffID, err, disk.Advice(err))
+		return fmt.Errorf("keeping the table of contents of layer %s: %w", diffID, ls.session.Explain(err))
 	}
 	if err := ls.writeTOC(t, path, path); err != nil {
 		return fmt.Errorf("keeping the table of contents of layer %s: %w", diffID, err)
@@ -101,7 +101,7 @@ func (ls *Layers) writeTOC(t *layer.TOC, marked, final string) error {
 		err = os.Rename(name, final)
 	}
 	if err != nil {
-		return fmt.Errorf("%w%s", err, disk.Advice(err))
+		return ls.session.Explain(err)
 	}
 	return nil
 }

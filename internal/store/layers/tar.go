@@ -12,7 +12,6 @@ import (
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/content"
-	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // AddTar takes in a layer from r, its uncompressed tar with the digest diffID, and keeps the bytes as they are:
@@ -25,12 +24,12 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 	defer os.RemoveAll(dir)
 	f, err := os.OpenFile(filepath.Join(dir, "tar"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("storing layer %s: %w%s", diffID, err, disk.Advice(err))
+		return nil, fmt.Errorf("storing layer %s: %w", diffID, ls.session.Explain(err))
 	}
 	defer f.Close()
 	t, err := copyTar(ctx, f, diffID, r, ls.limits.On(ls.root))
 	if err != nil {
-		return nil, fmt.Errorf("storing layer %s: %w%s", diffID, err, disk.Advice(err))
+		return nil, fmt.Errorf("storing layer %s: %w", diffID, ls.session.Explain(err))
 	}
 	if !hasSparse(t) {
 		return ls.AddLayer(diffID, t, dir)

@@ -12,7 +12,6 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
-	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // Unpack takes in a layer from r, its tar, compressed or not. The tar must have the digest diffID.
@@ -51,7 +50,7 @@ func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Read
 		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w%s", what, err, disk.Advice(err))
+		return nil, fmt.Errorf("%s: %w", what, ls.session.Explain(err))
 	}
 	got := hash.Digest()
 	switch {

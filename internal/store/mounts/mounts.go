@@ -143,7 +143,7 @@ func instances(dir string) ([]int, error) {
 
 // use takes an instance for somebody who writes to it.
 func (ms *Mounts) use(dir string, shared bool) (*Mount, error) {
-	m, err := take(dir, shared)
+	m, err := ms.take(dir, shared)
 	if m == nil {
 		return nil, err
 	}
@@ -155,10 +155,10 @@ func (ms *Mounts) use(dir string, shared bool) (*Mount, error) {
 }
 
 // take locks an instance; nil if another's lock is in the way or it is gone.
-func take(dir string, shared bool) (*Mount, error) {
+func (ms *Mounts) take(dir string, shared bool) (*Mount, error) {
 	lock, err := disk.TakeLock(dir, shared)
 	if err != nil {
-		return nil, fmt.Errorf("using a cache mount: %w%s", err, disk.Advice(err))
+		return nil, fmt.Errorf("using a cache mount: %w", ms.session.Explain(err))
 	}
 	if lock == nil {
 		return nil, nil
@@ -179,7 +179,7 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 	defer os.RemoveAll(tmp) // what was not renamed
 	m, err := fill(tmp, o)
 	if err != nil {
-		return nil, fmt.Errorf("making the cache mount %s: %w%s", o.ID, err, disk.Advice(err))
+		return nil, fmt.Errorf("making the cache mount %s: %w", o.ID, ms.session.Explain(err))
 	}
 	next := 0
 	if len(numbers) > 0 {
@@ -207,7 +207,7 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("making the cache mount %s: %w%s", o.ID, err, disk.Advice(err))
+		return nil, fmt.Errorf("making the cache mount %s: %w", o.ID, ms.session.Explain(err))
 	}
 	m.Dir = filepath.Join(final, "fs")
 	return m, nil

@@ -97,7 +97,7 @@ func (ms *Mounts) Remove(u Use) (removed bool, err error) {
 	if u.InUse {
 		return false, nil
 	}
-	m, err := take(u.dir, false)
+	m, err := ms.take(u.dir, false)
 	if m == nil {
 		return false, err
 	}

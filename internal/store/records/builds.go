@@ -10,7 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/store/db"
-	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // Build is what the store remembers of a past build.
@@ -52,7 +51,7 @@ func (rs *Records) PutBuild(b *Build) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("remembering the build: %w%s", err, disk.Advice(err))
+		return fmt.Errorf("remembering the build: %w", rs.db.Explain(err))
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/store/db"
-	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // Records are the records of a store: the tables records, seen and builds.
@@ -45,7 +44,7 @@ func (rs *Records) PutRecord(r Record) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("storing the record of a step: %w%s", err, disk.Advice(err))
+		return fmt.Errorf("storing the record of a step: %w", rs.db.Explain(err))
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (s *Session) isOfThisBoot(dir string) bool {
 
 // Restarted says that nobody has looked yet, since the machine was started, at what the store lost
 // when it stopped.
-func (s *Session) Restarted() bool { return !s.isOfThisBoot(s.root) }
+func (s *Session) Restarted() bool { return !s.readOnly && !s.isOfThisBoot(s.root) }
 
 // Interrupted returns the paths that were marked as not on the disk when the machine stopped.
 func (s *Session) Interrupted() ([]string, error) {

@@ -21,8 +21,9 @@ import (
 //
 // Its methods may be called from several goroutines.
 type Session struct {
-	root string
-	boot string // the boot ID
+	root     string
+	boot     string // the boot ID
+	readOnly bool
 
 	mu    sync.Mutex
 	dir   string   // "" before Begin
@@ -38,6 +39,21 @@ func Open(root string) (*Session, error) {
 		return nil, fmt.Errorf("clearing away what a killed process left in %s: %w", s.tmp(), err)
 	}
 	return s, nil
+}
+
+// OpenReadOnly begins the use of a store that cannot be written to: nothing is cleared away, and work cannot begin.
+func OpenReadOnly(root string) *Session {
+	return &Session{root: root, boot: bootID(), readOnly: true, marks: map[string]*mark{}}
+}
+
+// ReadOnly says that the store can be looked at only.
+func (s *Session) ReadOnly() bool { return s.readOnly }
+
+// MakeRoom gives up the store's reserve if its disk is full. It is for those who are about to remove something.
+func (s *Session) MakeRoom() {
+	if !s.readOnly {
+		disk.GiveUpReserve(s.root)
+	}
 }
 
 func (s *Session) tmp() string { return filepath.Join(s.root, "tmp") }
@@ -57,11 +73,14 @@ func (s *Session) begin() error {
 	if s.dir != "" {
 		return nil
 	}
+	if s.readOnly {
+		return &disk.ReadOnlyError{Root: s.root}
+	}
 	// A folder without a locked file would be garbage to another process: make it under a hidden name, lock
 	// the file in it, and rename.
 	dir, err := os.MkdirTemp(s.tmp(), hidden)
 	if err != nil {
-		return fmt.Errorf("making a folder for work under way: %w%s", err, disk.Advice(err))
+		return fmt.Errorf("making a folder for work under way: %w", s.Explain(err))
 	}
 	lock, err := disk.CreateLock(dir, false)
 	if err != nil {
@@ -69,7 +88,7 @@ func (s *Session) begin() error {
 	}
 	if err := os.Symlink(s.boot, bootLink(dir)); err != nil {
 		lock.Close()
-		return fmt.Errorf("making a folder for work under way: %w%s", err, disk.Advice(err))
+		return fmt.Errorf("making a folder for work under way: %w", s.Explain(err))
 	}
 	name := filepath.Join(s.tmp(), fmt.Sprintf("%d-%s", db.Now(), strings.TrimPrefix(filepath.Base(dir), hidden)))
 	if err := os.Rename(dir, name); err != nil {
@@ -89,7 +108,7 @@ func (s *Session) Temp(name string) (string, error) {
 	}
 	dir, err := os.MkdirTemp(s.dir, name+"-")
 	if err != nil {
-		return "", fmt.Errorf("making a folder for work under way: %w%s", err, disk.Advice(err))
+		return "", fmt.Errorf("making a folder for work under way: %w", s.Explain(err))
 	}
 	return dir, nil
 }
@@ -136,3 +155,14 @@ func (s *Session) clear() error {
 	}
 	return err
 }
+
+// Shortage says that the store's disk is full, and what a person can do about it; "" where it is not.
+func (s *Session) Shortage() string {
+	if disk.Fits(s.tmp(), 1<<16) {
+		return ""
+	}
+	return disk.Shortage(s.root)
+}
+
+// Explain adds to an error of the disk what a person can do about it: disk.Explain for the store's disk.
+func (s *Session) Explain(err error) error { return disk.Explain(s.root, err) }

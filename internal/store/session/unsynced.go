@@ -50,7 +50,7 @@ func (s *Session) MarkWriting(path string) (done func(), err error) {
 	m := s.marks[name]
 	if m == nil {
 		if err := s.createMark(name); err != nil {
-			return nil, fmt.Errorf("noting what is not on the disk yet: %w%s", err, disk.Advice(err))
+			return nil, fmt.Errorf("noting what is not on the disk yet: %w", s.Explain(err))
 		}
 		m = &mark{}
 		s.marks[name] = m

@@ -1,0 +1,74 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+)
+
+// connect opens the file at path with some parameters of the driver.
+func connect(path, parameters string) (*DB, error) {
+	base, err := sqlite.NewConnector("file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(20000)&" + parameters)
+	if err != nil {
+		return nil, err
+	}
+	return &DB{DB: sql.OpenDB(keeping{base}), path: path}, nil
+}
+
+// keeping makes connections after whose last one SQLite's log, meta.db-wal, stays as an empty file, and the log's index,
+// meta.db-shm, as it is. So a store can be opened where nothing can be made: on a full disk, and on one that cannot
+// be written to (sqlite.org/wal.html#readonly).
+type keeping struct{ driver.Connector }
+
+// Connect implements driver.Connector.
+func (k keeping) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := k.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	control, ok := conn.(sqlite.FileControl)
+	if !ok {
+		return conn, nil
+	}
+	if _, err := control.FileControlPersistWAL("main", 1); err != nil {
+		return nil, errors.Join(fmt.Errorf("keeping the log of meta.db: %w", err), conn.Close())
+	}
+	return conn, nil
+}
+
+// OpenReadOnly opens the database of a store that cannot be written to. Statements that write fail.
+func OpenReadOnly(root string) (*DB, error) {
+	// Beside a process that writes, through another mount for instance, reading needs the log's index. Where that is not there
+	// nobody writes: nothing is locked then, and the index is made in memory (sqlite.org/wal.html#noshm). Without a
+	// log all is in the database.
+	var first error
+	for _, how := range []string{"", "vfs=unix-none&_pragma=locking_mode(exclusive)", "immutable=1"} {
+		if _, err := os.Stat(filepath.Join(root, "meta.db-wal")); how == "immutable=1" && !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		d, err := connect(filepath.Join(root, "meta.db"), "mode=ro&"+how)
+		if err != nil {
+			return nil, err
+		}
+		current, err := d.isCurrent()
+		if err == nil && !current {
+			err = errors.New("an older strata made the store; make it writable and run this one once, strata info for instance")
+		}
+		if err == nil {
+			return d, nil
+		}
+		d.Close()
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, first
+}
