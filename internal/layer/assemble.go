@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,11 +99,7 @@ func (a *assembler) add(h *tar.Header) (*Entry, error) {
 	if opaque {
 		return nil, a.markOpaque(h)
 	}
-	if e.Path == "" {
-		if e.Type != Dir {
-			return nil, errors.New("the root is not a directory")
-		}
-	} else {
+	if e.Path != "" {
 		dir, err := a.resolve(Parent(e.Path), e.ModTime)
 		if err != nil {
 			return nil, err
@@ -136,6 +133,8 @@ func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
 	e = &Entry{Path: path, Mode: uint32(h.Mode & 0o7777), UID: h.Uid, GID: h.Gid, ModTime: h.ModTime.Unix()}
 	dir, name := Parent(path), path[strings.LastIndexByte(path, '/')+1:]
 	switch {
+	case path == "" && h.Typeflag != tar.TypeDir:
+		return nil, false, nil // what would take the place of the root is passed over, as in Docker and containerd
 	case name == opaqueName:
 		return nil, true, nil
 	case strings.HasPrefix(path, whiteoutMetaPrefix) || strings.Contains(path, "/"+whiteoutMetaPrefix):
@@ -188,7 +187,8 @@ func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
 	return e, false, e.check()
 }
 
-// cleanPath makes a path of a name in a tar. A leading "/" and "." components are dropped, as tar does; ".." is refused.
+// cleanPath makes a path of a name in a tar. A leading "/" and "." components are dropped, as tar does, and ".." takes away
+// the component before it, as in Docker; a name that leads out of the root is refused.
 func cleanPath(name string) (string, error) {
 	if len(name) > MaxPath {
 		return "", fmt.Errorf("the name has %d bytes, more than the %d that Linux allows", len(name), MaxPath)
@@ -202,7 +202,11 @@ func cleanPath(name string) (string, error) {
 		case part == "" || part == ".":
 			continue
 		case part == "..":
-			return "", fmt.Errorf(`the name %q has a ".." in it, which could lead out of the layer`, clip(name))
+			if len(clean) == 0 {
+				return "", fmt.Errorf("the name %q leads out of the layer", clip(name))
+			}
+			clean = clean[:max(0, bytes.LastIndexByte(clean, '/'))]
+			continue
 		case len(part) > MaxName:
 			return "", fmt.Errorf("the name %q has a part of %d bytes, more than the %d that Linux allows", clip(name), len(part), MaxName)
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"math/rand/v2"
+	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -61,4 +63,80 @@ func TestCompressorsAreTheSameEverywhere(t *testing.T) {
 	if _, err := NewCompressor(Bzip2, io.Discard, nil); err == nil {
 		t.Error("layers can be compressed with bzip2")
 	}
+}
+
+// A zstd stream may begin with a skippable frame; lz4's have the same magic numbers, and another after them.
+func TestDecompressZstdSkippable(t *testing.T) {
+	var b bytes.Buffer
+	b.WriteString("\x50\x2a\x4d\x18\x04\x00\x00\x00abcd")
+	w, err := NewCompressor(Zstd, &b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("content")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, last := range []byte{0x50, 0x57, 0x5f} {
+		data := b.Bytes()
+		data[0] = last
+		if got := decompress(t, data); got != "content" {
+			t.Errorf("magic %x: %q", last, got)
+		}
+	}
+	if got := Detect([]byte("\x60\x2a\x4d\x18\x04\x00")); got != None {
+		t.Errorf("another magic is taken for %s", got)
+	}
+}
+
+// xz has filters, which come before LZMA2.
+func TestDecompressXzFilters(t *testing.T) {
+	if _, err := exec.LookPath("xz"); err != nil {
+		t.Skip(err)
+	}
+	content := strings.Repeat("content ", 100_000)
+	for _, filters := range [][]string{{"--lzma2"}, {"--x86", "--lzma2"}, {"--delta=dist=4", "--lzma2=dict=4MiB"}} {
+		cmd := exec.Command("xz", append([]string{"--stdout"}, filters...)...)
+		cmd.Stdin = strings.NewReader(content)
+		data, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := decompress(t, data); got != content {
+			t.Errorf("%v: %d bytes came back", filters, len(got))
+		}
+		r, err := Decompress(bytes.NewReader(data[:len(data)/2]), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(r); err == nil {
+			t.Errorf("%v: half of a stream is read without an error", filters)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		r, err = Decompress(bytes.NewReader(data), Limits{}) // closed before its end
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func decompress(t *testing.T, data []byte) string {
+	t.Helper()
+	r, err := Decompress(bytes.NewReader(data), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(got)
 }

@@ -95,6 +95,7 @@ func TestHostileRefused(t *testing.T) {
 		"dotdot":             {makeTar(t, file("../canary")), `"../canary"`},
 		"dotdot inside":      {makeTar(t, dir("a"), file("a/../../canary")), `"a/../../canary"`},
 		"only dotdot":        {makeTar(t, dir("..")), `".."`},
+		"dotdot of the root": {makeTar(t, file("/../canary")), `"/../canary"`},
 		"whiteout dotdot":    {makeTar(t, file(".wh...")), "not clean"},
 		"whiteout dot":       {makeTar(t, file("a/.wh..")), "not clean"},
 		"whiteout of none":   {makeTar(t, file("a/.wh.")), "not clean"},
@@ -112,7 +113,6 @@ func TestHostileRefused(t *testing.T) {
 		"long hard link":     {makeTar(t, file("f"), hard("h", long)), "10000 bytes"},
 		"link loop":          {makeTar(t, link("a", "b"), link("b", "a"), file("a/x")), "symbolic links"},
 		"link growing":       {makeTar(t, link("a", "a/"+strings.Repeat("x/", 1000)), file("a/x")), "symbolic links"},
-		"root is a file":     {makeTar(t, file("./.")), "root is not a directory"},
 		"wh in the middle":   {makeTar(t, file(".wh.a/b")), `begin with ".wh."`},
 		"truncated header":   {good[:700], "too early"},
 		"truncated content":  {good[:512+512+1], "too early"},
@@ -140,7 +140,12 @@ func TestHostileContained(t *testing.T) {
 		tar  []byte
 		want []string
 	}{
-		"absolute name": {makeTar(t, file("/canary")), []string{"f canary"}},
+		"absolute name":      {makeTar(t, file("/canary")), []string{"f canary"}},
+		"the root as a file": {makeTar(t, file("./."), file(""), link(".", "/etc"), file("canary")), []string{"f canary"}},
+		"dotdot within": {
+			makeTar(t, dir("a"), file("./x/../canary"), hard("h", "a/../canary"), link("l", ".."), file("a/../b/./../c/f"), file("l/../g")),
+			[]string{"d a", "d c", "f c/f", "f canary", "f g", "h h -> canary", "l l -> .."},
+		},
 		"through a link out": {
 			makeTar(t, link("out", "../.."), file("out/canary")),
 			[]string{"f canary", "l out -> ../.."},

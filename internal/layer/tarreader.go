@@ -3,6 +3,7 @@ package layer
 import (
 	"archive/tar"
 	"io"
+	"sync/atomic"
 )
 
 // TarReader is a tar.Reader that keeps to Limits. archive/tar itself bounds what it holds in memory: a header and all that
@@ -45,23 +46,23 @@ func (t *TarReader) Next() (*tar.Header, error) {
 func (t *TarReader) Read(p []byte) (int, error) {
 	n, err := t.tar.Read(p)
 	t.read += int64(n)
-	if lerr := t.limits.checkRatio(t.in.n, t.read); lerr != nil {
+	if lerr := t.limits.checkRatio(t.in.n.Load(), t.read); lerr != nil {
 		return 0, lerr // io.ReadFull forgets an error that comes with the last byte
 	}
 	return n, err
 }
 
 // Offset is how many bytes of the tar were read: after Next, where the contents begin.
-func (t *TarReader) Offset() int64 { return t.in.n }
+func (t *TarReader) Offset() int64 { return t.in.n.Load() }
 
 // countReader counts what was read.
 type countReader struct {
 	r io.Reader
-	n int64
+	n atomic.Int64 // decompressors read in goroutines of their own
 }
 
 func (c *countReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.n += int64(n)
+	c.n.Add(int64(n))
 	return n, err
 }

@@ -2,6 +2,7 @@ package copier
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -72,19 +73,37 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	return &archive{toc, layer.NewStack(source), dir, named}, nil
 }
 
+// tarBlock is the length of a tar's header in bytes.
+const tarBlock = 512
+
 func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry, l layer.Limits) (bool, error) {
 	f, err := t.Open(ctx, e)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	z, err := layer.Decompress(f, l)
+	b := bufio.NewReader(f)
+	head, err := b.Peek(layer.DetectLen)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	z, err := layer.Decompress(b, l)
 	if err != nil {
-		return false, nil
+		return false, unreadable(layer.Detect(head), e, err)
 	}
 	defer z.Close()
-	_, err = tar.NewReader(z).Next()
+	plain := bufio.NewReader(z)
+	if _, err := plain.Peek(tarBlock); err != nil && !errors.Is(err, io.EOF) {
+		return false, unreadable(layer.Detect(head), e, err)
+	}
+	_, err = tar.NewReader(plain).Next()
 	return err == nil, nil
+}
+
+// unreadable says that a file has the first bytes of a compression that cannot be read: it may be an archive, so it is not
+// copied as it is.
+func unreadable(c layer.Compression, e *layer.Entry, err error) error {
+	return fmt.Errorf("%s begins like %s and cannot be unpacked: %w; if it should be copied as it is, use COPY", e.Path, c, err)
 }
 
 func decompressTo(ctx context.Context, t layer.Tree, e *layer.Entry, name string, l layer.Limits) error {

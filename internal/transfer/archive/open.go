@@ -89,7 +89,7 @@ func damaged(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("it is truncated: %w", ErrFormat)
-	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, tar.ErrHeader):
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, layer.ErrCompression), errors.Is(err, tar.ErrHeader):
 		return fmt.Errorf("%w: %w", err, ErrFormat)
 	}
 	return err

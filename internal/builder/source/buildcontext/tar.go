@@ -2,7 +2,6 @@ package buildcontext
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,16 +42,14 @@ func Unpack(ctx context.Context, r io.Reader, dir string, l layer.Limits) error 
 		return fmt.Errorf("unpack context: %w", err)
 	}
 	defer root.Close()
-	end := &lastBlock{r: z}
-	u := unpacker{root: root, in: layer.NewTarReader(end, l)}
+	u := unpacker{root: root, in: layer.NewTarReader(z, l)}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		h, err := u.in.Next()
 		if errors.Is(err, io.EOF) {
-			err = end.check()
-			if err == nil {
+			if err = drain(z); err == nil {
 				return u.finish()
 			}
 		}
@@ -68,27 +65,10 @@ func Unpack(ctx context.Context, r io.Reader, dir string, l layer.Limits) error 
 	}
 }
 
-// lastBlock keeps the last block that was read of a tar: a whole one ends with zeros, which archive/tar does not
-// insist on.
-type lastBlock struct {
-	r    io.Reader
-	tail []byte
-}
-
-func (l *lastBlock) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
-	l.tail = append(l.tail, p[max(0, n-tarBlock):n]...)
-	l.tail = append(l.tail[:0], l.tail[max(0, len(l.tail)-tarBlock):]...)
-	return n, err
-}
-
-// check reads the padding that follows the end, up to 1 MiB, for the sake of the sender and of the checksum of a
-// compressed stream.
-func (l *lastBlock) check() error {
-	if len(l.tail) < tarBlock || bytes.Count(l.tail, []byte{0}) < tarBlock {
-		return io.ErrUnexpectedEOF
-	}
-	_, err := io.CopyN(io.Discard, l.r, 1<<20)
+// drain reads the padding that follows the end, up to 1 MiB, for the sake of the sender and of the checksum of a
+// compressed stream. That the tar ends with blocks of zeros is not asked for: GNU tar and BuildKit take one without them.
+func drain(r io.Reader) error {
+	_, err := io.CopyN(io.Discard, r, 1<<20)
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
@@ -110,8 +90,8 @@ func (u *unpacker) entry(h *tar.Header) error {
 		return fmt.Errorf("name longer than %d bytes %w", unix.PathMax, errRefused)
 	case !filepath.IsLocal(name):
 		return fmt.Errorf("path outside the context %w", errRefused)
-	case h.Typeflag == tar.TypeXGlobalHeader:
-		return nil
+	case h.Typeflag == tar.TypeXGlobalHeader, name == "." && h.Typeflag != tar.TypeDir:
+		return nil // what would take the place of the root is passed over, as in Docker
 	}
 	if h.Typeflag == tar.TypeDir {
 		if name != "." {
@@ -119,9 +99,6 @@ func (u *unpacker) entry(h *tar.Header) error {
 			u.dirs = append(u.dirs, h)
 		}
 		return u.mkdir(name)
-	}
-	if name == "." {
-		return fmt.Errorf("root that is not a directory %w", errRefused)
 	}
 	if err := u.clear(name); err != nil {
 		return err
