@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -236,15 +237,19 @@ func (p *Plan) lintDefaultBases(target string, rules *linter.Linter) {
 	}
 }
 
-// lintUndeclared names the variables of a FROM line that no ARG declares.
-func lintUndeclared(unset map[string]struct{}, env *environ, at []parser.Range, rules *linter.Linter) {
+// lintUndeclared names the variables of a FROM line that no ARG declares. One that is declared and has no value is not
+// among them.
+func (s *Stage) lintUndeclared(unset map[string]struct{}, rules *linter.Linter) {
+	declared := s.plan.file.declaredArgs(nil)
+	for _, name := range s.plan.global.Keys() {
+		declared[name] = true
+	}
 	for _, name := range sortedKeys(unset) {
-		declared := env.Keys()
-		if slices.Contains(declared, name) {
+		if declared[name] {
 			continue
 		}
-		near, _ := suggest.Search(name, declared, true)
-		rules.Run(&linter.RuleUndefinedArgInFrom, at, linter.RuleUndefinedArgInFrom.Format(name, near))
+		near, _ := suggest.Search(name, slices.Sorted(maps.Keys(declared)), true)
+		rules.Run(&linter.RuleUndefinedArgInFrom, s.source.Location, linter.RuleUndefinedArgInFrom.Format(name, near))
 	}
 }
 

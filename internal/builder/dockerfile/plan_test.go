@@ -178,12 +178,14 @@ func TestStepWarnings(t *testing.T) {
 // The rules that look at FROM lines, and those of EXPOSE.
 func TestFromWarnings(t *testing.T) {
 	for source, want := range map[string][]string{
-		"ARG V\nFROM a:$V\n":                             {"InvalidDefaultArgInFrom: Default value for ARG a:$V results in empty or invalid base image name (line 2)"},
-		"ARG V=1\nFROM a:$V\n":                           nil,
-		"FROM a AS scratch\n":                            {`ReservedStageName: Stage name should not use the same name as reserved stage "scratch" (line 1)`},
-		"FROM --platform=linux/arm64 a\n":                {`FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/arm64" (line 1)`},
-		"FROM --platform=linux/arm64 a AS build-arm64\n": nil,
-		"ARG VERSION=1\nFROM a:${VERSIO:-1}\n":           {"UndefinedArgInFrom: FROM argument 'VERSIO' is not declared (did you mean VERSION?) (line 2)"},
+		"ARG V\nFROM a:$V\n":                                   {"InvalidDefaultArgInFrom: Default value for ARG a:$V results in empty or invalid base image name (line 2)"},
+		"ARG V=1\nFROM a:$V\n":                                 nil,
+		"FROM a AS scratch\n":                                  {`ReservedStageName: Stage name should not use the same name as reserved stage "scratch" (line 1)`},
+		"FROM --platform=linux/arm64 a\n":                      {`FromPlatformFlagConstDisallowed: FROM --platform flag should not use constant value "linux/arm64" (line 1)`},
+		"FROM --platform=linux/arm64 a AS build-arm64\n":       nil,
+		"ARG VERSION=1\nFROM a:${VERSIO:-1}\n":                 {"UndefinedArgInFrom: FROM argument 'VERSIO' is not declared (did you mean VERSION?) (line 2)"},
+		"ARG TAG\nFROM a:${TAG:-1}\n":                          nil,
+		"ARG P\nFROM --platform=${P:-linux/${TARGETARCH}} a\n": nil,
 		"FROM a as Stage\n": {
 			"StageNameCasing: Stage name 'Stage' should be lowercase (line 1)",
 			"FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1)",

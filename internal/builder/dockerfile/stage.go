@@ -62,7 +62,7 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 	if err != nil {
 		return err
 	}
-	lintUndeclared(name.unset, s.plan.global, s.source.Location, rules)
+	s.lintUndeclared(name.unset, rules)
 	if name.text == "" {
 		return fmt.Errorf("the name of the base image is empty: %s expands to nothing; give the ARG before FROM a default or pass --build-arg", s.source.BaseName)
 	}
@@ -70,7 +70,7 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 	if err != nil {
 		return err
 	}
-	lintUndeclared(flag.unset, s.plan.global, s.source.Location, rules)
+	s.lintUndeclared(flag.unset, rules)
 	s.fromArgs = maps.Clone(name.used)
 	if s.fromArgs == nil {
 		s.fromArgs = map[string]struct{}{}
