@@ -456,7 +456,7 @@ func TestSkopeo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, ref := range []string{"docker-archive:" + ours, "oci-archive:" + oursOCI + ":docker.io/me/app:test"} {
+	for _, ref := range []string{"docker-archive:" + ours, "oci-archive:" + oursOCI + ":test"} {
 		config := skopeo(t, "inspect", "--config", "--raw", ref)
 		if diff := cmp.Diff(string(images[0].Config), strings.TrimSpace(string(config))); diff != "" {
 			t.Errorf("%s: config (-want +got):\n%s", ref, diff)
@@ -468,8 +468,8 @@ func TestSkopeo(t *testing.T) {
 	}{
 		{"docker-archive:" + ours, "docker-archive:" + filepath.Join(dir, "d1") + ":me/app:test", "d1", []string{"docker.io/me/app:test"}},
 		{"docker-archive:" + ours, "oci-archive:" + filepath.Join(dir, "o1") + ":docker.io/me/app:test", "o1", []string{"docker.io/me/app:test"}},
-		{"oci-archive:" + oursOCI + ":docker.io/me/app:test", "oci:" + filepath.Join(dir, "o2"), "o2", nil},
-		{"oci-archive:" + oursOCI + ":docker.io/me/app:test", "docker-archive:" + filepath.Join(dir, "d2"), "d2", nil},
+		{"oci-archive:" + oursOCI + ":test", "oci:" + filepath.Join(dir, "o2"), "o2", nil},
+		{"oci-archive:" + oursOCI + ":test", "docker-archive:" + filepath.Join(dir, "d2"), "d2", nil},
 	} {
 		skopeo(t, "copy", "-q", test.from, test.to)
 		r, err := Open(filepath.Join(dir, test.path), t.TempDir(), layer.Limits{})

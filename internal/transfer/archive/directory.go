@@ -92,13 +92,16 @@ func (d *directoryFiles) index(index ocispec.Index) error {
 	return d.file(ocispec.ImageIndexFile, int64(len(data)), bytes.NewReader(data))
 }
 
-// replaces says whether entry m of an index.json goes for n: both have one name, or they are the same without one.
+// replaces says whether entry m of an index.json goes for n: both have one name, m has n's tag and no name of its own, or
+// they are the same without one.
 func replaces(n, m ocispec.Descriptor) bool {
-	name := m.Annotations[ocispec.AnnotationRefName]
-	if name == "" {
-		return n.Digest == m.Digest
+	if name := m.Annotations[containerdName]; name != "" {
+		return n.Annotations[containerdName] == name
 	}
-	return n.Annotations[ocispec.AnnotationRefName] == name
+	if tag := m.Annotations[ocispec.AnnotationRefName]; tag != "" {
+		return n.Annotations[ocispec.AnnotationRefName] == tag
+	}
+	return n.Digest == m.Digest
 }
 
 // before are the manifests of the layout that is there already.

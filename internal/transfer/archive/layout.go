@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func findTag(entries []ocispec.Descriptor, tag string) (digest.Digest, error) {
 	}
 	var have []string
 	for _, d := range images {
-		if name := d.Annotations[ocispec.AnnotationRefName]; name != "" && len(have) < 10 {
+		if name := cmp.Or(d.Annotations[containerdName], d.Annotations[ocispec.AnnotationRefName]); name != "" && len(have) < 10 {
 			have = append(have, printable(name))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -144,5 +145,49 @@ func TestLayoutLinksOut(t *testing.T) {
 	if f, err := l.Open(ocispec.Descriptor{Digest: d, Size: 6}); err == nil {
 		f.Close()
 		t.Error("a link led out of the layout")
+	}
+}
+
+// A layout in a directory names images by their tags, and by their full names, by which those of two repositories that
+// have one tag are told apart.
+func TestNamesInDirectory(t *testing.T) {
+	dir := t.TempDir()
+	images := twoImages(t)
+	write := func(i int, name string) digest.Digest {
+		t.Helper()
+		img := images[i]
+		img.Names = []string{name}
+		if err := WriteDirectory(dir, []Source{img}, nil); err != nil {
+			t.Fatal(err)
+		}
+		l, err := OpenLayout(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		d, err := l.Find("docker.io/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	write(0, "me/app:test")
+	other, app := write(0, "me/other:test"), write(1, "me/app:test")
+	l, err := OpenLayout(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	index, err := l.Index()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range index.Manifests {
+		got = append(got, m.Annotations[ocispec.AnnotationRefName], m.Annotations[containerdName], m.Digest.String())
+	}
+	want := []string{"test", "docker.io/me/app:test", app.String(), "test", "docker.io/me/other:test", other.String()}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("index.json (-want +got):\n%s", diff)
 	}
 }

@@ -155,7 +155,8 @@ func (a *writer) image(img Source) (ocispec.Descriptor, error) {
 	return desc, a.blob(m.Data)
 }
 
-// enter adds a descriptor to index.json, once for each name.
+// enter adds a descriptor to index.json, once for each name: its tag is what skopeo looks for, the full name is
+// containerd's, as BuildKit has it too (client/ociindex).
 func (a *writer) enter(desc ocispec.Descriptor, names []string) error {
 	if len(names) == 0 {
 		a.index.Manifests = append(a.index.Manifests, desc)
@@ -166,7 +167,7 @@ func (a *writer) enter(desc ocispec.Descriptor, names []string) error {
 		if err != nil {
 			return err
 		}
-		desc.Annotations = map[string]string{containerdName: ref.String(), ocispec.AnnotationRefName: ref.String()}
+		desc.Annotations = map[string]string{containerdName: ref.String(), ocispec.AnnotationRefName: ref.Tag()}
 		maps.Copy(desc.Annotations, own)
 		a.index.Manifests = append(a.index.Manifests, desc)
 	}
