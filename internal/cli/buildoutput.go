@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
 )
@@ -61,6 +63,11 @@ func (f *outputFlags) options(r *builder.Request) error {
 	}
 	if err := export.Check(r.Output.Specs, r.Output.Tags); err != nil {
 		return &exit{exitUsage, err}
+	}
+	if !slices.Contains(r.Target.Allow, dockerfile.AllowLocalDelete) {
+		if err := export.CheckDelete(r.Output.Specs); err != nil {
+			return &exit{exitUsage, fmt.Errorf("--output %w", err)}
+		}
 	}
 	takeEpoch(r)
 	return nil

@@ -9,13 +9,14 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// Entitlement is something that a Dockerfile may ask for and only whoever starts the build can permit, with --allow.
+// Entitlement is something that only whoever starts the build can permit, with --allow.
 type Entitlement string
 
-// The entitlements that RUN knows (BuildKit's util/entitlements).
+// The entitlements that RUN knows (BuildKit's util/entitlements), and the one of buildx for outputs.
 const (
-	AllowNetworkHost      Entitlement = "network.host"      // RUN --network=host
-	AllowSecurityInsecure Entitlement = "security.insecure" // RUN --security=insecure
+	AllowNetworkHost      Entitlement = "network.host"        // RUN --network=host
+	AllowSecurityInsecure Entitlement = "security.insecure"   // RUN --security=insecure
+	AllowLocalDelete      Entitlement = "buildx.local.delete" // --output mode=delete of any directory
 )
 
 // ParseEntitlement reads what --allow takes.
@@ -26,10 +27,8 @@ func ParseEntitlement(text string) (Entitlement, error) {
 		return "", errors.New("device: strata hands out no CDI devices, so there is nothing to permit; leave it out")
 	case name == "fs" || strings.HasPrefix(name, "fs."):
 		return "", fmt.Errorf("%s: this is an entitlement of buildx bake; a build reads and writes what its command line names, so leave it out", name)
-	case name == "buildx.local.delete":
-		return "", errors.New("buildx.local.delete: a local output deletes nothing here, so there is nothing to permit; leave it out")
 	}
-	known := []string{string(AllowNetworkHost), string(AllowSecurityInsecure)}
+	known := []string{string(AllowNetworkHost), string(AllowSecurityInsecure), string(AllowLocalDelete)}
 	if !slices.Contains(known, name) {
 		return "", fmt.Errorf("unknown entitlement %s: it is one of %s", name, strings.Join(known, ", "))
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -185,6 +188,51 @@ func (s *Spec) check() error {
 		}
 	}
 	return nil
+}
+
+// CheckDelete refuses mode=delete for a directory that does not lie below the working directory, as a mistyped dest would
+// take all that is there. Links count as where they lead. buildx does so too, unless it is permitted.
+func CheckDelete(specs []Spec) error {
+	for _, s := range specs {
+		if !s.Delete {
+			continue
+		}
+		if below, err := isBelowHere(s.Dest); err != nil || !below {
+			return errors.Join(fmt.Errorf("type=local: mode=delete removes all other files of %s, which is not below the working directory: name a directory below it, or permit it with --allow=%s",
+				s.Dest, dockerfile.AllowLocalDelete), err)
+		}
+	}
+	return nil
+}
+
+// isBelowHere says whether a path, of which the last folders need not be there, lies below the working directory.
+func isBelowHere(path string) (bool, error) {
+	here, err := os.Getwd()
+	if err == nil {
+		here, err = filepath.EvalSymlinks(here)
+	}
+	if err != nil {
+		return false, err
+	}
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return false, err
+	}
+	missing := ""
+	for {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			path = filepath.Join(real, missing)
+			break
+		}
+		if _, lerr := os.Lstat(path); lerr == nil || !errors.Is(err, fs.ErrNotExist) {
+			return false, err // a link that leads to nothing, for instance
+		}
+		missing = filepath.Join(filepath.Base(path), missing)
+		path = filepath.Dir(path)
+	}
+	rel, err := filepath.Rel(here, path)
+	return rel != "." && filepath.IsLocal(rel), err
 }
 
 // setter takes an attribute's value over.

@@ -1,6 +1,8 @@
 package export
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -192,4 +194,34 @@ func FuzzParseAnnotation(f *testing.F) {
 			}
 		}
 	})
+}
+
+// mode=delete is for what lies below the working directory, wherever links lead.
+func TestCheckDelete(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	for _, path := range []string{"here/sub", "here/inner", "elsewhere"} {
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"here/out": "../elsewhere", "here/in": "inner", "here/nowhere": "missing", "here/up": "."} {
+		if err := os.Symlink(to, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir("here")
+	for dest, want := range map[string]bool{
+		"sub": true, "new/deeper": true, "sub/../sub": true, "in": true, "in/new": true, filepath.Join(dir, "here", "sub"): true,
+		".": false, "..": false, "../elsewhere": false, "out": false, "out/new": false, "nowhere": false, "up": false, "up/sub": true,
+		"/": false, "/nonesuch": false, filepath.Join(dir, "here"): false,
+	} {
+		err := CheckDelete([]Spec{{Kind: Local, Dest: "/"}, {Kind: Local, Dest: dest, Delete: true}})
+		if (err == nil) != want {
+			t.Errorf("%s: %v", dest, err)
+		}
+	}
 }
