@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,3 +66,28 @@ type section struct {
 }
 
 func (s *section) Close() error { return s.f.Close() }
+
+// Verified reads the contents of a File entry from r. Where they turn out not to have the digest that e has, what damaged
+// makes of a *DamageError comes in the place of io.EOF. Without a digest r is read as it is.
+func Verified(r io.ReadCloser, e *Entry, damaged func(*DamageError) error) io.ReadCloser {
+	if e.Digest == "" {
+		return r
+	}
+	return &verifiedReader{r, e.Digest.Verifier(), e.Path, damaged}
+}
+
+type verifiedReader struct {
+	io.ReadCloser
+	verifier digest.Verifier
+	path     string
+	damaged  func(*DamageError) error
+}
+
+func (r *verifiedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.verifier.Write(p[:n])
+	if err == io.EOF && !r.verifier.Verified() {
+		err = r.damaged(&DamageError{r.path, otherBytes})
+	}
+	return n, err
+}

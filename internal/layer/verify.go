@@ -15,6 +15,9 @@ type DamageError struct {
 	What string
 }
 
+// otherBytes is what is wrong with a file whose contents have another digest.
+const otherBytes = "holds other bytes"
+
 func (e *DamageError) Error() string { return fmt.Sprintf("%q %s", clip(e.Path), e.What) }
 
 // VerifyTree compares the tree of a layer in dir, down to the bytes of its files, with the layer's
@@ -62,7 +65,7 @@ func (v *verifier) contents(root int) error {
 	}
 	for _, e := range v.files {
 		if want := v.toc.Lookup(e.Path); want.Digest != "" && want.Digest != e.Digest {
-			return &DamageError{e.Path, "holds other bytes"}
+			return &DamageError{e.Path, otherBytes}
 		}
 	}
 	return nil

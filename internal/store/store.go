@@ -3,6 +3,7 @@
 //
 //   - db: meta.db, its schema and transactions
 //   - session: this process's folder for work under way, locks
+//   - seal: whether files are as they were when they were known to be right
 //   - content: blobs, the compressed forms of layers
 //   - layers: layers as trees and tars, their tables of contents; fetching those that are not here
 //   - images: configs of images and steps, names, platforms, manifests

@@ -15,6 +15,9 @@ import (
 // ErrNotFound says that the store holds no such thing.
 var ErrNotFound = db.ErrNotFound
 
+// ErrUnsealed says that a layer's tree is not as it was sealed: see Layers.Lowers.
+var ErrUnsealed = layers.ErrUnsealed
+
 // ErrChanged says that an image's names are not those with which it was to be removed.
 var ErrChanged = gc.ErrChanged
 
@@ -28,6 +31,8 @@ type (
 	Fetcher          = layers.Fetcher
 	Unpacking        = layers.Unpacking
 	UnavailableError = layers.UnavailableError
+	DamagedError     = layers.DamagedError
+	Lowers           = layers.Lowers
 	Derived          = layers.Derived
 
 	Kind           = images.Kind

@@ -103,16 +103,34 @@ func (f *Failure) Unwrap() error { return f.Cause }
 // Execute runs a RUN, and returns the diffID of the layer that it made; "" if no file changed and
 // an empty layer is not kept. A command that fails is a *Failure. The overlay's upper directory is
 // where the layer's tree will be: it becomes the layer by a rename.
-func (e *Executor) Execute(ctx context.Context, step *Step) (made digest.Digest, err error) {
-	w, err := e.mount(ctx, step.On)
+func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, error) {
+	for {
+		trees := &trees{store: e.Store}
+		made, err := e.execute(ctx, step, trees)
+		if !errors.Is(trees.trusted(ctx), store.ErrUnsealed) {
+			return made, err
+		}
+		// Nothing was run. What is damaged is made again.
+		if err := trees.mend(ctx); err != nil {
+			return "", err
+		}
+	}
+}
+
+// execute is Execute on trees that may turn out to be damaged.
+func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made digest.Digest, err error) {
+	w, err := e.mount(ctx, step.On, trees)
 	if err != nil {
 		return "", err
 	}
 	defer w.remove()
 	defer func() { err = e.Store.Explain(err) }() // before what fills the disk is removed
-	code, err := e.run(ctx, w, step)
+	code, err := e.run(ctx, w, step, trees)
 	if ctx.Err() != nil && err == nil {
 		err = context.Cause(ctx)
+	}
+	if err == nil {
+		err = trees.trusted(ctx)
 	}
 	if err != nil {
 		return "", err
@@ -132,12 +150,12 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (made digest.Digest,
 
 // run runs the process, and takes away all that was mounted. How the process ended is in the
 // Failure; an error is strata's own.
-func (e *Executor) run(ctx context.Context, w *work, step *Step) (*Failure, error) {
+func (e *Executor) run(ctx context.Context, w *work, step *Step, trees *trees) (*Failure, error) {
 	state := filepath.Join(w.dir, "state")
 	if err := workspace.Mkdir(state, 0o700); err != nil {
 		return nil, fmt.Errorf("preparing a container: %w", err)
 	}
-	all, err := e.mountAll(ctx, w.dir, step)
+	all, err := e.mountAll(ctx, w.dir, step, trees)
 	defer all.release()
 	if err != nil {
 		return nil, err
@@ -160,7 +178,7 @@ func (e *Executor) run(ctx context.Context, w *work, step *Step) (*Failure, erro
 		Files:    given.files,
 		Machine:  e.Machine,
 		Insecure: step.Run.Insecure,
-		Warn:     e.warnOnce,
+		Hooks:    runner.Hooks{Gate: trees.trusted, Warn: e.warnOnce},
 		StateDir: state,
 		Streams:  runner.Streams{Stdout: stdout, Stderr: stderr},
 	})
@@ -214,12 +232,12 @@ type work struct {
 	below *layer.Stack
 }
 
-func (e *Executor) mount(ctx context.Context, on State) (*work, error) {
+func (e *Executor) mount(ctx context.Context, on State, trees *trees) (*work, error) {
 	below, err := on.Stack()
 	if err != nil {
 		return nil, err
 	}
-	lowers, root, err := e.lowers(ctx, on)
+	lowers, root, err := trees.of(ctx, on)
 	if err != nil {
 		return nil, err
 	}

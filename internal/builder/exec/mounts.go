@@ -59,11 +59,12 @@ type mounted struct {
 	binds  []runner.Bind
 	shown  []*workspace.Workspace // what is mounted below the step's folder
 	caches map[string]*store.CacheMount
+	trees  *trees
 }
 
 // mountAll prepares the mounts of a RUN below dir. What it returns is to be released, after an error too.
-func (e *Executor) mountAll(ctx context.Context, dir string, step *Step) (*mounted, error) {
-	all := &mounted{caches: map[string]*store.CacheMount{}}
+func (e *Executor) mountAll(ctx context.Context, dir string, step *Step, trees *trees) (*mounted, error) {
+	all := &mounted{trees: trees, caches: map[string]*store.CacheMount{}}
 	if err := e.takeCaches(ctx, all, step); err != nil {
 		return all, err
 	}
@@ -140,7 +141,7 @@ func (e *Executor) mountSource(ctx context.Context, all *mounted, m *Mount, dir 
 		return "", err
 	}
 	if m.From != nil {
-		shown, err := e.mountState(ctx, m.From, dir)
+		shown, err := all.mountState(ctx, m.From, dir)
 		if err != nil {
 			return "", err
 		}
@@ -178,27 +179,10 @@ func within(root, name string) (string, error) {
 
 // mountState mounts a state with a layer on top that is thrown away: a container never gets at a layer of the
 // store itself, not even one that may mount.
-func (e *Executor) mountState(ctx context.Context, from State, dir string) (*workspace.Workspace, error) {
-	lowers, root, err := e.lowers(ctx, from)
+func (all *mounted) mountState(ctx context.Context, from State, dir string) (*workspace.Workspace, error) {
+	lowers, root, err := all.trees.of(ctx, from)
 	if err != nil {
 		return nil, err
 	}
 	return workspace.Mount(dir, lowers, root)
-}
-
-// lowers are the layers of a state as directories, the topmost first, and the attributes of its root.
-func (e *Executor) lowers(ctx context.Context, from State) ([]string, workspace.Attributes, error) {
-	below, err := from.Stack()
-	if err != nil {
-		return nil, workspace.Attributes{}, err
-	}
-	lowers, err := e.Store.Trees(ctx, from.Chain())
-	if err != nil {
-		return nil, workspace.Attributes{}, err
-	}
-	root, err := below.Lookup(ctx, "")
-	if err != nil {
-		return nil, workspace.Attributes{}, err
-	}
-	return lowers, workspace.OfRoot(root), nil
 }

@@ -39,13 +39,15 @@ type Solver struct {
 	used  map[digest.Digest]cache.Record // by layer, what this build took instead of running it
 	// unavailable are layers that cannot be had any more.
 	unavailable map[digest.Digest]bool
+	// damages are how often a layer turned out to be damaged.
+	damages map[digest.Digest]int
 }
 
 // New makes the solver of a build.
 func New(s *store.Store, c Config) *Solver {
 	sv := &Solver{
 		config: c, store: s, events: event.OrDiscard(c.Events), executed: c.Records.Executed,
-		used: map[digest.Digest]cache.Record{}, unavailable: map[digest.Digest]bool{},
+		used: map[digest.Digest]cache.Record{}, unavailable: map[digest.Digest]bool{}, damages: map[digest.Digest]int{},
 	}
 	if sv.executed == nil {
 		sv.executed = NewExecuted()

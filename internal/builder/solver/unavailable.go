@@ -29,6 +29,26 @@ func (s *Solver) use(r *cache.Record) {
 	s.used[r.Layer] = *r
 }
 
+// maxDamages is how often a layer may turn out to be damaged in one build: as a tar, as a tree, and made again.
+const maxDamages = 3
+
+// mended says whether an error is a layer that turned out to be damaged while its files were read. It is set aside, so that
+// solving again reads another form of it, or runs the step that makes it.
+func (s *Solver) mended(err error) bool {
+	var damaged *store.DamagedError
+	if !errors.As(err, &damaged) {
+		return false
+	}
+	s.mu.Lock()
+	s.damages[damaged.DiffID]++
+	again := s.damages[damaged.DiffID] <= maxDamages
+	s.mu.Unlock()
+	if again {
+		s.warn(fmt.Sprintf("layer %s was damaged and is set aside: %v", image.ShortID(damaged.DiffID), damaged.Cause))
+	}
+	return again
+}
+
 // recovers says whether an error is a recorded layer that cannot be had, so that solving again will help.
 func (s *Solver) recovers(err error) (*store.UnavailableError, bool) {
 	var gone *store.UnavailableError
@@ -75,6 +95,9 @@ func (s *Solver) isUnavailable(r *cache.Record) bool {
 func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
 	for {
 		state, err := s.solve(ctx, plan)
+		if ctx.Err() == nil && s.mended(err) {
+			continue
+		}
 		gone, again := s.recovers(err)
 		if !again || ctx.Err() != nil {
 			return state, err

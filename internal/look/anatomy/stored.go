@@ -30,7 +30,7 @@ func newStored(s *store.Store, diffID digest.Digest) (part, error) {
 func (p *stored) known() bool { return p.store.HasTOC(p.id) }
 
 func (p *stored) here() bool {
-	if p.known() {
+	if p.known() || p.layer != nil && p.layer.Present() {
 		return true
 	}
 	blobs, err := p.store.Blobs(p.id)

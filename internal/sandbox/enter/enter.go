@@ -54,13 +54,31 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	if err := s.Touch(c.ID); err != nil {
 		return runner.ExitSandbox, err
 	}
-	root, state, done, err := mount(ctx, s, config)
+	spec.Arch = platform.Normal(config.Platform).Architecture
+	for {
+		lowers, err := s.Lowers(ctx, config.RootFS.DiffIDs)
+		if err != nil {
+			return runner.ExitSandbox, err
+		}
+		code, err := run(ctx, s, config, lowers, spec)
+		if !errors.Is(lowers.Trusted(ctx), store.ErrUnsealed) {
+			return code, err
+		}
+		// Nothing was run. What is damaged is made again.
+		if _, err := s.Trees(ctx, config.RootFS.DiffIDs); err != nil {
+			return runner.ExitSandbox, err
+		}
+	}
+}
+
+// run runs the command on lowers, once all of them are trusted.
+func run(ctx context.Context, s *store.Store, config *image.Config, lowers *store.Lowers, spec runner.Spec) (int, error) {
+	root, state, done, err := mount(ctx, s, config, lowers.Dirs)
 	if err != nil {
 		return runner.ExitSandbox, err
 	}
 	defer done()
-	spec.Rootfs, spec.StateDir = root, state
-	spec.Arch = platform.Normal(config.Platform).Architecture
+	spec.Rootfs, spec.StateDir, spec.Gate = root, state, lowers.Trusted
 	return runner.Run(ctx, spec)
 }
 
@@ -84,7 +102,7 @@ func (o Options) spec(c *image.Config) runner.Spec {
 	env = slices.Concat(env, c.Config.Env, o.Env)
 	s := runner.Spec{
 		Args: slices.Concat(entrypoint, cmd), Env: env, Dir: c.Config.WorkingDir, User: c.Config.User,
-		Network: o.Network, Machine: o.Machine, Streams: o.Streams, Warn: o.Warn, ReadOnly: o.ReadOnly, Binds: o.Binds,
+		Network: o.Network, Machine: o.Machine, Streams: o.Streams, Hooks: runner.Hooks{Warn: o.Warn}, ReadOnly: o.ReadOnly, Binds: o.Binds,
 	}
 	if o.Dir != "" {
 		s.Dir = o.Dir
@@ -97,12 +115,8 @@ func (o Options) spec(c *image.Config) runner.Spec {
 
 // mount mounts the state with a layer on top that done throws away, and makes an empty folder for
 // the container's own files.
-func mount(ctx context.Context, s *store.Store, c *image.Config) (root, state string, done func(), err error) {
+func mount(ctx context.Context, s *store.Store, c *image.Config, lowers []string) (root, state string, done func(), err error) {
 	entry, err := rootEntry(ctx, s, c.RootFS.DiffIDs)
-	if err != nil {
-		return "", "", nil, err
-	}
-	lowers, err := s.Trees(ctx, c.RootFS.DiffIDs)
 	if err != nil {
 		return "", "", nil, err
 	}

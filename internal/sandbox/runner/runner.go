@@ -60,8 +60,14 @@ type Spec struct {
 
 	Machine
 	Streams
+	Hooks
+}
 
-	// Warn, when not nil, is told in one line what this machine does not have and the container goes without.
+// Hooks are what a run asks and tells its caller; each may be nil.
+type Hooks struct {
+	// Gate is waited for when the container is ready, before the program starts. Its error ends the run.
+	Gate func(context.Context) error
+	// Warn is told in one line what this machine does not have and the container goes without.
 	Warn func(line string)
 }
 
@@ -207,6 +213,9 @@ func start(ctx context.Context, s Spec, container *libcontainer.Container, proce
 	}
 	if err == nil {
 		err = streams.started()
+	}
+	if err == nil && s.Gate != nil {
+		err = s.Gate(ctx)
 	}
 	if err == nil {
 		err = container.Exec()

@@ -122,7 +122,7 @@ func TestCgroupParent(t *testing.T) {
 	})
 	code, err := Run(context.Background(), Spec{
 		Rootfs: r.merged, StateDir: t.TempDir(), Args: []string{"/bin/sh", "-c", "echo ready; read line; true"}, Machine: Machine{CgroupParent: parent},
-		Warn: func(line string) { warned += line }, Streams: Streams{Stdout: look, Stdin: in},
+		Hooks: Hooks{Warn: func(line string) { warned += line }}, Streams: Streams{Stdout: look, Stdin: in},
 	})
 	if code != 0 || err != nil {
 		t.Fatalf("exit code %d, %v", code, err)
@@ -157,7 +157,7 @@ func TestCgroupParentThatCannotBe(t *testing.T) {
 	r := busyboxRoot(t, nil)
 	var warned []string
 	const below = "/cgroup.procs" // a file
-	got, _ := r.sh(t, Spec{Machine: Machine{CgroupParent: below}, Warn: func(line string) { warned = append(warned, line) }}, "echo goes on")
+	got, _ := r.sh(t, Spec{Machine: Machine{CgroupParent: below}, Hooks: Hooks{Warn: func(line string) { warned = append(warned, line) }}}, "echo goes on")
 	if got != "goes on\n" || len(warned) != 1 || !strings.HasPrefix(warned[0], "--cgroup-parent "+below+" is left out: ") {
 		t.Errorf("output %q, warnings %q", got, warned)
 	}

@@ -31,6 +31,23 @@ func Exists(path string) bool {
 	return err == nil
 }
 
+// Identity tells a file or folder from another that gets its path later: by the number of its inode and the time at which
+// that was made. The zero Identity is that of nothing.
+type Identity struct {
+	inode   uint64
+	seconds int64
+	nanos   uint32
+}
+
+// Identify returns what has a path now.
+func Identify(path string) Identity {
+	var st unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st) != nil {
+		return Identity{}
+	}
+	return Identity{st.Ino, st.Btime.Sec, st.Btime.Nsec}
+}
+
 // Tighten takes the permissions of all but its owner from a file or folder; what is not there needs none.
 func Tighten(path string) error {
 	st, err := os.Stat(path)

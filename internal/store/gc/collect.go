@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/layers"
 	"github.com/strata-build/strata/internal/store/session"
 )
 
@@ -102,8 +104,10 @@ func (c *Collector) removeFiles(l unused, p *Pruned) error {
 }
 
 func (c *Collector) takeLayer(d digest.Digest, trash *session.Trash, p *Pruned) error {
-	if err := os.Remove(c.layers.TOCPath(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, path := range []string{c.layers.TOCPath(d), c.layers.TOCPath(d) + layers.TOCSeal} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if disk.Exists(c.layers.Path(d)) {
 		p.Layers = append(p.Layers, d)
@@ -119,15 +123,15 @@ func exists(tx *sql.Tx, query string, d digest.Digest) (bool, error) {
 // collectFiles removes what no row of meta.db names: blobs and layers of processes that were killed, and
 // partial downloads.
 func (c *Collector) collectFiles(cutoff int64, p *Pruned) error {
-	layers, tocs := c.layers.Folders()
+	folder, tocs := c.layers.Folders()
 	for _, kind := range []struct{ dir, query string }{
 		{c.content.Folder(), "SELECT count(*) FROM blobs WHERE digest = ?"},
-		{layers, "SELECT count(*) FROM layers WHERE diff_id = ?"},
+		{folder, "SELECT count(*) FROM layers WHERE diff_id = ?"},
 		{tocs, "SELECT count(*) FROM layers WHERE diff_id = ?"},
 	} {
 		err := eachEntry(kind.dir, cutoff, func(path string) error {
 			var n int
-			if err := c.db.QueryRow(kind.query, "sha256:"+filepath.Base(path)).Scan(&n); err != nil || n > 0 {
+			if err := c.db.QueryRow(kind.query, namedBy(path)).Scan(&n); err != nil || n > 0 {
 				return err
 			}
 			return c.removeUnnamed(path, kind.query, p)
@@ -139,6 +143,11 @@ func (c *Collector) collectFiles(cutoff int64, p *Pruned) error {
 	return nil
 }
 
+// namedBy is the digest of what a file belongs to.
+func namedBy(path string) string {
+	return "sha256:" + strings.TrimSuffix(filepath.Base(path), layers.TOCSeal)
+}
+
 // removeUnnamed removes a blob or layer unless it has got a row meanwhile.
 func (c *Collector) removeUnnamed(path, query string, p *Pruned) error {
 	trash, err := c.session.Trash()
@@ -147,7 +156,7 @@ func (c *Collector) removeUnnamed(path, query string, p *Pruned) error {
 	}
 	err = c.db.Tx(func(tx *sql.Tx) error {
 		var n int
-		if err := tx.QueryRow(query, "sha256:"+filepath.Base(path)).Scan(&n); err != nil || n > 0 {
+		if err := tx.QueryRow(query, namedBy(path)).Scan(&n); err != nil || n > 0 {
 			return err
 		}
 		return trash.Take(path)

@@ -13,6 +13,7 @@ import (
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/seal"
 )
 
 // AddLayer takes the layer in dir, a folder that Temp made, into the store. It holds the layer's tree as
@@ -27,11 +28,15 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 	if err == nil {
 		err = os.Chmod(dir, 0o700)
 	}
+	seals := sealForms(dir, diffID)
+	if err == nil {
+		err = seals.Write(filepath.Join(dir, sealFile))
+	}
 	if err == nil {
 		err = ls.session.MarkUnsynced(ls.Path(diffID))
 	}
 	if err == nil {
-		err = ls.placeLayer(l, dir)
+		err = ls.placeLayer(l, dir, seals)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("adding layer %s to the store: %w", diffID, ls.session.Explain(err))
@@ -42,22 +47,23 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 // placeLayer gives dir its final name and the layer its row, both while nobody else can write to meta.db: a prune
 // that is about to remove the same layer either sees that it was used, or has moved the folder out of the way. A
 // folder that is there already stays, if it is sound: otherwise nothing could replace a damaged layer.
-func (ls *Layers) placeLayer(l *Layer, dir string) error {
+func (ls *Layers) placeLayer(l *Layer, dir string, seals seal.Seals) error {
 	placed, err := ls.place(l, dir)
-	if err != nil || placed {
-		return err
+	if err == nil && !placed {
+		var damage *Damage
+		damage, err = ls.mend(context.Background(), l.DiffID) // what was made is kept, whoever asks for it
+		if err == nil && damage != nil {
+			placed, err = ls.place(l, dir)
+		}
 	}
-	ctx := context.Background() // what was made is kept, whoever asks for it
-	damage, err := ls.setAsideDamaged(ctx, l.DiffID)
 	if err != nil {
 		return err
 	}
-	if damage != nil {
-		if _, err := ls.place(l, dir); err != nil {
-			return err
-		}
+	if !placed {
+		return os.RemoveAll(dir) // a form is sound
 	}
-	return os.RemoveAll(dir) // still there if a form was sound
+	ls.trustAll(l.DiffID, seals)
+	return nil
 }
 
 func (ls *Layers) place(l *Layer, dir string) (placed bool, err error) {

@@ -25,8 +25,8 @@ type Form interface {
 	Stream(ctx context.Context) (io.ReadCloser, error)
 }
 
-func (l *Layer) tar() Form  { return tarForm(l.layers.Path(l.DiffID, "tar")) }
-func (l *Layer) tree() Form { return &treeForm{l, l.layers.Path(l.DiffID, "fs")} }
+func (l *Layer) tar() Form  { return tarForm(l.layers.Path(l.DiffID, formTar)) }
+func (l *Layer) tree() Form { return &treeForm{l, l.layers.Path(l.DiffID, formTree)} }
 
 // inPlace are the forms that are found without a look at meta.db, in the order in which they are quick to read.
 func (l *Layer) inPlace() []Form { return []Form{l.tar(), l.tree()} }

@@ -9,15 +9,25 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/seal"
 )
 
 // TOC returns the layer's table of contents, fetching the layer first if it is not here. Do not change it:
 // it is shared.
 func (l *Layer) TOC(ctx context.Context) (*layer.TOC, error) {
 	if err := l.ensure(ctx); err != nil {
+		return nil, err
+	}
+	here, err := l.trust(ctx, formTOC)
+	if err == nil && !here {
+		err = l.ensure(ctx) // it was set aside
+	}
+	if err != nil {
 		return nil, err
 	}
 	t, err := l.readTOC()
@@ -33,7 +43,7 @@ func (l *Layer) TOC(ctx context.Context) (*layer.TOC, error) {
 func (l *Layer) readTOC() (*layer.TOC, error) {
 	ls := l.layers
 	return ls.memory.toc(l.DiffID, func() (*layer.TOC, error) {
-		t, err := disk.ReadTOC(ls.Path(l.DiffID, "toc"))
+		t, err := disk.ReadTOC(ls.Path(l.DiffID, formTOC))
 		if err != nil {
 			return nil, fmt.Errorf("reading the table of contents of layer %s: %w", l.DiffID, err)
 		}
@@ -47,14 +57,16 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 		return "", err
 	}
 	ls := l.layers
-	dir := ls.Path(l.DiffID, "fs")
-	if l.tree().Here() {
-		return dir, nil
+	dir := ls.Path(l.DiffID, formTree)
+	if here, err := l.trust(ctx, formTree); here || err != nil {
+		return dir, err
 	}
-	if !l.tar().Here() {
-		if err := l.heal(ctx, errors.New("neither its tree nor its tar is here")); err != nil {
-			return "", err
-		}
+	tar, err := l.trust(ctx, formTar)
+	if err == nil && !tar {
+		err = l.heal(ctx, errors.New("neither its tree nor its tar is here"))
+	}
+	if err != nil {
+		return "", err
 	}
 	t, err := l.TOC(ctx)
 	if err != nil {
@@ -69,7 +81,7 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := os.Open(ls.Path(l.DiffID, "tar"))
+	f, err := os.Open(ls.Path(l.DiffID, formTar))
 	if err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
 	}
@@ -92,13 +104,21 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 }
 
 // placeTree gives the tree in dir its final name, and notes what the layer takes on the disk with it, both
-// while nobody removes the layer.
+// while nobody removes the layer. Where another was faster, that one's tree stays.
 func (ls *Layers) placeTree(l *Layer, dir string, size int64) error {
+	sum, err := sealOf(filepath.Dir(dir), l.DiffID, formTree)
+	if err != nil {
+		return err
+	}
 	return ls.db.Tx(func(tx *sql.Tx) error {
 		if _, err := tx.Exec("UPDATE layers SET disk = ?, used = max(used, ?) WHERE diff_id = ?", size, db.Now(), l.DiffID); err != nil {
 			return err
 		}
-		_, err := disk.Place(dir, ls.Path(l.DiffID, "fs"))
+		placed, err := disk.Place(dir, ls.Path(l.DiffID, formTree))
+		if placed {
+			ls.memory.trust(l.DiffID, formTree)
+			_ = ls.putSeals(l.DiffID, seal.Seals{formTree: sum}) // without it, the next process verifies the tree
+		}
 		return err
 	})
 }
@@ -121,10 +141,10 @@ func (l *Layer) WriteTar(ctx context.Context, w io.Writer) error {
 	return fmt.Errorf("reading layer %s: %w", l.DiffID, l.unreadable(ctx, err))
 }
 
-// unreadable is what a person is told of a layer of which bytes were written that turned out to be wrong. It is set
-// aside, if it is damaged.
+// unreadable sees what is wrong with a layer of which bytes were read that turned out to be wrong, or could not be
+// read, and sets it aside: then it is a *DamagedError.
 func (l *Layer) unreadable(ctx context.Context, cause error) error {
-	unlock := l.layers.memory.lock(l.DiffID) // a good copy that another goroutine makes meanwhile stays
+	unlock := l.layers.memory.lock(l.DiffID)
 	defer unlock()
 	damage, err := l.layers.Verify(ctx, l.DiffID)
 	if damage == nil || err != nil {
@@ -133,11 +153,27 @@ func (l *Layer) unreadable(ctx context.Context, cause error) error {
 	if err := l.layers.SetAside(ctx, damage); err != nil {
 		return errors.Join(cause, err)
 	}
-	if l.Present() {
-		return fmt.Errorf("%w; what was damaged is set aside: try again", cause)
-	}
-	return fmt.Errorf("%w; it is set aside: build the image again, or pull it", cause)
+	return &DamagedError{l.DiffID, cause, !l.Present()}
 }
+
+// DamagedError is a layer of which wrong bytes were read. What was damaged of it is set aside, and made again when the
+// layer is used next, where that can be.
+type DamagedError struct {
+	DiffID digest.Digest
+	Cause  error
+	// Gone says that nothing was left of the layer on this machine.
+	Gone bool
+}
+
+func (e *DamagedError) Error() string {
+	if e.Gone {
+		return fmt.Sprintf("%v; it is set aside: build the image again, or pull it", e.Cause)
+	}
+	return fmt.Sprintf("%v; what was damaged is set aside: try again", e.Cause)
+}
+
+// Unwrap is as that of an UnavailableError.
+func (e *DamagedError) Unwrap() error { return hideMissing(e.Cause) }
 
 func (l *Layer) writeTar(ctx context.Context, w io.Writer) error {
 	r, err := l.openHere(ctx)

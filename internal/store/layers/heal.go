@@ -12,6 +12,7 @@ import (
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/session"
 )
 
 // heal verifies a layer that turned out to be damaged, sets aside what is wrong with it, and brings the layer here again
@@ -19,14 +20,17 @@ import (
 // make it again. cause is what turned out, and the error if the layer is sound.
 func (l *Layer) heal(ctx context.Context, cause error) error {
 	ls := l.layers
+	if !l.Present() { // set aside just now
+		return l.ensure(ctx)
+	}
 	unlock := ls.memory.lock(l.DiffID)
-	damage, err := ls.setAsideDamaged(ctx, l.DiffID)
+	damage, err := ls.mend(ctx, l.DiffID)
 	unlock()
 	if err != nil {
 		return err
 	}
 	if damage == nil { // another was faster
-		if _, err := disk.ReadTOC(ls.Path(l.DiffID, "toc")); err != nil {
+		if _, err := disk.ReadTOC(ls.Path(l.DiffID, formTOC)); err != nil {
 			return cause
 		}
 	}
@@ -42,13 +46,12 @@ func (l *Layer) Sound(ctx context.Context) (bool, error) {
 	}
 	unlock := l.layers.memory.lock(l.DiffID)
 	defer unlock()
-	damage, err := l.layers.setAsideDamaged(ctx, l.DiffID)
+	damage, err := l.layers.mend(ctx, l.DiffID)
 	return err == nil && (damage == nil || !damage.Whole), err
 }
 
 // setAsideDamaged verifies a layer and sets aside what is damaged; nil if nothing is. A person is told at the end,
-// since it turned out while something else was done. Whoever may meet another goroutine that does the same holds
-// the layer's lock: otherwise a good copy that was made meanwhile is set aside.
+// since it turned out while something else was done.
 func (ls *Layers) setAsideDamaged(ctx context.Context, diffID digest.Digest) (*Damage, error) {
 	damage, err := ls.Verify(ctx, diffID)
 	if damage == nil || err != nil {
@@ -58,30 +61,45 @@ func (ls *Layers) setAsideDamaged(ctx context.Context, diffID digest.Digest) (*D
 	return damage, ls.SetAside(ctx, damage)
 }
 
-// SetAside takes what is damaged out of the store, so that it is made again when it is needed. A table of contents is made
-// again at once, of the tar. A layer that cannot be had anywhere else is known no more, and the records that
-// lead to it are no hits.
+// SetAside takes what is damaged out of the store, so that it is made again when it is needed. What another goroutine or
+// process has made again since it was verified stays. A table of contents is made again at once, of the tar. A layer that
+// cannot be had anywhere else is known no more, and the records that lead to it are no hits.
 func (ls *Layers) SetAside(ctx context.Context, d *Damage) error {
 	trash, err := ls.session.Trash()
 	if err != nil {
 		return err
 	}
+	forms := d.Forms
 	if d.Whole {
-		err = trash.Take(ls.Path(d.DiffID))
-	} else {
-		for _, form := range d.Forms {
-			if form == "toc" {
-				err = errors.Join(err, ls.remakeTOC(ctx, d.DiffID))
-			} else {
-				err = errors.Join(err, trash.Take(ls.Path(d.DiffID, form)))
-			}
+		forms = []string{""}
+	}
+	for _, form := range forms {
+		if form == formTOC {
+			err = errors.Join(err, ls.remakeTOC(ctx, d.DiffID))
+			continue
 		}
+		err = errors.Join(err, ls.take(d, form, trash))
 	}
 	ls.memory.forget(d.DiffID)
-	if err == nil && d.Whole {
-		err = ls.forget(d.DiffID)
-	}
 	return errors.Join(err, trash.Close())
+}
+
+// take takes a form of a layer, or all of it, while nobody else gives a name to one.
+func (ls *Layers) take(d *Damage, form string, trash *session.Trash) error {
+	err := ls.db.Tx(func(tx *sql.Tx) error {
+		if ls.replaced(d, form) {
+			return nil
+		}
+		err := trash.Take(ls.Path(d.DiffID, form))
+		if err == nil && form == "" {
+			_, err = ls.ForgetMissing(tx, d.DiffID)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("setting aside layer %s: %w", d.DiffID, err)
+	}
+	return nil
 }
 
 // forget notes that a layer is not here, unless it is. One that can be had nowhere else is known no more.
@@ -99,7 +117,7 @@ func (ls *Layers) forget(diffID digest.Digest) error {
 // ForgetMissing drops, as a part of a transaction, what is known of a layer that is not here and of which no blob is
 // known. gone says that the layer was here, as far as its row tells.
 func (ls *Layers) ForgetMissing(tx *sql.Tx, diffID digest.Digest) (gone bool, err error) {
-	if _, err := os.Lstat(ls.Path(diffID, "toc")); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(ls.Path(diffID, formTOC)); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
 	was, err := tx.Exec("UPDATE layers SET disk = 0 WHERE diff_id = ? AND disk > 0", diffID)
@@ -133,5 +151,5 @@ func (ls *Layers) remakeTOC(ctx context.Context, diffID digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	return ls.writeTOC(t, ls.Path(diffID), ls.Path(diffID, "toc"))
+	return ls.writeTOC(t, ls.Path(diffID), ls.Path(diffID, formTOC))
 }

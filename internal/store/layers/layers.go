@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/session"
 )
 
@@ -96,9 +97,12 @@ func (ls *Layers) Layer(diffID digest.Digest) (*Layer, error) {
 
 // Present says whether the layer's bytes are on this disk, as a tree or a tar.
 func (l *Layer) Present() bool {
-	_, err := os.Stat(l.layers.Path(l.DiffID, "toc"))
+	_, err := os.Stat(l.layers.Path(l.DiffID, formTOC))
 	return err == nil
 }
+
+// inFolder says whether anything of the layer is on this disk: one without a table of contents is damaged.
+func (l *Layer) inFolder() bool { return disk.Exists(l.layers.Path(l.DiffID)) }
 
 // Chain looks up several layers.
 func (ls *Layers) Chain(chain []digest.Digest) ([]*Layer, error) {

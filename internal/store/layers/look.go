@@ -2,7 +2,6 @@ package layers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,25 +12,44 @@ import (
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/seal"
 )
 
-// tocPath is where the table of contents of a layer is kept that was looked at, but is not here as a tree or tar.
+// TOCPath is where the table of contents of a layer is kept that was looked at, but is not here as a tree or tar.
 func (ls *Layers) TOCPath(diffID digest.Digest) string {
 	return filepath.Join(ls.root, "tocs", diffID.Encoded())
 }
 
-// openTOC opens a layer's table of contents, wherever it is kept; fs.ErrNotExist where it is not known.
+// TOCSeal is where the seal of that table of contents is kept: the name with this behind it.
+const TOCSeal = ".seal"
+
+// openTOC opens a layer's table of contents, wherever it is kept; fs.ErrNotExist where HasTOC is false.
 func (ls *Layers) openTOC(diffID digest.Digest) (*os.File, error) {
-	f, err := os.Open(ls.Path(diffID, "toc"))
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.Open(ls.TOCPath(diffID))
+	if ok, err := ls.asSealed(diffID, formTOC); ok || err != nil {
+		return os.Open(ls.Path(diffID, formTOC))
 	}
-	return f, err
+	if !ls.hasLookedAt(diffID) {
+		return nil, fs.ErrNotExist
+	}
+	return os.Open(ls.TOCPath(diffID))
 }
 
-// HasTOC says whether the table of contents of a layer is known here, be the layer here or not.
+// HasTOC says whether the table of contents of a layer is known here, be the layer here or not, and is as it was sealed.
 func (ls *Layers) HasTOC(diffID digest.Digest) bool {
-	return disk.Exists(ls.Path(diffID, "toc")) || disk.Exists(ls.TOCPath(diffID))
+	ok, err := ls.asSealed(diffID, formTOC)
+	return ok && err == nil || ls.hasLookedAt(diffID)
+}
+
+// hasLookedAt says whether the table of contents of a layer that is not here is known. One that is not as it was sealed is
+// none; strata made them without a seal once.
+func (ls *Layers) hasLookedAt(diffID digest.Digest) bool {
+	path := ls.TOCPath(diffID)
+	sound, err := ls.memory.trusted(diffID, path, func() (bool, error) {
+		want, sealed := seal.Read(path + TOCSeal)[formTOC]
+		got, err := seal.OfContents(path, string(diffID))
+		return err == nil && (got == want || !sealed), err
+	})
+	return sound && err == nil
 }
 
 // EachEntry calls fn for every entry of a layer's table of contents that is known here, in
@@ -79,10 +97,24 @@ func (ls *Layers) scan(ctx context.Context, diffID digest.Digest, r io.Reader, c
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("keeping the table of contents of layer %s: %w", diffID, ls.session.Explain(err))
 	}
-	if err := ls.writeTOC(t, path, path); err != nil {
+	err = ls.writeTOC(t, path, path)
+	if err == nil {
+		err = ls.sealLookedAt(diffID, path)
+	}
+	if err != nil {
 		return fmt.Errorf("keeping the table of contents of layer %s: %w", diffID, err)
 	}
 	return nil
+}
+
+// sealLookedAt seals a table of contents that was just written.
+func (ls *Layers) sealLookedAt(diffID digest.Digest, path string) error {
+	sum, err := seal.OfContents(path, string(diffID))
+	if err == nil {
+		err = ls.placeSeals(seal.Seals{formTOC: sum}, path+TOCSeal)
+	}
+	ls.memory.trust(diffID, path)
+	return err
 }
 
 // writeTOC writes a table of contents to final. Until that is on the disk, marked is what a power cut may damage.
@@ -113,6 +145,10 @@ func (l *Layer) Look(ctx context.Context) error {
 	if ls.HasTOC(l.DiffID) {
 		return nil
 	}
+	if l.inFolder() {
+		_, err := l.TOC(ctx)
+		return err
+	}
 	unlock := ls.memory.lock(l.DiffID)
 	defer unlock()
 	if ls.HasTOC(l.DiffID) {
@@ -128,7 +164,7 @@ func (l *Layer) Look(ctx context.Context) error {
 
 // OpenFile reads the contents of a File entry, which EachEntry gave, without laying the layer out.
 func (l *Layer) OpenFile(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
-	if l.Present() {
+	if l.inFolder() {
 		return l.Source().Open(ctx, e)
 	}
 	r, err := l.openBlob(ctx)

@@ -13,6 +13,7 @@ type memory struct {
 	mu    sync.Mutex
 	tocs  map[digest.Digest]*tocEntry
 	locks map[digest.Digest]*sync.Mutex
+	looks map[digest.Digest]map[string]*look
 	notes []string // what a person is told at the end
 }
 
@@ -22,8 +23,17 @@ type tocEntry struct {
 	err  error
 }
 
+// look is what a look at the seal of a form said.
+type look struct {
+	once sync.Once
+	ok   bool
+	err  error
+}
+
 func newMemory() *memory {
-	return &memory{tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}}
+	return &memory{
+		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
+	}
 }
 
 // lock keeps this process's other goroutines from making the same layer at the same time. Another
@@ -53,11 +63,49 @@ func (m *memory) toc(diffID digest.Digest, read func() (*layer.TOC, error)) (*la
 	return e.toc, e.err
 }
 
-// forget drops a table of contents that was read before.
+// trusted says whether a form of a layer can be relied on. What is not known yet is found out by see; a no is asked again.
+func (m *memory) trusted(diffID digest.Digest, form string, see func() (bool, error)) (bool, error) {
+	m.mu.Lock()
+	of := m.looks[diffID]
+	if of == nil {
+		of = map[string]*look{}
+		m.looks[diffID] = of
+	}
+	l := of[form]
+	if l == nil {
+		l = &look{}
+		of[form] = l
+	}
+	m.mu.Unlock()
+	l.once.Do(func() { l.ok, l.err = see() })
+	if !l.ok {
+		m.mu.Lock()
+		if of[form] == l {
+			delete(of, form)
+		}
+		m.mu.Unlock()
+	}
+	return l.ok, l.err
+}
+
+// trust notes that a form of a layer can be relied on.
+func (m *memory) trust(diffID digest.Digest, form string) {
+	l := &look{ok: true}
+	l.once.Do(func() {})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.looks[diffID] == nil {
+		m.looks[diffID] = map[string]*look{}
+	}
+	m.looks[diffID][form] = l
+}
+
+// forget drops what is known of a layer's forms.
 func (m *memory) forget(diffID digest.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.tocs, diffID)
+	delete(m.looks, diffID)
 }
 
 // note keeps a line for the end.

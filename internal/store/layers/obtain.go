@@ -23,6 +23,11 @@ func (l *Layer) ensure(ctx context.Context) error {
 	if l.Present() {
 		return nil
 	}
+	if l.inFolder() { // without its table of contents, which is made again of a sound tar
+		if _, err := ls.mend(ctx, l.DiffID); err != nil || l.Present() {
+			return err
+		}
+	}
 	blobs, err := ls.content.Blobs(l.DiffID)
 	if err != nil {
 		return err
@@ -32,7 +37,7 @@ func (l *Layer) ensure(ctx context.Context) error {
 			return err
 		}
 	}
-	failure := errors.New("nothing says where to get it; pull its image again, or build with --no-cache")
+	failure := errors.New("nothing says where to get it; pull or import its image again, or build with --no-cache")
 	for _, b := range blobs {
 		if err := l.ensureFrom(ctx, b); err == nil {
 			return nil
@@ -88,11 +93,14 @@ func (e *UnavailableError) Error() string {
 	return fmt.Sprintf("layer %s cannot be had: %v", e.DiffID, e.Cause)
 }
 
-// Unwrap is the cause, but for a file that does not exist: that is the layer's, and must not be taken for a path that
-// the layer does not have.
-func (e *UnavailableError) Unwrap() error {
-	if errors.Is(e.Cause, fs.ErrNotExist) {
+// Unwrap is the cause, but for a file that does not exist.
+func (e *UnavailableError) Unwrap() error { return hideMissing(e.Cause) }
+
+// hideMissing keeps a file that does not exist, which is the layer's, from being taken for a path that the layer does not
+// have.
+func hideMissing(cause error) error {
+	if errors.Is(cause, fs.ErrNotExist) {
 		return nil
 	}
-	return e.Cause
+	return cause
 }

@@ -16,17 +16,34 @@ type source struct{ l *Layer }
 
 func (s source) TOC(ctx context.Context) (*layer.TOC, error) { return s.l.TOC(ctx) }
 
+// Open reads a file out of the tar, which is as it was sealed, or out of the tree, whose file is compared with its digest
+// on the way: looking at the seal of a whole tree takes longer than reading a few of its files.
 func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
-	t, err := s.l.TOC(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range s.l.inPlace() {
-		if files := f.Files(t); files != nil && f.Here() {
-			return files.Open(ctx, e)
+	l := s.l
+	for range 2 { // a tar that turns out to be damaged is set aside, and what is left of the layer is read
+		t, err := l.TOC(ctx)
+		if err != nil {
+			return nil, err
 		}
+		if l.tar().Here() {
+			here, err := l.trust(ctx, formTar)
+			if err != nil {
+				return nil, err
+			}
+			if here {
+				return l.tar().Files(t).Open(ctx, e)
+			}
+		}
+		if !l.tree().Here() {
+			continue
+		}
+		r, err := l.tree().Files(t).Open(ctx, e)
+		if err != nil {
+			return nil, l.unreadable(ctx, err)
+		}
+		return layer.Verified(r, e, func(damage *layer.DamageError) error { return l.unreadable(ctx, damage) }), nil
 	}
-	return nil, &UnavailableError{s.l.DiffID, errors.New("neither its tree nor its tar is here")}
+	return nil, &UnavailableError{l.DiffID, errors.New("neither its tree nor its tar is here")}
 }
 
 // Stack returns the merged state that a chain of layers gives, bottom first. Layers are read, and fetched,

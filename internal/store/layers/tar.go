@@ -81,7 +81,7 @@ func (l *Layer) TarSize(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if st, err := os.Stat(l.layers.Path(l.DiffID, "tar")); err == nil {
+	if st, err := os.Stat(l.layers.Path(l.DiffID, formTar)); err == nil {
 		return st.Size(), nil
 	}
 	var n counter

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -22,6 +23,30 @@ type Damage struct {
 	Whole bool
 	// Cause is what is wrong with the first of them.
 	Cause error
+
+	verified map[string]disk.Identity // what was looked at, by its form; the layer's folder by ""
+}
+
+// newDamage notes what is looked at, before that is done.
+func (ls *Layers) newDamage(diffID digest.Digest) *Damage {
+	d := &Damage{DiffID: diffID, verified: map[string]disk.Identity{}}
+	for _, form := range []string{"", formTOC, formTar, formTree} {
+		d.verified[form] = disk.Identify(ls.Path(diffID, form))
+	}
+	return d
+}
+
+// replaced says that what was looked at is not what has its place now: another goroutine or process has made it again.
+func (ls *Layers) replaced(d *Damage, form string) bool {
+	if form != "" {
+		return d.verified[form] != disk.Identify(ls.Path(d.DiffID, form))
+	}
+	for form, id := range d.verified {
+		if id != disk.Identify(ls.Path(d.DiffID, form)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *Damage) add(form string, err error) {
@@ -48,9 +73,9 @@ func (ls *Layers) VerifyEntries(ctx context.Context, diffID digest.Digest) (*Dam
 
 func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 	tree func(context.Context, *layer.TOC, string) error, tar func(context.Context, digest.Digest, *layer.TOC) error) (*Damage, error) {
-	d := &Damage{DiffID: diffID}
+	d := ls.newDamage(diffID)
 	has := map[string]bool{}
-	for _, form := range []string{"tar", "fs"} {
+	for _, form := range []string{formTar, formTree} {
 		has[form] = disk.Exists(ls.Path(diffID, form))
 	}
 	want, err := ls.contentID(diffID)
@@ -58,21 +83,21 @@ func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 		return nil, err
 	}
 	t, tocErr := ls.verifyTOC(diffID, want)
-	if has["tar"] {
+	if has[formTar] {
 		if err := tar(ctx, diffID, t); err != nil {
 			if isMachine(ctx, err) {
 				return nil, err
 			}
-			d.add("tar", err)
-			has["tar"] = false
+			d.add(formTar, err)
+			has[formTar] = false
 		}
 	}
 	if tocErr != nil {
 		if isMachine(ctx, tocErr) {
 			return nil, tocErr
 		}
-		d.add("toc", tocErr)
-		d.Whole = !has["tar"]
+		d.add(formTOC, tocErr)
+		d.Whole = !has[formTar]
 		if d.Whole {
 			return d, nil
 		}
@@ -80,20 +105,20 @@ func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 			return nil, err
 		}
 	}
-	if has["fs"] {
-		err := tree(ctx, t, ls.Path(diffID, "fs"))
-		if err == nil && !has["tar"] && len(d.Forms) > 0 {
+	if has[formTree] {
+		err := tree(ctx, t, ls.Path(diffID, formTree))
+		if err == nil && !has[formTar] && len(d.Forms) > 0 {
 			err = ls.verifyMade(ctx, diffID, t)
 		}
 		if err != nil {
 			if isMachine(ctx, err) {
 				return nil, err
 			}
-			d.add("fs", err)
-			has["fs"] = false
+			d.add(formTree, err)
+			has[formTree] = false
 		}
 	}
-	if !has["tar"] && !has["fs"] {
+	if !has[formTar] && !has[formTree] {
 		d.Whole = true
 		if d.Cause == nil {
 			d.Cause = errors.New("neither its tree nor its tar is here")
@@ -120,7 +145,10 @@ func (ls *Layers) contentID(diffID digest.Digest) (id digest.Digest, err error) 
 // verifyTOC reads a layer's table of contents and compares it with its content ID. An error says that it is damaged, or is
 // this machine's.
 func (ls *Layers) verifyTOC(diffID, want digest.Digest) (*layer.TOC, error) {
-	t, err := disk.ReadTOC(ls.Path(diffID, "toc"))
+	t, err := disk.ReadTOC(ls.Path(diffID, formTOC))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("its table of contents is missing")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +160,7 @@ func (ls *Layers) verifyTOC(diffID, want digest.Digest) (*layer.TOC, error) {
 
 // verifyTar compares a tar with its digest.
 func (ls *Layers) verifyTar(ctx context.Context, diffID digest.Digest, _ *layer.TOC) error {
-	f, err := os.Open(ls.Path(diffID, "tar"))
+	f, err := os.Open(ls.Path(diffID, formTar))
 	if err != nil {
 		return err
 	}
@@ -150,7 +178,7 @@ func (ls *Layers) verifyTarLength(ctx context.Context, diffID digest.Digest, t *
 	if t == nil {
 		return ls.verifyTar(ctx, diffID, nil)
 	}
-	st, err := os.Stat(ls.Path(diffID, "tar"))
+	st, err := os.Stat(ls.Path(diffID, formTar))
 	if err != nil {
 		return err
 	}
@@ -168,7 +196,7 @@ func (ls *Layers) verifyTarLength(ctx context.Context, diffID digest.Digest, t *
 
 // scanTar makes a table of contents of a layer's tar.
 func (ls *Layers) scanTar(ctx context.Context, diffID digest.Digest) (*layer.TOC, error) {
-	f, err := os.Open(ls.Path(diffID, "tar"))
+	f, err := os.Open(ls.Path(diffID, formTar))
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +206,7 @@ func (ls *Layers) scanTar(ctx context.Context, diffID digest.Digest) (*layer.TOC
 
 // verifyMade sees whether the tree gives the layer's tar.
 func (ls *Layers) verifyMade(ctx context.Context, diffID digest.Digest, t *layer.TOC) error {
-	made, err := layer.HashTar(ctx, t, layer.TreeSource(ls.Path(diffID, "fs"), t).Open)
+	made, err := layer.HashTar(ctx, t, layer.TreeSource(ls.Path(diffID, formTree), t).Open)
 	if err == nil && made.DiffID != diffID {
 		err = fmt.Errorf("the tree gives a tar with the digest %s", made.DiffID)
 	}
@@ -187,13 +215,14 @@ func (ls *Layers) verifyMade(ctx context.Context, diffID digest.Digest, t *layer
 
 // VerifyTree is Verify of the tree alone, of a layer whose other forms were there before.
 func (ls *Layers) VerifyTree(ctx context.Context, diffID digest.Digest) (*Damage, error) {
+	d := ls.newDamage(diffID)
 	want, err := ls.contentID(diffID)
 	if err != nil {
 		return nil, err
 	}
 	t, err := ls.verifyTOC(diffID, want)
 	if err == nil {
-		err = layer.VerifyTree(ctx, t, ls.Path(diffID, "fs"))
+		err = layer.VerifyTree(ctx, t, ls.Path(diffID, formTree))
 	}
 	if err == nil {
 		return nil, nil
@@ -201,5 +230,7 @@ func (ls *Layers) VerifyTree(ctx context.Context, diffID digest.Digest) (*Damage
 	if isMachine(ctx, err) {
 		return nil, err
 	}
-	return &Damage{DiffID: diffID, Forms: []string{"fs"}, Whole: !disk.Exists(ls.Path(diffID, "tar")), Cause: err}, nil
+	d.add(formTree, err)
+	d.Whole = !disk.Exists(ls.Path(diffID, formTar))
+	return d, nil
 }
