@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
@@ -263,6 +264,11 @@ func (w *work) discardVolumes(ctx context.Context, volumes map[string]struct{}) 
 		dir, e, err := w.below.Resolve(ctx, strings.Trim(path.Clean("/"+name), "/"))
 		if err != nil || e.Type != layer.Dir || dir == "" {
 			continue // the step itself made it
+		}
+		// Where the step put something else in the place of a directory on the way, nothing of the volume is left there.
+		parent := filepath.Dir(filepath.Join(w.Upper(), dir))
+		if found, err := securejoin.SecureJoin(w.Upper(), path.Dir(dir)); err != nil || found != parent {
+			continue
 		}
 		if err := upper.RemoveAll(dir); err != nil {
 			return fmt.Errorf("taking back what the step changed in the volume /%s: %w", dir, err)

@@ -99,6 +99,9 @@ func (p *mountPoints) bind(rootfs string, b Bind) error {
 func (p *mountPoints) point(rootfs, target string, dir bool) (string, error) {
 	// The image decides what is a symlink here, and it may point anywhere, even to what is not there yet.
 	found, err := securejoin.SecureJoin(rootfs, target)
+	if errors.Is(err, unix.ELOOP) {
+		return "", fmt.Errorf("mount point %s: the symbolic links of the root file system lead in a circle", target)
+	}
 	if err != nil {
 		return "", fmt.Errorf("bind mount on %s: %w", target, err)
 	}
@@ -144,6 +147,8 @@ func (p *mountPoints) make(path string, dir bool) error {
 	name := strings.TrimPrefix(path, "/")
 	if _, err := p.root.Lstat(name); err == nil {
 		return nil
+	} else if errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("mount point %s: something on its path is no directory in the root file system", path)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("mount point %s: %w", path, err)
 	}
@@ -212,35 +217,77 @@ func (p *mountPoints) times(dir string) (dirTimes, error) {
 
 // remove takes back what make made and nobody used, and gives the directories that only we changed their
 // old times. Others keep the time of their own last change.
+//
+// The container may have put something else in the place of a directory on the way, even a link that leads
+// anywhere: what is there now is looked up as the container would, within the root file system, as BuildKit does
+// (its executor.MountStubsCleaner). The container has ended, so nothing changes meanwhile.
 func (p *mountPoints) remove() error {
 	defer p.root.Close()
+	var stubs []string
 	now := map[string]dirTimes{}
-	for dir := range p.touched {
+	note := func(dir string) {
+		if _, ok := now[dir]; ok {
+			return
+		}
 		if times, err := p.times(dir); err == nil {
 			now[dir] = times
 		}
 	}
 	for _, name := range slices.Backward(p.made) {
+		stub, err := p.lookup(name)
+		if err != nil {
+			continue // nothing can be there
+		}
+		stubs = append(stubs, stub)
+		note(filepath.Dir(stub))
+	}
+	for dir := range p.touched {
+		note(dir)
+	}
+	for _, name := range stubs {
 		if err := p.removeStub(name); err != nil {
 			return fmt.Errorf("remove mount point /%s: %w", name, err)
 		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(now)) {
-		then, mtime := p.touched[dir], now[dir].before
-		if mtime.Equal(then.after) {
-			mtime = then.before
-		}
-		if err := p.root.Chtimes(dir, then.atime, mtime); err != nil {
+		if err := p.restoreTimes(dir, now[dir]); err != nil {
 			return fmt.Errorf("restore the times of /%s: %w", dir, err)
 		}
 	}
 	return nil
 }
 
+// lookup is where name is now, relative to the root, with no symbolic link on the way; name itself may be one, and need
+// not be there. It is an error if the links on the way have no end.
+func (p *mountPoints) lookup(name string) (string, error) {
+	rootfs := filepath.Clean(p.root.Name())
+	parent, err := securejoin.SecureJoin(rootfs, filepath.Dir(name))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(rootfs, filepath.Join(parent, filepath.Base(name)))
+}
+
+// restoreTimes gives dir the times that it had before there were mount points in it, or, where somebody else changed it, those of now.
+func (p *mountPoints) restoreTimes(dir string, now dirTimes) error {
+	info, err := p.root.Lstat(dir)
+	if err != nil || !info.IsDir() {
+		return nil // a mount point of ours that is gone, or what the container put in the directory's place
+	}
+	atime, mtime := now.atime, now.before
+	if then, ok := p.touched[dir]; ok {
+		atime = then.atime
+		if mtime.Equal(then.after) {
+			mtime = then.before
+		}
+	}
+	return p.root.Chtimes(dir, atime, mtime)
+}
+
 // removeStub removes an empty file or directory; one that somebody put something into stays.
 func (p *mountPoints) removeStub(name string) error {
 	info, err := p.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENAMETOOLONG) {
 		return nil
 	}
 	if err != nil {

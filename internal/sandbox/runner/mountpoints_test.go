@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -108,5 +109,54 @@ func TestMountPointsBehindLinks(t *testing.T) {
 			}
 			expectTree(t, r.upper, []string{"etc/"})
 		})
+	}
+}
+
+// A step may put anything in the place of a directory that a mount point was made in. That is its result, and what was made for the
+// sandbox goes from where it is now, if it can still be found, as with BuildKit.
+func TestMountPointsWhoseParentIsReplaced(t *testing.T) {
+	for _, test := range []struct {
+		name, script string
+		want         []string
+		next         string // the error of the next step
+	}{
+		{"absolute link", "mv /etc /moved; ln -s /moved /etc", []string{"etc", "moved/"}, "<nil>"},
+		{"relative link", "mv /etc /moved; ln -s moved /etc", []string{"etc", "moved/"}, "<nil>"},
+		{"link out of the root", "mv /etc /moved; ln -s ../../../../../../tmp /etc", []string{"etc", "moved/", "moved/hostname", "moved/hosts", "moved/resolv.conf"}, "<nil>"},
+		{"link to itself", "mv /etc /moved; ln -s etc /etc", []string{"etc", "moved/", "moved/hostname", "moved/hosts", "moved/resolv.conf"}, "mount point /etc/resolv.conf: the symbolic links of the root file system lead in a circle"},
+		{"link to nothing", "mv /etc /moved; ln -s /nothing /etc", []string{"etc", "moved/", "moved/hostname", "moved/hosts", "moved/resolv.conf"}, "<nil>"},
+		{"file", "mv /etc /moved; echo x >/etc", []string{"etc", "moved/", "moved/hostname", "moved/hosts", "moved/resolv.conf"}, "mount point /etc/resolv.conf: something on its path is no directory in the root file system"},
+		{"other directory", "mv /etc /moved; mkdir /etc; echo x >/etc/hosts", []string{"etc/", "etc/hosts", "moved/", "moved/hostname", "moved/hosts", "moved/resolv.conf"}, "<nil>"},
+		{"nothing", "mv /etc /moved", []string{"moved/", "moved/hostname", "moved/hosts", "moved/resolv.conf"}, "<nil>"},
+		{"of a bind mount", "mv /a /moved; ln -s /moved /a", []string{"a", "moved/"}, "<nil>"},
+		{"of a file from memory", "mv /run /moved; ln -s /moved/. /run", []string{"moved/", "run"}, "<nil>"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := busyboxRoot(t, nil)
+			spec := Spec{
+				Binds: []Bind{{Source: t.TempDir(), Target: "/a/b/c"}},
+				Files: []File{{Target: "/run/secrets/s", Data: []byte("secret"), Mode: 0o400}},
+			}
+			if out, code := r.sh(t, spec, test.script); code != 0 {
+				t.Fatal(out)
+			}
+			expectTree(t, r.upper, test.want)
+			if _, _, err := r.run(t, Spec{Args: []string{"/bin/true"}}); fmt.Sprint(err) != test.next {
+				t.Errorf("the next step: %v, want %q", err, test.next)
+			}
+		})
+	}
+}
+
+// What is removed through a link leaves the times of the directory that it was in.
+func TestMountPointsRestoreTimesBehindLinks(t *testing.T) {
+	r := busyboxRoot(t, nil)
+	if out, code := r.sh(t, Spec{}, "mv /etc /moved; ln -s /moved /etc; touch -d @1000000000 /moved"); code != 0 {
+		t.Fatal(out)
+	}
+	info, err := os.Stat(filepath.Join(r.upper, "moved"))
+	must(t, err)
+	if got := info.ModTime().Unix(); got != 1_000_000_000 {
+		t.Errorf("the directory's time is %d", got)
 	}
 }
