@@ -10,58 +10,103 @@ import (
 	"github.com/opencontainers/cgroups/manager"
 )
 
-// ownCgroup makes a cgroup for a container below s.CgroupParent, or for its limits, in every hierarchy that this machine has, and returns
-// how libcontainer finds it. libcontainer puts the container's first process into it and removes it in the end.
-//
-// Without a parent and limits there is none: a container counts as part of the builder then. Where none can be made, for instance
-// because /sys/fs/cgroup is read-only, s.Warn is told and the container goes without.
-func ownCgroup(s Spec, name string) (*cgroups.Cgroup, map[string]string) {
-	none := &cgroups.Cgroup{Name: "strata", Rootless: true, Resources: &cgroups.Resources{}}
-	what := "--cgroup-parent " + s.CgroupParent + " is"
-	switch {
-	case s.Limits != (Limits{}):
-		what = "the limits of memory and processors are"
-		if s.CgroupParent == "" {
-			name = "strata-" + name // so that no parent stays behind
-		}
-	case s.CgroupParent == "":
-		return none, map[string]string{}
-	}
-	group := &cgroups.Cgroup{
-		// The parent is a path below the root of the hierarchies, as for Docker's cgroupfs driver.
-		Path:      filepath.Join("/", s.CgroupParent, name),
-		Resources: s.Limits.resources(),
-	}
-	paths, err := makeCgroup(group)
-	if err != nil {
-		if s.Warn != nil {
-			s.Warn(fmt.Sprintf("%s left out: no cgroup can be made there: %v", what, err))
-		}
-		return none, map[string]string{}
-	}
-	return group, paths
+// cgroup is the cgroup of a container.
+type cgroup struct {
+	config *cgroups.Cgroup
+	paths  map[string]string // directories by controller, as libcontainer has them; none without a cgroup
+	// asked is what was asked for that needs it, and a verb; "" if nothing was: then nobody misses it.
+	asked string
 }
 
-// makeCgroup makes the cgroup's directories, so that it is known before the container starts whether that can be
-// done. After an error none of them is left, but for the parents.
-func makeCgroup(group *cgroups.Cgroup) (map[string]string, error) {
-	m, err := manager.New(group)
+// noCgroup is for a container that goes without: it counts as part of the builder alone.
+func noCgroup() *cgroup {
+	return &cgroup{
+		config: &cgroups.Cgroup{Name: "strata", Rootless: true, Resources: &cgroups.Resources{SkipDevices: true}},
+		paths:  map[string]string{},
+	}
+}
+
+// planCgroup says which cgroup a container of this name gets. It makes nothing. libcontainer puts the container's first process
+// into it and removes it in the end.
+//
+//   - With a parent or limits: one in every hierarchy of this machine, below the parent or the root.
+//   - An insecure container: one in every hierarchy, below the builder's own. There it may make others, which go with it.
+//   - Any other: one below the builder's own, so that the builder's limits hold, in one hierarchy. Nothing of the container depends on
+//     it: it is where its processes are found and killed together.
+func planCgroup(s Spec, name string) (*cgroup, error) {
+	limited, inParent := s.Limits != (Limits{}), s.CgroupParent != ""
+	if !limited && !inParent && !s.Insecure {
+		return innerCgroup(name), nil
+	}
+	g := &cgroup{config: &cgroups.Cgroup{Path: name, Resources: s.Limits.resources()}}
+	if limited || inParent {
+		// The parent is a path below the root of the hierarchies, as for Docker's cgroupfs driver.
+		g.config.Path = filepath.Join("/", s.CgroupParent, name)
+	}
+	switch {
+	case limited:
+		g.asked = "the limits of memory and processors are"
+	case inParent:
+		g.asked = "--cgroup-parent " + s.CgroupParent + " is"
+	default:
+		g.config.Rootless = true // nothing fails where some hierarchy takes none
+	}
+	m, err := manager.New(g.config)
 	if err != nil {
-		return nil, err
+		return g, err
 	}
-	paths := m.GetPaths()
-	if len(paths) == 0 {
-		return nil, fmt.Errorf("this machine has no cgroups")
+	if g.paths = m.GetPaths(); len(g.paths) == 0 {
+		return g, fmt.Errorf("this machine has no cgroups")
 	}
-	for _, path := range paths {
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			for _, path := range paths {
-				_ = os.Remove(path)
-			}
-			return nil, err
+	return g, nil
+}
+
+// innerCgroup is a cgroup below the builder's own in one hierarchy: in that of version 2, which can kill all that is in a cgroup
+// (cgroup.kill), or else in one of version 1.
+func innerCgroup(name string) *cgroup {
+	g := noCgroup()
+	own, err := cgroups.ParseCgroupFile("/proc/self/cgroup")
+	if err != nil {
+		return g
+	}
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		dir := filepath.Join(root, own[""])
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil {
+			g.paths[""] = filepath.Join(dir, name)
+			return g
 		}
 	}
-	return paths, nil
+	for _, controller := range []string{"freezer", "pids", "name=systemd"} {
+		if dir, err := cgroups.GetOwnCgroupPath(controller); err == nil {
+			g.paths[controller] = filepath.Join(dir, name)
+			return g
+		}
+	}
+	return g
+}
+
+// make makes the cgroup's directories, so that it is known before the container starts whether that can be done. After an error
+// none of them is left, but for the parents.
+func (g *cgroup) make() error {
+	for _, path := range g.paths {
+		err := os.MkdirAll(path, 0o755)
+		if err == nil && g.asked == "" && isThreaded(path) {
+			err = fmt.Errorf("%s takes threads only", filepath.Dir(path))
+		}
+		if err != nil {
+			for _, path := range g.paths {
+				_ = os.Remove(path)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// isThreaded says whether a cgroup of version 2 takes no whole processes as it is (cgroups(7), "Thread mode").
+func isThreaded(path string) bool {
+	kind, err := os.ReadFile(filepath.Join(path, "cgroup.type"))
+	return err == nil && strings.TrimSpace(string(kind)) != "domain"
 }
 
 // CheckCgroupParent says what is wrong with a --cgroup-parent.

@@ -20,12 +20,21 @@ import (
 // builderArg makes the test binary a builder that can be killed.
 const builderArg = "runner-test-builder"
 
-// builder runs a step that does not end by itself.
-func builder(rootfs, stateDir string) {
-	_, err := Run(context.Background(), Spec{
+// builder runs a step that does not end by itself, as a user, "insecure" or with "limits".
+func builder(rootfs, stateDir, user, script string) {
+	spec := Spec{
 		Rootfs: rootfs, StateDir: stateDir, Streams: Streams{Stdout: os.Stdout, Stderr: os.Stderr},
-		Args: []string{"/bin/sh", "-c", "sleep 1000 & echo started; sleep 1000"},
-	})
+		Args: []string{"/bin/sh", "-c", script},
+	}
+	switch user {
+	case "insecure":
+		spec.Insecure = true
+	case "limits":
+		spec.Limits.Memory = 64 << 20
+	default:
+		spec.User = user
+	}
+	_, err := Run(context.Background(), spec)
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
@@ -132,7 +141,7 @@ func TestKilledBuilder(t *testing.T) {
 	r := busyboxRoot(t, nil)
 	exe, err := os.Executable()
 	must(t, err)
-	cmd := exec.Command(exe, builderArg, r.merged, t.TempDir())
+	cmd := exec.Command(exe, builderArg, r.merged, t.TempDir(), "", "sleep 1000 & echo started; sleep 1000")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	must(t, err)

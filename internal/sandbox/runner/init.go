@@ -22,6 +22,10 @@ func Init() {
 		register(os.Args[2])
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == guardArg && os.Getenv(guardArg) != "" {
+		keepGuard()
+		os.Exit(0)
+	}
 	if len(os.Args) < 2 || os.Args[1] != "init" || os.Getenv("_LIBCONTAINER_INITPIPE") == "" {
 		logrus.SetLevel(logrus.ErrorLevel) // libcontainer warns of cgroups that it was not given
 		return

@@ -146,6 +146,9 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 	if err := emulator.join(config); err != nil {
 		return ExitSandbox, err
 	}
+	if err := watch(s.StateDir); err != nil {
+		return ExitSandbox, err
+	}
 	container, err := create(s, config)
 	if err != nil {
 		return ExitSandbox, fmt.Errorf("create container: %w", err)

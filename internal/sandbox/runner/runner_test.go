@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) {
 	Init()
 	if len(os.Args) > 1 && os.Args[1] == builderArg {
-		builder(os.Args[2], os.Args[3])
+		builder(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
 	}
 	os.Exit(testbed.Main(m))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/orphans"
 )
 
 // unknownBoot stands for a boot ID that cannot be read, and is like no other.
@@ -102,7 +103,10 @@ func (s *Session) Recovered() error {
 		}
 	}
 	for _, dir := range dirs {
-		// Nothing stays mounted over a start of the machine, but where its boot ID cannot be read this may be the same one.
+		// Nothing runs on or stays mounted over a start of the machine, but where its boot ID cannot be read this may be the same one.
+		if orphans.EndBelow(dir) != nil {
+			continue // what does not end yet keeps the folder for the next who comes
+		}
 		if err := unmountBelow(dir); err != nil {
 			return err
 		}

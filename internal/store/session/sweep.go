@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/orphans"
 )
 
-// sweep removes the folders of processes that are no more, after unmounting what they left mounted.
+// sweep removes the folders of processes that are no more, after ending the containers and unmounting what they left mounted.
 func (s *Session) sweep() error {
 	entries, err := os.ReadDir(s.tmp())
 	if err != nil {
@@ -63,6 +64,9 @@ func (s *Session) removeDead(dir string) (alive bool, err error) {
 		if err := disk.Sync(s.root); err != nil {
 			return false, err
 		}
+	}
+	if err := orphans.EndBelow(dir); err != nil {
+		return false, nil // what does not end yet keeps the folder for the next who comes
 	}
 	if err := unmountBelow(dir); err != nil {
 		return false, err
