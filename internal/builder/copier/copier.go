@@ -6,6 +6,7 @@ package copier
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"strings"
 
@@ -135,6 +136,9 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m select
 	}
 	if c.DestDir || there != nil && there.Type == layer.Dir {
 		dest = path.Join(dest, m.Name)
+	} else if w.entries[dest] != nil {
+		return fmt.Errorf("several files are copied to /%s, which is no directory: only the last, %s, would stay; end the destination with a / (Dockerfile reference, COPY)",
+			dest, m.Name)
 	}
 	if err := w.makeDirs(ctx, layer.Parent(dest), 0o755); err != nil {
 		return err

@@ -79,9 +79,6 @@ func (in *instruction) copyFiles(args copyArgs) error {
 		}
 		c.From = from
 	}
-	if in.dialect.Copy.StrictSources && len(c.Sources) > 1 && !strings.HasSuffix(c.DestText, "/") {
-		return fmt.Errorf("%s of more than one source: the destination %s must be a directory and end with a /", name, c.DestText)
-	}
 	in.step.Copy = c
 	in.step.EmptyLayer = false
 	in.vertex()
@@ -94,9 +91,6 @@ func (in *instruction) copyHistory(name string, c *Copy) {
 		flags := ""
 		if c.Chown != "" {
 			flags = "--chown=" + c.Chown
-		}
-		if c.Chmod != "" { // Docker's classic builder refuses --chmod: the place is ours
-			flags += "--chmod=" + c.Chmod
 		}
 		in.step.row.text, in.step.row.copy = nop(in.shell(), "", name+" "+flags), true
 		return

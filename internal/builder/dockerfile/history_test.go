@@ -86,7 +86,7 @@ func TestHistory(t *testing.T) {
 		{name: "proxy declared", text: "ARG http_proxy\nRUN x", args: map[string]string{"http_proxy": "p"}, graph: "RUN |1 http_proxy=p /bin/sh -c x # buildkit", classic: "|1 http_proxy=p /bin/sh -c x"},
 		{name: "run shell", text: "SHELL [\"/bin/bash\", \"-ec\"]\nRUN x", graph: "RUN /bin/bash -ec x # buildkit", classic: "/bin/bash -ec x"},
 		{name: "copy", text: "COPY . .", graph: "COPY . . # buildkit", classic: "/bin/sh -c #(nop) COPY dir:0123 in . "},
-		{name: "copy flags", text: "COPY --chown=1:2 --chmod=755 a b/ /c/", graph: "COPY --chown=1:2 --chmod=755 a b/ /c/ # buildkit", classic: "/bin/sh -c #(nop) COPY --chown=1:2--chmod=755dir:0123 in /c/ "},
+		{name: "copy flags", text: "COPY --chown=1:2 --chmod=755 a b/ /c/", graph: "COPY --chown=1:2 --chmod=755 a b/ /c/ # buildkit", classic: ""},
 		{name: "copy chown", text: "COPY --chown=www a /c", graph: "COPY --chown=www a /c # buildkit", classic: "/bin/sh -c #(nop) COPY --chown=wwwdir:0123 in /c "},
 		{name: "copy expanded", text: "ENV D=/d\nCOPY $D/a ${D}", graph: "COPY /d/a /d # buildkit", classic: "/bin/sh -c #(nop) COPY dir:0123 in /d "},
 		{name: "copy json", text: `COPY ["a b", "/c d/"]`, graph: "COPY a b /c d/ # buildkit", classic: "/bin/sh -c #(nop) COPY dir:0123 in /c d/ "},
@@ -127,6 +127,9 @@ func TestHistory(t *testing.T) {
 		{name: "onbuild", text: "ONBUILD RUN x", graph: "", classic: "/bin/sh -c #(nop)  ONBUILD RUN x"},
 	} {
 		for engine, want := range map[dialect.Dialect]string{dialect.Graph(): test.graph, dialect.Classic(): test.classic} {
+			if test.name == "copy flags" && engine == dialect.Classic() {
+				continue // it has no --chmod
+			}
 			t.Run(test.name+" "+engine.Name, func(t *testing.T) {
 				p := mustPlan(t, "FROM debian\n"+test.text+"\n", Options{Args: test.args, Dialect: engine})
 				steps, _ := walkAll(t, p, nil)

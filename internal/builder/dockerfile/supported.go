@@ -45,6 +45,9 @@ func checkRun(c *instructions.RunCommand, o Options) error {
 // copyFlags are the flags of a COPY that Docker's classic builder does not know.
 func copyFlags(c *instructions.CopyCommand) []string {
 	var flags []string
+	if c.Chmod != "" {
+		flags = append(flags, "chmod")
+	}
 	if c.Link {
 		flags = append(flags, "link")
 	}
@@ -60,6 +63,9 @@ func copyFlags(c *instructions.CopyCommand) []string {
 // addFlags are those of an ADD.
 func addFlags(c *instructions.AddCommand) []string {
 	var flags []string
+	if c.Chmod != "" {
+		flags = append(flags, "chmod")
+	}
 	if c.Link {
 		flags = append(flags, "link")
 	}

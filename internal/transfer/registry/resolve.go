@@ -122,11 +122,21 @@ func (c *Client) fillImage(ctx context.Context, img *Image) error {
 // check says whether what was found is a container image.
 func (img *Image) check() error {
 	var config ocispec.Image
-	if err := json.Unmarshal(img.Config.Data, &config); err != nil || len(config.RootFS.DiffIDs) != len(img.Layers) {
+	err := json.Unmarshal(img.Config.Data, &config)
+	if err != nil && isImageConfig(img.Config.MediaType) {
+		return fmt.Errorf("%s: the image's config %s cannot be read: %w; it has to be pushed again by what made it",
+			reference.FamiliarString(img.Ref), img.Config.Digest, err)
+	}
+	if err != nil || len(config.RootFS.DiffIDs) != len(img.Layers) {
 		return fmt.Errorf("%s: not a container image: its config has the type %q and describes %d layers, where the manifest has %d",
 			reference.FamiliarString(img.Ref), img.Config.MediaType, len(config.RootFS.DiffIDs), len(img.Layers))
 	}
 	return nil
+}
+
+// isImageConfig says whether a config is that of a container image and not of a chart or another artifact.
+func isImageConfig(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageConfig || mediaType == "application/vnd.docker.container.image.v1+json"
 }
 
 // Digest returns the descriptor of what ref names, without fetching it where the registry lets one ask.

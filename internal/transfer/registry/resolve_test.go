@@ -89,6 +89,24 @@ func TestNotAnImage(t *testing.T) {
 	}
 }
 
+// The config of a container image that cannot be read is called that.
+func TestDamagedConfig(t *testing.T) {
+	config := []byte(`{"created":"","rootfs":{"type":"layers","diff_ids":["sha256:1"]}}`)
+	m := ocispec.Manifest{
+		Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config)), Data: config},
+		Layers: []ocispec.Descriptor{layerOf(noise(51, 10)).Desc},
+	}
+	m.SchemaVersion = 2
+	host := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest)
+		w.Write(mustJSON(t, m))
+	})
+	_, err := newClient(t).Resolve(t.Context(), mustName(t, host+"/a:1"), amd64)
+	if err == nil || !strings.Contains(err.Error(), "config "+m.Config.Digest.String()+" cannot be read: parsing time") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A registry that takes the connection and says nothing is given up.
 func TestSilentRegistry(t *testing.T) {
 	host := serve(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
