@@ -14,6 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
 )
 
 // bases are the images of a build's FROMs, each looked up once for each platform, however many of the build's parts
@@ -88,5 +89,5 @@ func (b *bases) find(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if l := b.build.input.named.layouts[ref]; l != nil {
 		return b.build.mover.LayoutBase(l.Dir, l.Tag, l.Digest, want)
 	}
-	return b.build.mover.Base(ctx, ref, want, b.build.Cache.Pull)
+	return b.build.mover.Base(ctx, ref, transfer.Wanted{Platform: want, Sole: true, Pull: b.build.Cache.Pull})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/distribution/reference"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/event/progress"
@@ -52,7 +51,7 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 		ref = reference.TagNameOnly(ref)
 		out.Message("Using default tag: latest")
 	}
-	err = pullInto(ctx, m, ref, p, out)
+	err = pullInto(ctx, m, ref, transfer.Wanted{Platform: p, Sole: wanted == ""}, out)
 	out.Close()
 	if err != nil {
 		return err
@@ -62,7 +61,7 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 }
 
 // pullInto pulls an image and prints the same lines as docker pull.
-func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, want ocispec.Platform, out *progress.Layers) error {
+func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, want transfer.Wanted, out *progress.Layers) error {
 	out.Message(fmt.Sprintf("%s: Pulling from %s", tagOrDigest(ref), reference.Path(ref)))
 	p, err := m.Pull(ctx, ref, want)
 	if err != nil {

@@ -103,12 +103,12 @@ func (a *app) findToRun(ctx context.Context, m *transfer.Mover, name, wanted str
 		return nil, err
 	}
 	if wanted != "" {
-		return m.Base(ctx, name, p, false)
+		return m.Base(ctx, name, transfer.Wanted{Platform: p})
 	}
 	c, err := a.find(name)
 	if errors.Is(err, store.ErrNotFound) {
 		fmt.Fprintf(a.stderr, "Unable to find image %q here, asking its registry\n", name)
-		return m.Base(ctx, name, p, false)
+		return m.Base(ctx, name, transfer.Wanted{Platform: p})
 	}
 	return c, err
 }

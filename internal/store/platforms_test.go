@@ -116,7 +116,7 @@ func TestResolveFor(t *testing.T) {
 	if err := s.SetImages(named(t, "app"), []digest.Digest{amd, v6, v7}, ""); err != nil {
 		t.Fatal(err)
 	}
-	for want, id := range map[string]digest.Digest{"arm/v6": v6, "arm/v7": v7, "arm/v8": v7, "amd64/v3": amd, "arm/v5": "", "arm64": ""} {
+	for want, id := range map[string]digest.Digest{"arm/v6": v6, "arm/v7": v7, "arm/v8": v7, "amd64/v3": amd, "arm/v5": "", "arm64": v7} {
 		p, err := platform.Parse("linux/"+want, ocispec.Platform{})
 		if err != nil {
 			t.Fatal(err)

@@ -65,7 +65,7 @@ func TestSaveLoad(t *testing.T) {
 	}
 	archives["pushed, docker"] = save(ours, DockerArchive)
 	remote := newMover(t)
-	if _, err := remote.Base(ctx, addr+"/me/app:1", amd64, false); err != nil {
+	if _, err := remote.Base(ctx, addr+"/me/app:1", Wanted{Platform: amd64}); err != nil {
 		t.Fatal(err)
 	}
 	archives["elsewhere, docker"] = save(remote, DockerArchive)
@@ -184,7 +184,7 @@ func TestLoadKeepsTars(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := newMover(t)
-	pulled, err := fresh.Pull(ctx, named(t, addr+"/theirs:1"), amd64)
+	pulled, err := fresh.Pull(ctx, named(t, addr+"/theirs:1"), Wanted{Platform: amd64})
 	if err != nil || pulled.ID != loaded[0].ID {
 		t.Fatalf("pulled %+v, %v", pulled, err)
 	}

@@ -20,12 +20,13 @@ type Pulled struct {
 }
 
 // Pull brings the image that ref names for a platform, with all its layers. The name means that image once all of them are here.
-func (m *Mover) Pull(ctx context.Context, ref reference.Named, want ocispec.Platform) (*Pulled, error) {
+func (m *Mover) Pull(ctx context.Context, ref reference.Named, w Wanted) (*Pulled, error) {
+	want := w.Platform
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
 	before, _ := m.Store.ResolveFor(ref.String(), want) // an error is as good as no image: the name is set anew
-	img, err := m.resolve(ctx, ref, want)
+	img, err := m.wanted(ctx, ref, w)
 	if err != nil {
 		return nil, err
 	}

@@ -134,11 +134,21 @@ func (m *Mover) Peek(ctx context.Context, name string) (*store.Config, error) {
 	return m.Store.Config(id)
 }
 
-// Base finds the image that a FROM names, for a platform: one in the store, else, or always if pull is set, what its
-// registry has. No layer moves: whoever needs one fetches it then.
-func (m *Mover) Base(ctx context.Context, name string, want ocispec.Platform, pull bool) (*store.Config, error) {
+// Wanted is how an image is to be that Base or Pull looks for.
+type Wanted struct {
+	Platform ocispec.Platform
+	// Sole takes an image whose registry has it for another platform alone, without an index, as BuildKit's FROM does.
+	Sole bool
+	// Pull has Base ask the registry though the image is in the store.
+	Pull bool
+}
+
+// Base finds an image for somebody who uses it: one in the store, else what its registry has. No layer moves: whoever
+// needs one fetches it then.
+func (m *Mover) Base(ctx context.Context, name string, w Wanted) (*store.Config, error) {
+	want := w.Platform
 	var other *store.PlatformError
-	if !pull {
+	if !w.Pull {
 		id, err := m.Store.ResolveFor(name, want)
 		if err == nil {
 			if err := m.Store.Touch(id); err != nil {
@@ -150,7 +160,7 @@ func (m *Mover) Base(ctx context.Context, name string, want ocispec.Platform, pu
 			return nil, err
 		}
 	}
-	img, ref, err := m.find(ctx, name, want)
+	img, ref, err := m.find(ctx, name, w)
 	if err != nil && other != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("%w; and its registry does not give one: %w", other, err)
 	}
@@ -164,20 +174,34 @@ func (m *Mover) Base(ctx context.Context, name string, want ocispec.Platform, pu
 	return m.Store.Config(id)
 }
 
-// find finds out what the name of an image means in its registry, for a platform that it has to be for.
-func (m *Mover) find(ctx context.Context, name string, want ocispec.Platform) (*found, reference.Named, error) {
+// find finds out what the name of an image means in its registry.
+func (m *Mover) find(ctx context.Context, name string, w Wanted) (*found, reference.Named, error) {
 	ref, err := registry.ParseName(name)
 	if err != nil {
 		return nil, nil, err
 	}
 	ref = reference.TagNameOnly(ref)
-	img, err := m.resolve(ctx, ref, want)
-	if err != nil {
-		return nil, nil, err
+	img, err := m.wanted(ctx, ref, w)
+	return img, ref, err
+}
+
+// wanted is resolve for an image that has to be as it is wanted.
+func (m *Mover) wanted(ctx context.Context, ref reference.Named, w Wanted) (*found, error) {
+	img, err := m.resolve(ctx, ref, w.Platform)
+	if err != nil || w.Sole && img.Index == nil {
+		return img, err
 	}
-	if !platform.Suits(img.config.Platform, want) {
-		return nil, nil, fmt.Errorf("%s: %w: it is there for %s only, not for %s", reference.FamiliarString(ref),
-			registry.ErrPlatform, platform.Format(img.config.Platform), platform.Format(want))
+	if err := img.suits(ref, w.Platform); err != nil {
+		return nil, err
 	}
-	return img, ref, nil
+	return img, nil
+}
+
+// suits says why the image cannot be used for a platform.
+func (f *found) suits(ref reference.Named, want ocispec.Platform) error {
+	if platform.Suits(f.config.Platform, want) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: it is there for %s only, not for %s", reference.FamiliarString(ref),
+		registry.ErrPlatform, platform.Format(f.config.Platform), platform.Format(want))
 }

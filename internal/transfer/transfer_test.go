@@ -226,7 +226,7 @@ func TestPushPull(t *testing.T) {
 
 	theirs := newMover(t)
 	for _, fresh := range []bool{true, false} {
-		pulled, err := theirs.Pull(ctx, named(t, name), amd64)
+		pulled, err := theirs.Pull(ctx, named(t, name), Wanted{Platform: amd64})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,7 +312,7 @@ func TestPushOfLayersElsewhere(t *testing.T) {
 	}
 
 	m := newMover(t)
-	base, err := m.Base(ctx, addr+"/base:1", amd64, false)
+	base, err := m.Base(ctx, addr+"/base:1", Wanted{Platform: amd64})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +354,7 @@ func TestPushOfLayersElsewhere(t *testing.T) {
 			t.Errorf("after the push to %s these layers are here: %v", test.name, got)
 		}
 		fresh := newMover(t)
-		if _, err := fresh.Pull(ctx, named(t, test.name), amd64); err != nil {
+		if _, err := fresh.Pull(ctx, named(t, test.name), Wanted{Platform: amd64}); err != nil {
 			t.Fatal(err)
 		}
 		if got := tree(t, fresh, id)["new"]; got != "new" {
@@ -400,7 +400,7 @@ func TestPushOfLostBlobs(t *testing.T) {
 		t.Errorf("pushed %+v, and before that %+v", after, before)
 	}
 	fresh := newMover(t)
-	if _, err := fresh.Pull(ctx, name, amd64); err != nil {
+	if _, err := fresh.Pull(ctx, name, Wanted{Platform: amd64}); err != nil {
 		t.Error(err)
 	}
 }
@@ -452,7 +452,7 @@ func TestPullOfDamagedLayers(t *testing.T) {
 	}
 	m := newMover(t)
 	bad := altered(t, addr, id)
-	_, err := m.Pull(ctx, named(t, bad+"/me/app:1"), amd64)
+	_, err := m.Pull(ctx, named(t, bad+"/me/app:1"), Wanted{Platform: amd64})
 	if err == nil || !strings.Contains(err.Error(), "digest") {
 		t.Errorf("the error is %v", err)
 	}
@@ -464,7 +464,7 @@ func TestPullOfDamagedLayers(t *testing.T) {
 	if err != nil || len(names) != 0 {
 		t.Errorf("names %v, %v", names, err)
 	}
-	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1"), amd64); err != nil {
+	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1"), Wanted{Platform: amd64}); err != nil {
 		t.Error(err)
 	}
 	if got := present(t, m, id); !slices.Equal(got, []bool{true, true}) {
@@ -486,7 +486,7 @@ func TestPullIsInterrupted(t *testing.T) {
 			cancel()
 		}
 	}))
-	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1"), amd64); err == nil || ctx.Err() == nil {
+	if _, err := m.Pull(ctx, named(t, addr+"/me/app:1"), Wanted{Platform: amd64}); err == nil || ctx.Err() == nil {
 		t.Errorf("the pull went on: %v", err)
 	}
 	if names, err := m.Store.Names(""); err != nil || len(names) != 0 {

@@ -13,6 +13,9 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/util/suggest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/image/platform"
 )
 
 // Warning is something that builds but is probably not meant.
@@ -251,6 +254,18 @@ func (s *Stage) lintUndeclared(unset map[string]struct{}, rules *linter.Linter) 
 		near, _ := suggest.Search(name, slices.Sorted(maps.Keys(declared)), true)
 		rules.Run(&linter.RuleUndefinedArgInFrom, s.source.Location, linter.RuleUndefinedArgInFrom.Format(name, near))
 	}
+}
+
+// LintBase warns of a base image that is for another platform than the stage: BuildKit's validateBaseImagePlatform. One
+// that does not say what it is for is taken for the right one.
+func (s *Stage) LintBase(have ocispec.Platform) {
+	have, want := platform.Normal(have), platform.Normal(s.Platform)
+	if have.OS == "" || have.Architecture == "" || have.OS == want.OS && have.Architecture == want.Architecture {
+		return
+	}
+	rules := s.plan.lint.linter(s.found)
+	rules.Run(&linter.RuleInvalidBaseImagePlatform, s.source.Location,
+		linter.RuleInvalidBaseImagePlatform.Format(s.Base.Image, platform.Format(want), platform.Format(have)))
 }
 
 // lintIgnored warns about a source of the context that .dockerignore leaves out.

@@ -166,7 +166,11 @@ func (s *Solver) base(ctx context.Context, stage *dockerfile.Stage) (*State, err
 	case b.Empty():
 		return Scratch(s.store, stage.Platform), nil
 	}
-	return s.image(ctx, b.Image, stage.Platform)
+	state, err := s.image(ctx, b.Image, stage.Platform)
+	if err == nil {
+		stage.LintBase(state.Config.Platform)
+	}
+	return state, err
 }
 
 func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {

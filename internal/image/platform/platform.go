@@ -1,7 +1,6 @@
 // Package platform parses, formats and compares platforms such as "linux/arm/v7". Spellings,
 // defaults and compatibility are those of containerd's platforms package, which Docker and BuildKit
-// use, with one exception: an image for another architecture, such as 386 on amd64, is never
-// compatible by default.
+// use.
 package platform
 
 import (
@@ -124,10 +123,21 @@ func FormatAll(all []ocispec.Platform) string {
 
 // Rank returns how well an image for the platform have runs on want; -1 is not at all, more is
 // better. A CPU runs programs that were built for earlier variants of its architecture, so the
-// highest variant that is not above its own is best.
+// highest variant that is not above its own is best. Images for the 32 bits of amd64 and arm64 come
+// last (containerd's platformVector).
 func Rank(have, want ocispec.Platform) int {
 	have, want = withVariant(Normal(have)), withVariant(Normal(want))
-	if have.OS != want.OS || have.Architecture != want.Architecture {
+	switch {
+	case have.OS != want.OS:
+		return -1
+	case want.Architecture == "amd64" && have.Architecture == "386":
+		return 0
+	case want.Architecture == "arm64" && have.Architecture == "arm":
+		if level := variantLevel(have.Variant); level >= 50 && level <= 80 {
+			return level / 10 // less than of any arm64
+		}
+		return -1
+	case have.Architecture != want.Architecture:
 		return -1
 	}
 	h, w := variantLevel(have.Variant), variantLevel(want.Variant)

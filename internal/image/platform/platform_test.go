@@ -46,8 +46,10 @@ func TestSuits(t *testing.T) {
 		{"linux/arm/v6", "linux/arm/v7", true},
 		{"linux/arm/v7", "linux/arm/v6", false},
 		{"linux/arm64/v8", "linux/arm64", true},
-		{"linux/arm/v7", "linux/arm64", false},
-		{"linux/386", "linux/amd64", false},
+		{"linux/arm/v7", "linux/arm64", true},
+		{"linux/arm64", "linux/arm/v7", false},
+		{"linux/386", "linux/amd64", true},
+		{"linux/amd64", "linux/386", false},
 		{"windows/amd64", "linux/amd64", false},
 	} {
 		have, err := Parse(test.have, amd64)
@@ -58,6 +60,34 @@ func TestSuits(t *testing.T) {
 	}
 	if !Suits(ocispec.Platform{}, amd64) {
 		t.Error("an image that says nothing of its platform does not suit")
+	}
+}
+
+// What an index has is taken in containerd's order.
+func TestRank(t *testing.T) {
+	for want, order := range map[string][]string{
+		"linux/amd64":    {"linux/amd64", "linux/386"},
+		"linux/amd64/v3": {"linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"},
+		"linux/arm64":    {"linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"},
+		"linux/arm64/v9": {"linux/arm64/v9", "linux/arm64", "linux/arm/v8"},
+		"linux/arm/v7":   {"linux/arm/v7", "linux/arm/v6", "linux/arm/v5"},
+	} {
+		w, err := Parse(want, amd64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := 1000
+		for _, text := range order {
+			have, err := Parse(text, amd64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rank := Rank(have, w)
+			if rank < 0 || rank >= last {
+				t.Errorf("on %s, %s has the rank %d, that before it %d", want, text, rank, last)
+			}
+			last = rank
+		}
 	}
 }
 
