@@ -33,7 +33,7 @@ func TestCachePlaces(t *testing.T) {
 		{to, "inline", "inline", "", ""},
 		{to, "type=inline,mode=max", "inline", "", ""},
 		{to, "type=local,dest=dir,mode=max,ignore-error=true,oci-mediatypes=false", "local", "dir", ""},
-		{to, "type=registry,ref=a,mode=medium", "", "", "type=registry: mode=medium: it is min, the steps of the image, or max, those of all stages"},
+		{to, "type=registry,ref=a,mode=medium", "", "", "type=registry: mode=medium: it is min, the layers of the image, or max, those of all stages"},
 		{to, "type=registry,ref=a,ignore-error=maybe", "", "", "type=registry: ignore-error=maybe: it is true or false"},
 		{to, "type=registry,ref=a,compression=zstd", "", "",
 			"type=registry: compression is not supported; it takes ref, mode, ignore-error, image-manifest, oci-mediatypes"},

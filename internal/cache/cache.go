@@ -116,13 +116,16 @@ func (r *Record) Age() time.Duration {
 type Step struct {
 	Key    digest.Digest
 	Record *Record
+	// KeyOnly says that a place is to keep the record without its layer: of a step that the image does not consist of,
+	// whose key those that it does consist of follow from.
+	KeyOnly bool
 }
 
 // NewStep makes a step of a key and what is recorded under it.
 func NewStep(k *Key, r *Record) Step {
 	c := *r
 	c.Kind, c.Parts, c.Origin = k.Kind, k.Parts, ""
-	return Step{k.Digest(), &c}
+	return Step{Key: k.Digest(), Record: &c}
 }
 
 // Check says why a step that somebody else wrote cannot be trusted: it has no record, its key is not that of its parts, as in one of another

@@ -45,7 +45,7 @@ func TestStepCheck(t *testing.T) {
 		{"no layer", step(""), ""},
 		{"a layer", step(digest.FromString("layer")), ""},
 		{"no record", Step{Key: k.Digest()}, "it is empty"},
-		{"another key", Step{digest.FromString("x"), step("").Record}, "its key is not that of its parts"},
+		{"another key", Step{Key: digest.FromString("x"), Record: step("").Record}, "its key is not that of its parts"},
 		{"a layer of no digest", step("../../etc"), "is not the sha256 digest of a layer"},
 	} {
 		err := test.step.Check()

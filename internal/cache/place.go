@@ -25,11 +25,11 @@ var (
 type Place interface {
 	// Get returns a copy of the record of a key; ErrNotFound if there is none. The record's key is the digest of its
 	// parts, except in an image, which keeps no parts. Once Get has returned, the store of the machine knows where the
-	// record's layer can be had, but no layer has moved. Another error is that the place does not answer: the next key
+	// record's layer can be had, if it is not KeyOnly, but no layer has moved. Another error is that the place does not answer: the next key
 	// may fare no better.
 	Get(ctx context.Context, key digest.Digest) (*Record, error)
 	// Put keeps steps, with the layers that they name. Nobody sees a record before its layer is there. Steps whose
-	// layers cannot be had are left out. A place that is one document (a registry's tag, a directory) has these steps
+	// layers cannot be had are left out, unless they are KeyOnly. A place that is one document (a registry's tag, a directory) has these steps
 	// then and no others. ErrReadOnly if the place takes no records.
 	Put(ctx context.Context, steps []Step) error
 }

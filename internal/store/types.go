@@ -21,6 +21,9 @@ var ErrUnsealed = layers.ErrUnsealed
 // ErrChanged says that an image's names are not those with which it was to be removed.
 var ErrChanged = gc.ErrChanged
 
+// ErrNowhere is the cause of an UnavailableError where no place is known that has, or had, the layer.
+var ErrNowhere = layers.ErrNowhere
+
 // The types of the parts, for those who use the whole store.
 type (
 	Blob          = content.Blob

@@ -67,6 +67,9 @@ func (s *Solver) giveUp(gone *store.UnavailableError) {
 	r := s.used[gone.DiffID]
 	s.unavailable[gone.DiffID] = true
 	s.mu.Unlock()
+	if r.Origin != "" && errors.Is(gone.Cause, store.ErrNowhere) {
+		return // as is usual of a cache that has this step's key only
+	}
 	from := ""
 	if r.Origin != "" {
 		from = " from the cache " + r.Origin
@@ -106,22 +109,30 @@ func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, erro
 	}
 }
 
-// Steps are those of the build that other machines can use, each once: of all stages of a plan that was solved, or of what
-// the target consists of.
+// Steps are those of the build that other machines can use, each once: what the target consists of, and then those of
+// the other stages of a plan that was solved. These are KeyOnly unless all is set: what the target copies from a stage is
+// found by the keys of the stage's steps, without their layers (BuildKit's mode=min).
 func (s *Solver) Steps(plan *dockerfile.Plan, all bool) []cache.Step {
 	var steps []cache.Step
 	had := map[digest.Digest]bool{}
-	for _, stage := range plan.Stages {
+	add := func(stage *dockerfile.Stage, keyOnly bool) {
 		p := s.round.stages[stage]
-		if p.state == nil || !all && stage != plan.Target {
-			continue
+		if p.state == nil {
+			return
 		}
 		for _, step := range p.state.steps {
 			if !had[step.Key] {
 				had[step.Key] = true
+				step.KeyOnly = keyOnly && step.Record.Layer != ""
 				steps = append(steps, step)
 			}
 		}
+	}
+	if !all {
+		add(plan.Target, false)
+	}
+	for _, stage := range plan.Stages {
+		add(stage, !all)
 	}
 	return steps
 }

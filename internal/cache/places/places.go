@@ -65,7 +65,7 @@ const (
 
 func checkMode(value string) error {
 	if value != "min" && value != "max" {
-		return errors.New("it is min, the steps of the image, or max, those of all stages")
+		return errors.New("it is min, the layers of the image, or max, those of all stages")
 	}
 	return nil
 }
@@ -81,10 +81,14 @@ func checkBool(value string) error {
 var None = Kind{Type: "none", To: Options()}
 
 // Sendable leaves out steps whose layers are neither here nor known to be at some place, and gives the layers of the
-// others, each once.
+// others, each once. Those of steps that are KeyOnly are not asked for.
 func Sendable(m *transfer.Mover, steps []cache.Step) (kept []cache.Step, diffIDs []digest.Digest, err error) {
 	obtainable := map[digest.Digest]bool{"": true}
 	for _, s := range steps {
+		if s.KeyOnly {
+			kept = append(kept, s)
+			continue
+		}
 		d := s.Record.Layer
 		if _, known := obtainable[d]; !known {
 			if obtainable[d], err = m.Obtainable(d); err != nil {

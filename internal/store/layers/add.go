@@ -80,6 +80,16 @@ func (ls *Layers) place(l *Layer, dir string) (placed bool, err error) {
 	return placed, err
 }
 
+// AddKnown notes that there is such a layer, though nothing says where: records that name it count. Whoever needs it gets an
+// UnavailableError with ErrNowhere.
+func (ls *Layers) AddKnown(diffID digest.Digest) error {
+	_, err := ls.db.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", diffID, db.Now())
+	if err != nil {
+		return fmt.Errorf("noting layer %s: %w", diffID, err)
+	}
+	return nil
+}
+
 // AddRemote notes that a layer is known and where its compressed form can be fetched.
 func (ls *Layers) AddRemote(diffID digest.Digest, b content.Blob) error {
 	err := ls.db.Tx(func(tx *sql.Tx) error {

@@ -37,7 +37,7 @@ func (l *Layer) ensure(ctx context.Context) error {
 			return err
 		}
 	}
-	failure := errors.New("nothing says where to get it; pull or import its image again, or build with --no-cache")
+	failure := ErrNowhere
 	for _, b := range blobs {
 		if err := l.ensureFrom(ctx, b); err == nil {
 			return nil
@@ -49,6 +49,9 @@ func (l *Layer) ensure(ctx context.Context) error {
 	}
 	return &UnavailableError{l.DiffID, failure}
 }
+
+// ErrNowhere is the cause of an UnavailableError where no place is known that has, or had, the layer.
+var ErrNowhere = errors.New("nothing says where to get it; pull or import its image again, or build with --no-cache")
 
 // errUnavailable is a form of a layer that is no more where it was, with nothing else to say about it.
 var errUnavailable = errors.New("not here")

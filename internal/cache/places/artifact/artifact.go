@@ -29,7 +29,7 @@ type config struct {
 
 type entry struct {
 	Key digest.Digest `json:"key"`
-	// Blob is the record's layer, compressed, among the manifest's layers.
+	// Blob is the record's layer, compressed, among the manifest's layers; "" if the cache has only the record.
 	Blob   digest.Digest `json:"blob,omitempty"`
 	Record *cache.Record `json:"record"`
 }
@@ -68,6 +68,8 @@ type Records struct {
 	byKey map[digest.Digest]*cache.Record
 	// Blobs are the manifest's layers by diffID, as far as records name them.
 	Blobs map[digest.Digest]ocispec.Descriptor
+	// absent are the layers of records that the cache has without them.
+	absent []digest.Digest
 }
 
 // Decode reads the config of a cache. layers are the manifest's; name is what the person calls the cache.
@@ -83,12 +85,14 @@ func Decode(name string, conf []byte, layers []ocispec.Descriptor) (*Records, er
 	for _, l := range layers {
 		have[l.Digest] = l
 	}
-	rs := &Records{map[digest.Digest]*cache.Record{}, map[digest.Digest]ocispec.Descriptor{}}
+	rs := &Records{byKey: map[digest.Digest]*cache.Record{}, Blobs: map[digest.Digest]ocispec.Descriptor{}}
 	for _, e := range x.Records {
 		if (cache.Step{Key: e.Key, Record: e.Record}).Check() != nil {
 			continue
 		}
-		if d := e.Record.Layer; d != "" {
+		if d := e.Record.Layer; d != "" && e.Blob == "" {
+			rs.absent = append(rs.absent, d)
+		} else if d != "" {
 			blob, ok := have[e.Blob]
 			if !ok {
 				continue

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,6 +49,23 @@ func TestEncode(t *testing.T) {
 	}
 	if got := rs.Blobs[steps[0].Record.Layer].Digest; got != layers[0].Digest {
 		t.Errorf("the layer's blob is %q", got)
+	}
+}
+
+// The cache may have a step without its layer.
+func TestEncodeKeyOnly(t *testing.T) {
+	steps, _, _ := encoded(t)
+	steps[0].KeyOnly = true
+	config, manifest, err := Encode(steps, nil, nil)
+	if err != nil || bytes.Contains(manifest.Data, []byte(digest.FromString("blob"))) {
+		t.Fatalf("%v, %s", err, manifest.Data)
+	}
+	rs, err := Decode("c", config.Data, nil)
+	if err != nil || rs.Len() != len(steps) {
+		t.Fatalf("%v, %v", rs, err)
+	}
+	if want := []digest.Digest{steps[0].Record.Layer}; !slices.Equal(rs.absent, want) || len(rs.Blobs) != 0 {
+		t.Errorf("layers that are not in the cache: %v, want %v; in it: %v", rs.absent, want, rs.Blobs)
 	}
 }
 

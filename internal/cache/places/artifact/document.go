@@ -53,8 +53,14 @@ func (d *Document) Get(ctx context.Context, key digest.Digest) (*cache.Record, e
 	return records.Get(key)
 }
 
-// Locate notes in the store that the layers of records can be had at a location.
+// Locate notes in the store that the layers of records can be had at a location, and those that the cache does not have
+// as known: then a step is a hit as long as nothing needs its layer.
 func (rs *Records) Locate(m *transfer.Mover, location string) error {
+	for _, d := range rs.absent {
+		if err := m.Store.AddKnown(d); err != nil {
+			return err
+		}
+	}
 	for diffID, desc := range rs.Blobs {
 		if err := m.NoteAt(diffID, desc, location); err != nil {
 			return err
