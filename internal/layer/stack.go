@@ -54,6 +54,7 @@ func (s *Stack) load(ctx context.Context) error {
 	}
 	tocs := make([]*TOC, len(s.sources))
 	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16) // each has a file open
 	for i, src := range s.sources {
 		g.Go(func() (err error) {
 			if tocs[i], err = src.TOC(ctx); err != nil {

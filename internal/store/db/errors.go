@@ -53,6 +53,9 @@ func errno(root string, code int) syscall.Errno {
 		if code == sqlite3.SQLITE_IOERR_NOMEM {
 			return syscall.ENOMEM
 		}
+		if disk.FewFiles() {
+			return syscall.EMFILE
+		}
 		if disk.ReadOnly(root) {
 			return syscall.EROFS
 		}

@@ -76,6 +76,16 @@ func shortage(dir, advice string) string {
 	return room.String() + "; " + advice
 }
 
+// FewFiles says that this process has nearly as many open files as it may have.
+func FewFiles() bool {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return false
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	return errors.Is(err, syscall.EMFILE) || err == nil && uint64(len(open)+8) > limit.Cur
+}
+
 // sameDevice says that two paths are on one file system, as far as both are there.
 func sameDevice(a, b string) bool {
 	x, errX := os.Stat(a)
