@@ -103,11 +103,31 @@ func (c *Collector) cutoffs(until time.Time) (cutoffs, error) {
 	if alone || used > started {
 		used = started
 	}
+	if alone {
+		if err := c.pastTimes(started); err != nil {
+			return cutoffs{}, fmt.Errorf("correcting times in the future: %w", err)
+		}
+	}
 	cut := cutoffs{used: used, added: started, alone: alone}
 	if !until.IsZero() {
 		cut.added = until.UnixMilli()
 	}
 	return cut, nil
+}
+
+// pastTimes gives what was used or added later than now, when the clock went wrong, a time just before now: it counts as
+// old where all may go, and as new where a filter spares what is new. What others use at this moment is no more than
+// a minute ahead.
+func (c *Collector) pastTimes(now int64) error {
+	return c.db.Tx(func(tx *sql.Tx) error {
+		for _, t := range []struct{ table, added string }{{"configs", "added"}, {"layers", "added"}, {"records", "made"}} {
+			if _, err := tx.Exec(fmt.Sprintf("UPDATE %[1]s SET used = min(used, ?1), %[2]s = min(%[2]s, ?1) WHERE used > ?2 OR %[2]s > ?2",
+				t.table, t.added), now-1, now+time.Minute.Milliseconds()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Prune removes what options allow, but nothing that a process that runs now may have looked up.

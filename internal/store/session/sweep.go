@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/orphans"
 )
@@ -145,6 +146,9 @@ func (s *Session) Oldest() (int64, error) {
 		alive, err := s.removeDead(dir)
 		if err != nil {
 			return 0, err
+		}
+		if t > db.Now() {
+			t = 1 // the clock was set back since: what it used may have any time
 		}
 		if alive && (oldest == 0 || t < oldest) {
 			oldest = t
