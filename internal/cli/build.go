@@ -170,7 +170,7 @@ func (a *app) watch(engine dialect.Dialect, f *buildFlags) (progress.Display, *t
 // display is what shows a build of an engine. As with Docker, that of the graph engine is on standard error.
 func (a *app) display(engine dialect.Dialect, f *buildFlags) (progress.Display, error) {
 	if engine.Output.StepLines {
-		return progress.NewClassic(a.stdout.File, a.stderr, f.silent()), nil
+		return progress.NewClassic(a.stdout, a.stderr, f.silent()), nil
 	}
 	mode := f.progress
 	if f.silent() {

@@ -72,8 +72,8 @@ func Main(args []string, version string) int {
 	if cerr := a.closeStore(ctx); err == nil && cerr != nil {
 		err = fmt.Errorf("closing the store: %w", cerr)
 	}
-	if err == nil && a.stdout.err != nil {
-		err = fmt.Errorf("writing to standard output: %w", a.stdout.err)
+	if failure := a.stdout.failure(); err == nil && failure != nil {
+		err = fmt.Errorf("writing to standard output: %w", failure)
 	}
 	return a.report(ctx, err)
 }
@@ -113,21 +113,20 @@ func (a *app) advise(err error) error {
 
 // report prints an error and returns its exit code.
 func (a *app) report(ctx context.Context, err error) int {
-	err = a.advise(err)
 	var e *exit
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &e):
 		if e.err != nil {
-			fmt.Fprintf(a.stderr, "strata: %s\n", printable(e.err.Error()))
+			fmt.Fprintf(a.stderr, "strata: %s\n", printable(a.advise(e.err).Error()))
 		}
 		return e.code
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(a.stderr, "strata: interrupted")
 		return exitInterrupt
 	}
-	fmt.Fprintf(a.stderr, "strata: %s\n", printable(err.Error()))
+	fmt.Fprintf(a.stderr, "strata: %s\n", printable(a.advise(err).Error()))
 	return exitError
 }
 

@@ -35,7 +35,7 @@ func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
 	if input == "-" && human.IsTerminal(a.stdin) {
 		return usageError("standard input is a terminal; name a file with -i, or pipe one in")
 	}
-	out := progress.NewLayers(a.stdout.File, quiet || !human.IsTerminal(a.stdout.File))
+	out := progress.NewLayers(a.stdout, quiet || !human.IsTerminal(a.stdout.File))
 	defer out.Close()
 	m, err := a.moverFor(out)
 	if err != nil {

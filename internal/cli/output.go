@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/strata-build/strata/internal/human"
 )
@@ -17,16 +18,34 @@ import (
 // succeed: strata build -q >/dev/full.
 type standardOutput struct {
 	*os.File
-	err error // the first
+
+	mu  sync.Mutex // a display writes while a command does
+	err error      // the first
 }
 
-// Write implements io.Writer. Commands print from one goroutine.
+// Write implements io.Writer.
 func (o *standardOutput) Write(p []byte) (int, error) {
 	n, err := o.File.Write(p)
-	if o.err == nil {
-		o.err = err
+	if err != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.err == nil {
+			o.err = err
+		}
 	}
 	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom by means of Write.
+func (o *standardOutput) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{o}, r)
+}
+
+// failure is the first error of Write.
+func (o *standardOutput) failure() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // WriteString implements io.StringWriter.

@@ -41,7 +41,7 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 	if err != nil {
 		return err
 	}
-	out := progress.NewLayers(a.stdout.File, quiet)
+	out := progress.NewLayers(a.stdout, quiet)
 	defer out.Close()
 	m, err := a.moverFor(out)
 	if err != nil {

@@ -46,7 +46,7 @@ func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool)
 	if err != nil {
 		return err
 	}
-	out := progress.NewLayers(a.stdout.File, quiet)
+	out := progress.NewLayers(a.stdout, quiet)
 	defer out.Close()
 	m, err := a.moverFor(out)
 	if err != nil {

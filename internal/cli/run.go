@@ -224,7 +224,10 @@ func parseVolume(v string) (runner.Bind, error) {
 
 // connect connects the command to strata's standard streams.
 func (a *app) connect(o *enter.Options, f *runFlags) error {
-	o.Streams.Stdout, o.Streams.Stderr = a.stdout.File, a.stderr
+	o.Streams.Stdout, o.Streams.Stderr = a.stdout, a.stderr
+	if f.tty {
+		o.Streams.Stdout = a.stdout.File
+	}
 	if f.interactive {
 		o.Streams.Stdin = a.stdin
 	}

@@ -3,6 +3,7 @@
 package human
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -107,7 +108,7 @@ func parse(text string, functions template.FuncMap) (*template.Template, error) 
 func (l Listing) execute(w io.Writer, t *template.Template, rows []Row) error {
 	for _, row := range rows {
 		if err := t.Execute(w, row); err != nil {
-			return &FormatError{err}
+			return formatError(err)
 		}
 		io.WriteString(w, "\n")
 	}
@@ -124,6 +125,15 @@ func (e *FormatError) Error() string {
 // Unwrap gives the template package's error.
 func (e *FormatError) Unwrap() error { return e.Err }
 
+// formatError is the error of executing a template: one of writing is no mistake in the template.
+func formatError(err error) error {
+	var e template.ExecError
+	if errors.As(err, &e) {
+		return &FormatError{err}
+	}
+	return err
+}
+
 // Template prints a value through a template with Docker's functions, and a line's end.
 func Template(w io.Writer, format string, values ...any) error {
 	if format == "json" {
@@ -135,7 +145,7 @@ func Template(w io.Writer, format string, values ...any) error {
 	}
 	for _, v := range values {
 		if err := t.Execute(w, v); err != nil {
-			return &FormatError{err}
+			return formatError(err)
 		}
 		if _, err := io.WriteString(w, "\n"); err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -32,7 +31,7 @@ type Classic struct {
 
 // NewClassic returns a display on out, with warnings on another file. A quiet one shows warnings only.
 // It writes at once, without a spool: what steps and the display of errors print to two files stays in its order.
-func NewClassic(out, warnings *os.File, quiet bool) *Classic {
+func NewClassic(out, warnings human.File, quiet bool) *Classic {
 	c := &Classic{out: out, warnings: warnings, newContainer: containerID}
 	if quiet {
 		c.out = io.Discard

@@ -40,7 +40,7 @@ type layerRow struct {
 }
 
 // NewLayers returns a display on out; a quiet one prints nothing.
-func NewLayers(out *os.File, quiet bool) *Layers {
+func NewLayers(out human.File, quiet bool) *Layers {
 	if quiet {
 		return &Layers{quiet: true}
 	}

@@ -3,12 +3,13 @@ package progress
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/human"
 
 	"github.com/strata-build/strata/internal/human/style"
 )
@@ -20,7 +21,7 @@ const frameTime = time.Second / 12
 type sizeFunc func() (width, height int)
 
 // fileSize asks the kernel at each call, so that a resize is seen at the next frame.
-func fileSize(f *os.File) sizeFunc {
+func fileSize(f human.File) sizeFunc {
 	return func() (int, int) {
 		ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 		if err != nil || ws.Col == 0 || ws.Row == 0 {
