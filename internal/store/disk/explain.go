@@ -44,6 +44,8 @@ func advice(root string, err error) string {
 		return (&ReadOnlyError{root}).Error()
 	case errors.Is(err, syscall.EMFILE):
 		return "this process may open too few files; raise the limit, for instance with: ulimit -n 1024"
+	case errors.Is(err, syscall.ENOMEM):
+		return "there is not enough memory, or its limit is too low; raise that, for instance with: ulimit -v unlimited"
 	case errors.Is(err, syscall.ENFILE):
 		return "the machine has too many open files; raise the limit, for instance with: sysctl fs.file-max=1000000"
 	}
