@@ -33,9 +33,6 @@ func (f *outputFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.attests, "attest", nil, "attestation, as type=sbom or type=provenance; not supported, and ignored with a warning")
 	fl.StringVar(&f.provenance, "provenance", "", "short for --attest type=provenance")
 	fl.StringVar(&f.sbom, "sbom", "", "short for --attest type=sbom")
-	for _, name := range []string{"provenance", "sbom"} {
-		fl.Lookup(name).NoOptDefVal = "true"
-	}
 }
 
 // options adds the outputs to r.
