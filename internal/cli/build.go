@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -69,7 +68,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	}
 	for _, line := range append(warnings, legacy...) {
 		if !f.silent() {
-			fmt.Fprintln(a.stderr, "WARNING: "+line)
+			fmt.Fprintln(a.stderr, "WARNING: "+printable(line))
 		}
 	}
 	began := time.Now()
@@ -110,7 +109,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		}
 	}
 	if f.iidfile != "" {
-		if err := os.WriteFile(f.iidfile, []byte(id), 0o644); err != nil {
+		if err := writeSmall(f.iidfile, []byte(id)); err != nil {
 			return fmt.Errorf("writing the image ID: %w", err)
 		}
 	}
@@ -131,7 +130,7 @@ func (a *app) keepLimit(limit int64, began time.Time, quiet bool) {
 	gone, err := a.store.Limit(limit-limit/10, store.PruneOptions{All: true, Until: began})
 	switch {
 	case err != nil:
-		fmt.Fprintf(a.stderr, "strata: keeping the cache below its size limit: %v\n", err)
+		fmt.Fprintf(a.stderr, "strata: keeping the cache below its size limit: %s\n", printable(err.Error()))
 	case !quiet && len(gone.Layers) > 0:
 		fmt.Fprintf(a.stderr, "The cache was above cache-size-limit: removed %s that had not been used for the longest time.\n", human.FullSize(gone.Freed))
 	}

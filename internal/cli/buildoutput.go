@@ -96,7 +96,7 @@ func writeMetadata(path string, r *export.Result, b *explain.Build) error {
 	m["buildx.build.ref"] = "strata/" + b.ID
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err == nil {
-		err = os.WriteFile(path, append(data, '\n'), 0o644)
+		err = writeSmall(path, append(data, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("writing the metadata: %w; name another file with --metadata-file", err)

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // standardOutput remembers that something could not be written, so that a command whose output was lost does not
@@ -51,6 +52,15 @@ func (o *standardOutput) failure() error {
 // WriteString implements io.StringWriter.
 func (o *standardOutput) WriteString(s string) (int, error) { return o.Write([]byte(s)) }
 
+// texts is standard output for texts of images, registries and Dockerfiles: as they are in a file or pipe, harmless on a
+// terminal.
+func (a *app) texts() io.Writer {
+	if human.IsTerminal(a.stdout.File) {
+		return human.Visible(a.stdout)
+	}
+	return a.stdout
+}
+
 // writeTo calls write with the file of -o, or with standard output, which must not be a terminal.
 // The file appears under its name when it is complete.
 func (a *app) writeTo(ctx context.Context, path string, write func(io.Writer) error) error {
@@ -82,19 +92,27 @@ func writeDirect(ctx context.Context, path string, write func(io.Writer) error) 
 }
 
 func writeNew(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
+	return disk.Replace(path, 0o600, func(f *os.File) error {
+		if err := buffered(f, write); err != nil {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+		return nil
+	})
+}
+
+// writeSmall writes a file that tells of a result, such as that of --iidfile. Links are followed, and devices and pipes
+// written to.
+func writeSmall(path string, data []byte) error {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return os.WriteFile(path, data, 0o644)
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	return disk.Replace(path, 0o644, func(f *os.File) error {
+		_, err := f.Write(data)
 		return err
-	}
-	defer os.Remove(f.Name()) // has no effect after the rename
-	defer f.Close()
-	if err := buffered(f, write); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
+	})
 }
 
 func buffered(f io.Writer, write func(io.Writer) error) error {

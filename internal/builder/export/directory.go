@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // directory is a directory of the person's that files are written into.
@@ -156,17 +157,12 @@ func removeIfThere(at *os.Root, name string) error {
 }
 
 func (d *directory) file(ctx context.Context, at *os.Root, name string, e *layer.Entry, open layer.OpenFunc) error {
-	return replace(at, name, func(tmp string) error {
+	return disk.ReplaceIn(d.fd, name, 0o600, func(f *os.File) error {
 		from, err := open(ctx, e)
 		if err != nil {
 			return err
 		}
 		defer from.Close()
-		f, err := at.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
 		n, err := io.CopyBuffer(f, struct{ io.Reader }{from}, make([]byte, 128<<10))
 		d.written += n
 		d.report(d.written)
@@ -188,7 +184,10 @@ func (d *directory) file(ctx context.Context, at *os.Root, name string, e *layer
 		if err := unix.Futimes(int(f.Fd()), []unix.Timeval{ts, ts}); err != nil {
 			return err
 		}
-		return f.Close()
+		if st, err := at.Lstat(name); err == nil && st.IsDir() {
+			return at.RemoveAll(name)
+		}
+		return nil
 	})
 }
 

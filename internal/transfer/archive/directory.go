@@ -12,6 +12,8 @@ import (
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // WriteDirectory writes images as an OCI layout in a directory, where a layout may be already: what it has stays, but a
@@ -56,22 +58,18 @@ func (d *directoryFiles) file(name string, size int64, r io.Reader) error {
 	if st, err := d.root.Lstat(name); err == nil && st.Mode().IsRegular() && st.Size() == size && filepath.Dir(name) != "." {
 		return nil // a blob, whose name says what is in it
 	}
-	tmp := name + ".partial"
-	if err := d.root.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := d.root.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	dir, err := d.root.Open(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{r}, make([]byte, 128<<10))
-	if err == nil && n != size {
-		err = errSize
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, d.root.Remove(tmp))
-	}
-	return d.root.Rename(tmp, name)
+	defer dir.Close()
+	return disk.ReplaceIn(dir, filepath.Base(name), 0o644, func(f *os.File) error {
+		n, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{r}, make([]byte, 128<<10))
+		if err == nil && n != size {
+			err = errSize
+		}
+		return err
+	})
 }
 
 // index enters the manifests beside those that the layout has under other names.

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/transfer/archive"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -55,18 +56,11 @@ func blobPath(dir string, d digest.Digest) string {
 	return filepath.Join(dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-// replaceFile writes a file under another name and renames it.
+// replaceFile writes a file that anybody may read, whatever the umask: others read the cache too.
 func replaceFile(path string, write func(*os.File) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".strata-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = errors.Join(f.Chmod(0o644), write(f))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return disk.Replace(path, 0o644, func(f *os.File) error {
+		return errors.Join(f.Chmod(0o644), write(f))
+	})
 }
 
 // readIndex reads index.json.
