@@ -35,7 +35,7 @@ func (a *app) answer(ctx context.Context, method subrequest.Method, r builder.Re
 		return a.buildFailed(r, err)
 	}
 	if method.JSON {
-		err = answer.WriteJSON(a.stdout)
+		err = answer.WriteJSON(a.texts())
 	} else {
 		err = writePrintable(a.stdout, answer.Write)
 	}

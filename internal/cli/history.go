@@ -151,7 +151,7 @@ func fetched(s *store.Store, row *history.Row) (string, error) {
 
 // list prints rows in the columns of a listing, or by a template.
 func (a *app) list(l human.Listing, format string, rows []human.Row) error {
-	if err := l.Write(a.stdout, format, rows); err != nil {
+	if err := l.Write(a.texts(), format, rows); err != nil {
 		return &exit{exitError, err}
 	}
 	return nil
@@ -164,6 +164,6 @@ func (a *app) printColumn(name string, rows []human.Row) error {
 		b.WriteString(r[name])
 		b.WriteByte('\n')
 	}
-	_, err := fmt.Fprint(a.stdout, b.String())
+	_, err := fmt.Fprint(a.texts(), b.String())
 	return err
 }

@@ -44,7 +44,7 @@ func (a *app) info() *cobra.Command {
 				return err
 			}
 			if format != "" {
-				return human.Template(a.stdout, format, i)
+				return human.Template(a.texts(), format, i)
 			}
 			a.printInfo(i)
 			return nil

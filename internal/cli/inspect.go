@@ -43,7 +43,7 @@ func (a *app) runInspect(names []string, only *ocispec.Platform, format string) 
 	for _, name := range names {
 		c, err := a.findOnly(name, only)
 		if errors.Is(err, store.ErrNotFound) {
-			fmt.Fprintf(a.stderr, "strata: %v\n", err)
+			fmt.Fprintf(a.stderr, "strata: %s\n", printable(err.Error()))
 			missing = true
 			continue
 		}
@@ -71,7 +71,7 @@ func (a *app) runInspect(names []string, only *ocispec.Platform, format string) 
 
 func (a *app) printInspected(found []any, format string) error {
 	if format != "" {
-		return human.Template(a.stdout, format, found...)
+		return human.Template(a.texts(), format, found...)
 	}
 	return human.JSON(a.stdout, "    ", found)
 }

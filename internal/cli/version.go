@@ -30,7 +30,7 @@ func (a *app) printVersion() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := a.programVersion()
 			if format != "" {
-				return human.Template(a.stdout, format, versionInfo{v, v, v})
+				return human.Template(a.texts(), format, versionInfo{v, v, v})
 			}
 			fmt.Fprintf(a.stdout, "strata\n Version:      %s\n Go version:   %s\n", v.Version, v.GoVersion)
 			if v.GitCommit != "" {

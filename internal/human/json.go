@@ -24,6 +24,24 @@ func JSON(w io.Writer, indent string, v any) error {
 	return err
 }
 
+// Visible returns a writer of text for a terminal. What the terminal would act upon or reorder is written to w as JSON
+// writes it, \u202e for instance, since templates print texts of images, which may be anybody's. Each Write is to be of
+// whole characters.
+func Visible(w io.Writer) io.Writer { return &visible{w} }
+
+type visible struct{ w io.Writer }
+
+func (v *visible) Write(p []byte) (int, error) {
+	lines := strings.Split(strings.ToValidUTF8(string(p), "\ufffd"), "\t") // tabs only move on
+	for i := range lines {
+		lines[i] = escapeJSON(lines[i])
+	}
+	if _, err := io.WriteString(v.w, strings.Join(lines, "\t")); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
 // escapeJSON escapes what is not printable in a JSON text, where it can stand in strings only.
 func escapeJSON(text string) string {
 	if strings.IndexFunc(text, isUnprintable) < 0 {

@@ -2,6 +2,7 @@ package human
 
 import (
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 	"unicode"
@@ -23,6 +24,22 @@ func TestJSONIsHarmless(t *testing.T) {
 		}
 		if !strings.Contains(b.String(), "é漢") || !strings.Contains(b.String(), "<>") || !strings.HasSuffix(b.String(), "}\n") {
 			t.Errorf("%q", b.String())
+		}
+	}
+}
+
+// What a template prints of an image reaches a terminal as text only; lines, tabs and all that can be seen stay.
+func TestVisible(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain\ttext, ü €\n":     "plain\ttext, ü €\n",
+		"left\u202eright":        `left\u202eright`,
+		"\x1b[2J \u009b2J \r \a": `\u001b[2J \u009b2J \u000d \u0007`,
+		"\x9b2J":                 "\ufffd2J",
+	} {
+		var b strings.Builder
+		n, err := io.WriteString(Visible(&b), text)
+		if b.String() != want || n != len(text) || err != nil {
+			t.Errorf("%q gives %q, %d, %v; want %q", text, b.String(), n, err, want)
 		}
 	}
 }
