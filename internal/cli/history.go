@@ -44,7 +44,7 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 	if err != nil {
 		return err
 	}
-	rows, err := history.Rows(a.store, c.ID)
+	rows, err := history.Listed(a.store, c.ID)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (f *historyFlags) cells(row *history.Row) human.Row {
 			r["Layer"] = image.ShortID(row.DiffID)
 		}
 	}
-	if f.docker && !row.Docker {
+	if f.docker && !row.Docker || row.ID == "" {
 		r["ID"] = "<missing>"
 	}
 	return r

@@ -1,12 +1,14 @@
 package human
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // JSON writes a value as JSON and a line's end, indented by indent, "" for one line. What a terminal would act upon or
@@ -25,14 +27,27 @@ func JSON(w io.Writer, indent string, v any) error {
 }
 
 // Visible returns a writer of text for a terminal. What the terminal would act upon or reorder is written to w as JSON
-// writes it, \u202e for instance, since templates print texts of images, which may be anybody's. Each Write is to be of
-// whole characters.
-func Visible(w io.Writer) io.Writer { return &visible{w} }
+// writes it, \u202e for instance, since templates print texts of images, which may be anybody's.
+func Visible(w io.Writer) io.Writer { return &visible{w: w} }
 
-type visible struct{ w io.Writer }
+type visible struct {
+	w    io.Writer
+	rest []byte // the beginning of a character whose end is to come
+}
 
 func (v *visible) Write(p []byte) (int, error) {
-	lines := strings.Split(strings.ToValidUTF8(string(p), "\ufffd"), "\t") // tabs only move on
+	text := append(v.rest, p...)
+	whole := len(text)
+	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
+		if start := len(text) - i; utf8.RuneStart(text[start]) {
+			if !utf8.FullRune(text[start:]) {
+				whole = start
+			}
+			break
+		}
+	}
+	v.rest = bytes.Clone(text[whole:])
+	lines := strings.Split(strings.ToValidUTF8(string(text[:whole]), "\ufffd"), "\t") // tabs only move on
 	for i := range lines {
 		lines[i] = escapeJSON(lines[i])
 	}

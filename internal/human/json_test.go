@@ -41,5 +41,15 @@ func TestVisible(t *testing.T) {
 		if b.String() != want || n != len(text) || err != nil {
 			t.Errorf("%q gives %q, %d, %v; want %q", text, b.String(), n, err, want)
 		}
+		var pieces strings.Builder
+		w := Visible(&pieces)
+		for i := range len(text) {
+			if _, err := io.WriteString(w, text[i:i+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if pieces.String() != want {
+			t.Errorf("%q, byte by byte, gives %q; want %q", text, pieces.String(), want)
+		}
 	}
 }

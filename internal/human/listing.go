@@ -3,6 +3,7 @@
 package human
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,14 @@ type Listing struct {
 // the columns of the template, "json" one object per line; any other format is a template that is
 // executed for each row.
 func (l Listing) Write(w io.Writer, format string, rows []Row) error {
+	b := bufio.NewWriterSize(w, 64<<10) // a table is written cell by cell
+	if err := l.write(b, format, rows); err != nil {
+		return err
+	}
+	return b.Flush()
+}
+
+func (l Listing) write(w io.Writer, format string, rows []Row) error {
 	switch {
 	case format == "" || format == "table":
 		return l.writeTable(w, rows)

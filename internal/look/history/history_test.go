@@ -236,3 +236,29 @@ func TestFind(t *testing.T) {
 		t.Error("no single digit is ambiguous")
 	}
 }
+
+// A history that is too long for the state of each row is listed all the same: 20,000 rows, of whose configs there would be
+// 20 GB.
+func TestListedLong(t *testing.T) {
+	s := openStore(t)
+	texts := make([]string, 20_000)
+	for i := range texts {
+		texts[i] = fmt.Sprint("RUN ", i)
+	}
+	id := putConfig(t, s, config(texts...), "", store.Image)
+	if _, err := Rows(s, id); err == nil || !strings.Contains(err.Error(), "20000 rows") || !strings.Contains(err.Error(), "strata history lists the rows") {
+		t.Error(err)
+	}
+	rows, err := Listed(s, id)
+	if err != nil || len(rows) != len(texts) {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	if first, last := rows[0], rows[len(rows)-1]; first.ID != "" || first.History.CreatedBy != "RUN 0" || last.ID != id {
+		t.Errorf("%+v\n%s", first, last.ID)
+	}
+	short := putConfig(t, s, config("RUN a", "RUN b"), "", store.Image)
+	rows, err = Listed(s, short)
+	if err != nil || len(rows) != 2 || rows[0].ID == "" {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+}
