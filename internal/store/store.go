@@ -85,6 +85,9 @@ func Open(root string) (*Store, error) {
 	if disk.ReadOnly(root) {
 		return openReadOnly(root)
 	}
+	if lacksDatabase(root) {
+		return nil, fmt.Errorf("opening the store %s: it has layers and no meta.db, which says what they are: put meta.db back, or move %s away and build again", root, root)
+	}
 	if err := create(root); err != nil {
 		return nil, fmt.Errorf("making the store %s: %w", root, disk.Explain(root, err))
 	}
@@ -96,6 +99,16 @@ func Open(root string) (*Store, error) {
 		return nil, fmt.Errorf("opening the store %s: %w", root, db.Explain(root, err))
 	}
 	return s, nil
+}
+
+// lacksDatabase says that somebody has taken meta.db from a store, or emptied it. A power cut may have done so too, just
+// after the store was made: what is known then is that the layers are worth nothing.
+func lacksDatabase(root string) bool {
+	if st, err := os.Stat(filepath.Join(root, "meta.db")); err == nil && st.Size() > 0 || session.BeforeThisBoot(root) {
+		return false
+	}
+	layers, err := os.ReadDir(filepath.Join(root, "layers"))
+	return err == nil && len(layers) > 0
 }
 
 // openWritable opens a store whose folders are there.

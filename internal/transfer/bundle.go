@@ -179,10 +179,10 @@ func (m *Mover) packImage(ctx context.Context, item Item, keep bool) (archive.So
 
 // bring sees to it that a form of the layer at index i is on this machine.
 func (p *push) bring(ctx context.Context, i int, b store.Blob) error {
-	if p.Store.HasBlob(b.Digest) || b.Digest == p.layers[i].DiffID {
-		return nil
+	if here, err := p.Store.Usable(ctx, b.Digest); here || err != nil || b.Digest == p.layers[i].DiffID {
+		return err
 	}
-	failure := errors.New("no source of it is known; pull its image again")
+	failure := errors.New("no source of it is known; try again, or pull its image")
 	for _, k := range p.known[i] {
 		if k.Digest != b.Digest || k.Repository == "" {
 			continue

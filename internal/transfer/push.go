@@ -319,10 +319,14 @@ func (p *push) openLayer(ctx context.Context, i int, b store.Blob) (io.ReadClose
 
 // open reads a blob: from the store, or straight from where it is known to be.
 func (m *Mover) open(ctx context.Context, b store.Blob, known []store.Blob) (io.ReadCloser, error) {
-	f, err := m.Store.OpenBlob(b.Digest)
-	if err == nil {
-		return f, nil
+	here, err := m.Store.Usable(ctx, b.Digest)
+	if err != nil {
+		return nil, err
 	}
+	if here {
+		return m.Store.OpenBlob(b.Digest)
+	}
+	err = errors.New("it is not here")
 	for _, k := range known {
 		if k.Digest != b.Digest || k.Repository == "" {
 			continue

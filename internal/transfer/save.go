@@ -72,11 +72,11 @@ func (m *Mover) source(ctx context.Context, img Saved, format Format) (archive.S
 		}
 		src.Layers = append(src.Layers, s)
 	}
-	return src, m.keepManifest(&src, img.ID, format)
+	return src, m.keepManifest(ctx, &src, img.ID, format)
 }
 
 // keepManifest makes the archive have the image's own manifest, and so its digest, if all that it names is here.
-func (m *Mover) keepManifest(src *archive.Source, id digest.Digest, format Format) error {
+func (m *Mover) keepManifest(ctx context.Context, src *archive.Source, id digest.Digest, format Format) error {
 	manifests, err := m.Store.ManifestsOf(id)
 	if err != nil {
 		return err
@@ -88,7 +88,11 @@ func (m *Mover) keepManifest(src *archive.Source, id digest.Digest, format Forma
 		}
 		layers, all := make([]archive.LayerSource, len(blobs)), true
 		for i, b := range blobs {
-			all = all && m.Store.HasBlob(b.Digest)
+			here, err := m.Store.Usable(ctx, b.Digest)
+			if err != nil {
+				return err
+			}
+			all = all && here
 			layers[i] = m.blobSource(src.Layers[i].DiffID, b.Descriptor())
 		}
 		if all {
@@ -107,7 +111,11 @@ func (m *Mover) layerSource(ctx context.Context, l *store.Layer) (archive.LayerS
 		return archive.LayerSource{}, err
 	}
 	for _, b := range known {
-		if m.Store.HasBlob(b.Digest) {
+		here, err := m.Store.Usable(ctx, b.Digest)
+		if err != nil {
+			return archive.LayerSource{}, err
+		}
+		if here {
 			return m.blobSource(l.DiffID, ociDescriptor(b)), nil
 		}
 	}

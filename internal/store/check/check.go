@@ -126,7 +126,7 @@ func (k *checking) blobs() error {
 			continue
 		}
 		err = k.found(Problem{Kind: "blob", Digest: r.Digest, Wrong: wrong, Needed: k.needed[r.diffID],
-			Again: "from its layer, or from a registry"}, func() error { return k.dropBlob(r.Digest) })
+			Again: "from its layer, or from a registry"}, func() error { return k.content.Drop(r.Digest) })
 		if err != nil {
 			return err
 		}
@@ -197,11 +197,4 @@ func (k *checking) again(d *layers.Damage) string {
 		return "from " + familiar(blobs[0].Repository) + ", when it is needed"
 	}
 	return "by building or pulling the image"
-}
-
-func (k *checking) dropBlob(d digest.Digest) error {
-	if _, err := k.db.Exec("DELETE FROM blobs WHERE digest = ? AND repository = ''", d); err != nil {
-		return err
-	}
-	return k.remove(k.content.BlobPath(d))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -36,6 +37,8 @@ type Content struct {
 	db      *db.DB
 	dir     string
 	session *session.Session
+
+	verified sync.Map // digests of blobs that this process has compared with their bytes
 }
 
 // New opens the blobs of the store in the folder root.

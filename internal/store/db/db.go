@@ -86,8 +86,6 @@ func (d *DB) isCurrent() (bool, error) {
 	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived')) = 2
 		FROM pragma_user_version`).Scan(&version, &complete)
 	switch {
-	case IsDamaged(err):
-		return false, fmt.Errorf("reading meta.db: %w; it is damaged: move %s away and build again", err, filepath.Dir(d.path))
 	case err != nil:
 		return false, fmt.Errorf("reading meta.db: %w", d.Explain(err))
 	case version > FormatVersion:

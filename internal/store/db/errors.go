@@ -23,8 +23,24 @@ func Explain(root string, err error) error {
 			err = fmt.Errorf("%w: %w", err, errno)
 		}
 	}
+	if told := (*DamagedError)(nil); IsDamaged(err) && !errors.As(err, &told) {
+		return &DamagedError{root, err}
+	}
 	return disk.Explain(root, err)
 }
+
+// DamagedError is what SQLite says of a damaged meta.db.
+type DamagedError struct {
+	Root string // the store's folder
+	err  error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%v; meta.db is damaged: move %s away and build again", e.err, e.Root)
+}
+
+// Unwrap is SQLite's error.
+func (e *DamagedError) Unwrap() error { return e.err }
 
 // IsDamaged says that the database holds what SQLite cannot read.
 func IsDamaged(err error) bool {

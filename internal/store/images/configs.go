@@ -67,6 +67,9 @@ func (im *Images) Config(id digest.Digest) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading config %s: %w", id, err)
 	}
+	if got := digest.FromBytes(c.Data); got != id {
+		return nil, fmt.Errorf("config %s is damaged: its digest is %s; take it away with strata system check --repair, and build or pull the image again", id, got)
+	}
 	c.Added = time.UnixMilli(added)
 	return c, nil
 }

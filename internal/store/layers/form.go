@@ -28,16 +28,13 @@ type Form interface {
 func (l *Layer) tar() Form  { return tarForm(l.layers.Path(l.DiffID, formTar)) }
 func (l *Layer) tree() Form { return &treeForm{l, l.layers.Path(l.DiffID, formTree)} }
 
-// inPlace are the forms that are found without a look at meta.db, in the order in which they are quick to read.
-func (l *Layer) inPlace() []Form { return []Form{l.tar(), l.tree()} }
-
 // compressed are the compressed forms of a layer, which are here or not.
-func (l *Layer) compressed() ([]Form, error) {
+func (l *Layer) compressed() ([]*blobForm, error) {
 	blobs, err := l.layers.content.Blobs(l.DiffID)
 	if err != nil {
 		return nil, err
 	}
-	forms := make([]Form, len(blobs))
+	forms := make([]*blobForm, len(blobs))
 	for i, b := range blobs {
 		forms[i] = &blobForm{l.layers, b}
 	}
@@ -108,12 +105,19 @@ func (r *blobReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.
 // openHere reads the layer's tar out of the form that is quickest to read: its tar, a blob that is here, or its tree,
 // of which the tar has to be made.
 func (l *Layer) openHere(ctx context.Context) (io.ReadCloser, error) {
-	forms, err := l.compressed()
+	if l.tar().Here() {
+		return l.tar().Stream(ctx)
+	}
+	blobs, err := l.compressed()
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range append([]Form{l.tar()}, forms...) {
-		if f.Here() {
+	for _, f := range blobs {
+		here, err := l.layers.content.Usable(ctx, f.blob.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if here {
 			return f.Stream(ctx)
 		}
 	}
@@ -127,7 +131,12 @@ func (l *Layer) openBlob(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	failure := errors.New("nothing says where to get it; pull its image again")
+	if len(blobs) == 0 && !l.inFolder() {
+		if err := ls.forget(l.DiffID); err != nil {
+			return nil, err
+		}
+	}
+	failure := errors.New("nothing says where to get it; build or pull its image again")
 	for _, b := range blobs {
 		err := ls.bring(ctx, b, "")
 		switch {

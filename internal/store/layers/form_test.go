@@ -78,9 +78,12 @@ func TestForms(t *testing.T) {
 
 	toc, err := l.TOC(ctx)
 	must(t, err)
-	forms, err := l.compressed()
+	blobs, err := l.compressed()
 	must(t, err)
-	forms = append(forms, l.inPlace()...)
+	forms := []Form{l.tar(), l.tree()}
+	for _, f := range blobs {
+		forms = append(forms, f)
+	}
 	if len(forms) != 3 {
 		t.Fatalf("%d forms, want a blob, a tar and a tree", len(forms))
 	}

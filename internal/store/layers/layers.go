@@ -104,6 +104,18 @@ func (l *Layer) Present() bool {
 // inFolder says whether anything of the layer is on this disk: one without a table of contents is damaged.
 func (l *Layer) inFolder() bool { return disk.Exists(l.layers.Path(l.DiffID)) }
 
+// CanBeHad says whether a layer is here, or known to be elsewhere. One of which all is gone is known no more.
+func (ls *Layers) CanBeHad(diffID digest.Digest) (bool, error) {
+	if disk.Exists(ls.Path(diffID)) {
+		return true, nil
+	}
+	blobs, err := ls.content.Blobs(diffID)
+	if err == nil && len(blobs) == 0 {
+		err = ls.forget(diffID)
+	}
+	return len(blobs) > 0, err
+}
+
 // Chain looks up several layers.
 func (ls *Layers) Chain(chain []digest.Digest) ([]*Layer, error) {
 	layers := make([]*Layer, len(chain))

@@ -68,9 +68,10 @@ func (l *Layer) ensureFrom(ctx context.Context, b content.Blob) error {
 // bring fetches a blob if it is not here; on the way it may be unpacked as the layer as, "" for none. errUnavailable
 // is one that nothing is known to have any more.
 func (ls *Layers) bring(ctx context.Context, b content.Blob, as digest.Digest) error {
+	here, err := ls.content.Usable(ctx, b.Digest)
 	switch {
-	case disk.Exists(ls.content.BlobPath(b.Digest)):
-		return nil
+	case here || err != nil:
+		return err
 	case b.Repository == "" || ls.fetcher == nil:
 		return errUnavailable
 	}

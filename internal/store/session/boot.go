@@ -36,6 +36,12 @@ func (s *Session) isOfThisBoot(dir string) bool {
 	return err == nil && id == s.boot && id != unknownBoot
 }
 
+// BeforeThisBoot says that nobody has opened the store in the folder root since the machine was started.
+func BeforeThisBoot(root string) bool {
+	id, err := os.Readlink(bootLink(root))
+	return err != nil || id != bootID() || id == unknownBoot
+}
+
 // Restarted says that nobody has looked yet, since the machine was started, at what the store lost
 // when it stopped.
 func (s *Session) Restarted() bool { return !s.readOnly && !s.isOfThisBoot(s.root) }

@@ -1,0 +1,227 @@
+// Package damage damages the files of a store, one at a time, and works on it: what it does has the result that it has
+// on an undamaged store, or there is an error that says what to do, and after that it has. docs/store.md has the
+// table.
+package damage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/test/testbed"
+)
+
+var (
+	cells = flag.Int("cells", 60, "how many cells of the matrix, 0 for all")
+	seed  = flag.Uint64("seed", 1, "decides which cells")
+	table = flag.Bool("table", false, "print what happened in each cell")
+)
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+
+const dockerfile = "FROM busybox\nCOPY f g /c/\nRUN cat /c/f > /made && cat /c/g > /other && chmod 640 /made\n"
+
+// look prints what the files of the image are: names, modes, owners and contents.
+const look = `cd /; (find bin c etc made other | sort | xargs stat -c "%n %f %u %g"; ` +
+	`find bin/busybox c etc/passwd etc/group made other -type f | sort | xargs sha256sum) | sha256sum | sed "s/^/SUM /"`
+
+// bench is what all cells start from.
+type bench struct {
+	binary, dir string
+	good        map[string]string // by operation, the result on a store that is not damaged
+}
+
+// machine is a store with what it takes to work on it.
+type machine struct {
+	*bench
+	root string
+}
+
+// TestMatrix tries the cells of the matrix.
+func TestMatrix(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a minute: run without -short")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("containers need root")
+	}
+	b := newBench(t)
+	all := matrix()
+	if *cells > 0 && *cells < len(all) {
+		r := rand.New(rand.NewPCG(*seed, 0))
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:*cells]
+	}
+	for _, c := range all {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			from := "store"
+			if c.kind.name == "blob" {
+				from = "pushed"
+			}
+			m := b.copy(t, from)
+			if err := c.damage(m.root); err != nil {
+				t.Fatal(err)
+			}
+			what := m.try(t, c.operation)
+			if *table {
+				fmt.Printf("%s: %s\n", c, what)
+			}
+		})
+	}
+}
+
+// newBench makes a store with an image, and knows what all operations give.
+func newBench(t *testing.T) *bench {
+	ctx := t.Context()
+	b := &bench{dir: t.TempDir(), good: map[string]string{}}
+	var err error
+	if b.binary, err = testbed.Build(ctx, b.dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := testbed.MakeStore(ctx, b.binary, b.path("store"), false); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"f": "hello\n", "g": strings.Repeat("text ", 3000), "Dockerfile": dockerfile}
+	for _, dir := range []string{"context", "more"} {
+		if err := os.Mkdir(b.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(b.path(dir), name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		files["Dockerfile"] += "RUN " + look + "\n"
+	}
+	m := &machine{b, b.path("store")}
+	if err := errors.Join(m.make(ctx), m.seal(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range operations {
+		got, err := b.copy(t, "store").do(ctx, op)
+		if err != nil || got == "" {
+			t.Fatalf("%s: %q, %v", op, got, err)
+		}
+		b.good[op] = got
+	}
+	pushed := b.copy(t, "store")
+	if _, err := pushed.push(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(pushed.root, b.path("pushed")); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+// copy makes a store like another one, sealed: a copy has other times. "pushed" is a store whose image was pushed, with the
+// blobs of that.
+func (b *bench) copy(t *testing.T, from string) *machine {
+	m := &machine{b, filepath.Join(t.TempDir(), "store")}
+	if out, err := exec.Command("cp", "-a", b.path(from), m.root).CombinedOutput(); err != nil {
+		t.Fatalf("copying the store: %v: %s", err, out)
+	}
+	if err := m.seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// make builds the image.
+func (m *machine) make(ctx context.Context) error {
+	_, err := m.strata(ctx, "build", "-q", "-t", "app", m.path("context"))
+	return err
+}
+
+// seal has the layers verified and sealed in all their forms.
+func (m *machine) seal(ctx context.Context) error {
+	s, err := store.Open(m.root)
+	if err != nil {
+		return err
+	}
+	names, err := os.ReadDir(filepath.Join(m.root, "layers"))
+	for _, name := range names {
+		if err == nil {
+			err = sealLayer(ctx, s, "sha256:"+name.Name())
+		}
+	}
+	return errors.Join(err, s.Close())
+}
+
+// strata runs the program and returns what it writes to stdout; the error has the rest.
+func (m *machine) strata(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, m.binary, args...)
+	cmd.Env = append(os.Environ(), "STRATA_ROOT="+m.root)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	if args[0] == "build" {
+		return stderr.String(), nil
+	}
+	return stdout.String(), nil
+}
+
+// helpful is an error that names a command.
+var helpful = regexp.MustCompile(`build|pull|import|--no-cache|system check|try again|move .* away`)
+
+// try does an operation on a damaged store and says what came of it.
+func (m *machine) try(t *testing.T, op string) string {
+	got, err := m.do(t.Context(), op)
+	switch {
+	case err == nil && got == m.good[op]:
+		return "right"
+	case err == nil:
+		t.Fatalf("a wrong result, and exit 0: %q instead of %q", got, m.good[op])
+	case strings.Contains(err.Error(), "panic:") || strings.Contains(err.Error(), "goroutine "):
+		t.Fatalf("a traceback: %v", err)
+	case !helpful.MatchString(err.Error()):
+		t.Fatalf("the error does not say what to do: %v", err)
+	}
+	said := err
+	if strings.Contains(said.Error(), " away") {
+		if err := os.Rename(m.root, m.root+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What errors advise: importing the base, checking, building.
+	_, _ = m.strata(t.Context(), "system", "check", "--repair")
+	if _, err := testbed.MakeStore(t.Context(), m.binary, m.root, false); err != nil {
+		t.Fatalf("%v, after %v", err, said)
+	}
+	if err := m.make(t.Context()); err != nil {
+		t.Fatalf("%v, after %v", err, said)
+	}
+	if got, err = m.do(t.Context(), op); err != nil || got != m.good[op] {
+		t.Fatalf("after it was mended: %q instead of %q, %v, after %v", got, m.good[op], err, said)
+	}
+	return "error"
+}
+
+// matrix lists all cells.
+func matrix() []cell {
+	var all []cell
+	for _, k := range kinds {
+		for _, h := range k.harms {
+			for _, op := range operations {
+				all = append(all, cell{k, h, op})
+			}
+		}
+	}
+	return slices.Clip(all)
+}

@@ -1,0 +1,130 @@
+package damage
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// kind is a kind of file of a store.
+type kind struct {
+	name string
+	// at and other are patterns of the paths of two of the kind, below the store's folder.
+	at, other string
+	harms     []harm
+}
+
+// harm is what is done to a file; other is another one of its kind.
+type harm struct {
+	name string
+	do   func(path, other string) error
+}
+
+// cell is one of the matrix.
+type cell struct {
+	kind      kind
+	harm      harm
+	operation string
+}
+
+func (c cell) String() string { return c.kind.name + "/" + c.harm.name + "/" + c.operation }
+
+// damage does the harm.
+func (c cell) damage(root string) error {
+	found, err := find(root, c.kind.at)
+	if err != nil {
+		return err
+	}
+	path, other := found[0], ""
+	if c.kind.other != "" {
+		if found, err = find(root, c.kind.other); err != nil {
+			return err
+		}
+		other = found[len(found)-1]
+	}
+	time.Sleep(20 * time.Millisecond) // the kernel's clock for times of files ticks every 4 to 10 ms
+	return c.harm.do(path, other)
+}
+
+// find lists the paths that match, the largest file first.
+func find(root, pattern string) ([]string, error) {
+	found, err := filepath.Glob(filepath.Join(root, pattern))
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("the store has no %s", pattern)
+	}
+	sizes := map[string]int64{}
+	for _, path := range found {
+		if st, err := os.Lstat(path); err == nil {
+			sizes[path] = st.Size()
+		}
+	}
+	slices.SortFunc(found, func(a, b string) int { return cmp.Compare(sizes[b], sizes[a]) })
+	return found, err
+}
+
+var (
+	truncated = harm{"truncated", func(path, _ string) error {
+		st, err := os.Stat(path)
+		return errors.Join(err, os.Truncate(path, st.Size()/2))
+	}}
+	zeroed = harm{"zeroed", func(path, _ string) error {
+		return rewrite(path, func(data []byte) { clear(data) })
+	}}
+	flipped = harm{"flipped", func(path, _ string) error {
+		return rewrite(path, func(data []byte) { data[len(data)/2] ^= 1 })
+	}}
+	missing = harm{"missing", func(path, _ string) error { return os.RemoveAll(path) }}
+	swapped = harm{"swapped", func(path, other string) error {
+		return unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+	}}
+	changed = harm{"mode changed", func(path, _ string) error { return os.Chmod(path, 0o777) }}
+	added   = harm{"file added", func(path, _ string) error {
+		return os.WriteFile(filepath.Join(path, "added"), []byte("text"), 0o644)
+	}}
+)
+
+// rewrite changes the bytes of a file in place, and gives it the times that it had.
+func rewrite(path string, change func([]byte)) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	change(data)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close(), os.Chtimes(path, st.ModTime(), st.ModTime()))
+}
+
+var contents = []harm{truncated, zeroed, flipped, missing}
+
+// kinds are the rows of the matrix. A layer of a COPY has a tar and a tree, that of a RUN or of the base a tree.
+var kinds = []kind{
+	{"tar", "layers/*/tar", "layers/*/fs/made", append(contents, swapped)},
+	{"toc of a COPY", "layers/*/fs/c/../../toc", "layers/*/fs/etc/../../toc", append(contents, swapped)},
+	{"toc of a RUN", "layers/*/fs/made/../../toc", "layers/*/fs/etc/../../toc", append(contents, swapped)},
+	{"file of a COPY's tree", "layers/*/fs/c/g", "layers/*/fs/c/f", append(contents, swapped, changed)},
+	{"file of a RUN's tree", "layers/*/fs/made", "layers/*/fs/other", append(contents, swapped, changed)},
+	{"file of a base's tree", "layers/*/fs/etc/passwd", "layers/*/fs/etc/group", append(contents, swapped, changed)},
+	{"tree of a COPY", "layers/*/fs/c/..", "layers/*/fs/made/..", []harm{missing, added}},
+	{"layer of a RUN", "layers/*/fs/made/../..", "layers/*/fs/c/../..", []harm{missing, swapped}},
+	{"seal", "layers/*/fs/c/../../seal", "layers/*/fs/etc/../../seal", append(contents, swapped)},
+	{"blob", "blobs/sha256/[0-9a-f]*", "blobs/sha256/[0-9a-f]*", append(contents, swapped)},
+	{"meta.db", "meta.db", "", contents},
+	{"locks", "locks", "", []harm{missing}},
+	{"boot", "boot", "", []harm{missing}},
+	{"blobs", "blobs", "", []harm{missing}},
+	{"tmp", "tmp", "", []harm{missing}},
+}
