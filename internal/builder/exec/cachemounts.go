@@ -65,7 +65,7 @@ func (e *Executor) takeCaches(ctx context.Context, all *mounted, step *Step) err
 	for _, name := range names {
 		m := byName[name]
 		o := store.CacheMountOptions{
-			ID: m.ID, Base: m.base(), Sharing: store.Sharing(m.Sharing),
+			ID: m.ID, Base: m.base(), Sharing: store.Sharing(m.Sharing), Fresh: step.Fresh,
 			Fill: func(dir string) error { return fillCache(ctx, m, dir) },
 			Waits: func() {
 				fmt.Fprintf(step.Stderr, "waiting for the cache mount %s, which another step has locked\n", strings.TrimPrefix(m.ID, "/"))

@@ -76,6 +76,8 @@ type Step struct {
 	Run     *dockerfile.Run
 	Network runner.Network
 	Mounts  []*Mount // but secrets and agents, in the order in which they are mounted
+	// Fresh has cache mounts begin anew, as with --no-cache: once in a build, what steps of it put into them stays.
+	Fresh bool
 	// Stdout and Stderr get what the process prints, up to the limit.
 	Stdout, Stderr io.Writer
 }

@@ -102,6 +102,7 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 		Run:     step.Run,
 		Network: network,
 		Mounts:  mounts,
+		Fresh:   s.forced(step) != "",
 		Stdout:  &stream{s.events, v, 1},
 		Stderr:  &stream{s.events, v, 2},
 	})

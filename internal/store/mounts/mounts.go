@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -31,6 +32,7 @@ import (
 type Mounts struct {
 	dir     string
 	session *session.Session
+	made    sync.Map // the folders of the instances that this process made
 }
 
 // New opens the cache mounts of the store in the folder root.
@@ -55,6 +57,9 @@ type Options struct {
 	// Base stands for what the cache begins with: another Base is another cache of the same ID, as in BuildKit.
 	Base    string
 	Sharing Sharing
+	// Fresh takes no instance that was there before this process: those are retired, and one that another process uses
+	// goes when it is no longer used.
+	Fresh bool
 	// Fill puts into a new instance's directory what it begins with; nil leaves it empty, owned by
 	// root, with mode 0755.
 	Fill func(dir string) error
@@ -99,15 +104,29 @@ func (ms *Mounts) CacheMount(ctx context.Context, o Options) (*Mount, error) {
 		if err != nil {
 			return nil, fmt.Errorf("looking for the cache mount %s: %w", o.ID, err)
 		}
+		var taken []int
+		usable := 0
 		for _, n := range numbers {
-			m, err := ms.use(filepath.Join(dir, strconv.Itoa(n)), o.Sharing == Shared)
+			instance := filepath.Join(dir, strconv.Itoa(n))
+			if ms.isRetired(instance, o.Fresh) {
+				removed, err := ms.retire(instance)
+				if err != nil {
+					return nil, fmt.Errorf("emptying the cache mount %s: %w", o.ID, ms.session.Explain(err))
+				}
+				if !removed {
+					taken = append(taken, n)
+				}
+				continue
+			}
+			usable, taken = usable+1, append(taken, n)
+			m, err := ms.use(instance, o.Sharing == Shared)
 			if m != nil || err != nil {
 				return m, err
 			}
 		}
 		// Who looks whether an instance is in use has its lock for a moment: that is no reason for another instance.
-		if len(numbers) == 0 || o.Sharing != Locked && tries >= 3 {
-			m, err := ms.create(dir, numbers, &o)
+		if usable == 0 || o.Sharing != Locked && tries >= 3 {
+			m, err := ms.create(dir, taken, &o)
 			if m != nil || err != nil {
 				return m, err
 			}
@@ -210,6 +229,7 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 		return nil, fmt.Errorf("making the cache mount %s: %w", o.ID, ms.session.Explain(err))
 	}
 	m.Dir = filepath.Join(final, "fs")
+	ms.made.Store(final, true)
 	return m, nil
 }
 

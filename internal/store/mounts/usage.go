@@ -102,13 +102,18 @@ func (ms *Mounts) Remove(u Use) (removed bool, err error) {
 		return false, err
 	}
 	defer m.lock.Close()
+	return true, ms.discard(u.dir)
+}
+
+// discard removes an instance that is locked.
+func (ms *Mounts) discard(dir string) error {
 	trash, err := ms.session.Trash()
 	if err != nil {
-		return false, err
+		return err
 	}
-	if err := trash.Take(u.dir); err != nil {
-		return false, errors.Join(err, trash.Close())
+	if err := trash.Take(dir); err != nil {
+		return errors.Join(err, trash.Close())
 	}
-	_ = os.Remove(filepath.Dir(u.dir)) // if it was the last
-	return true, trash.Close()
+	_ = os.Remove(filepath.Dir(dir)) // if it was the last
+	return trash.Close()
 }
