@@ -161,6 +161,47 @@ func TestVolume(t *testing.T) {
 	}
 }
 
+// With the classic engine a VOLUME that no layer has is an empty directory after the first RUN: the mount point that Docker's
+// container got. What the step put there is lost. A step that put something else on the way to a volume is no error.
+func TestVolumeThatIsNotThere(t *testing.T) {
+	b := newBed(t)
+	for _, test := range []struct {
+		run  string
+		want map[string]string
+	}{
+		{"true", map[string]string{"new": "d755", "new/deep": "d755"}},
+		{"echo x >/new/deep/x; chmod 700 /new/deep; echo y >/new/y", map[string]string{"new": "d755", "new/deep": "d755", "new/y": "f644"}},
+		{"mv /new /moved; ln -s /moved /new", map[string]string{"new": "l777", "moved": "d755", "moved/deep": "d755"}},
+		{"rm -r /data; ln -s /etc /data", map[string]string{"new": "d755", "new/deep": "d755"}},
+		{"mv /new /moved; echo x >/new", map[string]string{"new": "f644", "moved": "d755", "moved/deep": "d755"}},
+	} {
+		b.write("Dockerfile", "FROM base\nVOLUME /new/deep /data\nRUN "+test.run+"\n")
+		r := b.build(classic)
+		check(t, r.err)
+		if diff := cmp.Diff(test.want, b.lastLayer(r.id)); diff != "" {
+			t.Errorf("%s: %s", test.run, diff)
+		}
+	}
+}
+
+// A WORKDIR is made for a USER that the image does not know all the same: it belongs to root, as in both of Docker's builders.
+func TestWorkdirOfUnknownUser(t *testing.T) {
+	b := newBed(t)
+	for user, want := range map[string]string{"ghost": " 0:0 ", "ghost:7": " 0:7 ", "7:ghosts": " 7:7 ", "ghost:ghosts": " 0:0 "} {
+		b.write("Dockerfile", "FROM base\nUSER "+user+"\nWORKDIR /made\n")
+		r := b.build()
+		check(t, r.err)
+		if got := b.tree(r.id)["made"]; !strings.Contains(got, want) {
+			t.Errorf("USER %s: %s, want%s", user, got, want)
+		}
+		r = b.build(classic) // where root owns it whatever USER says
+		check(t, r.err)
+		if got := b.tree(r.id)["made"]; !strings.Contains(got, " 0:0 ") {
+			t.Errorf("USER %s with the classic engine: %s", user, got)
+		}
+	}
+}
+
 // The author is in the config, and in the rows of the classic engine only.
 func TestAuthor(t *testing.T) {
 	b := newBed(t)

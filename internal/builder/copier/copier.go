@@ -6,6 +6,7 @@ package copier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -65,10 +66,11 @@ func (k *Copier) Copy(ctx context.Context, below *layer.Stack, c *dockerfile.Cop
 }
 
 // MakeDir makes the draft of a WORKDIR: a directory with its parents, made where they are missing.
-// user owns them, as USER names one; "" is root.
+// user owns them, as USER names one; "" is root. One that the image does not know is no error: a USER may name one
+// that only the container's machine knows.
 func MakeDir(ctx context.Context, below *layer.Stack, dir, user string) (*Draft, error) {
 	o, err := lookupOwner(ctx, below, user)
-	if err != nil {
+	if unknown := (unknownError{}); err != nil && !errors.As(err, &unknown) {
 		return nil, err
 	}
 	w := newDraft(below, o)

@@ -1,6 +1,7 @@
 package copier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,13 +21,15 @@ const maxAccounts = 16 << 20
 
 // lookupOwner finds the owner that "user", "user:group", or the same by numbers, means in a state; nil for "".
 // A user without a group has the group of the same number, or the one that /etc/passwd gives it (Dockerfile
-// reference, "COPY --chown --chmod").
+// reference, "COPY --chown --chmod"). With an unknownError the owner is there too: an unknown user stands for root, and an unknown
+// group for that of the user, as in BuildKit (readUser in solver/llbsolver/ops/user_linux.go).
 func lookupOwner(ctx context.Context, state *layer.Stack, text string) (*owner, error) {
 	if text == "" {
 		return nil, nil
 	}
 	name, group, hasGroup := strings.Cut(text, ":")
 	o := &owner{}
+	var unknown error
 	if id, err := parseID(name); err == nil {
 		o.uid, o.gid = id, id
 	} else if name == "" {
@@ -39,20 +42,21 @@ func lookupOwner(ctx context.Context, state *layer.Stack, text string) (*owner, 
 			return nil, err
 		}
 		if len(users) == 0 {
-			return nil, fmt.Errorf("no user %q in the image's /etc/passwd: create it in an earlier step, or give its number", name)
+			unknown = unknownError{"user", name, "/etc/passwd"}
+		} else {
+			o.uid, o.gid = users[0].Uid, users[0].Gid
 		}
-		o.uid, o.gid = users[0].Uid, users[0].Gid
 	}
 	if !hasGroup {
-		return o, nil
+		return o, unknown
 	}
 	if group == "" {
 		o.gid = 0 // "user:" names the group 0 (UserOpt.marshal in client/llb/fileop.go)
-		return o, nil
+		return o, unknown
 	}
 	if id, err := parseID(group); err == nil {
 		o.gid = id
-		return o, nil
+		return o, unknown
 	}
 	groups, err := readAccounts(ctx, state, "etc/group", func(r io.Reader) ([]user.Group, error) {
 		return user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == group })
@@ -61,10 +65,17 @@ func lookupOwner(ctx context.Context, state *layer.Stack, text string) (*owner, 
 		return nil, err
 	}
 	if len(groups) == 0 {
-		return nil, fmt.Errorf("no group %q in the image's /etc/group: create it in an earlier step, or give its number", group)
+		return o, cmp.Or(unknown, error(unknownError{"group", group, "/etc/group"}))
 	}
 	o.gid = groups[0].Gid
-	return o, nil
+	return o, unknown
+}
+
+// unknownError says that an image does not know a user or group.
+type unknownError struct{ kind, name, file string }
+
+func (e unknownError) Error() string {
+	return fmt.Sprintf("no %s %q in the image's %s: create it in an earlier step, or give its number", e.kind, e.name, e.file)
 }
 
 // copyOwner is the owner that --chown gives. With --link there is no state to look names up in.

@@ -12,13 +12,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
@@ -128,6 +125,11 @@ func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made 
 	}
 	defer w.remove()
 	defer func() { err = e.Store.Explain(err) }() // before what fills the disk is removed
+	if e.Rules.DiscardsVolumes {
+		if err := w.makeVolumes(step.Volumes); err != nil {
+			return "", err
+		}
+	}
 	code, err := e.run(ctx, w, step, trees)
 	if ctx.Err() != nil && err == nil {
 		err = context.Cause(ctx)
@@ -233,6 +235,7 @@ type work struct {
 	store *store.Store
 	dir   string // the workspace's, and what else the step needs
 	below *layer.Stack
+	made  []string // directories of volumes that were not there, relative to the root
 }
 
 func (e *Executor) mount(ctx context.Context, on State, trees *trees) (*work, error) {
@@ -252,31 +255,7 @@ func (e *Executor) mount(ctx context.Context, on State, trees *trees) (*work, er
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &work{mounted, e.Store, dir, below}, nil
-}
-
-// discardVolumes takes back what was changed in the directories of VOLUMEs: see dialect.Run.DiscardsVolumes.
-func (w *work) discardVolumes(ctx context.Context, volumes map[string]struct{}) error {
-	upper, err := os.OpenRoot(w.Upper())
-	if err != nil {
-		return err
-	}
-	defer upper.Close()
-	for name := range volumes {
-		dir, e, err := w.below.Resolve(ctx, strings.Trim(path.Clean("/"+name), "/"))
-		if err != nil || e.Type != layer.Dir || dir == "" {
-			continue // the step itself made it
-		}
-		// Where the step put something else in the place of a directory on the way, nothing of the volume is left there.
-		parent := filepath.Dir(filepath.Join(w.Upper(), dir))
-		if found, err := securejoin.SecureJoin(w.Upper(), path.Dir(dir)); err != nil || found != parent {
-			continue
-		}
-		if err := upper.RemoveAll(dir); err != nil {
-			return fmt.Errorf("taking back what the step changed in the volume /%s: %w", dir, err)
-		}
-	}
-	return nil
+	return &work{Workspace: mounted, store: e.Store, dir: dir, below: below}, nil
 }
 
 func (w *work) remove() {
