@@ -32,6 +32,7 @@ type runFlags struct {
 	platform                                       string
 
 	machine machineFlags
+	docker  dockerRunFlags
 }
 
 func (a *app) run() *cobra.Command {
@@ -58,10 +59,16 @@ func (a *app) run() *cobra.Command {
 	fl.StringVarP(&f.user, "user", "u", "", "user, as `NAME|UID[:GROUP|GID]`")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "entrypoint, instead of the image's")
 	fl.StringVar(&f.network, "network", "host", "network of the command: host or none")
+	fl.StringVar(&f.network, "net", "host", "another name of --network")
+	_ = fl.MarkHidden("net")
 	fl.StringVar(&f.name, "name", "", "name of the container, also its host name")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name")
 	platformFlag(fl, &f.platform)
 	f.machine.register(fl)
+	f.docker.register(fl)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { // as docker run, whose other codes are the command's
+		return &exit{runner.ExitSandbox, fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
 	fl.Bool("help", false, "help for run") // -h is the host name, as in docker run
 	return cmd
 }
@@ -69,7 +76,7 @@ func (a *app) run() *cobra.Command {
 func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFlags) error {
 	o, err := f.options(cmd, command)
 	if err != nil {
-		return err
+		return &exit{runner.ExitSandbox, err}
 	}
 	o.Warn = func(line string) { fmt.Fprintln(a.stderr, human.Clean(line)) }
 	if err := a.connect(&o, f); err != nil {
@@ -79,7 +86,7 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
-	c, err := a.findToRun(cmd.Context(), m, name, f.platform)
+	c, err := a.findToRun(cmd.Context(), m, name, f)
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
@@ -95,14 +102,21 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	return nil
 }
 
-// findToRun finds the image, step or row to run, in the store or in its registry. Without a
+// findToRun finds the image, step or row to run, in the store or, as --pull says, in its registry. Without a
 // platform it is the image that the name means in the store, for any platform.
-func (a *app) findToRun(ctx context.Context, m *transfer.Mover, name, wanted string) (*store.Config, error) {
-	p, err := parsePlatform(wanted)
+func (a *app) findToRun(ctx context.Context, m *transfer.Mover, name string, f *runFlags) (*store.Config, error) {
+	p, err := parsePlatform(f.platform)
 	if err != nil {
 		return nil, err
 	}
-	if wanted != "" {
+	switch {
+	case f.docker.pull == "never" && f.platform != "":
+		return a.findOnly(name, &p)
+	case f.docker.pull == "never":
+		return a.find(name)
+	case f.docker.pull == "always":
+		return m.Base(ctx, name, transfer.Wanted{Platform: p, Pull: true})
+	case f.platform != "":
 		return m.Base(ctx, name, transfer.Wanted{Platform: p})
 	}
 	c, err := a.find(name)
@@ -143,6 +157,9 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 		if kv, ok := envVariable(kv); ok {
 			o.Env = append(o.Env, kv)
 		}
+	}
+	if err := f.docker.apply(&o); err != nil {
+		return o, err
 	}
 	for _, v := range f.volumes {
 		b, err := parseVolume(v)
@@ -202,12 +219,9 @@ func parseVolume(v string) (runner.Bind, error) {
 	if len(parts) < 2 || len(parts) > 3 || !filepath.IsAbs(parts[1]) {
 		return runner.Bind{}, usageError("--volume %s: it takes PATH:TARGET[:ro], with an absolute TARGET", v)
 	}
-	source, err := filepath.Abs(parts[0])
+	source, err := bindSource(parts[0])
 	if err != nil {
-		return runner.Bind{}, err
-	}
-	if _, err := os.Stat(source); err != nil {
-		return runner.Bind{}, fmt.Errorf("--volume %s: %w; make it first", v, err)
+		return runner.Bind{}, fmt.Errorf("--volume %s: %w", v, err)
 	}
 	b := runner.Bind{Source: source, Target: parts[1]}
 	if len(parts) == 3 {
@@ -220,6 +234,23 @@ func parseVolume(v string) (runner.Bind, error) {
 		}
 	}
 	return b, nil
+}
+
+// bindSource is the absolute path of what is to be shown, which has to be there. A word without a slash is a volume in docker.
+func bindSource(path string) (string, error) {
+	if path == "" {
+		return "", errors.New("it needs a path of this machine")
+	}
+	source, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(source); err != nil && !strings.Contains(path, "/") {
+		return "", errNoVolumes
+	} else if err != nil {
+		return "", fmt.Errorf("%w; make it first", err)
+	}
+	return source, nil
 }
 
 // connect connects the command to strata's standard streams.

@@ -182,7 +182,7 @@ func (e *Executor) run(ctx context.Context, w *work, step *Step, trees *trees) (
 		Binds:    append(all.binds, given.sockets...),
 		Files:    given.files,
 		Machine:  e.Machine,
-		Insecure: step.Run.Insecure,
+		Rights:   runner.Rights{Insecure: step.Run.Insecure},
 		Hooks:    runner.Hooks{Gate: trees.trusted, Warn: e.warnOnce},
 		StateDir: state,
 		Streams:  runner.Streams{Stdout: stdout, Stderr: stderr},

@@ -29,6 +29,7 @@ type Options struct {
 	Network    runner.Network
 	Machine    runner.Machine
 	ReadOnly   bool
+	Rights     runner.Rights
 	Binds      []runner.Bind
 	Streams    runner.Streams
 	Warn       func(line string) // as that of runner.Spec
@@ -102,7 +103,7 @@ func (o Options) spec(c *image.Config) runner.Spec {
 	env = slices.Concat(env, c.Config.Env, o.Env)
 	s := runner.Spec{
 		Args: slices.Concat(entrypoint, cmd), Env: env, Dir: c.Config.WorkingDir, User: c.Config.User,
-		Network: o.Network, Machine: o.Machine, Streams: o.Streams, Hooks: runner.Hooks{Warn: o.Warn}, ReadOnly: o.ReadOnly, Binds: o.Binds,
+		Network: o.Network, Machine: o.Machine, Streams: o.Streams, Hooks: runner.Hooks{Warn: o.Warn}, ReadOnly: o.ReadOnly, Rights: o.Rights, Binds: o.Binds,
 	}
 	if o.Dir != "" {
 		s.Dir = o.Dir

@@ -45,7 +45,11 @@ func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Proces
 		return nil, nil, err
 	}
 	// Docker's containers of any user have the capabilities within reach of a set-user-ID program only.
-	granted := &configs.Capabilities{Bounding: capabilities(), Permitted: capabilities(), Effective: capabilities()}
+	bounding, err := s.capabilities()
+	if err != nil {
+		return nil, nil, err
+	}
+	granted := &configs.Capabilities{Bounding: bounding, Permitted: bounding, Effective: bounding}
 	if user.Uid != 0 {
 		granted.Permitted, granted.Effective = nil, nil
 	}
@@ -62,6 +66,7 @@ func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Proces
 		Capabilities:      granted,
 		MaskPaths:         maskedPaths(),
 		ReadonlyPaths:     readonlyPaths(),
+		NoNewPrivileges:   s.NoNewPrivileges,
 		Rlimits:           limits,
 	}
 	if s.Insecure {

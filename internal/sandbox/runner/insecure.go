@@ -3,7 +3,6 @@ package runner
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/cgroups/devices/config"
@@ -47,7 +46,7 @@ func ownCapabilities() ([]string, error) {
 	var names []string
 	for _, c := range capability.ListKnown() {
 		if caps.Get(capability.PERMITTED, c) && caps.Get(capability.BOUNDING, c) {
-			names = append(names, "CAP_"+strings.ToUpper(c.String()))
+			names = append(names, capabilityName(c))
 		}
 	}
 	return names, nil

@@ -57,7 +57,7 @@ func TestNothingOutlivesAStep(t *testing.T) {
 		{name: "no network", script: daemons, spec: Spec{Network: NetworkNone}},
 		{name: "read-only", script: daemons, spec: Spec{ReadOnly: true}},
 		{name: "insecure", script: "mkdir -p /m; mount -t tmpfs x /m; for g in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $g/left && sh -c 'echo $$ >'$g'/left/cgroup.procs; sleep 1005' & done 2>/dev/null; " + daemons,
-			spec: Spec{Insecure: true}},
+			spec: Spec{Rights: Rights{Insecure: true}}},
 		{name: "limits", script: daemons, spec: Spec{Machine: Machine{Limits: Limits{Memory: 64 << 20}}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

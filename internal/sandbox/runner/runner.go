@@ -51,9 +51,7 @@ type Spec struct {
 	User     string   // "", "uid", "uid:gid", "name", "name:group"; looked up in the root file system
 	Network  Network
 	ReadOnly bool // root file system read-only
-	// Insecure takes the protection away that keeps a container's root from being the machine's: all capabilities of
-	// this process, no seccomp, no masked and read-only paths, all devices.
-	Insecure bool
+	Rights
 	Binds    []Bind // mounted in this order
 	Files    []File // over what is mounted already
 	StateDir string // an existing private directory, used by this run alone
@@ -69,6 +67,17 @@ type Hooks struct {
 	Gate func(context.Context) error
 	// Warn is told in one line what this machine does not have and the container goes without.
 	Warn func(line string)
+}
+
+// Rights are what a container's processes may do, where that is not the usual.
+type Rights struct {
+	// Insecure takes the protection away that keeps a container's root from being the machine's: all capabilities of
+	// this process, no seccomp, no masked and read-only paths, all devices.
+	Insecure bool
+	// AddCapabilities and DropCapabilities change the usual ones: CAP_NAME, as ParseCapability returns it, or AllCapabilities.
+	AddCapabilities, DropCapabilities []string
+	// NoNewPrivileges lets no program give more rights than its caller has: set-user-ID and file capabilities count for nothing.
+	NoNewPrivileges bool
 }
 
 // Streams connect a container with this process.

@@ -26,6 +26,11 @@ func TestSandbox(t *testing.T) {
 			want: "00000000a80425fb\n00000000a80425fb\n00000000a80425fb\n"},
 		{name: "capabilities of a user", spec: Spec{User: "ann"}, script: "grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | cut -f2",
 			want: "0000000000000000\n0000000000000000\n0000000000000000\n00000000a80425fb\n0000000000000000\n"},
+		{name: "capabilities added and dropped", spec: Spec{Rights: Rights{AddCapabilities: []string{"CAP_SYS_TIME"}, DropCapabilities: []string{AllCapabilities}}},
+			script: "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2", want: strings.Repeat("0000000002000000\n", 3)},
+		{name: "a capability dropped", spec: Spec{Rights: Rights{DropCapabilities: []string{"CAP_CHOWN"}}}, script: "chown 1:1 /bin 2>&1",
+			want: "chown: /bin: Operation not permitted\n"},
+		{name: "no new privileges", spec: Spec{Rights: Rights{NoNewPrivileges: true}}, script: "grep NoNewPrivs /proc/self/status", want: "NoNewPrivs:\t1\n"},
 		{name: "seccomp", script: "grep -E '^(Seccomp|NoNewPrivs)' /proc/self/status", want: "NoNewPrivs:\t0\nSeccomp:\t2\nSeccomp_filters:\t1\n"},
 		{name: "seccomp of a user", spec: Spec{User: "ann"}, script: "grep -E '^Seccomp:' /proc/self/status", want: "Seccomp:\t2\n"},
 		{name: "seccomp forbids", script: "unshare -n true", want: "unshare: unshare(0x40000000): Operation not permitted\n"},
@@ -194,7 +199,7 @@ func TestFiles(t *testing.T) {
 	if !strings.HasPrefix(got, secret) || !strings.Contains(got, "Permission denied") {
 		t.Errorf("as a user: %s", got)
 	}
-	got, _ = r.sh(t, Spec{Files: files, Binds: tmpfs, Insecure: true, ReadOnly: true}, "cat /run/secrets/a")
+	got, _ = r.sh(t, Spec{Files: files, Binds: tmpfs, Rights: Rights{Insecure: true}, ReadOnly: true}, "cat /run/secrets/a")
 	if got != secret {
 		t.Errorf("insecure, read-only: %s", got)
 	}
