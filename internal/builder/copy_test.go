@@ -225,7 +225,6 @@ func TestMatches(t *testing.T) {
 	for _, test := range []struct{ text, classic string }{
 		{"COPY none* /x/", "no source files were specified"},
 		{"ADD none* nothing? /x/", "ADD failed: no source files were specified"},
-		{"COPY f* /x", "the destination must be a directory and end with a /"},
 		{"COPY none* f1 /x/", ""},
 	} {
 		b := newBed(t)
@@ -240,6 +239,21 @@ func TestMatches(t *testing.T) {
 			t.Errorf("%s: %v", test.text, err)
 		}
 	}
+}
+
+// Several files for a destination that is no directory are lost by neither engine.
+func TestSeveralFilesOneDestination(t *testing.T) {
+	b := newBed(t)
+	b.write("f1", "1")
+	b.write("f2", "2")
+	b.write("Dockerfile", "FROM base\nCOPY f* /x\n")
+	for _, err := range []error{b.build().err, b.build(classic).err} {
+		if err == nil || !strings.Contains(err.Error(), "with a /") {
+			t.Errorf("%v", err)
+		}
+	}
+	b.write("Dockerfile", "FROM base\nCOPY f1 /d/\nCOPY f* /d\n") // a directory that is there
+	check(t, b.build().err)
 }
 
 // A file that changes between the look at it and its copy is looked at again, once.
