@@ -51,13 +51,16 @@ func (s *Store) run(ctx context.Context, binary string, args ...string) error {
 //
 // Layers and blobs are never written again once they have their name, so hard links will do for them:
 // 0.2 s instead of 3 s for the Python base, and what one copy prunes the others keep. The database is
-// written in place and is copied.
+// written in place and is copied; the reserve, which is too, is made again by whoever closes the copy.
 func (s *Store) Copy(ctx context.Context, root string) error {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
 	}
 	if out, err := exec.CommandContext(ctx, "cp", "-al", s.Root+"/.", root).CombinedOutput(); err != nil {
 		return fmt.Errorf("copying the store: %w\n%s", err, out)
+	}
+	if err := os.RemoveAll(filepath.Join(root, "reserve")); err != nil {
+		return err
 	}
 	databases, err := filepath.Glob(filepath.Join(s.Root, "*.db*"))
 	if err != nil {

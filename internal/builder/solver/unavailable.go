@@ -93,11 +93,33 @@ func (s *Solver) isUnavailable(r *cache.Record) bool {
 	return err != nil || !l.Present()
 }
 
+// incomplete is a *store.UnavailableError where a recorded layer of the target is neither here nor known to be elsewhere:
+// its record came without it (see Steps), or somebody has removed its files. The layers of other stages may be so.
+func (s *Solver) incomplete(state *State) error {
+	for _, d := range state.Chain() {
+		s.mu.Lock()
+		_, recorded := s.used[d]
+		s.mu.Unlock()
+		if !recorded {
+			continue
+		}
+		if can, err := s.store.CanBeHad(d); err != nil {
+			return err
+		} else if !can {
+			return &store.UnavailableError{DiffID: d, Cause: store.ErrNowhere}
+		}
+	}
+	return nil
+}
+
 // Solve gives the state of the plan's target. The error of a step is a *dockerfile.Error around what went
 // wrong.
 func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
 	for {
 		state, err := s.solve(ctx, plan)
+		if err == nil {
+			err = s.incomplete(state)
+		}
 		if ctx.Err() == nil && s.mended(err) {
 			continue
 		}

@@ -28,11 +28,6 @@ func lookup(s *store.Store, key digest.Digest) (*cache.Record, error) {
 	if err != nil || r.Layer != row.Layer {
 		return nil, nil // from a strata that wrote records differently: as good as none
 	}
-	if r.Layer != "" {
-		if can, err := s.CanBeHad(r.Layer); !can || err != nil {
-			return nil, err // somebody has removed the layer's files
-		}
-	}
 	return r, nil
 }
 

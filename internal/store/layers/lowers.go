@@ -39,11 +39,13 @@ func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest) (*Lowers, e
 		return nil, err
 	}
 	lo := &Lowers{Dirs: make([]string, len(layers)), looked: make(chan struct{})}
-	look, made := errgroup.Group{}, errgroup.Group{}
+	var here []*Layer
+	var made errgroup.Group
+	made.SetLimit(parallelTrees)
 	for i, l := range layers {
 		dir := &lo.Dirs[len(layers)-1-i]
 		if *dir = ls.Path(l.DiffID, formTree); l.Present() && l.tree().Here() {
-			look.Go(func() error { return l.mustBeSealed() })
+			here = append(here, l)
 			continue
 		}
 		made.Go(func() (err error) {
@@ -51,11 +53,22 @@ func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest) (*Lowers, e
 			return err
 		})
 	}
+	err = made.Wait()
 	go func() {
 		defer close(lo.looked)
-		lo.err = look.Wait()
+		lo.err = mustBeSealed(here)
 	}()
-	return lo, made.Wait()
+	return lo, err
+}
+
+// mustBeSealed looks at the trees of layers, a few at a time: each takes a few open files.
+func mustBeSealed(layers []*Layer) error {
+	var look errgroup.Group
+	look.SetLimit(parallelTrees)
+	for _, l := range layers {
+		look.Go(func() error { return l.mustBeSealed() })
+	}
+	return look.Wait()
 }
 
 func (l *Layer) mustBeSealed() error {
