@@ -17,62 +17,19 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer/layertest"
 )
 
-// tarHead is one block of a tar that archive/tar would not write.
-func tarHead(name string, kind byte, size int64, more func([]byte)) []byte {
-	b := make([]byte, 512)
-	copy(b, name)
-	copy(b[100:], "0000644\x000000000\x000000000\x00")
-	tarNumber(b[124:136], size)
-	copy(b[136:], "00000000000\x00")
-	b[156] = kind
-	copy(b[257:], "ustar  \x00")
-	if more != nil {
-		more(b)
-	}
-	sum := 8 * int(' ')
-	for i, c := range b {
-		if i < 148 || i >= 156 {
-			sum += int(c)
-		}
-	}
-	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return b
-}
-
-// tarNumber writes a number of any size: in octal digits, or where these have no room, in base 256.
-func tarNumber(b []byte, n int64) {
-	if n < 1<<33 {
-		copy(b, fmt.Sprintf("%011o\x00", n))
-		return
-	}
-	clear(b)
-	b[0] = 0x80
-	for i := range 8 {
-		b[len(b)-1-i] = byte(n >> (8 * i))
-	}
-}
-
-// gnuSparse is a tar with a file that is a hole but for its last block.
-func gnuSparse(name string, size int64) []byte {
-	head := tarHead(name, tar.TypeGNUSparse, 512, func(b []byte) {
-		tarNumber(b[386:398], size-512)
-		tarNumber(b[398:410], 512)
-		tarNumber(b[483:495], size)
-	})
-	return append(head, make([]byte, 512+1024)...)
-}
-
-// paxSparse is the same in the way of PAX, as GNU tar --sparse writes it today, and all of it a hole.
+// paxSparse is layertest.GNUSparse in the way of PAX, as GNU tar --sparse writes it today, and all of it a hole.
 func paxSparse(name string, size int64) []byte {
 	var records bytes.Buffer
 	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, fmt.Sprintf("GNU.sparse.realsize=%d", size)} {
 		fmt.Fprintf(&records, "%d %s\n", len(r)+4, r)
 	}
-	all := tarHead("pax", tar.TypeXHeader, int64(records.Len()), func(b []byte) { copy(b[257:], "ustar\x0000") })
+	all := layertest.Header("pax", tar.TypeXHeader, int64(records.Len()), func(b []byte) { copy(b[257:], "ustar\x0000") })
 	all = append(append(all, records.Bytes()...), make([]byte, 512-records.Len()%512)...)
-	all = append(all, tarHead("GNUSparseFile.0/"+name, tar.TypeReg, 512, func(b []byte) { copy(b[257:], "ustar\x0000") })...)
+	all = append(all, layertest.Header("GNUSparseFile.0/"+name, tar.TypeReg, 512, func(b []byte) { copy(b[257:], "ustar\x0000") })...)
 	return append(append(all, "1\n0\n0\n"...), make([]byte, 506+1024)...)
 }
 
@@ -109,20 +66,20 @@ func TestLimits(t *testing.T) {
 		limits Limits
 		want   []string
 	}{
-		"GNU sparse":    {gnuSparse("big", huge), set, []string{`layer entry "big": with it there are 1125899906842624 bytes`, "1099511627776", "raise unpack-size-limit"}},
+		"GNU sparse":    {layertest.GNUSparse("big", huge), set, []string{`layer entry "big": with it there are 1125899906842624 bytes`, "1099511627776", "raise unpack-size-limit"}},
 		"PAX sparse":    {paxSparse("big", huge), set, []string{`layer entry "big": with it there are 1125899906842624 bytes`}},
-		"what is free":  {gnuSparse("big", huge), Limits{}, []string{`layer entry "big"`, "1099511627776 bytes that are allowed"}},
-		"only declared": {tarHead("big", tar.TypeReg, huge, nil), set, []string{`layer entry "big"`, "raise unpack-size-limit"}},
-		"largest":       {tarHead("big", tar.TypeReg, math.MaxInt64, nil), set, []string{"9223372036854775807 bytes"}},
-		"two":           {append(gnuSparse("a", 600)[:1024], gnuSparse("b", 700)...), Limits{Size: 1000}, []string{`"b": with it there are 1300 bytes`, "the 1000 bytes that are allowed"}},
-		"holes":         {gnuSparse("holes", 1<<24), Limits{Size: set.Size, Ratio: 100, floor: 1 << 20}, []string{`layer entry "holes": `, "more than 100 times as many", "raise unpack-ratio-limit"}},
-		"entries":       {append(tarHead("a", tar.TypeReg, 0, nil), gnuSparse("b", 600)...), Limits{Size: set.Size, Entries: 1}, []string{`layer entry "b": with it there are more than the 1 entries that are allowed`, "raise unpack-entries-limit"}},
-		"one path": {append(tarHead("a", tar.TypeReg, 0, nil), tarHead("a", tar.TypeReg, 0, nil)...), Limits{Size: set.Size, Entries: 1},
+		"what is free":  {layertest.GNUSparse("big", huge), Limits{}, []string{`layer entry "big"`, "1099511627776 bytes that are allowed"}},
+		"only declared": {layertest.Header("big", tar.TypeReg, huge, nil), set, []string{`layer entry "big"`, "raise unpack-size-limit"}},
+		"largest":       {layertest.Header("big", tar.TypeReg, math.MaxInt64, nil), set, []string{"9223372036854775807 bytes"}},
+		"two":           {append(layertest.GNUSparse("a", 600)[:1024], layertest.GNUSparse("b", 700)...), Limits{Size: 1000}, []string{`"b": with it there are 1300 bytes`, "the 1000 bytes that are allowed"}},
+		"holes":         {layertest.GNUSparse("holes", 1<<24), Limits{Size: set.Size, Ratio: 100, floor: 1 << 20}, []string{`layer entry "holes": `, "more than 100 times as many", "raise unpack-ratio-limit"}},
+		"entries":       {append(layertest.Header("a", tar.TypeReg, 0, nil), layertest.GNUSparse("b", 600)...), Limits{Size: set.Size, Entries: 1}, []string{`layer entry "b": with it there are more than the 1 entries that are allowed`, "raise unpack-entries-limit"}},
+		"one path": {append(layertest.Header("a", tar.TypeReg, 0, nil), layertest.Header("a", tar.TypeReg, 0, nil)...), Limits{Size: set.Size, Entries: 1},
 			[]string{`layer entry "a": with it there are more than the 1 entries`}},
 		"attribute": {long(tar.Header{Name: "x", PAXRecords: map[string]string{"SCHILY.xattr.user.a": strings.Repeat("x", 100_000)}}), set, []string{`layer entry "x": its extended attribute "user.a"`, "65536 that Linux allows"}},
 		"attributes": {long(tar.Header{Name: "x", PAXRecords: many}), set,
 			[]string{`layer entry "x": its extended attributes have names of more than the 65536 bytes`}},
-		"long PAX": {append(tarHead("pax", tar.TypeXHeader, 1<<30, nil), make([]byte, 2<<20)...), set, []string{"header field too long"}},
+		"long PAX": {append(layertest.Header("pax", tar.TypeXHeader, 1<<30, nil), make([]byte, 2<<20)...), set, []string{"header field too long"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := unpackAndScan(t, tt.tar, tt.limits)
@@ -140,7 +97,7 @@ func TestSparseStaysSparse(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	for name, data := range map[string][]byte{"gnu": gnuSparse("f", 1<<26), "pax": paxSparse("f", 1<<26)} {
+	for name, data := range map[string][]byte{"gnu": layertest.GNUSparse("f", 1<<26), "pax": paxSparse("f", 1<<26)} {
 		dir := t.TempDir()
 		if _, err := Unpack(t.Context(), bytes.NewReader(data), dir, UnpackOptions{}); err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -6,6 +6,9 @@ import (
 	"sync/atomic"
 )
 
+// TarBlock is the unit of a tar, in bytes: a header is one, and zeros are its end (POSIX, pax, "ustar Interchange Format").
+const TarBlock = 512
+
 // TarReader is a tar.Reader that keeps to Limits. archive/tar itself bounds what it holds in memory: a header and all that
 // extends it (PAX records, long names, maps of sparse files) to 1 MiB each (maxSpecialFileSize, maxSparseFileEntries).
 type TarReader struct {

@@ -22,6 +22,7 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer/archive"
+	"github.com/strata-build/strata/internal/transfer/registry"
 	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 
 	"github.com/strata-build/strata/internal/layer"
@@ -310,8 +311,8 @@ func TestNewManifest(t *testing.T) {
 		layers         []store.Blob
 		manifest, kind string
 	}{
-		{nil, dockerManifest, ""},
-		{[]store.Blob{blob(ocispec.MediaTypeImageLayerGzip)}, dockerManifest, dockerLayer},
+		{nil, registry.DockerManifest, ""},
+		{[]store.Blob{blob(ocispec.MediaTypeImageLayerGzip)}, registry.DockerManifest, dockerLayer},
 		{[]store.Blob{blob(dockerLayer), blob(ocispec.MediaTypeImageLayerZstd)}, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageLayerGzip},
 	} {
 		m, err := newManifest([]byte("{}"), test.layers, nil, Packing{})

@@ -98,10 +98,10 @@ func (i *Item) descriptor(manifest registry.Blob) ocispec.Descriptor {
 // index makes the index of the items: Docker's list where all manifests are Docker's too, else OCI's.
 func (b *Bundle) index(entries []ocispec.Descriptor) (registry.Blob, error) {
 	index := ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: dockerIndex, Manifests: entries, Annotations: b.Annotations,
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: registry.DockerIndex, Manifests: entries, Annotations: b.Annotations,
 	}
 	for _, desc := range entries {
-		if desc.MediaType != dockerManifest || len(b.Annotations) > 0 || len(desc.Annotations) > 0 {
+		if desc.MediaType != registry.DockerManifest || len(b.Annotations) > 0 || len(desc.Annotations) > 0 {
 			index.MediaType = ocispec.MediaTypeImageIndex
 		}
 	}

@@ -12,14 +12,11 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// Docker's media types, of the image manifest V2 schema 2
+// Docker's media types of layers, of the image manifest V2 schema 2
 // (github.com/distribution/distribution/blob/main/docs/content/spec/manifest-v2-2.md).
 const (
-	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerConfig   = "application/vnd.docker.container.image.v1+json"
-	dockerTar      = "application/vnd.docker.image.rootfs.diff.tar"
-	dockerLayer    = dockerTar + ".gzip"
-	dockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerTar   = "application/vnd.docker.image.rootfs.diff.tar"
+	dockerLayer = dockerTar + ".gzip"
 )
 
 // newManifest makes the manifest of an image: Docker's kind, which every registry and client reads, unless a
@@ -28,8 +25,8 @@ const (
 func newManifest(config []byte, layers []store.Blob, annotations []map[string]string, want Packing) (registry.Blob, error) {
 	m := ocispec.Manifest{
 		Versioned:   specs.Versioned{SchemaVersion: 2},
-		MediaType:   dockerManifest,
-		Config:      ocispec.Descriptor{MediaType: dockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+		MediaType:   registry.DockerManifest,
+		Config:      ocispec.Descriptor{MediaType: registry.DockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
 		Layers:      []ocispec.Descriptor{},
 		Annotations: want.Annotations,
 	}
@@ -84,7 +81,7 @@ func ociLayer(mediaType string) string {
 
 // isManifest says whether a media type is one of an image's manifest, and not an index's.
 func isManifest(mediaType string) bool {
-	return mediaType == dockerManifest || mediaType == ocispec.MediaTypeImageManifest
+	return mediaType == registry.DockerManifest || mediaType == ocispec.MediaTypeImageManifest
 }
 
 // blobsOf are the layers of a manifest; nil if it cannot be read or is not about this config.

@@ -156,7 +156,7 @@ func (m *Mover) newImagePush(ref reference.Named, id digest.Digest, want Packing
 // plan chooses the blob of each layer and the manifest: one that the image has already, so that it keeps its
 // digest, or else a new one.
 func (p *imagePush) plan(ctx context.Context) (*parcel, error) {
-	config := registry.Blob{MediaType: dockerConfig, Digest: p.id, Data: p.config}
+	config := registry.Blob{MediaType: registry.DockerConfig, Digest: p.id, Data: p.config}
 	var manifests []store.Manifest
 	if p.want.plain() {
 		var err error

@@ -73,9 +73,6 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 	return &archive{toc, layer.NewStack(source), dir, named}, nil
 }
 
-// tarBlock is the length of a tar's header in bytes.
-const tarBlock = 512
-
 func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry, l layer.Limits) (bool, error) {
 	f, err := t.Open(ctx, e)
 	if err != nil {
@@ -93,7 +90,7 @@ func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry, l layer.Limits
 	}
 	defer z.Close()
 	plain := bufio.NewReader(z)
-	if _, err := plain.Peek(tarBlock); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := plain.Peek(layer.TarBlock); err != nil && !errors.Is(err, io.EOF) {
 		return false, unreadable(layer.Detect(head), e, err)
 	}
 	_, err = tar.NewReader(plain).Next()
@@ -103,6 +100,9 @@ func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry, l layer.Limits
 // unreadable says that a file has the first bytes of a compression that cannot be read: it may be an archive, so it is not
 // copied as it is.
 func unreadable(c layer.Compression, e *layer.Entry, err error) error {
+	if c == layer.None {
+		return err
+	}
 	return fmt.Errorf("%s begins like %s and cannot be unpacked: %w; if it should be copied as it is, use COPY", e.Path, c, err)
 }
 

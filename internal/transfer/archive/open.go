@@ -55,9 +55,6 @@ func Open(name, tmpDir string, l layer.Limits) (*Reader, error) {
 // errNoIndex is of an archive that is of neither format.
 var errNoIndex = fmt.Errorf("%w: it has neither manifest.json (docker save) nor index.json (OCI layout); a root file system is read by `strata import`", ErrFormat)
 
-// tarBlock is the unit of a tar, in bytes; zeros are its end.
-const tarBlock = 512
-
 // OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir until the Reader is closed.
 func OpenStream(r io.Reader, tmpDir string, l layer.Limits) (*Reader, error) {
 	plain, err := layer.Decompress(r, l.On(tmpDir))
@@ -66,7 +63,7 @@ func OpenStream(r io.Reader, tmpDir string, l layer.Limits) (*Reader, error) {
 	}
 	defer plain.Close()
 	in := bufio.NewReaderSize(plain, 64<<10)
-	if head, _ := in.Peek(tarBlock); len(head) == tarBlock && bytes.Count(head, []byte{0}) == tarBlock {
+	if head, _ := in.Peek(layer.TarBlock); len(head) == layer.TarBlock && bytes.Count(head, []byte{0}) == layer.TarBlock {
 		return nil, errNoIndex // an empty tar, which may be endless: /dev/zero
 	}
 	f, err := os.CreateTemp(tmpDir, "strata-archive-")

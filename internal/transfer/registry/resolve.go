@@ -17,8 +17,9 @@ import (
 
 // Media types of Docker's image manifest, version 2, schema 2; OCI's are in image-spec.
 const (
-	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
+	DockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
+	DockerConfig   = "application/vnd.docker.container.image.v1+json"
 	dockerSchema1  = "application/vnd.docker.distribution.manifest.v1+json"
 )
 
@@ -31,11 +32,11 @@ const (
 )
 
 func isManifest(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageManifest || mediaType == dockerManifest
+	return mediaType == ocispec.MediaTypeImageManifest || mediaType == DockerManifest
 }
 
 func isIndex(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageIndex || mediaType == dockerIndex
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == DockerIndex
 }
 
 // Resolve fetches the manifest and config that ref names, for the platform where it names an index. Errors
@@ -136,7 +137,7 @@ func (img *Image) check() error {
 
 // isImageConfig says whether a config is that of a container image and not of a chart or another artifact.
 func isImageConfig(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageConfig || mediaType == "application/vnd.docker.container.image.v1+json"
+	return mediaType == ocispec.MediaTypeImageConfig || mediaType == DockerConfig
 }
 
 // Digest returns the descriptor of what ref names, without fetching it where the registry lets one ask.
@@ -196,7 +197,7 @@ func manifestRequest(method string, ref reference.Named, id string) request {
 		method: method,
 		path:   "/" + reference.Path(ref) + "/manifests/" + id,
 		scopes: []string{pullScope(ref)},
-		header: http.Header{"Accept": {ocispec.MediaTypeImageIndex, dockerIndex, ocispec.MediaTypeImageManifest, dockerManifest}},
+		header: http.Header{"Accept": {ocispec.MediaTypeImageIndex, DockerIndex, ocispec.MediaTypeImageManifest, DockerManifest}},
 	}
 }
 

@@ -48,7 +48,7 @@ func TestSkopeo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if img.Manifest.MediaType != dockerManifest || img.Layers[0].MediaType != "application/vnd.docker.image.rootfs.diff.tar.gzip" {
+	if img.Manifest.MediaType != DockerManifest || img.Layers[0].MediaType != "application/vnd.docker.image.rootfs.diff.tar.gzip" {
 		t.Errorf("manifest %s, layer %s", img.Manifest.MediaType, img.Layers[0].MediaType)
 	}
 	for i, l := range img.Layers {

@@ -43,7 +43,7 @@ func compress(t *testing.T, kind string, b []byte) []byte {
 	var out bytes.Buffer
 	switch kind {
 	case "open-ended": // without the blocks of zeros at the end
-		return bytes.TrimSuffix(b, make([]byte, 2*tarBlock))
+		return bytes.TrimSuffix(b, make([]byte, 2*layer.TarBlock))
 	case "gzip":
 		w := gzip.NewWriter(&out)
 		w.Write(b)
