@@ -9,18 +9,22 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/runner"
 )
 
-// limitFlags are the options of Docker's first builder that limit RUN steps, and buildx's
-// --resource, which has all of them.
+// limitFlags are the options of Docker's first builder, and of docker run, that limit memory and processors.
 type limitFlags struct{ limits runner.Limits }
 
-func (f *limitFlags) register(fl *pflag.FlagSet) {
-	fl.VarP(&limit{f, "memory"}, "memory", "m", "memory limit of each RUN, a `SIZE` such as 512m")
-	fl.Var(&limit{f, "memory-swap"}, "memory-swap", "limit of memory plus swap of each RUN, a `SIZE` such as 1g; -1 is no limit")
-	fl.VarP(&limit{f, "cpu-shares"}, "cpu-shares", "c", "CPU shares (relative weight) of each RUN; the usual value is 1024")
-	fl.Var(&limit{f, "cpu-period"}, "cpu-period", "CPU CFS period of each RUN, in µs")
-	fl.Var(&limit{f, "cpu-quota"}, "cpu-quota", "CPU CFS quota of each RUN: processor time in each period, in µs")
-	fl.Var(&limit{f, "cpuset-cpus"}, "cpuset-cpus", "`CPUS` in which each RUN may execute, such as 0-3,5")
-	fl.Var(&limit{f, "cpuset-mems"}, "cpuset-mems", "memory `NODES` that each RUN may use, such as 0-3")
+// register adds the limits of who, which is each RUN of a build or the command of strata run.
+func (f *limitFlags) register(fl *pflag.FlagSet, who string) {
+	fl.VarP(&limit{f, "memory"}, "memory", "m", "memory limit of "+who+", a `SIZE` such as 512m")
+	fl.Var(&limit{f, "memory-swap"}, "memory-swap", "limit of memory plus swap of "+who+", a `SIZE` such as 1g; -1 is no limit")
+	fl.VarP(&limit{f, "cpu-shares"}, "cpu-shares", "c", "CPU shares (relative weight) of "+who+"; the usual value is 1024")
+	fl.Var(&limit{f, "cpu-period"}, "cpu-period", "CPU CFS period of "+who+", in µs")
+	fl.Var(&limit{f, "cpu-quota"}, "cpu-quota", "CPU CFS quota of "+who+": processor time in each period, in µs")
+	fl.Var(&limit{f, "cpuset-cpus"}, "cpuset-cpus", "`CPUS` in which "+who+" may execute, such as 0-3,5")
+	fl.Var(&limit{f, "cpuset-mems"}, "cpuset-mems", "memory `NODES` that "+who+" may use, such as 0-3")
+}
+
+// registerResource adds buildx's option, which has all of them.
+func (f *limitFlags) registerResource(fl *pflag.FlagSet) {
 	fl.Var(&limit{f, ""}, "resource", "several limits of each RUN, as `NAME=VALUE,...`, such as memory=512m,cpu-quota=50000")
 }
 

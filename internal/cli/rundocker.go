@@ -28,14 +28,8 @@ type dockerRunFlags struct {
 }
 
 func (f *dockerRunFlags) register(fl *pflag.FlagSet) {
-	fl.VarP(&limit{&f.limits, "memory"}, "memory", "m", "memory limit, a `SIZE` such as 512m")
-	fl.Var(&limit{&f.limits, "memory-swap"}, "memory-swap", "limit of memory plus swap, a `SIZE` such as 1g; -1 is no limit")
+	f.limits.register(fl, "the command")
 	fl.StringVar(&f.cpus, "cpus", "", "`NUMBER` of processors whose time the command may use, such as 1.5")
-	fl.VarP(&limit{&f.limits, "cpu-shares"}, "cpu-shares", "c", "CPU shares (relative weight); the usual value is 1024")
-	fl.Var(&limit{&f.limits, "cpu-period"}, "cpu-period", "CPU CFS period, in µs")
-	fl.Var(&limit{&f.limits, "cpu-quota"}, "cpu-quota", "CPU CFS quota: processor time in each period, in µs")
-	fl.Var(&limit{&f.limits, "cpuset-cpus"}, "cpuset-cpus", "`CPUS` in which the command may execute, such as 0-3,5")
-	fl.Var(&limit{&f.limits, "cpuset-mems"}, "cpuset-mems", "memory `NODES` that the command may use, such as 0-3")
 	fl.BoolVar(&f.privileged, "privileged", false, "take the sandbox's protection away: whoever is root in it is root of this machine")
 	fl.StringArrayVar(&f.capAdd, "cap-add", nil, "add a Linux `CAPABILITY`, such as SYS_PTRACE, or ALL")
 	fl.StringArrayVar(&f.capDrop, "cap-drop", nil, "drop a Linux `CAPABILITY`, or ALL")

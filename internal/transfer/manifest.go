@@ -79,15 +79,10 @@ func ociLayer(mediaType string) string {
 	return ocispec.MediaTypeImageLayer
 }
 
-// isManifest says whether a media type is one of an image's manifest, and not an index's.
-func isManifest(mediaType string) bool {
-	return mediaType == registry.DockerManifest || mediaType == ocispec.MediaTypeImageManifest
-}
-
 // blobsOf are the layers of a manifest; nil if it cannot be read or is not about this config.
 func blobsOf(m store.Manifest, config digest.Digest, layers int) []store.Blob {
 	var read ocispec.Manifest
-	if !isManifest(m.MediaType) || json.Unmarshal(m.Data, &read) != nil || read.Config.Digest != config || len(read.Layers) != layers {
+	if !registry.IsManifest(m.MediaType) || json.Unmarshal(m.Data, &read) != nil || read.Config.Digest != config || len(read.Layers) != layers {
 		return nil
 	}
 	blobs := make([]store.Blob, 0, layers)

@@ -21,7 +21,7 @@ func Choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descri
 func choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
 	var images []ocispec.Descriptor
 	for _, d := range entries {
-		if d.Annotations[attestation] == "" && (isManifest(d.MediaType) || isIndex(d.MediaType)) {
+		if d.Annotations[attestation] == "" && (IsManifest(d.MediaType) || isIndex(d.MediaType)) {
 			images = append(images, d)
 		}
 	}

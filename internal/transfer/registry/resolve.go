@@ -31,7 +31,8 @@ const (
 	maxNesting  = 3 // indexes in indexes
 )
 
-func isManifest(mediaType string) bool {
+// IsManifest says whether a media type is one of an image's manifest, and not an index's.
+func IsManifest(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageManifest || mediaType == DockerManifest
 }
 
@@ -153,7 +154,7 @@ func (c *Client) Digest(ctx context.Context, ref reference.Named) (ocispec.Descr
 		resp.Body.Close()
 		got, err := digest.Parse(resp.Header.Get("Docker-Content-Digest"))
 		kind := mediaType(resp.Header)
-		if err == nil && resp.StatusCode == http.StatusOK && resp.ContentLength > 0 && (isManifest(kind) || isIndex(kind)) {
+		if err == nil && resp.StatusCode == http.StatusOK && resp.ContentLength > 0 && (IsManifest(kind) || isIndex(kind)) {
 			desc = ocispec.Descriptor{MediaType: kind, Digest: got, Size: resp.ContentLength}
 			return nil
 		}
@@ -279,9 +280,9 @@ func manifestType(header string, data []byte) (string, error) {
 	switch {
 	case isList && isImage:
 		return "", errors.New("the manifest is ambiguous: it has manifests as well as layers")
-	case isList && isIndex(kind), isImage && isManifest(kind):
+	case isList && isIndex(kind), isImage && IsManifest(kind):
 		return kind, nil
-	case isList && !isManifest(kind):
+	case isList && !IsManifest(kind):
 		return ocispec.MediaTypeImageIndex, nil
 	case isImage && !isIndex(kind):
 		return ocispec.MediaTypeImageManifest, nil

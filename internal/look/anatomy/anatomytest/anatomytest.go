@@ -17,12 +17,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/archive"
 	"github.com/strata-build/strata/internal/transfer/registry"
-
-	"github.com/strata-build/strata/internal/layer"
 )
 
 var platform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
