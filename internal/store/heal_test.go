@@ -129,3 +129,17 @@ func readTree(t *testing.T, s *Store, d digest.Digest) error {
 	}
 	return nil
 }
+
+// A layer of which nothing is known any more cannot be had, like one that is known to be gone: who forgot it was faster.
+func TestForgottenLayer(t *testing.T) {
+	s := open(t, t.TempDir())
+	d := digest.FromString("forgotten")
+	_, stackErr := s.Stack([]digest.Digest{d})
+	_, lowersErr := s.Lowers(t.Context(), []digest.Digest{d})
+	for _, err := range []error{stackErr, lowersErr} {
+		var gone *UnavailableError
+		if !errors.As(err, &gone) || gone.DiffID != d || !errors.Is(gone.Cause, ErrNowhere) {
+			t.Errorf("%v", err)
+		}
+	}
+}

@@ -78,7 +78,7 @@ func (s *Solver) sameFiles(ctx context.Context, recorded, made digest.Digest) (b
 		return recorded == made, nil
 	}
 	layers, err := s.store.Chain([]digest.Digest{recorded, made})
-	if errors.Is(err, store.ErrNotFound) {
+	if gone := (*store.UnavailableError)(nil); errors.As(err, &gone) {
 		return false, nil
 	}
 	if err != nil {

@@ -116,11 +116,14 @@ func (ls *Layers) CanBeHad(diffID digest.Digest) (bool, error) {
 	return len(blobs) > 0, err
 }
 
-// Chain looks up several layers.
+// Chain looks up several layers. One of which nothing is known is an *UnavailableError.
 func (ls *Layers) Chain(chain []digest.Digest) ([]*Layer, error) {
 	layers := make([]*Layer, len(chain))
 	for i, d := range chain {
 		l, err := ls.Layer(d)
+		if errors.Is(err, db.ErrNotFound) { // forgotten by whoever found that all of it is gone, maybe this moment
+			err = &UnavailableError{d, ErrNowhere}
+		}
 		if err != nil {
 			return nil, err
 		}
