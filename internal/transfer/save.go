@@ -33,7 +33,7 @@ type Saved struct {
 
 // Save writes images as one archive.
 func (m *Mover) Save(ctx context.Context, w io.Writer, format Format, images []Saved) error {
-	if err := m.Store.Begin(); err != nil {
+	if err := m.Store.BeginReading(); err != nil {
 		return err
 	}
 	var sources []archive.Source
@@ -162,7 +162,7 @@ func (m *Mover) fetchAny(ctx context.Context, l *store.Layer, known []store.Blob
 
 // Export writes the merged tree of an image's, or step's, layers as one tar.
 func (m *Mover) Export(ctx context.Context, w io.Writer, c *store.Config) error {
-	if err := m.Store.Begin(); err != nil {
+	if err := m.Store.BeginReading(); err != nil {
 		return err
 	}
 	diffIDs, err := image.DiffIDs(c.Data)

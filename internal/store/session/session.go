@@ -69,6 +69,15 @@ func (s *Session) Begin() error {
 	return s.begin()
 }
 
+// BeginReading is Begin for who only reads. Of a store that cannot be written to nobody can remove anything: there is
+// nothing to declare.
+func (s *Session) BeginReading() error {
+	if s.readOnly {
+		return nil
+	}
+	return s.Begin()
+}
+
 func (s *Session) begin() error {
 	if s.dir != "" {
 		return nil
