@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -383,5 +384,52 @@ func TestWriteTarTwiceAtOnce(t *testing.T) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A download that somebody goes on with stays, however long ago it broke off; one that nobody does goes.
+func TestPruneBesideDownload(t *testing.T) {
+	root := t.TempDir()
+	s, other := open(t, root), open(t, root)
+	data := []byte("0123456789")
+	d := digest.FromBytes(data)
+	left, err := s.Ingest(t.Context(), d, int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := left.Write(data[:4]); err != nil {
+		t.Fatal(err)
+	}
+	left.Close()
+	path := filepath.Join(s.Folder(), ".partial-"+d.Encoded())
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	in, err := s.Ingest(t.Context(), d, int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	prune := func() {
+		if _, err := other.Prune(PruneOptions{All: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prune()
+	if _, err := in.Write(data[4:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(in.Commit(), in.Close()); err != nil || !s.HasBlob(d) {
+		t.Fatalf("a prune beside it took a download: %v", err)
+	}
+
+	if err := os.WriteFile(path, data[:4], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	prune()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a partial download with which nobody goes on stays: %v", err)
 	}
 }

@@ -8,10 +8,20 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/store/disk"
 )
+
+// partial begins the name of the file of a blob that is not complete. Who writes to it has locked it.
+const partial = ".partial-"
+
+// IsPartial says that a file in Folder is, by its name, a blob that is not complete. Who holds its named lock
+// (disk.TakeNamedLock) may remove it.
+func IsPartial(name string) bool { return strings.HasPrefix(name, partial) }
 
 // Ingest writes one blob. What was written is kept when it is closed before Commit, so that a later Ingest
 // of the same blob goes on where it ended.
@@ -32,14 +42,13 @@ func (c *Content) Ingest(ctx context.Context, d digest.Digest, size int64) (*Ing
 	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
 		return nil, fmt.Errorf("storing blob %q: only sha256 digests are supported", d)
 	}
-	path := filepath.Join(c.dir, ".partial-"+d.Encoded())
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	path := filepath.Join(c.dir, partial+d.Encoded())
+	f, err := disk.TakeNamedLock(path)
 	if err != nil {
 		return nil, fmt.Errorf("storing blob %s: %w", d, c.session.Explain(err))
 	}
 	// Another process that fetches the same blob right now writes to the file of that name: use one of our own.
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		f.Close()
+	if f == nil {
 		dir, err := c.session.Temp("blob")
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/layers"
@@ -148,8 +149,15 @@ func namedBy(path string) string {
 	return "sha256:" + strings.TrimSuffix(filepath.Base(path), layers.TOCSeal)
 }
 
-// removeUnnamed removes a blob or layer unless it has got a row meanwhile.
+// removeUnnamed removes a blob or layer unless it has got a row meanwhile, or is a download that somebody goes on with.
 func (c *Collector) removeUnnamed(path, query string, p *Pruned) error {
+	if content.IsPartial(filepath.Base(path)) {
+		lock, err := disk.TakeNamedLock(path)
+		if lock == nil || err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
 	trash, err := c.session.Trash()
 	if err != nil {
 		return err
