@@ -67,7 +67,7 @@ func Main(args []string, version string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := a.root()
-	root.SetArgs(args)
+	root.SetArgs(pluginArgs(os.Args[0], args))
 	err := root.ExecuteContext(ctx)
 	if cerr := a.closeStore(ctx); err == nil && cerr != nil {
 		err = fmt.Errorf("closing the store: %w", cerr)
@@ -161,6 +161,8 @@ func (a *app) root() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SuggestionsMinimumDistance = 2
+	cmd.TraverseChildren = true // docker's flags in front of the command
+	clientFlags(cmd.Flags())
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)

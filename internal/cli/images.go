@@ -136,7 +136,7 @@ func (a *app) imageGroup() *cobra.Command {
 
 // group is a command that has only subcommands.
 func group(name, short string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   name,
 		Short: short,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -146,4 +146,6 @@ func group(name, short string) *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // an unknown command is called that, whatever flags follow
+	return cmd
 }

@@ -163,6 +163,24 @@ func Template(w io.Writer, format string, values ...any) error {
 	return nil
 }
 
+// TemplateIndented prints a value through a template as buildx imagetools does: json indents, and no line's end is added.
+func TemplateIndented(w io.Writer, format string, value any) error {
+	f := functions()
+	f["json"] = func(v any) (string, error) {
+		var b strings.Builder
+		err := JSON(&b, "  ", v)
+		return strings.TrimSpace(b.String()), err
+	}
+	t, err := parse(format, f)
+	if err != nil {
+		return err
+	}
+	if err := t.Execute(w, value); err != nil {
+		return formatError(err)
+	}
+	return nil
+}
+
 // functions are the template functions of docker (docker/cli templates).
 func functions() template.FuncMap {
 	return template.FuncMap{

@@ -11,10 +11,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,21 +29,48 @@ type machine struct {
 	number uint16 // e_machine
 }
 
-// machineOf returns the machine of a Go architecture (elf.h, EM_*; QEMU's scripts/qemu-binfmt-conf.sh).
+// machines are those of the Go architectures (elf.h, EM_*; QEMU's scripts/qemu-binfmt-conf.sh).
+var machines = map[string]machine{
+	"386":      {"i386", false, false, 3},
+	"amd64":    {"x86_64", true, false, 62},
+	"arm":      {"arm", false, false, 40},
+	"arm64":    {"aarch64", true, false, 183},
+	"loong64":  {"loongarch64", true, false, 258},
+	"mips64":   {"mips64", true, true, 8},
+	"mips64le": {"mips64el", true, false, 8},
+	"ppc64le":  {"ppc64le", true, false, 21},
+	"riscv64":  {"riscv64", true, false, 243},
+	"s390x":    {"s390x", true, true, 22},
+}
+
 func machineOf(arch string) (machine, bool) {
-	m, ok := map[string]machine{
-		"386":      {"i386", false, false, 3},
-		"amd64":    {"x86_64", true, false, 62},
-		"arm":      {"arm", false, false, 40},
-		"arm64":    {"aarch64", true, false, 183},
-		"loong64":  {"loongarch64", true, false, 258},
-		"mips64":   {"mips64", true, true, 8},
-		"mips64le": {"mips64el", true, false, 8},
-		"ppc64le":  {"ppc64le", true, false, 21},
-		"riscv64":  {"riscv64", true, false, 243},
-		"s390x":    {"s390x", true, true, 22},
-	}[arch]
+	m, ok := machines[arch]
 	return m, ok
+}
+
+// Architectures are those, besides this machine's own, whose programs run here: by the processor itself or by a handler
+// of the kernel.
+func Architectures() []string {
+	var handlers fs.FS
+	if dir, err := Open(); err == nil {
+		defer dir.Close()
+		handlers = dir.FS()
+	}
+	var all []string
+	for _, arch := range slices.Sorted(maps.Keys(machines)) {
+		if arch == runtime.GOARCH {
+			continue
+		}
+		runs := Native(arch)
+		if !runs && handlers != nil {
+			h, err := Registered(handlers, arch)
+			runs = err == nil && h != nil
+		}
+		if runs {
+			all = append(all, arch)
+		}
+	}
+	return all
 }
 
 // Native says whether the processor runs an architecture's programs itself.

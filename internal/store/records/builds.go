@@ -56,6 +56,26 @@ func (rs *Records) PutBuild(b *Build) error {
 	return nil
 }
 
+// ForgetBuilds forgets the builds with these IDs, or all if none is given. What they made stays.
+func (rs *Records) ForgetBuilds(ids ...string) error {
+	err := rs.db.Tx(func(tx *sql.Tx) error {
+		if len(ids) == 0 {
+			_, err := tx.Exec("DELETE FROM builds")
+			return err
+		}
+		for _, id := range ids {
+			if _, err := tx.Exec("DELETE FROM builds WHERE id = ?", id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forgetting builds: %w", rs.db.Explain(err))
+	}
+	return nil
+}
+
 // Builds returns up to limit builds, the last first; all if limit is negative.
 func (rs *Records) Builds(limit int) ([]*Build, error) {
 	return rs.builds("ORDER BY seq DESC LIMIT ?", limit)
