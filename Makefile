@@ -1,14 +1,19 @@
 # What strata is built, shown and checked with. `make demo` and `make test` install what they lack.
 
 GO      = $$(test/require go)
-VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell packaging/version)
 LDFLAGS = -s -w -X main.version=$(VERSION)
 # Build tags, which test/testbed and test/fuzz read here too. seccomp: RUN steps get Docker's filter of system calls;
 # runc_nocriu: leaves checkpoint and restore out of runc's library.
 TAGS    = seccomp,runc_nocriu
+NFPM    = $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+# Where make install puts things: $(DESTDIR)$(PREFIX)/bin/strata and $(DESTDIR)$(PREFIX)/share.
+PREFIX  = /usr/local
+DESTDIR =
+ARCHES  = amd64 arm64
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static demo test short test-real edits equal fuzz crash load bench lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test short test-real edits equal fuzz crash load bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -16,8 +21,32 @@ build: ## bin/strata
 
 static: ## bin/strata as one file that runs on any Linux
 	test/require build
-	$(GO) build -tags $(TAGS),netgo,osusergo -trimpath \
-		-ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"' -o bin/strata ./cmd/strata
+	GO="$(GO)" TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" packaging/build $$($(GO) env GOARCH) bin/strata
+
+man: ## bin/man: a man page for each command
+	test/require build
+	rm -rf bin/man
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(GO) run -tags $(TAGS) ./packaging/man -o bin/man -version "$(VERSION)"
+
+completions: build ## bin/completions: for bash, zsh and fish
+	mkdir -p bin/completions
+	for shell in bash zsh fish; do bin/strata completion $$shell >bin/completions/strata.$$shell || exit 1; done
+
+bin/copyright: go.mod packaging/licenses/*.go
+	test/require build
+	mkdir -p bin
+	$(GO) run ./packaging/licenses -tags $(TAGS) >$@.new
+	mv $@.new $@
+
+install: build man completions bin/copyright ## strata, man pages, completions in PREFIX=/usr/local, below DESTDIR=
+	packaging/install "$(DESTDIR)$(PREFIX)"
+
+uninstall: ## remove what make install made, with the same PREFIX and DESTDIR; the store stays
+	packaging/install --remove "$(DESTDIR)$(PREFIX)"
+
+packages: man completions bin/copyright ## bin/dist: .deb, .rpm, .tar.gz for ARCHES='amd64 arm64', and SHA256SUMS
+	test/require packages
+	GO="$(GO)" TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" VERSION="$(VERSION)" NFPM="$(NFPM)" packaging/packages $(ARCHES)
 
 demo: build ## the lesson, from the first build to entering a layer
 	test/require demo

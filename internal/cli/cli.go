@@ -78,6 +78,11 @@ func Main(args []string, version string) int {
 	return a.report(ctx, err)
 }
 
+// Command returns the commands with their options, for the man pages. Nothing of it can be run.
+func Command(version string) *cobra.Command {
+	return (&app{version: version, stdout: &standardOutput{File: os.Stdout}}).root()
+}
+
 // patience is how long the disk is waited for after Ctrl-C. What is not on it by then is left to the
 // next command.
 const patience = 300 * time.Millisecond
