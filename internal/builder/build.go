@@ -151,7 +151,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 			Image: bases.image, Fetch: b.fetcher,
 		},
 		Records: solver.Records{
-			NoCache: b.Cache.NoCache, NoCacheFilter: p.filter, Refresh: p.refresh, NoInline: b.Cache.NoInline,
+			NoCache: b.Cache.NoCache, NoCacheFilter: p.filter, Refresh: p.refresh, NoInline: b.Cache.NoInline, Observe: p.observe,
 			Imported: p.imported, Executed: p.executed,
 		},
 		Sandbox: solver.Sandbox{

@@ -20,6 +20,7 @@ import (
 type part struct {
 	plan     *dockerfile.Plan
 	filter   *dockerfile.Selection
+	observe  solver.Observe
 	refresh  *solver.Refresh
 	imported []*cache.Source
 	executed *solver.Executed

@@ -62,9 +62,19 @@ type Caching struct {
 	// Refresh runs recorded steps again: RefreshAll those that fetch from the network, an age such as "24h" those of
 	// them that are older, anything else those that it names, as NoCacheFilter does. nil runs none.
 	Refresh  []string
+	Observe  Observing
 	Pull     bool // ask the registry for base images though they are here
 	From, To []places.Spec
 	NoInline bool // leave the inline cache out of the image
+}
+
+// Observing is whether a RUN that read none of the files that have changed is taken from the cache. The zero value is no.
+type Observing struct {
+	On bool
+	// Verify runs such a step all the same, and compares.
+	Verify bool
+	// Except are steps that have to run, as dockerfile.Plan.Select reads them.
+	Except []string
 }
 
 // Sandbox is what RUN steps find where they run.

@@ -10,11 +10,17 @@ import (
 // RefreshAll is the --refresh of all steps that fetch.
 const RefreshAll = "all"
 
-// chooseSteps finds the steps that --no-cache-filter and --refresh name.
+// chooseSteps finds the steps that --no-cache-filter, --observe and --refresh name.
 func (p *part) chooseSteps(c *Caching) (err error) {
 	if len(c.NoCacheFilter) > 0 {
 		if p.filter, err = p.plan.Select(c.NoCacheFilter); err != nil {
 			return fmt.Errorf("--no-cache-filter: %w", err)
+		}
+	}
+	p.observe = solver.Observe{On: c.Observe.On, Verify: c.Observe.Verify}
+	if len(c.Observe.Except) > 0 {
+		if p.observe.Except, err = p.plan.Select(c.Observe.Except); err != nil {
+			return fmt.Errorf("--observe=off: %w", err)
 		}
 	}
 	if c.Refresh == nil {

@@ -90,6 +90,8 @@ type Record struct {
 	// Fetches says that the step fetches from the network, and how that is known: Inferred; "" if it does not, as
 	// far as is known.
 	Fetches string `json:"fetches,omitempty"`
+	// Observed is what the step read, nil if that is not known: then the record is good for its own key only.
+	Observed *Observed `json:"observed,omitempty"`
 
 	// Again is what came of running the step again in this build, nil if it did not.
 	Again *Again `json:"-"`

@@ -90,6 +90,12 @@ type Rejected struct {
 	Reason string
 }
 
+// ReadChanged says that a step runs since something that it read has changed, and what.
+type ReadChanged struct {
+	Vertex *Vertex
+	Text   string
+}
+
 // Running says that a step has no record, and runs now.
 type Running struct{ Vertex *Vertex }
 
@@ -159,16 +165,17 @@ type Built struct {
 // VertexOf is the vertex that an event belongs to, nil for those that belong to none.
 func VertexOf(e Event) *Vertex { return e.vertex() }
 
-func (Planned) vertex() *Vertex    { return nil }
-func (e Started) vertex() *Vertex  { return e.Vertex }
-func (e LookedUp) vertex() *Vertex { return e.Vertex }
-func (e Rejected) vertex() *Vertex { return e.Vertex }
-func (e Running) vertex() *Vertex  { return e.Vertex }
-func (e Reason) vertex() *Vertex   { return e.Vertex }
-func (e Output) vertex() *Vertex   { return e.Vertex }
-func (e Progress) vertex() *Vertex { return e.Vertex }
-func (Layer) vertex() *Vertex      { return nil }
-func (e Finished) vertex() *Vertex { return e.Vertex }
-func (Warning) vertex() *Vertex    { return nil }
-func (e Finding) vertex() *Vertex  { return e.Vertex }
-func (Built) vertex() *Vertex      { return nil }
+func (Planned) vertex() *Vertex       { return nil }
+func (e Started) vertex() *Vertex     { return e.Vertex }
+func (e LookedUp) vertex() *Vertex    { return e.Vertex }
+func (e Rejected) vertex() *Vertex    { return e.Vertex }
+func (e ReadChanged) vertex() *Vertex { return e.Vertex }
+func (e Running) vertex() *Vertex     { return e.Vertex }
+func (e Reason) vertex() *Vertex      { return e.Vertex }
+func (e Output) vertex() *Vertex      { return e.Vertex }
+func (e Progress) vertex() *Vertex    { return e.Vertex }
+func (Layer) vertex() *Vertex         { return nil }
+func (e Finished) vertex() *Vertex    { return e.Vertex }
+func (Warning) vertex() *Vertex       { return nil }
+func (e Finding) vertex() *Vertex     { return e.Vertex }
+func (Built) vertex() *Vertex         { return nil }

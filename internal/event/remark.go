@@ -30,6 +30,9 @@ func (f Finished) cachedRemark() string {
 	age := units.HumanDuration(r.Age())
 	age = string(unicode.ToLower(rune(age[0]))) + age[1:] + " ago"
 	var parts []string
+	if r.IsObservedHit() {
+		parts = append(parts, r.Observed.String())
+	}
 	if r.Origin != "" {
 		parts = append(parts, "from "+r.Origin)
 	}

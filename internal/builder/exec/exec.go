@@ -22,6 +22,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/observed"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
@@ -75,6 +76,8 @@ type Step struct {
 	Mounts  []*Mount // but secrets and agents, in the order in which they are mounted
 	// Fresh has cache mounts begin anew, as with --no-cache: once in a build, what steps of it put into them stays.
 	Fresh bool
+	// Observe are the layers of On of which it is noted what is read, by their place in the chain; nil for none.
+	Observe []bool
 	// Stdout and Stderr get what the process prints, up to the limit.
 	Stdout, Stderr io.Writer
 }
@@ -100,10 +103,17 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// Execute runs a RUN, and returns the diffID of the layer that it made; "" if no file changed and
-// an empty layer is not kept. A command that fails is a *Failure. The overlay's upper directory is
+// Made is what a RUN gave.
+type Made struct {
+	// Layer is the diffID of the layer that it made; "" if no file changed and an empty layer is not kept.
+	Layer digest.Digest
+	// Inputs are what it read of the layers that it was to be observed on; nil if it could not be observed.
+	Inputs *observed.Inputs
+}
+
+// Execute runs a RUN, and returns what it made. A command that fails is a *Failure. The overlay's upper directory is
 // where the layer's tree will be: it becomes the layer by a rename.
-func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, error) {
+func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
 	for {
 		trees := &trees{store: e.Store}
 		made, err := e.execute(ctx, step, trees)
@@ -112,22 +122,22 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (digest.Digest, erro
 		}
 		// Nothing was run. What is damaged is made again.
 		if err := trees.mend(ctx); err != nil {
-			return "", err
+			return Made{}, err
 		}
 	}
 }
 
 // execute is Execute on trees that may turn out to be damaged.
-func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made digest.Digest, err error) {
-	w, err := e.mount(ctx, step.On, trees)
+func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made Made, err error) {
+	w, err := e.mount(ctx, step, trees)
 	if err != nil {
-		return "", err
+		return made, err
 	}
 	defer w.remove()
 	defer func() { err = e.Store.Explain(err) }() // before what fills the disk is removed
 	if e.Rules.DiscardsVolumes {
 		if err := w.makeVolumes(step.Volumes); err != nil {
-			return "", err
+			return made, err
 		}
 	}
 	code, err := e.run(ctx, w, step, trees)
@@ -137,20 +147,25 @@ func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made 
 	if err == nil {
 		err = trees.trusted(ctx)
 	}
+	if err == nil {
+		err = w.served.failed()
+	}
 	if err != nil {
-		return "", err
+		return made, err
 	}
 	if e.Rules.DiscardsVolumes {
 		if err := w.discardVolumes(ctx, step.Volumes); err != nil {
-			return "", err
+			return made, err
 		}
 	}
 	if code.ExitCode != 0 || code.Cause != nil {
 		code.Shortage = e.Store.Shortage()
 		e.keepFailed(ctx, w, code)
-		return "", code
+		return made, code
 	}
-	return w.commit(ctx, e.KeepEmpty)
+	made.Inputs = w.served.inputs()
+	made.Layer, err = w.commit(ctx, e.KeepEmpty)
+	return made, err
 }
 
 // run runs the process, and takes away all that was mounted. How the process ended is in the
@@ -235,15 +250,15 @@ type work struct {
 	store *store.Store
 	dir   string // the workspace's, and what else the step needs
 	below *layer.Stack
-	made  []string // directories of volumes that were not there, relative to the root
+	// served are the layers that are observed; nil for none.
+	served *served
+	made   []string // directories of volumes that were not there, relative to the root
 }
 
-func (e *Executor) mount(ctx context.Context, on State, trees *trees) (*work, error) {
-	below, err := on.Stack()
-	if err != nil {
-		return nil, err
-	}
-	lowers, root, err := trees.of(ctx, on)
+// mount mounts the state that a step starts from. Layers that are to be observed are served; where that cannot be, they
+// are trees like the others.
+func (e *Executor) mount(ctx context.Context, step *Step, trees *trees) (*work, error) {
+	below, err := step.On.Stack()
 	if err != nil {
 		return nil, err
 	}
@@ -251,11 +266,32 @@ func (e *Executor) mount(ctx context.Context, on State, trees *trees) (*work, er
 	if err != nil {
 		return nil, err
 	}
-	mounted, err := workspace.Mount(dir, lowers, root)
+	w := &work{store: e.Store, dir: dir, below: below}
+	err = w.mount(ctx, step, trees, step.Observe)
+	if errors.Is(err, errNotServed) {
+		err = w.mount(ctx, step, trees, nil)
+	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &work{Workspace: mounted, store: e.Store, dir: dir, below: below}, nil
+	return w, nil
+}
+
+func (w *work) mount(ctx context.Context, step *Step, trees *trees, observe []bool) (err error) {
+	plain, on := split(step.On.Chain(), observe)
+	dirs, root, err := trees.of(ctx, step.On, plain)
+	if err != nil {
+		return err
+	}
+	if w.served, err = w.serve(ctx, on); err != nil {
+		return err
+	}
+	defer w.served.detach()
+	w.Workspace, err = workspace.Mount(w.dir, w.served.among(dirs, observe), root)
+	if err != nil && w.served != nil {
+		return fmt.Errorf("%w: %w", errNotServed, errors.Join(err, w.clear()))
+	}
+	return err
 }
 
 func (w *work) remove() {

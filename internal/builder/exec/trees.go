@@ -18,17 +18,17 @@ type trees struct {
 	lowers []*store.Lowers
 }
 
-// of are the layers of a state as directories, the topmost first, and the attributes of its root.
-func (t *trees) of(ctx context.Context, state State) ([]string, workspace.Attributes, error) {
+// of are those layers of a state as directories that a chain lists, the topmost first, and the attributes of the state's root.
+func (t *trees) of(ctx context.Context, state State, chain []digest.Digest) ([]string, workspace.Attributes, error) {
 	below, err := state.Stack()
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}
-	lowers, err := t.store.Lowers(ctx, state.Chain())
+	lowers, err := t.store.Lowers(ctx, chain)
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}
-	t.chains, t.lowers = append(t.chains, state.Chain()), append(t.lowers, lowers)
+	t.chains, t.lowers = append(t.chains, chain), append(t.lowers, lowers)
 	root, err := below.Lookup(ctx, "")
 	if err != nil {
 		return nil, workspace.Attributes{}, err

@@ -125,6 +125,7 @@ const (
 	Setting     Kind = "setting"      // user, directory, network, platform, owner, mode, destination, shell
 	BaseImage   Kind = "base"         // the base image is another
 	EarlierStep Kind = "earlier-step" // a step before it gave something else
+	ReadFile    Kind = "read"         // a file that it read changed
 	OtherLayers Kind = "other-layers" // it ran on other layers, which no build that is remembered made
 	Refused     Kind = "refused"      // a cache from elsewhere had something like it that could not be taken
 )

@@ -58,6 +58,8 @@ func (j *Journal) Send(e event.Event) {
 		j.lookUp(e)
 	case event.Rejected:
 		j.reject(e)
+	case event.ReadChanged:
+		j.readChanged(e)
 	case event.Running:
 		j.run(e)
 		return
@@ -103,6 +105,7 @@ func (j *Journal) lookUp(e event.LookedUp) {
 	defer j.mu.Unlock()
 	m := &j.steps[e.Vertex].miss
 	m.Key, m.Forced, m.BuildArgs, m.Mounts, m.Copied = e.Key, e.Forced, e.BuildArgs, e.Mounts, e.Copied
+	m.Read = ""
 	m.Rejected = nil // of a look-up before, if a file of the context changed meanwhile
 	m.Step.Key = e.Key.Digest()
 }
@@ -112,6 +115,12 @@ func (j *Journal) reject(e event.Rejected) {
 	defer j.mu.Unlock()
 	m := &j.steps[e.Vertex].miss
 	m.Rejected = append(m.Rejected, e.Source+": "+e.Reason)
+}
+
+func (j *Journal) readChanged(e event.ReadChanged) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.steps[e.Vertex].miss.Read = e.Text
 }
 
 // run finds out why a step runs.

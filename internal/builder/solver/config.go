@@ -58,6 +58,8 @@ type Records struct {
 	Executed *Executed
 	// Imported are the imported caches, asked in their order when this machine has no record.
 	Imported []*cache.Source
+	// Observe is which steps are observed.
+	Observe Observe
 	// NoInline leaves the cache out of the images' configs.
 	NoInline bool
 }

@@ -5,10 +5,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/layer"
 )
@@ -69,14 +68,15 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 }
 
 // runDraft makes the layer that an operation's draft tells of.
-func (s *Solver) runDraft(op *operation) func(context.Context) (digest.Digest, error) {
-	return func(ctx context.Context) (digest.Digest, error) {
+func (s *Solver) runDraft(op *operation) func(context.Context) (exec.Made, error) {
+	return func(ctx context.Context) (made exec.Made, err error) {
 		w, err := op.draft(ctx)
 		if err != nil {
-			return "", err
+			return made, err
 		}
 		defer w.Close()
-		return w.Commit(ctx, s.store, s.keepEmpty())
+		made.Layer, err = w.Commit(ctx, s.store, s.keepEmpty())
+		return made, err
 	}
 }
 

@@ -43,8 +43,8 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 		key.Add(cache.PartScript, r.Script.Text)
 	}
 	op := &operation{key: key}
-	op.run = func(ctx context.Context) (digest.Digest, error) {
-		return s.execute(ctx, parent, step, network, mounts, op.vertex)
+	op.run = func(ctx context.Context) (exec.Made, error) {
+		return s.execute(ctx, parent, step, network, mounts, op)
 	}
 	for _, m := range mounts {
 		if sel, ok := m.Content.(*sources); ok {
@@ -94,7 +94,7 @@ func (s *Solver) network(r *dockerfile.Run) runner.Network {
 }
 
 // execute runs a RUN on top of parent. What a failed step left becomes a state that can be entered.
-func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount, v *event.Vertex) (digest.Digest, error) {
+func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount, op *operation) (exec.Made, error) {
 	made, err := s.executor().Execute(ctx, &exec.Step{
 		On:      parent,
 		Volumes: parent.Config.Config.Volumes,
@@ -103,8 +103,9 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 		Network: network,
 		Mounts:  mounts,
 		Fresh:   s.forced(step) != "",
-		Stdout:  &stream{s.events, v, 1},
-		Stderr:  &stream{s.events, v, 2},
+		Observe: op.observe,
+		Stdout:  &stream{s.events, op.vertex, 1},
+		Stderr:  &stream{s.events, op.vertex, 2},
 	})
 	var failed *exec.Failure
 	if !errors.As(err, &failed) {
@@ -114,7 +115,7 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 	if failed.Kept {
 		failure.State = s.putFailed(parent, step, failed.Layer)
 	}
-	return "", failure
+	return exec.Made{}, failure
 }
 
 // putFailed makes a state of what a failed step left; "" where that fails.

@@ -233,6 +233,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 			return nil, err
 		}
 		next.root, next.past = state.root, append(slices.Clip(state.past), step)
+		next.copied = copiedBy(step, state, next)
 		s.events.Send(finished(vertex, next, record, ran))
 		state = next
 	}
@@ -256,7 +257,7 @@ func (s *Solver) finish(stage *dockerfile.Stage, state *State, walk *dockerfile.
 	}
 	last, err := s.put(state, c, store.Step)
 	if err == nil {
-		last.root, last.past = state.root, state.past
+		last.root, last.past, last.copied = state.root, state.past, state.copied
 		s.follows(last, state, nil, nil)
 	}
 	return last, err

@@ -25,6 +25,8 @@ type State struct {
 	// A state that was not built is its own root.
 	root *State
 	past []*dockerfile.Step
+	// copied are the layers that COPY, ADD and WORKDIR have made since root, by their place in the chain.
+	copied []bool
 	// steps are those from FROM to here that other machines can use.
 	steps []cache.Step
 

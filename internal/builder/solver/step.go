@@ -37,10 +37,14 @@ type operation struct {
 	mounts []*exec.Mount // of a RUN, those that count by content
 	// selected are the records of what a COPY --from or mounts of a RUN selected.
 	selected []cache.Step
+	// weak is the key of a RUN without the layers that it is observed on, which observe has by their place in the
+	// parent's chain; nil for what is not observed.
+	weak    *cache.Key
+	observe []bool
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
 	draft func(ctx context.Context) (*copier.Draft, error)
-	// run makes the layer; "" says that no file changed.
-	run func(ctx context.Context) (digest.Digest, error)
+	// run makes the layer.
+	run func(ctx context.Context) (exec.Made, error)
 }
 
 // solveStep gives the state after step, which record tells of, nil for a step that needs none. files are
@@ -70,6 +74,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	}
 	op.vertex = v
 	s.addParent(op, parent, step)
+	s.addObserved(op, parent, step)
 	s.events.Send(lookedUp(step, op, s.forced(step)))
 	record, ran, err = s.lookupOrRun(ctx, parent, step, op)
 	if err != nil {
@@ -84,7 +89,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	return next, record, ran, err
 }
 
-func noChange(context.Context) (digest.Digest, error) { return "", nil }
+func noChange(context.Context) (exec.Made, error) { return exec.Made{}, nil }
 
 // addParent makes the state that the step starts from a part of the key. The graph engine takes its
 // files only; what matters of the configuration is among the parts already. For the classic engine the
@@ -137,11 +142,20 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 			return nil, false, err
 		}
 	}
+	if before == nil && !uncached {
+		if before, err = s.fromObserved(ctx, parent, step, op); err != nil {
+			return nil, false, err
+		}
+	}
 	if before != nil && !uncached {
-		if !s.stale(step, before) {
+		switch {
+		case s.stale(step, before):
+			s.events.Send(lookedUp(step, op, "--refresh"))
+		case before.IsObservedHit() && s.config.Records.Observe.Verify:
+			s.events.Send(lookedUp(step, op, "--observe=verify"))
+		default:
 			return before, false, nil
 		}
-		s.events.Send(lookedUp(step, op, "--refresh"))
 	}
 	s.events.Send(event.Running{Vertex: op.vertex})
 	began := time.Now()
@@ -150,14 +164,18 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		return nil, true, s.store.Explain(err)
 	}
 	r = &cache.Record{
-		Layer: made, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Fetches: s.fetches(step),
+		Layer: made.Layer, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Fetches: s.fetches(step),
+	}
+	if made.Inputs != nil && op.weak != nil {
+		r.Observed = cache.NewObserved(op.weak.Digest(), made.Inputs)
 	}
 	if before != nil {
 		if err := s.settle(ctx, before, r); err != nil {
 			return nil, true, err
 		}
 	}
-	if err := local.Save(s.store, op.key, r); err != nil {
+	s.verified(op, before, r)
+	if err := local.SaveObserved(s.store, op.key, r); err != nil {
 		return nil, true, err
 	}
 	s.executed.add(op.key)

@@ -38,7 +38,41 @@ func Save(s *store.Store, k *cache.Key, r *cache.Record) error {
 	if err != nil {
 		return err
 	}
-	return s.PutRecord(store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created, Text: textOf(k, r.Instruction)})
+	return s.PutRecord(row(k, r, data))
+}
+
+func row(k *cache.Key, r *cache.Record, data []byte) store.Record {
+	return store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created, Text: textOf(k, r.Instruction)}
+}
+
+// SaveObserved is Save of a record that says what its step read, so that Candidates finds it.
+func SaveObserved(s *store.Store, k *cache.Key, r *cache.Record) error {
+	r.Kind, r.Parts = k.Kind, k.Parts
+	data, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	made := row(k, r, data)
+	if r.Observed != nil {
+		made.Weak = r.Observed.Weak
+	}
+	return s.PutRecord(made)
+}
+
+// Candidates returns up to limit records of steps with a weak key, those last made or used first.
+func Candidates(s *store.Store, weak digest.Digest, limit int) ([]Found, error) {
+	rows, err := s.Candidates(weak, limit)
+	if err != nil {
+		return nil, err
+	}
+	var all []Found
+	for _, row := range rows {
+		r, err := cache.Decode(row.Data)
+		if err == nil && r.Layer == row.Layer && r.Observed != nil {
+			all = append(all, Found{row.Key, r})
+		}
+	}
+	return all, nil
 }
 
 // textOf is by what records are found whose instructions say the same. Keys of the two engines have different

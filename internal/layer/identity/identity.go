@@ -72,6 +72,9 @@ func (id *Identity) OwnerOf(st *unix.Stat_t) Owner {
 	return id.owners.Image(Owner{int(st.Uid), int(st.Gid)})
 }
 
+// OnDisk is the owner on the disk of what belongs to an owner of an image; an error where there is none.
+func (id *Identity) OnDisk(o Owner) (Owner, error) { return id.owners.Disk(o) }
+
 // OwnNew gives an open file, which this process has made, to an owner of an image.
 func (id *Identity) OwnNew(fd int, o Owner) error {
 	d, err := id.owners.Disk(o)

@@ -18,6 +18,7 @@ const FormatVersion = 2
 //   - seen: every record that there is or was; text is a digest of what the instruction says, pruned the time at
 //     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
 //     to them.
+//   - observed: by the weak key of a step, the keys of records that say what the step read; used is when one was last a hit.
 //   - platforms: the images that a name means beside that in names, one for each platform that is asked for.
 const schema = `
 CREATE TABLE IF NOT EXISTS configs (
@@ -55,6 +56,9 @@ CREATE TABLE IF NOT EXISTS seen (
 	key TEXT PRIMARY KEY, text TEXT NOT NULL, made INTEGER NOT NULL, pruned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_by_text ON seen (text, made);
 CREATE INDEX IF NOT EXISTS seen_pruned ON seen (pruned) WHERE pruned > 0;
+CREATE TABLE IF NOT EXISTS observed (
+	weak TEXT NOT NULL, key TEXT NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (weak, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS observed_by_key ON observed (key);
 CREATE TABLE IF NOT EXISTS derived (
 	source TEXT NOT NULL, how TEXT NOT NULL, result TEXT NOT NULL, data BLOB, PRIMARY KEY (source, how)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS derived_by_result ON derived (result);

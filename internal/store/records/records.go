@@ -29,6 +29,8 @@ type Record struct {
 	Made  time.Time
 	// Text is the same for all records whose instructions say the same; "" is like no other.
 	Text string
+	// Weak is the weak key by which the record is a candidate; "" if it is none.
+	Weak digest.Digest
 }
 
 // PutRecord keeps a record, replacing the one under the same key.
@@ -41,6 +43,9 @@ func (rs *Records) PutRecord(r Record) error {
 			return err
 		}
 		_, err = tx.Exec("INSERT OR REPLACE INTO seen (key, text, made) VALUES (?, ?, ?)", r.Key, r.Text, r.Made.UnixMilli())
+		if err == nil && r.Weak != "" {
+			_, err = tx.Exec("INSERT OR REPLACE INTO observed (weak, key, used) VALUES (?, ?, ?)", r.Weak, r.Key, db.Now())
+		}
 		return err
 	})
 	if err != nil {
@@ -119,6 +124,44 @@ func (rs *Records) RecordsLike(text string, limit int) ([]Record, error) {
 		like = append(like, r)
 	}
 	return like, rows.Err()
+}
+
+// Candidates returns up to limit records with a weak key whose layers are known, those made or used last first. It counts as
+// no use.
+func (rs *Records) Candidates(weak digest.Digest, limit int) ([]Record, error) {
+	rows, err := rs.db.Query(`SELECT key, layer, data, made FROM observed JOIN records USING (key)
+		WHERE weak = ? AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer))
+		ORDER BY observed.used DESC LIMIT ?`, weak, limit)
+	if err != nil {
+		return nil, fmt.Errorf("looking for what a step has read: %w", err)
+	}
+	defer rows.Close()
+	var all []Record
+	for rows.Next() {
+		r := Record{Weak: weak}
+		var made int64
+		if err := rows.Scan(&r.Key, &r.Layer, &r.Data, &made); err != nil {
+			return nil, fmt.Errorf("looking for what a step has read: %w", err)
+		}
+		r.Made = time.UnixMilli(made)
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// UseCandidate notes that a record was a hit under its weak key.
+func (rs *Records) UseCandidate(weak, key digest.Digest) error {
+	err := rs.db.Tx(func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE observed SET used = ?1 WHERE weak = ?2 AND key = ?3", db.Now(), weak, key)
+		if err == nil {
+			_, err = tx.Exec("UPDATE records SET used = max(used, ?1) WHERE key = ?2", db.Now(), key)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("noting the use of a record: %w", rs.db.Explain(err))
+	}
+	return nil
 }
 
 // RecordsOf returns the records whose steps made a layer, those made last first. It counts as no use.

@@ -39,6 +39,9 @@ func Delete(tx *sql.Tx, keys []digest.Digest, cutoff int64) (deleted int, err er
 			continue
 		}
 		deleted++
+		if _, err := tx.Exec("DELETE FROM observed WHERE key = ?", key); err != nil {
+			return deleted, err
+		}
 		if _, err := tx.Exec("UPDATE seen SET pruned = ? WHERE key = ?", db.Now(), key); err != nil {
 			return deleted, err
 		}
