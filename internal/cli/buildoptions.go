@@ -12,6 +12,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/subrequest"
+	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -172,7 +173,7 @@ func engine(flag string) (dialect.Dialect, error) {
 	}
 	d, ok := dialect.Named(flag)
 	if !ok {
-		return d, usageError("--engine %s: it is graph or classic", flag)
+		return d, usageError("--engine %s: it is graph or classic%s", flag, suggest.DidYouMean(flag, []string{"graph", "classic"}))
 	}
 	return d, nil
 }

@@ -24,13 +24,8 @@ func (a *app) builds() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "builds [OPTIONS]",
 		Short: "List builds, with their times, hits and saved seconds",
-		Args: func(cmd *cobra.Command, given []string) error {
-			if len(given) > 0 {
-				return usageError("unknown command %q; see %s --help", given[0], cmd.CommandPath())
-			}
-			return nil
-		},
-		RunE: func(*cobra.Command, []string) error { return a.runBuilds(f) },
+		Args:  subcommand,
+		RunE:  func(*cobra.Command, []string) error { return a.runBuilds(f) },
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all", "a", false, "list all builds")

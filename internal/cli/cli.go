@@ -153,27 +153,15 @@ func (a *app) root() *cobra.Command {
 		Version:       a.version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				message := fmt.Sprintf("unknown command %q", args[0])
-				if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-					message += fmt.Sprintf(", did you mean %q?", near[0])
-				}
-				return usageError("%s; see strata --help", message)
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          subcommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.TraverseChildren = true // docker's flags in front of the command
 	clientFlags(cmd.Flags())
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError("%v; see %s --help", err, cmd.CommandPath())
-	})
+	cmd.SetFlagErrorFunc(flagError)
 	cmd.SetVersionTemplate("strata {{.Version}}\n")
 	cobra.EnableCommandSorting = false // in the order of the groups
 	for _, g := range a.groups() {

@@ -139,12 +139,8 @@ func group(name, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: short,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError("unknown command %q; see %s --help", args[0], cmd.CommandPath())
-			}
-			return cmd.Help()
-		},
+		Args:  subcommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.Flags().SetInterspersed(false) // an unknown command is called that, whatever flags follow
 	return cmd

@@ -67,7 +67,7 @@ func (a *app) run() *cobra.Command {
 	f.machine.register(fl)
 	f.docker.register(fl)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { // as docker run, whose other codes are the command's
-		return &exit{runner.ExitSandbox, fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		return &exit{runner.ExitSandbox, fmt.Errorf("%w; see %s --help", explainFlag(cmd, err), cmd.CommandPath())}
 	})
 	fl.Bool("help", false, "help for run") // -h is the host name, as in docker run
 	return cmd

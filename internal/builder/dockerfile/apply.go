@@ -8,7 +8,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
-	"github.com/moby/buildkit/util/suggest"
+
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // instruction is one that is being applied.
@@ -137,7 +138,7 @@ func (in *instruction) lintUnset(unset map[string]struct{}) {
 		if _, declared := in.scope.argAt[name]; declared {
 			continue
 		}
-		near, _ := suggest.Search(name, in.scope.env.Keys(), true)
+		near := suggest.Near(name, in.scope.env.Keys())
 		in.rules.Run(&linter.RuleUndefinedVar, in.c.Location(), linter.RuleUndefinedVar.Format(name, near))
 	}
 }

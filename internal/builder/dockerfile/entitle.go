@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // Entitlement is something that only whoever starts the build can permit, with --allow.
@@ -30,7 +32,7 @@ func ParseEntitlement(text string) (Entitlement, error) {
 	}
 	known := []string{string(AllowNetworkHost), string(AllowSecurityInsecure), string(AllowLocalDelete)}
 	if !slices.Contains(known, name) {
-		return "", fmt.Errorf("unknown entitlement %s: it is one of %s", name, strings.Join(known, ", "))
+		return "", fmt.Errorf("unknown entitlement %s%s: it is one of %s", name, suggest.DidYouMean(name, known), strings.Join(known, ", "))
 	}
 	if valued {
 		return "", fmt.Errorf("%s: %s takes no value", text, name)

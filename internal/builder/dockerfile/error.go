@@ -3,9 +3,16 @@ package dockerfile
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // Error is what is wrong with a Dockerfile, or went wrong while one of its steps ran, and where.
@@ -73,7 +80,7 @@ func (f *File) parseError(err error) *Error {
 	if !errors.As(err, &located) {
 		return f.errorAt(err, 0, 0)
 	}
-	reason := located.Unwrap()
+	reason := strictly(located.Unwrap())
 	if reason.Error() == "no build stage in current context" {
 		reason = errors.New("no FROM before this instruction: only ARG may stand before the first FROM")
 	}
@@ -82,6 +89,33 @@ func (f *File) parseError(err error) *Error {
 		line, endLine = lines(located.Locations[0])
 	}
 	return f.errorAt(reason, max(line, 1), endLine)
+}
+
+// suggestion is what BuildKit's parser adds to an error: any word that differs in fewer than three letters, RUN for FN.
+var suggestion = regexp.MustCompile(`^(.*?)(: --|: |'|")([^\s'"]+)(.*) \(did you mean (\S+)\?\)$`)
+
+// strictly is a parser's error with a suggestion only where it is like the word that is wrong, as everywhere else.
+func strictly(err error) error {
+	var unknown *instructions.UnknownInstructionError
+	if errors.As(err, &unknown) {
+		known := slices.Sorted(maps.Keys(command.Commands))
+		return fmt.Errorf("%w%s", unknown, suggest.DidYouMean(unknown.Instruction, upper(known)))
+	}
+	m := suggestion.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	before, mark, word, after := m[1], m[2], m[3], m[4]
+	dashes := strings.TrimLeft(mark, `'": `)
+	return errors.New(before + mark + word + after + suggest.Question(dashes, suggest.Near(word, []string{m[5]})))
+}
+
+func upper(words []string) []string {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = strings.ToUpper(w)
+	}
+	return all
 }
 
 // lines is the first and the last line of an instruction; the parser gives one range per line.

@@ -68,7 +68,13 @@ func TestErrors(t *testing.T) {
 		{name: "no FROM", text: "ARG A\n", want: "no FROM"},
 		{name: "before FROM", text: "# x\nRUN a\nFROM b\n", line: 2, want: "no FROM before this instruction"},
 		{name: "unknown instruction", text: "FROM a\n\nCOPPY a b\n", line: 3, want: "unknown instruction: COPPY (did you mean COPY?)"},
-		{name: "unknown flag", text: "FROM a\nCOPY --chownn=1 a b\n", line: 2, want: "unknown flag: --chownn (did you mean chown?)"},
+		{name: "unknown flag", text: "FROM a\nCOPY --chownn=1 a b\n", line: 2, want: "unknown flag: --chownn (did you mean --chown?)"},
+		{name: "mount type", text: "FROM a\nRUN --mount=type=cahce,target=/c x\n", line: 2, want: `unsupported mount type "cahce" (did you mean cache?)`},
+		{name: "sharing", text: "FROM a\nRUN --mount=type=cache,target=/c,sharing=loked x\n", line: 2, want: `unsupported sharing value "loked" (did you mean locked?)`},
+		{name: "platform of a misspelled variable", text: "FROM --platform=$BULIDPLATFORM a\n", line: 1, want: "--platform=$BULIDPLATFORM expands to nothing (did you mean $BUILDPLATFORM?); give"},
+		{name: "platform without architecture", text: "ARG MY_ARCH=arm64\nFROM --platform=linux/${MYARCH} a\n", line: 2, want: "--platform=linux/${MYARCH} expands to linux/ (did you mean $MY_ARCH?); give"},
+		{name: "architecture", text: "FROM --platform=linux/amd46 a\n", line: 1, want: "there is no architecture amd46 (did you mean amd64?)"},
+		{name: "base of a misspelled variable", text: "ARG VERSION=1\nFROM $VERSOIN\n", line: 2, want: "$VERSOIN expands to nothing (did you mean $VERSION?)"},
 		{name: "bad variable", text: "FROM a\nUSER ${X:?who}\n", line: 2, want: "X: who"},
 		{name: "bad substitution", text: "FROM a\nUSER ${X\n", line: 2, want: "missing '}'"},
 		{name: "unclosed quote", text: "FROM a\nUSER \"x\n", line: 2, want: "double-quote"},
@@ -166,6 +172,19 @@ func TestErrors(t *testing.T) {
 				t.Errorf("excerpt %q of line %d", shown, test.line)
 			}
 		})
+	}
+}
+
+// A word that is like none gets no suggestion: BuildKit's parser offers RUN for FN.
+func TestErrorsWithoutSuggestion(t *testing.T) {
+	for _, text := range []string{
+		"FROM a\nFN b\n", "FROM a\nCOPY --lik1 a b\n", "FROM a\nRUN --mount=type=bad,target=/c x\n",
+		"FROM a\nRUN --mount=type=cache,xd=/c x\n",
+	} {
+		err := build(text, Options{}, image.Runtime{})
+		if err == nil || strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

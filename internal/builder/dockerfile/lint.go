@@ -12,9 +12,9 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/buildkit/util/suggest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
@@ -251,7 +251,7 @@ func (s *Stage) lintUndeclared(unset map[string]struct{}, rules *linter.Linter) 
 		if declared[name] {
 			continue
 		}
-		near, _ := suggest.Search(name, slices.Sorted(maps.Keys(declared)), true)
+		near := suggest.Near(name, slices.Sorted(maps.Keys(declared)))
 		rules.Run(&linter.RuleUndefinedArgInFrom, s.source.Location, linter.RuleUndefinedArgInFrom.Format(name, near))
 	}
 }

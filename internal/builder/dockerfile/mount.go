@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // MountType is the type= of a RUN --mount.
@@ -85,7 +87,7 @@ func (f *File) rawMounts(c *instructions.RunCommand, expand instructions.SingleW
 	defer f.mounts.Unlock()
 	if expand != nil {
 		if err := c.Expand(expand); err != nil {
-			return nil, err
+			return nil, strictly(err)
 		}
 	}
 	return instructions.GetMounts(c), nil
@@ -119,12 +121,28 @@ func (s *Stage) isStageIndex(text string) bool {
 	return err == nil && i >= 0 && i < len(s.plan.all)
 }
 
+// ImageHint adds to the error of an image that a FROM or an instruction of the stage names, and that cannot be had, which
+// of the stages before this one is meant.
+func (s *Stage) ImageHint(image string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var names []string
+	for _, other := range s.plan.all[:s.Index] {
+		names = append(names, other.Name)
+	}
+	if near := suggest.Near(image, names); near != "" {
+		return fmt.Errorf("%w; did you mean the stage %s?", err, near)
+	}
+	return err
+}
+
 // MountHint adds to the error of an image that a mount names and that cannot be had what is
 // probably wrong with the name.
 func (s *Stage) MountHint(image string, err error) error {
 	number, ok := strings.CutPrefix(image, numberedImage)
 	if err == nil || !ok || !s.isStageIndex(number) {
-		return err
+		return s.ImageHint(image, err)
 	}
 	return fmt.Errorf("RUN --mount=from=%s: a mount knows stages by their names only, so this is an image; "+
 		"for the stage write FROM … AS name, and from=name: %w", number, err)

@@ -10,10 +10,10 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
-	"github.com/moby/buildkit/util/suggest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
@@ -200,8 +200,8 @@ func (p *Plan) chooseTarget() error {
 	if len(p.all) > len(shown) {
 		shown = append(shown, "…")
 	}
-	err := suggest.WrapError(fmt.Errorf("target stage %q could not be found", want), want, names, false)
-	return p.file.errorAt(fmt.Errorf("%w; the stages are %s", err, strings.Join(shown, ", ")), 0, 0)
+	return p.file.errorAt(fmt.Errorf("target stage %q could not be found%s; the stages are %s",
+		want, suggest.DidYouMean(want, names), strings.Join(shown, ", ")), 0, 0)
 }
 
 // chooseStages takes those that are built and checks them: a mistake in a stage that nobody needs

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
@@ -64,7 +65,8 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 	}
 	s.lintUndeclared(name.unset, rules)
 	if name.text == "" {
-		return fmt.Errorf("the name of the base image is empty: %s expands to nothing; give the ARG before FROM a default or pass --build-arg", s.source.BaseName)
+		return fmt.Errorf("the name of the base image is empty: %s expands to nothing%s; give the ARG before FROM a default or pass --build-arg",
+			s.source.BaseName, s.questions(name.unset))
 	}
 	flag, err := x.word(s.source.Platform)
 	if err != nil {
@@ -76,8 +78,8 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 		s.fromArgs = map[string]struct{}{}
 	}
 	maps.Copy(s.fromArgs, flag.used)
-	if flag.text == "" && s.source.Platform != "" {
-		return fmt.Errorf("--platform=%s expands to nothing", s.source.Platform)
+	if err := s.checkPlatform(flag); err != nil {
+		return err
 	}
 	if s.Base.Platform = flag.text; s.Base.Platform != "" {
 		s.lintPlatform(flag, rules)
@@ -89,6 +91,29 @@ func (s *Stage) findBase(byName map[string]*Stage, rules *linter.Linter) error {
 		s.Base.Source, err = s.outside(name.text, s.Base.Platform)
 	}
 	return err
+}
+
+// checkPlatform refuses a --platform of which nothing, or no platform, is left without the variables that have no value.
+func (s *Stage) checkPlatform(flag expansion) error {
+	_, err := platform.Parse(flag.text, s.plan.options.BuildPlatform)
+	if err == nil || len(flag.unset) == 0 {
+		return nil // findPlatform tells the others
+	}
+	becomes := "nothing"
+	if flag.text != "" {
+		becomes = flag.text
+	}
+	return fmt.Errorf("--platform=%s expands to %s%s; give the ARG before the first FROM a default, or pass --build-arg",
+		s.source.Platform, becomes, s.questions(flag.unset))
+}
+
+// questions are what was probably meant by the variables of a FROM line that have no value.
+func (s *Stage) questions(unset map[string]struct{}) string {
+	var all strings.Builder
+	for _, name := range sortedKeys(unset) {
+		all.WriteString(suggest.Question("$", suggest.Near(name, s.plan.global.Keys())))
+	}
+	return all.String()
 }
 
 // lintPlatform warns about a --platform that is always the same, or that says no more than leaving it out.

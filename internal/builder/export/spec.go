@@ -16,6 +16,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -132,7 +133,8 @@ func (s *Spec) set(kind string, attrs []attribute) error {
 	}
 	known := s.attributes()
 	if known == nil {
-		return errors.New("there is no such output; it is one of image, registry, docker, oci, local, tar, cacheonly")
+		kinds := []string{"image", "registry", "docker", "oci", "local", "tar", "cacheonly"}
+		return fmt.Errorf("there is no such output%s; it is one of %s", suggest.DidYouMean(kind, kinds), strings.Join(kinds, ", "))
 	}
 	for _, a := range attrs {
 		if note, ok, err := readAnnotation(a); ok && known["compression"] != nil {
@@ -144,7 +146,7 @@ func (s *Spec) set(kind string, attrs []attribute) error {
 		}
 		set := known[a.name]
 		if set == nil {
-			return fmt.Errorf("%s is not an attribute of it; it takes %s", a.name, strings.Join(names(known), ", "))
+			return fmt.Errorf("%s is not an attribute of it%s; it takes %s", a.name, suggest.DidYouMean(a.name, names(known)), strings.Join(names(known), ", "))
 		}
 		if err := set(a.value); err != nil {
 			return fmt.Errorf("%s=%s: %w", a.name, a.value, err)

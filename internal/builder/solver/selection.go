@@ -57,6 +57,7 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 		from, err = s.stage(ctx, c.From.Stage)
 	case c.From.Image != "":
 		from, err = s.image(ctx, c.From.Image, step.Stage.TargetPlatform())
+		err = step.Stage.ImageHint(c.From.Image, err)
 	case c.From.Scratch:
 		from = Scratch(s.store, step.Stage.TargetPlatform())
 	}

@@ -170,7 +170,7 @@ func (s *Solver) base(ctx context.Context, stage *dockerfile.Stage) (*State, err
 	if err == nil {
 		stage.LintBase(state.Config.Platform)
 	}
-	return state, err
+	return state, stage.ImageHint(b.Image, err)
 }
 
 func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*State, error) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // The methods that there are.
@@ -62,7 +63,8 @@ func ParseMethod(text string) (Method, error) {
 		m.Name = Check
 	case Build, Check, Outline, Targets:
 	default:
-		return m, fmt.Errorf("--call %s: there is no method %q; use build, check, outline or targets", text, m.Name)
+		return m, fmt.Errorf("--call %s: there is no method %q%s; use build, check, outline or targets", text, m.Name,
+			suggest.DidYouMean(m.Name, []string{Build, Check, Outline, Targets}))
 	}
 	return m, nil
 }

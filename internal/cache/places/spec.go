@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // Spec is what a --cache-from or --cache-to says.
@@ -120,18 +122,19 @@ func (t *Table) checked(s Spec, of attributes) (Spec, error) {
 			return s, s.check(of(k))
 		}
 	}
-	var known []string
+	var known, types []string
 	for _, k := range t.Kinds {
 		if of(k) == nil || k.Type == t.From {
 			continue
 		}
+		types = append(types, k.Type)
 		usage := "type=" + k.Type
 		for _, a := range where(of(k)) {
 			usage += "," + a.Name + "=" + a.Value
 		}
 		known = append(known, usage)
 	}
-	return s, fmt.Errorf("type=%s is not supported; take %s, or a name alone", s.Type, strings.Join(known, ", "))
+	return s, fmt.Errorf("type=%s is not supported%s; take %s, or a name alone", s.Type, suggest.DidYouMean(s.Type, types), strings.Join(known, ", "))
 }
 
 // where are the attributes that have to be there.
@@ -153,7 +156,7 @@ func (s *Spec) check(known []Attribute) error {
 	}
 	for name := range s.Attr {
 		if !slices.Contains(names, name) {
-			return fmt.Errorf("type=%s: %s is not supported; it takes %s", s.Type, name, strings.Join(names, ", "))
+			return fmt.Errorf("type=%s: %s is not supported%s; it takes %s", s.Type, name, suggest.DidYouMean(name, names), strings.Join(names, ", "))
 		}
 	}
 	var refs []string

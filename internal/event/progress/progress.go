@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/human/style"
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // Display shows the events of one graph build. Events of a vertex that was never started are dropped, and so is
@@ -61,7 +62,8 @@ func newRenderer(mode string, out *os.File) (Display, error) {
 	case "quiet":
 		return newQuiet(out, time.Now), nil
 	}
-	return nil, fmt.Errorf("%w %q: use auto, tty, plain, rawjson, quiet or none", ErrMode, mode)
+	return nil, fmt.Errorf("%w %q%s: use auto, tty, plain, rawjson, quiet or none", ErrMode, mode,
+		suggest.DidYouMean(mode, []string{"auto", "tty", "plain", "rawjson", "quiet", "none"}))
 }
 
 // step is what every display knows of a vertex.

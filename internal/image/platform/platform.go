@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // Local is this machine's platform.
@@ -50,7 +52,7 @@ func Normal(p ocispec.Platform) ocispec.Platform {
 }
 
 // Parse parses os, architecture, os/architecture, os/architecture/variant or "local"; missing parts
-// are this machine's.
+// are this machine's. A system or architecture that is not known is taken as it is, unless it is a misspelling of one.
 func Parse(s string, here ocispec.Platform) (ocispec.Platform, error) {
 	parts := strings.Split(s, "/")
 	for _, part := range parts {
@@ -72,8 +74,28 @@ func Parse(s string, here ocispec.Platform) (ocispec.Platform, error) {
 	default:
 		p = ocispec.Platform{OS: here.OS, Architecture: parts[0]}
 	}
-	return Normal(p), nil
+	p = Normal(p)
+	for _, word := range []struct {
+		text, what string
+		known      []string
+	}{{p.OS, "operating system", systems}, {p.Architecture, "architecture", architectures}} {
+		if near := suggest.Near(word.text, word.known); near != "" {
+			return p, fmt.Errorf("%q: there is no %s %s%s", s, word.what, word.text, suggest.Question("", near))
+		}
+	}
+	return p, nil
 }
+
+// systems and architectures are those that Go has, or had, names for, which Docker's platforms are made of.
+var (
+	systems = []string{
+		"linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos", "aix", "android", "js", "plan9", "wasip1",
+	}
+	architectures = []string{
+		"amd64", "arm64", "arm", "386", "ppc64le", "ppc64", "s390x", "riscv64", "riscv", "loong64", "mips", "mipsle", "mips64", "mips64le",
+		"armbe", "arm64be", "ppc", "s390", "sparc", "sparc64", "wasm",
+	}
+)
 
 // ParseList parses platforms; each value is one, or several separated by commas. Duplicates are
 // left out.
@@ -94,11 +116,8 @@ func ParseList(values []string, here ocispec.Platform) ([]ocispec.Platform, erro
 }
 
 func isOS(s string) bool {
-	switch strings.ToLower(s) {
-	case "linux", "windows", "darwin", "macos", "freebsd", "netbsd", "openbsd", "dragonfly", "solaris", "illumos", "aix", "android", "js", "plan9", "wasip1":
-		return true
-	}
-	return false
+	s = strings.ToLower(s)
+	return s == "macos" || slices.Contains(systems, s)
 }
 
 // Same reports whether two platforms have the same normal form.

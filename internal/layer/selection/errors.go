@@ -1,15 +1,13 @@
 package selection
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
+	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -116,24 +114,18 @@ func (s *selector) near(ctx context.Context, path string) []string {
 	if err != nil {
 		return nil
 	}
-	name := strings.ToLower(baseName(path))
-	type candidate struct {
-		path     string
-		distance int
+	paths := map[string]string{}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = baseName(e.Path)
+		paths[names[i]] = e.Path
 	}
-	var found []candidate
-	for _, e := range entries {
-		other := strings.ToLower(baseName(e.Path))
-		if d := levenshtein.Distance(name, other, nil); d <= 2 && d < len(name) {
-			found = append(found, candidate{e.Path, d})
-		}
+	near := suggest.All(baseName(path), names)
+	near = near[:min(len(near), 3)]
+	for i, name := range near {
+		near[i] = paths[name]
 	}
-	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.distance, b.distance) })
-	var out []string
-	for _, f := range found[:min(len(found), 3)] {
-		out = append(out, f.path)
-	}
-	return out
+	return near
 }
 
 func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

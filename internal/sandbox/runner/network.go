@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
+
+	"github.com/strata-build/strata/internal/human/suggest"
 )
 
 // Network says which network a container sees.
@@ -23,7 +25,7 @@ func ParseNetwork(text string) (Network, error) {
 	case string(NetworkNone):
 		return NetworkNone, nil
 	}
-	return "", fmt.Errorf("%s: it is one of default, host and none", text)
+	return "", fmt.Errorf("%s: it is one of default, host and none%s", text, suggest.DidYouMean(text, []string{"default", "host", "none"}))
 }
 
 // configure gives the container the network's name space and interfaces.

@@ -111,7 +111,7 @@ func TestSelect(t *testing.T) {
 		{"hl/*", []string{"/hl/a @a", "/hl/b @b"}, ""},
 		// Near misses.
 		{"makefile", nil, "did you mean Makefile?"},
-		{"dir/a.tx", nil, "did you mean dir/a.txt or dir/b.txt?"},
+		{"dir/a.tx", nil, "did you mean dir/a.txt?"},
 		{"dri/b/c", nil, "did you mean dir?"},
 		{"f/g", nil, "no such file"},
 	} {
