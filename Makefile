@@ -11,6 +11,7 @@ NFPM    = $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
 PREFIX  = /usr/local
 DESTDIR =
 ARCHES  = amd64 arm64
+IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .PHONY: build static man completions install uninstall packages image test-install demo test short test-real edits equal fuzz crash load bench lint clean help
@@ -47,6 +48,13 @@ uninstall: ## remove what make install made, with the same PREFIX and DESTDIR; t
 packages: man completions bin/copyright ## bin/dist: .deb, .rpm, .tar.gz for ARCHES='amd64 arm64', and SHA256SUMS
 	test/require packages
 	GO="$(GO)" TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" VERSION="$(VERSION)" NFPM="$(NFPM)" packaging/packages $(ARCHES)
+
+image: packages ## strata in an image, built by strata: IMAGE=strata:latest; fetches debian:bookworm-slim
+	bin/strata build -f packaging/Dockerfile -t $(IMAGE) bin/dist
+
+test-install: packages ## the packages in a Debian with nothing but apt, which is made of Debian's packages
+	test/require build demo test
+	$(GO) test -tags $(TAGS) -count=1 -timeout 20m -v ./test/install -dist $(CURDIR)/bin/dist
 
 demo: build ## the lesson, from the first build to entering a layer
 	test/require demo
