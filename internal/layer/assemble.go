@@ -207,7 +207,7 @@ func cleanPath(name string) (string, error) {
 			}
 			clean = clean[:max(0, bytes.LastIndexByte(clean, '/'))]
 			continue
-		case len(part) > MaxName:
+		case len(strings.TrimPrefix(part, whiteoutPrefix)) > MaxName: // the longest name can be deleted too
 			return "", fmt.Errorf("the name %q has a part of %d bytes, more than the %d that Linux allows", clip(name), len(part), MaxName)
 		}
 		if len(clean) > 0 {

@@ -88,7 +88,7 @@ func BenchmarkFiles(b *testing.B) {
 		b.SetBytes(toc.Size())
 		defer usage(b)()
 		for b.Loop() {
-			_, err := layer.DiffTree(b.Context(), dir, nil)
+			_, err := layer.DiffTree(b.Context(), dir, nil, layer.DiffOptions{})
 			must(b, err)
 		}
 	})

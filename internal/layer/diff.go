@@ -22,12 +22,12 @@ import (
 //
 // What overlayfs wrote for its own sake is taken out, so that equal changes give equal content IDs:
 // a whiteout that hides nothing of below, an opaque mark where below has no directory with anything
-// in it, attributes other than security.capability (see Built), and the root where only its time
-// differs. A directory that was copied up unchanged stays if it is the parent of something. Sockets
+// in it, attributes other than security.capability (see Built), the root where only its time
+// differs, and what was copied up unchanged (see WithoutUnchanged). Sockets
 // are left out, as a tar has no place for them. below may be nil: then all of upper is new, the
 // root too.
 func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
-	t, root, err := walkUpper(ctx, upper, below)
+	t, _, root, err := walkUpper(ctx, upper, below, DiffOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -39,9 +39,17 @@ func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
 	return t, nil
 }
 
-// DiffTree is Diff with the layer's tar, for which the files are read only once. Nothing is written.
-func DiffTree(ctx context.Context, upper string, below Tree) (*Tar, error) {
-	t, root, err := walkUpper(ctx, upper, below)
+// DiffOptions say what is in the layer of an upper directory.
+type DiffOptions struct {
+	// KeepFiles keeps files that are the same below, for a layer that may come to lie on another state: a step can
+	// write a file that it never looked at.
+	KeepFiles bool
+}
+
+// DiffTree is Diff with the layer's tar, for which the files are read only once. No tar is written. What was copied up
+// unchanged is removed from upper, which becomes the layer's tree.
+func DiffTree(ctx context.Context, upper string, below Tree, o DiffOptions) (*Tar, error) {
+	t, unchanged, root, err := walkUpper(ctx, upper, below, o)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +58,9 @@ func DiffTree(ctx context.Context, upper string, below Tree) (*Tar, error) {
 	made, err := HashTar(ctx, t, open)
 	if err != nil {
 		return nil, fmt.Errorf("reading changes in %s: %w", upper, err)
+	}
+	if err := removeUnchanged(root, unchanged); err != nil {
+		return nil, fmt.Errorf("removing what was not changed from %s: %w", upper, err)
 	}
 	return made, nil
 }
@@ -132,26 +143,31 @@ type upperWalk struct {
 
 type inode struct{ dev, ino uint64 }
 
-// walkUpper gives the TOC without digests, and the open root.
-func walkUpper(ctx context.Context, upper string, below Tree) (t *TOC, root int, err error) {
+// walkUpper gives the TOC without digests, what of upper is the same below, and the open root.
+func walkUpper(ctx context.Context, upper string, below Tree, o DiffOptions) (t *TOC, unchanged []*Entry, root int, err error) {
 	root, err = openRoot(upper)
 	if err != nil {
-		return nil, -1, fmt.Errorf("reading changes: %w", err)
+		return nil, nil, -1, fmt.Errorf("reading changes: %w", err)
 	}
 	defer func() {
 		if err != nil {
 			unix.Close(root)
+			err = fmt.Errorf("reading changes in %s: %w", upper, err)
 		}
 	}()
 	w := &upperWalk{ctx: ctx, below: below, inodes: make(map[inode]string)}
 	if err := w.root(root); err != nil {
-		return nil, -1, fmt.Errorf("reading changes in %s: %w", upper, err)
+		return nil, nil, -1, err
 	}
-	t, err = NewTOC(w.entries)
-	if err != nil {
-		return nil, -1, fmt.Errorf("reading changes in %s: %w", upper, err)
+	if t, err = NewTOC(w.entries); err != nil || below == nil {
+		return t, nil, root, err
 	}
-	return t, root, nil
+	c := newUpperComparer(ctx, root, below)
+	c.keepFiles = o.KeepFiles
+	if t.Entries, unchanged, err = c.part(t.Entries); err != nil {
+		return nil, nil, -1, err
+	}
+	return t, unchanged, root, nil
 }
 
 func (w *upperWalk) root(fd int) error {
@@ -291,14 +307,7 @@ func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
 	}
 	e.Opaque = e.Opaque && merged
 	w.entries = append(w.entries, e)
-	before := len(w.entries)
-	if err := w.dir(at, name, e.Path, merged && !e.Opaque); err != nil {
-		return err
-	}
-	if len(w.entries) == before && merged && !e.Opaque && e.ModTime == below.ModTime && sameDir(e, below) {
-		w.entries = w.entries[:before-1] // copied up, and then nothing came of it
-	}
-	return nil
+	return w.dir(at, name, e.Path, merged && !e.Opaque)
 }
 
 // lookup returns the entry of a path below, nil if there is none.

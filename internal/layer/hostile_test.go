@@ -207,6 +207,10 @@ func TestHostileContained(t *testing.T) {
 			makeTar(t, file("z"), hard("a", "z"), hard("zz", "a")),
 			[]string{"f a", "h z -> a", "h zz -> a"},
 		},
+		"whiteout of the longest name": {
+			makeTar(t, file(".wh."+strings.Repeat("n", 255)), file("d/.wh."+strings.Repeat("n", 252))),
+			[]string{"d d", "w d/" + strings.Repeat("n", 252), "w " + strings.Repeat("n", 255)},
+		},
 		"device 0/0": {
 			makeTar(t, tar.Header{Typeflag: tar.TypeChar, Name: "c"}),
 			[]string{"w c"},
@@ -242,11 +246,11 @@ func TestHostileContained(t *testing.T) {
 	}
 }
 
-// everything is a Tree in which every path is a directory that holds something.
+// everything is a Tree in which every path is a directory that holds something, and that no layer has like that.
 type everything struct{ layer.Tree }
 
 func (everything) Lookup(_ context.Context, path string) (*layer.Entry, error) {
-	return &layer.Entry{Path: path, Type: layer.Dir, Mode: 0o755, ModTime: -1}, nil
+	return &layer.Entry{Path: path, Type: layer.Dir, Mode: 0o755, UID: -1}, nil
 }
 
 func (everything) ReadDir(_ context.Context, path string) ([]*layer.Entry, error) {

@@ -276,9 +276,9 @@ func TestOverlayRoundTrip(t *testing.T) {
 		echo gone > tmp; rm tmp
 		mkdir keep/tmp; rmdir keep/tmp
 		xattr etc/conf user.tag v
-	`)
+	`) // etc/conf is copied up, and not changed in what a layer holds
 	want := diff(t, merged, nil)
-	made, err := layer.DiffTree(t.Context(), upper, below)
+	made, err := layer.DiffTree(t.Context(), upper, layer.Mounted{Stack: below, Dirs: []string{low}}, layer.DiffOptions{})
 	must(t, err)
 	toc := made.TOC
 	marks := map[string]string{}

@@ -17,48 +17,53 @@ import (
 // Contents lists the entries of the draft, with the digests of the files. Nothing is written for it.
 func (w *Draft) Contents(ctx context.Context) (*layer.TOC, error) {
 	entries := make([]*layer.Entry, 0, len(w.entries))
-	for name, e := range w.entries {
+	for _, e := range w.entries {
 		d := *e
 		if d.Type == layer.File && d.Digest == "" {
-			from, ok := w.sources[name]
-			if !ok {
-				return nil, fmt.Errorf("%s has no contents", name)
-			}
-			if err := from.tree.Sum(ctx, []*layer.Entry{from.entry}); err != nil {
+			var err error
+			if d.Digest, err = w.sum(ctx, e); err != nil {
 				return nil, err
 			}
-			d.Digest = from.entry.Digest
 		}
 		entries = append(entries, &d)
 	}
 	return layer.NewTOC(entries)
 }
 
-// Commit writes the layer, as one uncompressed tar, and returns its diffID; "" if nothing was made and
-// keepEmpty is not set.
-func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (digest.Digest, error) {
-	if len(w.entries) == 0 && !keepEmpty {
-		return "", nil
+// sum is the digest of an entry's contents.
+func (w *Draft) sum(ctx context.Context, e *layer.Entry) (digest.Digest, error) {
+	from, ok := w.sources[e.Path]
+	if !ok {
+		return "", fmt.Errorf("%s has no contents", e.Path)
 	}
-	// The parents that exist below are part of the layer, unchanged: overlayfs shows the attributes of the
-	// topmost layer that has a directory.
-	for name := range w.entries {
-		for p := layer.Parent(name); p != "" && w.entries[p] == nil; p = layer.Parent(p) {
-			e, err := w.below.Lookup(ctx, p)
-			if err != nil {
-				return "", err
-			}
-			d := *e
-			d.Opaque, d.Offset = false, 0
-			w.entries[p] = &d
-		}
-	}
+	err := from.tree.Sum(ctx, []*layer.Entry{from.entry})
+	return from.entry.Digest, err
+}
+
+// changes are the entries of the draft that are not below already.
+func (w *Draft) changes(ctx context.Context) (*layer.TOC, error) {
 	entries := make([]*layer.Entry, 0, len(w.entries))
 	for _, e := range w.entries {
 		entries = append(entries, e)
 	}
 	t, err := layer.NewTOC(entries)
 	if err != nil {
+		return nil, err
+	}
+	return layer.WithoutUnchanged(ctx, t, w.below, w.sum)
+}
+
+// Commit writes the layer, as one uncompressed tar, and returns its diffID; "" if nothing was made and
+// keepEmpty is not set.
+func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (digest.Digest, error) {
+	t, err := w.changes(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(t.Entries) == 0 && !keepEmpty {
+		return "", nil
+	}
+	if t, err = w.withParents(ctx, t); err != nil {
 		return "", err
 	}
 	dir, err := s.Temp("copy")
@@ -78,6 +83,28 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 		return "", err
 	}
 	return made.DiffID, nil
+}
+
+// withParents adds the parents that exist below, unchanged: overlayfs shows the attributes of the topmost layer that has a
+// directory.
+func (w *Draft) withParents(ctx context.Context, t *layer.TOC) (*layer.TOC, error) {
+	there := map[string]bool{"": true}
+	for _, e := range t.Entries {
+		there[e.Path] = true
+	}
+	entries := t.Entries
+	for _, e := range t.Entries {
+		for p := layer.Parent(e.Path); !there[p]; p = layer.Parent(p) {
+			below, err := w.below.Lookup(ctx, p)
+			if err != nil {
+				return nil, err
+			}
+			d := *below
+			d.Opaque, d.Offset = false, 0
+			entries, there[p] = append(entries, &d), true
+		}
+	}
+	return layer.NewTOC(entries)
 }
 
 // Close removes what was unpacked and fetched for the draft.

@@ -130,6 +130,9 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m select
 		if err != nil {
 			return err
 		}
+		if err := w.setTime(ctx, dest, m.Entry.ModTime); err != nil {
+			return err
+		}
 		return w.putItems(ctx, t, m.Items, dest)
 	}
 	there, err := w.lookup(ctx, dest)

@@ -111,6 +111,19 @@ func (w *Draft) makeDirs(ctx context.Context, name string, mode uint32) error {
 	return nil
 }
 
+// setTime gives a directory the time of the one that is copied into it, whether it was there before or not (fsutil copy.go,
+// copyFileTimestamp). The root keeps its own.
+func (w *Draft) setTime(ctx context.Context, dir string, modTime int64) error {
+	e, err := w.lookup(ctx, dir)
+	if err != nil || dir == "" {
+		return err
+	}
+	d := *e
+	d.Path, d.Opaque, d.Offset, d.ModTime = dir, false, 0, modTime
+	w.entries[dir] = &d
+	return nil
+}
+
 // makeParents makes the directories above one that is copied as Docker's classic builder does: they are root's, unlike
 // those above a file (copyDirectory in builder/dockerfile/copy.go).
 func (w *Draft) makeParents(ctx context.Context, name string) error {

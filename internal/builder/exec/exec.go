@@ -250,6 +250,8 @@ type work struct {
 	store *store.Store
 	dir   string // the workspace's, and what else the step needs
 	below *layer.Stack
+	// lowers are what it is mounted on, the topmost first.
+	lowers []string
 	// served are the layers that are observed; nil for none.
 	served *served
 	made   []string // directories of volumes that were not there, relative to the root
@@ -287,7 +289,8 @@ func (w *work) mount(ctx context.Context, step *Step, trees *trees, observe []bo
 		return err
 	}
 	defer w.served.detach()
-	w.Workspace, err = workspace.Mount(w.dir, w.served.among(dirs, observe), root)
+	w.lowers = w.served.among(dirs, observe)
+	w.Workspace, err = workspace.Mount(w.dir, w.lowers, root)
 	if err != nil && w.served != nil {
 		return fmt.Errorf("%w: %w", errNotServed, errors.Join(err, w.clear()))
 	}
@@ -301,7 +304,8 @@ func (w *work) remove() {
 
 // commit makes a layer of what changed; "" if nothing did and keepEmpty is not set.
 func (w *work) commit(ctx context.Context, keepEmpty bool) (digest.Digest, error) {
-	made, err := layer.DiffTree(ctx, w.Upper(), w.below)
+	below := layer.Mounted{Stack: w.below, Dirs: w.lowers}
+	made, err := layer.DiffTree(ctx, w.Upper(), below, layer.DiffOptions{KeepFiles: w.served != nil})
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)
 	}
