@@ -145,7 +145,18 @@ func (m *mirror) clone(ctx context.Context, c *Commit, object string, t Tree, di
 	if !t.Submodules {
 		return nil
 	}
-	_, err := m.git.run(ctx, nil, "-C", dir, "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
+	return m.updateSubmodules(ctx, dir)
+}
+
+// updateSubmodules brings the submodules of a clone: one commit of each, or all of their history from servers that give
+// nothing else, such as those of "dumb" http.
+func (m *mirror) updateSubmodules(ctx context.Context, dir string) error {
+	args := []string{"-C", dir, "submodule", "--quiet", "update", "--init", "--recursive"}
+	_, err := m.git.run(ctx, nil, append(args, "--depth=1")...)
+	if err == nil || ctx.Err() != nil || unreachable(err) {
+		return err
+	}
+	_, err = m.git.run(ctx, nil, args...)
 	return err
 }
 

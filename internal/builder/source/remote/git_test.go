@@ -204,6 +204,29 @@ func TestSubmodules(t *testing.T) {
 	}
 }
 
+// A server of files, "dumb" http, gives no repository at a depth, also no submodule of one that is kept with its .git.
+func TestSubmodulesOfDumbServer(t *testing.T) {
+	b := newBed(t)
+	inner := b.repository("inner.git", "echo inner >i; git add -A; git commit -qm i")
+	outer := b.repository("outer.git", "git submodule --quiet add $URL/inner.git sub; git config -f .gitmodules submodule.sub.url ../inner.git; git add -A; git commit -qm o")
+	for _, dir := range []string{inner, outer} {
+		check(t, remotetest.Change(dir, "git update-server-info"))
+	}
+	files := http.FileServer(http.Dir(b.git.Dir))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = strings.Replace(r.URL.Path, ".git/", ".git/.git/", 1)
+		files.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	for _, keep := range []bool{false, true} {
+		b.url = server.URL
+		_, files, err := b.checkout(remote.New(b.store), "outer.git", remote.Tree{Submodules: true, KeepGitDir: keep})
+		if err != nil || files["sub/i"] != "inner\n" {
+			t.Errorf("with its .git %v: %v, %v", keep, files, err)
+		}
+	}
+}
+
 // A machine that lost its power in the middle of a fetch leaves git's lock files behind.
 func TestLocksThatAreLeft(t *testing.T) {
 	b := newBed(t)
