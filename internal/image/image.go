@@ -23,6 +23,9 @@ type Config struct {
 	// Cached are the history rows whose steps a build can take from this image by their cache keys,
 	// in the order of the rows.
 	Cached []CachedRow `json:"strata.cache.v1,omitempty"`
+	// Stages are the steps of the other stages that the image's own follow from, and what its steps selected in them, as
+	// in BuildKit's mode=min: keys and diffIDs without the layers.
+	Stages []CachedStep `json:"strata.cache.stages.v1,omitempty"`
 }
 
 // CachedRow is the cache key of the step of a history row. With the row's time and layer it makes a
@@ -31,6 +34,19 @@ type CachedRow struct {
 	Row int           `json:"row"` // index in History
 	Key digest.Digest `json:"key"` // the graph engine's key, also if the classic engine built the image
 	MS  int64         `json:"ms"`  // how long the step ran, in milliseconds
+}
+
+// CachedStep is the cache record of a step that no history row tells of.
+type CachedStep struct {
+	Key      digest.Digest `json:"key"`
+	Layer    digest.Digest `json:"layer,omitempty"`    // diffID of the layer that it made, "" if it changed no file
+	Selected string        `json:"selected,omitempty"` // what a COPY --from or a mount selected, see cache.Record
+	Created  time.Time     `json:"created"`            // when it ran
+	MS       int64         `json:"ms"`                 // how long it ran, in milliseconds
+}
+
+func (s *CachedStep) valid() bool {
+	return s.Key.Validate() == nil && (s.Layer == "" || s.Layer.Validate() == nil && s.Layer.Algorithm() == digest.SHA256)
 }
 
 // History is one row of an image's history.
@@ -65,6 +81,9 @@ func Parse(data []byte) (*Config, error) {
 			c.Cached = nil // an inline cache that is not valid is ignored
 			break
 		}
+	}
+	if slices.ContainsFunc(c.Stages, func(s CachedStep) bool { return !s.valid() }) {
+		c.Stages = nil
 	}
 	if n := layerRows(c.History); n > len(c.RootFS.DiffIDs) {
 		return nil, fmt.Errorf("reading an image config: its history has %d rows with layers, but there are %d layers", n, len(c.RootFS.DiffIDs))
@@ -124,6 +143,7 @@ func Clone(c *Config) *Config {
 	d.RootFS.DiffIDs = slices.Clone(c.RootFS.DiffIDs)
 	d.History = slices.Clone(c.History)
 	d.Cached = slices.Clone(c.Cached)
+	d.Stages = slices.Clone(c.Stages)
 	d.Config = CloneRuntime(c.Config)
 	return &d
 }

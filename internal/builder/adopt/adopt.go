@@ -31,6 +31,7 @@ type Position struct {
 	Base   *image.Config      // of the image, or of scratch, that the stage was built from
 	Config *image.Config      // of the state that the step starts from
 	Past   []*dockerfile.Step // the steps since Base
+	Stage  string             // the name or number of the stage, "" for the build's target
 }
 
 func (p *Position) chain() []digest.Digest { return p.Config.RootFS.DiffIDs }
@@ -142,7 +143,7 @@ func Align(c *image.Config, at *Position, architecture string) (*Image, string) 
 	p := &Image{config: c, at: at, rows: readRows(c, shells)}
 	base := readRows(at.Base, nil)
 	if !startsWithRows(p.rows, base) {
-		return nil, "it was built on another base image"
+		return nil, otherBase(c, at)
 	}
 	p.base, p.next = len(base), len(base)
 	chain := withoutEmpty(at.chain())
@@ -170,6 +171,18 @@ func Align(c *image.Config, at *Position, architecture string) (*Image, string) 
 		}
 	}
 	return p, ""
+}
+
+// otherBase is the reason where an image has other first rows than the build: of a stage that is not the target it may
+// have been built all the same.
+func otherBase(c *image.Config, at *Position) string {
+	switch {
+	case at.Stage == "":
+		return "it was built on another base image"
+	case len(c.Stages) > 0:
+		return fmt.Sprintf("of stage %s its cache has no step that reads the same", at.Stage)
+	}
+	return fmt.Sprintf("it has no steps of stage %s, only those of its own", at.Stage)
 }
 
 // startsWithRows says whether the first rows are those of the base image. The same texts, times and layers are the

@@ -30,6 +30,7 @@ func (x *exporter) dated(ctx context.Context, img *Image, epoch time.Time, rewri
 		c.History[i].Created = earlier(c.History[i].Created, epoch)
 	}
 	c.Created = earlier(c.Created, epoch)
+	c.Stages = nil // layers of stages keep their times, so another machine has others
 	if rewrite {
 		if err := x.rewriteLayers(ctx, c, img.baseLayers(), epoch); err != nil {
 			return nil, err

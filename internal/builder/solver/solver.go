@@ -10,7 +10,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,7 +18,6 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
-	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
@@ -58,14 +56,14 @@ func New(s *store.Store, c Config) *Solver {
 
 // round is one walk through all stages of a plan.
 type round struct {
-	target *dockerfile.Stage
+	plan   *dockerfile.Plan
 	stages map[*dockerfile.Stage]*promise
 	images map[string]*promise // by platform and reference
 }
 
 // begin begins a round.
 func (s *Solver) begin(plan *dockerfile.Plan) {
-	r := &round{target: plan.Target, stages: map[*dockerfile.Stage]*promise{}, images: map[string]*promise{}}
+	r := &round{plan: plan, stages: map[*dockerfile.Stage]*promise{}, images: map[string]*promise{}}
 	for _, st := range plan.Stages {
 		r.stages[st] = &promise{}
 	}
@@ -197,7 +195,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	for {
 		step, err := walk.Next()
 		if errors.Is(err, io.EOF) {
-			return s.finish(stage, state, walk)
+			return s.finish(ctx, stage, state, walk)
 		}
 		if err != nil {
 			return nil, err
@@ -239,13 +237,19 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	}
 }
 
-// finish gives the state at the end of a stage, whose config may have --labels that no step set, and another platform
-// than its base.
-func (s *Solver) finish(stage *dockerfile.Stage, state *State, walk *dockerfile.Walk) (*State, error) {
+// finish gives the state at the end of a stage, whose config may have --labels that no step set, another platform
+// than its base and, at the end of the build, the steps of the other stages.
+func (s *Solver) finish(ctx context.Context, stage *dockerfile.Stage, state *State, walk *dockerfile.Walk) (*State, error) {
 	c := image.Clone(state.Config)
 	c.Config = walk.Config()
-	if s.round.target == stage && s.config.Target.OS != "" {
+	target := s.round.plan.Target == stage
+	if target && s.config.Target.OS != "" {
 		setPlatform(c, s.config.Target)
+	}
+	if target && !s.config.Records.NoInline {
+		if err := s.addStages(ctx, c, state); err != nil {
+			return nil, err
+		}
 	}
 	before, err := image.Encode(state.Config)
 	if err != nil {
@@ -274,28 +278,4 @@ func setPlatform(c *image.Config, p ocispec.Platform) {
 	if p.OSVersion != "" || !same {
 		c.OSVersion = p.OSVersion
 	}
-}
-
-// beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
-// configuration have the same time, and hence the same step ID, in every build.
-func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error) {
-	key := &cache.Key{Kind: cache.KindScratch}
-	release, err := local.New(s.store).Lease(ctx, key.Digest())
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	r, err := local.Lookup(s.store, key)
-	if err != nil {
-		return nil, err
-	}
-	if r == nil {
-		r = &cache.Record{Created: time.Now().UTC(), Instruction: "FROM scratch"}
-		if err := local.Save(s.store, key, r); err != nil {
-			return nil, err
-		}
-	}
-	c := *state.Config
-	c.Created = &r.Created
-	return newState(s.store, "", &c), nil
 }

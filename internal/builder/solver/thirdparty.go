@@ -44,7 +44,11 @@ func (s *Solver) fromImage(ctx context.Context, source *cache.Source, parent *St
 
 // findRow is the history row that is the step's, or the reason why the image has none.
 func (s *Solver) findRow(ctx context.Context, source *cache.Source, parent *State, step *dockerfile.Step, op *operation) (*adopt.Row, string, error) {
-	image, reason := adopt.Align(source.Image, parent.position(), step.Stage.Platform.Architecture)
+	at := parent.position()
+	if step.Stage != s.round.plan.Target {
+		at.Stage = step.Stage.DisplayName
+	}
+	image, reason := adopt.Align(source.Image, at, step.Stage.Platform.Architecture)
 	if reason != "" {
 		return nil, reason, nil
 	}

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
@@ -129,46 +126,4 @@ func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, erro
 		}
 		s.giveUp(gone)
 	}
-}
-
-// Steps are those of the build that other machines can use, each once: what the target consists of, and then those of
-// the other stages of a plan that was solved. These are KeyOnly unless all is set: what the target copies from a stage is
-// found by the keys of the stage's steps, without their layers (BuildKit's mode=min).
-func (s *Solver) Steps(plan *dockerfile.Plan, all bool) []cache.Step {
-	var steps []cache.Step
-	had := map[digest.Digest]bool{}
-	add := func(stage *dockerfile.Stage, keyOnly bool) {
-		p := s.round.stages[stage]
-		if p.state == nil {
-			return
-		}
-		for _, step := range p.state.steps {
-			if !had[step.Key] {
-				had[step.Key] = true
-				step.KeyOnly = keyOnly && step.Record.Layer != ""
-				steps = append(steps, step)
-			}
-		}
-	}
-	if !all {
-		add(plan.Target, false)
-	}
-	for _, stage := range plan.Stages {
-		add(stage, !all)
-	}
-	return steps
-}
-
-// follows gives a state the steps of the one before it, and the one that made it.
-func (s *Solver) follows(next, parent *State, op *operation, record *cache.Record) {
-	next.steps = slices.Clip(parent.steps)
-	if op == nil || record == nil {
-		return
-	}
-	next.steps = append(next.steps, op.selected...)
-	key := op.shared
-	if key == nil {
-		key = op.key
-	}
-	next.steps = append(next.steps, cache.NewStep(key, record))
 }

@@ -234,6 +234,7 @@ func (r *replay) state(rows []Row, layers int) *image.Config {
 	if len(c.Cached) == 0 {
 		c.Cached = nil
 	}
+	c.Stages = nil // they come with the last step
 	return c
 }
 

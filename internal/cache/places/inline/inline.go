@@ -1,5 +1,5 @@
-// Package inline is the cache in an image's config: a key for each step of the image, in a field that other tools pass
-// over. The build writes it as it makes the config, so nothing is put there later.
+// Package inline is the cache in an image's config: a key for each step of the image, and a record without its layer for
+// each step of the other stages, in fields that other tools pass over. The build writes it as it makes the config, so nothing is put there later.
 package inline
 
 import (
@@ -45,13 +45,22 @@ func Open(s *store.Store, name string, want ocispec.Platform) (*cache.Source, er
 	if err != nil {
 		return nil, err
 	}
-	return Source(name, c), nil
+	return Source(s, name, c)
 }
 
-// Source makes a source of an image's config. The store knows where the image's layers can be had. An image without the
-// cache has no records, and still the history that third-party images are compared by.
-func Source(name string, c *image.Config) *cache.Source {
-	return &cache.Source{Name: name, Image: c, Place: New(name, c)}
+// Source makes a source of an image's config. The store knows where the image's layers can be had, and gets to know the
+// diffIDs of the other stages' layers. An image without the cache has no records, and still the history that third-party
+// images are compared by.
+func Source(s *store.Store, name string, c *image.Config) (*cache.Source, error) {
+	for _, step := range c.Stages {
+		if step.Layer == "" {
+			continue
+		}
+		if err := s.AddKnown(step.Layer); err != nil {
+			return nil, err
+		}
+	}
+	return &cache.Source{Name: name, Image: c, Place: New(name, c)}, nil
 }
 
 // Place is the cache in an image's config.
@@ -62,6 +71,16 @@ type Place struct {
 // New reads the cache in a config. name is what the person calls the image.
 func New(name string, c *image.Config) *Place {
 	p := &Place{map[digest.Digest]*cache.Record{}}
+	if len(c.Cached)+len(c.Stages) > 0 && c.History[0].EmptyLayer && c.History[0].Created != nil {
+		// A row before the first layer has the time of FROM scratch.
+		began := cache.Record{Created: *c.History[0].Created, Origin: name}
+		p.records[(&cache.Key{Kind: cache.KindScratch}).Digest()] = &began
+	}
+	for _, s := range c.Stages {
+		p.records[s.Key] = &cache.Record{
+			Layer: s.Layer, Selected: s.Selected, Created: s.Created, Took: time.Duration(s.MS) * time.Millisecond, Origin: name,
+		}
+	}
 	for _, r := range c.Cached {
 		row := c.History[r.Row]
 		if row.Created == nil {

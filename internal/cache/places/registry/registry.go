@@ -67,7 +67,7 @@ func Open(ctx context.Context, m *transfer.Mover, s places.Spec, want ocispec.Pl
 	if err != nil {
 		return nil, err
 	}
-	return inline.Source(s.Ref, c), nil
+	return inline.Source(m.Store, s.Ref, c)
 }
 
 // Place is a cache under a tag of a repository.

@@ -1,0 +1,57 @@
+package solver
+
+import (
+	"context"
+	"time"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
+)
+
+// beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
+// configuration have the same time, and hence the same step ID, in every build. The time of an imported cache
+// goes first, so that its steps give the image that they gave there; not with the classic engine, whose keys on
+// this machine follow from the step IDs.
+func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error) {
+	key := &cache.Key{Kind: cache.KindScratch}
+	release, err := local.New(s.store).Lease(ctx, key.Digest())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	r, err := s.lookupScratch(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	c := *state.Config
+	c.Created = &r.Created
+	next := newState(s.store, "", &c)
+	next.steps = []cache.Step{cache.NewStep(key, r)}
+	return next, nil
+}
+
+func (s *Solver) lookupScratch(ctx context.Context, key *cache.Key) (*cache.Record, error) {
+	here, err := local.Lookup(s.store, key)
+	if err != nil || here != nil && s.config.Dialect.Steps.KeyedByPosition {
+		return here, err
+	}
+	var r *cache.Record
+	for _, source := range s.config.Records.Imported {
+		if r, err = s.ask(ctx, source, key); r != nil || err != nil {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case r == nil && here != nil:
+		return here, nil
+	case r == nil:
+		r = &cache.Record{Created: time.Now().UTC()}
+	}
+	r.Instruction = "FROM scratch"
+	if here == nil {
+		err = local.Save(s.store, key, r)
+	}
+	return r, err
+}
