@@ -16,6 +16,7 @@ import (
 func (b *build) record() *explain.Build {
 	r := &explain.Build{ID: newBuildID(), Started: time.Now(), Target: b.Target.Stage, Engine: b.Target.Dialect.Name}
 	r.Context, r.Dockerfile = place(&b.Source)
+	r.Dir = explain.WorkingDir()
 	if b.Target.Dialect.File.BuildKitArgs {
 		r.Name = b.Target.Args["BUILDKIT_BUILD_NAME"]
 	}

@@ -71,6 +71,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 			fmt.Fprintln(a.stderr, "WARNING: "+printable(line))
 		}
 	}
+	if err := f.prepare(&r); err != nil {
+		return err
+	}
 	began := time.Now()
 	if _, err := a.open(); err != nil {
 		return err

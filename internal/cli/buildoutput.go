@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/pflag"
@@ -70,6 +71,26 @@ func (f *outputFlags) options(r *builder.Request) error {
 	return nil
 }
 
+// prepare finds out before the build what would fail after it: a directory that cannot be made, or is not there for a
+// small file.
+func (f *buildFlags) prepare(r *builder.Request) error {
+	if err := export.Prepare(r.Output.Specs); err != nil {
+		return err
+	}
+	for _, file := range []struct{ flag, path string }{{"--metadata-file", f.output.metadata}, {"--iidfile", f.iidfile}} {
+		if file.path == "" {
+			continue
+		}
+		if st, err := os.Stat(file.path); err == nil && st.IsDir() {
+			return fmt.Errorf("%s %s: it is a directory; name a file in it", file.flag, file.path)
+		}
+		if _, err := os.Stat(filepath.Dir(file.path)); err != nil {
+			return fmt.Errorf("%s: %w; make the directory first", file.flag, err)
+		}
+	}
+	return nil
+}
+
 const sourceDateEpoch = "SOURCE_DATE_EPOCH"
 
 // takeEpoch adds SOURCE_DATE_EPOCH from the environment to the build arguments, as buildx does.
@@ -93,7 +114,7 @@ func epochWarning(r builder.Request) []string {
 // writeMetadata writes the file of --metadata-file.
 func writeMetadata(path string, r *export.Result, b *explain.Build) error {
 	m := r.Metadata()
-	m["buildx.build.ref"] = "strata/" + b.ID
+	m["buildx.build.ref"] = "default/default/" + b.ID // builder, node and build, as buildx names them
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err == nil {
 		err = writeSmall(path, append(data, '\n'))

@@ -96,11 +96,11 @@ func buildCells(b *explain.Build) human.Row {
 func (a *app) buildsShow() *cobra.Command {
 	asJSON, noTrunc := false, false
 	cmd := &cobra.Command{
-		Use:   "show [OPTIONS] BUILD|IMAGE",
-		Short: "List the steps of a build",
-		Args:  args(1, 1),
+		Use:   "show [OPTIONS] [BUILD|IMAGE]",
+		Short: "List the steps of a build, the last one of this directory if none is named",
+		Args:  args(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			b, err := a.findBuild(args[0])
+			b, err := a.findBuild(strings.Join(args, ""))
 			if err != nil {
 				return err
 			}

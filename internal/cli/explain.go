@@ -24,7 +24,8 @@ func (a *app) explain() *cobra.Command {
 		Use:   "explain [OPTIONS] [BUILD|IMAGE]",
 		Short: "Explain which steps of a build came from the cache, and why the others ran",
 		Long: "Explain which steps of a build came from the cache, from which cache and what that saved, and why the others ran.\n" +
-			"Without an argument it is the last build on this machine; `strata builds` lists them.",
+			"Without an argument it is the last build that was started in this directory, or of it; where there is none, the last\n" +
+			"on this machine. `strata builds` lists them.",
 		Args: args(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := ""
@@ -57,7 +58,7 @@ func (a *app) printBuild(b *explain.Build) error {
 }
 
 // findBuild returns the build with an ID, or the last one that made an image; "" means the last
-// build.
+// build of this directory.
 func (a *app) findBuild(name string) (*explain.Build, error) {
 	s, err := a.open()
 	if err != nil {
@@ -65,14 +66,11 @@ func (a *app) findBuild(name string) (*explain.Build, error) {
 	}
 	var row *store.Build
 	if name == "" {
-		last, err := s.Builds(1)
-		if err != nil {
-			return nil, err
+		b, err := explain.Last(s)
+		if err == nil && b == nil {
+			err = errors.New("nothing was built here yet; `strata build` builds")
 		}
-		if len(last) == 0 {
-			return nil, errors.New("nothing was built here yet; `strata build` builds")
-		}
-		row = last[0]
+		return b, err
 	} else if row, err = s.BuildByID(name); errors.Is(err, store.ErrNotFound) {
 		row, err = a.findBuildOf(name)
 	}

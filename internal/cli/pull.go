@@ -20,10 +20,7 @@ func (a *app) pull() *cobra.Command {
 		Short: "Pull an image from its registry",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if all {
-				return usageError("pull --all-tags is not supported yet; pull each tag by its name")
-			}
-			return a.runPull(cmd.Context(), args[0], wanted, quiet)
+			return a.runPull(cmd.Context(), args[0], wanted, quiet, all)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
@@ -32,10 +29,13 @@ func (a *app) pull() *cobra.Command {
 	return cmd
 }
 
-func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) error {
+func (a *app) runPull(ctx context.Context, name, wanted string, quiet, all bool) error {
 	ref, err := registry.ParseName(name)
 	if err != nil {
 		return &exit{exitUsage, err}
+	}
+	if all && !reference.IsNameOnly(ref) {
+		return usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
 	}
 	p, err := parsePlatform(wanted)
 	if err != nil {
@@ -47,11 +47,17 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 	if err != nil {
 		return err
 	}
-	if reference.IsNameOnly(ref) {
+	if reference.IsNameOnly(ref) && !all {
 		ref = reference.TagNameOnly(ref)
 		out.Message("Using default tag: latest")
 	}
-	err = pullInto(ctx, m, ref, transfer.Wanted{Platform: p, Sole: wanted == ""}, out)
+	refs := []reference.Named{ref}
+	if all {
+		if refs, err = allTags(ctx, m, ref); err != nil {
+			return err
+		}
+	}
+	err = pullAll(ctx, m, refs, transfer.Wanted{Platform: p, Sole: wanted == ""}, out)
 	out.Close()
 	if err != nil {
 		return err
@@ -60,19 +66,47 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet bool) erro
 	return nil
 }
 
-// pullInto pulls an image and prints the same lines as docker pull.
-func pullInto(ctx context.Context, m *transfer.Mover, ref reference.Named, want transfer.Wanted, out *progress.Layers) error {
-	out.Message(fmt.Sprintf("%s: Pulling from %s", tagOrDigest(ref), reference.Path(ref)))
-	p, err := m.Pull(ctx, ref, want)
+// allTags are the names of all tags that a repository has in its registry.
+func allTags(ctx context.Context, m *transfer.Mover, repository reference.Named) ([]reference.Named, error) {
+	tags, err := m.Registry.Tags(ctx, repository)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	var refs []reference.Named
+	for _, tag := range tags {
+		ref, err := reference.WithTag(repository, tag)
+		if err != nil {
+			return nil, fmt.Errorf("%s: the registry lists the tag %q: %w", reference.FamiliarName(repository), tag, err)
+		}
+		refs = append(refs, ref)
+	}
+	if len(refs) == 0 {
+		return nil, fmt.Errorf("%s has no tags", reference.FamiliarName(repository))
+	}
+	return refs, nil
+}
+
+// pullAll pulls images of one repository and prints the same lines as docker pull.
+func pullAll(ctx context.Context, m *transfer.Mover, refs []reference.Named, want transfer.Wanted, out *progress.Layers) error {
+	fresh := false
+	for _, ref := range refs {
+		out.Message(fmt.Sprintf("%s: Pulling from %s", tagOrDigest(ref), reference.Path(ref)))
+		p, err := m.Pull(ctx, ref, want)
+		if err != nil {
+			return err
+		}
+		fresh = fresh || p.Fresh
+		out.Message("Digest: " + p.Digest.String())
 	}
 	status := "Image is up to date for"
-	if p.Fresh {
+	if fresh {
 		status = "Downloaded newer image for"
 	}
-	out.Message("Digest: " + p.Digest.String())
-	out.Message(fmt.Sprintf("Status: %s %s", status, reference.FamiliarString(ref)))
+	of := refs[0]
+	if len(refs) > 1 {
+		of = reference.TrimNamed(of)
+	}
+	out.Message(fmt.Sprintf("Status: %s %s", status, reference.FamiliarString(of)))
 	return nil
 }
 

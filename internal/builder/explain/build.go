@@ -38,6 +38,7 @@ type Build struct {
 	Started    time.Time     `json:"started"`
 	Took       int64         `json:"took"`
 	Name       string        `json:"name,omitempty"` // that the person gave it
+	Dir        string        `json:"dir,omitempty"`  // that it was started in
 	Context    string        `json:"context"`
 	Dockerfile string        `json:"dockerfile"`
 	Target     string        `json:"target,omitempty"`
@@ -177,6 +178,7 @@ func (s *Stage) key() stageKey { return stageKey{s.plan, s.Name, s.Index} }
 // stored is what the store keeps as a build's data.
 type stored struct {
 	Name      string   `json:"name,omitempty"`
+	Dir       string   `json:"dir,omitempty"`
 	Tags      []string `json:"tags,omitempty"`
 	Positions int      `json:"positions,omitempty"`
 	Stages    []*Stage `json:"stages"`
@@ -184,7 +186,7 @@ type stored struct {
 
 // Save remembers a build.
 func Save(s *store.Store, b *Build) error {
-	data, err := json.Marshal(stored{b.Name, b.Tags, b.Positions, b.Stages})
+	data, err := json.Marshal(stored{b.Name, b.Dir, b.Tags, b.Positions, b.Stages})
 	if err != nil {
 		return fmt.Errorf("remembering the build: %w", err)
 	}
@@ -201,7 +203,7 @@ func Read(row *store.Build) (*Build, error) {
 		return nil, fmt.Errorf("reading what is remembered of build %s: %w", row.ID, err)
 	}
 	return &Build{
-		ID: row.ID, Name: d.Name, Started: row.Started, Took: row.Took.Milliseconds(), Context: row.Context, Dockerfile: row.Dockerfile,
+		ID: row.ID, Name: d.Name, Dir: d.Dir, Started: row.Started, Took: row.Took.Milliseconds(), Context: row.Context, Dockerfile: row.Dockerfile,
 		Target: row.Target, Engine: row.Engine, Image: row.Image, Error: row.Error,
 		Counts: Counts{Saved: row.Saved.Milliseconds(), Hits: row.Hits, Total: row.Total}, Tags: d.Tags, Positions: d.Positions, Stages: d.Stages,
 	}, nil

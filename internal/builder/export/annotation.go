@@ -1,9 +1,9 @@
 package export
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -103,12 +103,15 @@ func (as annotations) at(place Place, p *ocispec.Platform) map[string]string {
 	return found
 }
 
+// onIndex says that some are of an index, so that there has to be one: an image for one platform gets it too, as with
+// buildx, whose attestations make one.
+func (as annotations) onIndex() bool {
+	return slices.ContainsFunc(as, func(a Annotation) bool { return a.Place == OnIndex || a.Place == OnIndexDescriptor })
+}
+
 // checkPlaces says whether the images have what is to be annotated.
-func (as annotations) checkPlaces(images []Image, index bool) error {
+func (as annotations) checkPlaces(images []Image) error {
 	for _, a := range as {
-		if !index && (a.Place == OnIndex || a.Place == OnIndexDescriptor) {
-			return errors.New("an image for one platform has no index that could be annotated; write manifest: where index: stands now")
-		}
 		there := a.Platform == ""
 		for _, img := range images {
 			there = there || a.Platform == platform.Format(img.Platform)

@@ -24,11 +24,11 @@ func (x *exporter) pack(ctx context.Context, m *transfer.Mover, s *Spec) (*packe
 		return nil, err
 	}
 	notes := append(slices.Clone(s.Annotations), x.o.Annotations...)
-	if err := notes.checkPlaces(x.images, x.several()); err != nil {
+	if err := notes.checkPlaces(x.images); err != nil {
 		return nil, err
 	}
 	p := &packed{bundle: transfer.Bundle{
-		Index: x.several(), ByDigest: s.ByDigest,
+		Index: x.several() || notes.onIndex(), ByDigest: s.ByDigest,
 		Annotations: notes.at(OnIndex, nil), Described: notes.at(OnIndexDescriptor, nil),
 	}}
 	for i := range x.images {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/human/suggest"
@@ -477,6 +478,43 @@ func Check(specs []Spec, tags []reference.Named) error {
 	}
 	if stdout > 1 {
 		return errors.New("several outputs go to standard output: name a file for all but one, dest=FILE")
+	}
+	return nil
+}
+
+// Prepare makes the directories that outputs go to, and says what is wrong with a place before anything is built.
+func Prepare(specs []Spec) error {
+	for _, s := range specs {
+		if err := s.prepare(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Spec) prepare() error {
+	if s.Dest == "" || s.Dest == "-" {
+		return nil
+	}
+	isDir := s.Kind == Local || s.Directory
+	dir := s.Dest
+	if !isDir {
+		dir = filepath.Dir(dir)
+	}
+	st, err := os.Stat(s.Dest)
+	switch {
+	case err == nil && !isDir && st.IsDir():
+		return fmt.Errorf("--output type=%s,dest=%s: it is a directory; name a file in it", s.Kind, s.Dest)
+	case err == nil && isDir && !st.IsDir():
+		return fmt.Errorf("--output type=%s,dest=%s: it is no directory", s.Kind, s.Dest)
+	case err == nil && !isDir && !st.Mode().IsRegular():
+		return nil // a device or pipe
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("--output type=%s: making its directory: %w", s.Kind, err)
+	}
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		return fmt.Errorf("--output type=%s: %s cannot be written to: %w", s.Kind, dir, err)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (x *exporter) store(ctx context.Context, s *Spec, out *output) error {
 		if manifest, err = x.push(ctx, m, s, p, names, out); err != nil {
 			return err
 		}
-	} else if s.wantsManifest() {
+	} else if s.wantsManifest() || len(x.o.Annotations) > 0 {
 		sent, err := m.PackBundle(ctx, p.bundle)
 		if err != nil {
 			return err

@@ -50,12 +50,12 @@ var Name = Attribute{Name: "ref", Value: "NAME", Check: func(value string) error
 
 // Options are the attributes of a --cache-to that mean the same for all kinds.
 func Options() []Attribute {
-	return []Attribute{{Name: modeName, Check: checkMode}, {Name: ignoreErrorName, Check: checkBool}}
+	return []Attribute{{Name: modeName, Check: checkMode}, {Name: ignoreErrorName, Check: CheckBool}}
 }
 
 // OCIOptions are those of BuildKit that change nothing here, since they are always true, and that scripts have.
 func OCIOptions() []Attribute {
-	return []Attribute{{Name: "image-manifest", Check: checkBool}, {Name: "oci-mediatypes", Check: checkBool}}
+	return []Attribute{{Name: "image-manifest", Check: CheckBool}, {Name: "oci-mediatypes", Check: CheckBool}}
 }
 
 const (
@@ -70,7 +70,8 @@ func checkMode(value string) error {
 	return nil
 }
 
-func checkBool(value string) error {
+// CheckBool is the Check of an attribute that is true or false.
+func CheckBool(value string) error {
 	if _, err := strconv.ParseBool(value); err != nil {
 		return errors.New("it is true or false")
 	}

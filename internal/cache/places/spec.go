@@ -21,9 +21,12 @@ type Spec struct {
 func (s Spec) Max() bool { return s.Attr[modeName] == "max" }
 
 // IgnoreError says that a cache which cannot be written is a warning.
-func (s Spec) IgnoreError() bool {
-	ignore, err := strconv.ParseBool(s.Attr[ignoreErrorName])
-	return err == nil && ignore
+func (s Spec) IgnoreError() bool { return s.On(ignoreErrorName) }
+
+// On says that an attribute is true.
+func (s Spec) On(name string) bool {
+	on, err := strconv.ParseBool(s.Attr[name])
+	return err == nil && on
 }
 
 // Table is the kinds of places that there are.

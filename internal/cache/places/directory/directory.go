@@ -23,11 +23,24 @@ import (
 
 // Kind is type=local, as BuildKit calls it.
 var Kind = places.Kind{
-	Type:   "local",
-	From:   []places.Attribute{{Name: "src", Value: "DIRECTORY"}},
-	To:     slices.Concat([]places.Attribute{{Name: "dest", Value: "DIRECTORY"}}, places.Options(), places.OCIOptions()),
+	Type: "local",
+	From: []places.Attribute{{Name: "src", Value: "DIRECTORY"}},
+	To: slices.Concat([]places.Attribute{{Name: "dest", Value: "DIRECTORY"}, {Name: resetName, Check: places.CheckBool}},
+		places.Options(), places.OCIOptions()),
 	Open:   Open,
-	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return New(m, s.Ref) },
+	Create: create,
+}
+
+// resetName is the attribute that removes all blobs which no manifest of the layout names, as in BuildKit.
+const resetName = "reset"
+
+func create(m *transfer.Mover, s places.Spec) (cache.Place, error) {
+	p, err := New(m, s.Ref)
+	if err != nil {
+		return nil, err
+	}
+	p.reset = s.On(resetName)
+	return p, nil
 }
 
 // Open makes a source of the cache that a directory has.
@@ -51,6 +64,7 @@ type Place struct {
 	mover *transfer.Mover
 	name  string // as the person wrote it
 	dir   string // absolute
+	reset bool   // Put removes whatever the index does not lead to
 }
 
 // New returns the place of a directory, which need not be there. Nothing of it is read.
@@ -99,7 +113,7 @@ func (p *Place) read(context.Context) (*artifact.Records, error) {
 func isCache(d ocispec.Descriptor) bool { return d.ArtifactType == artifact.Type }
 
 // Put writes the steps. What else the layout has stays; the cache that was there is replaced once the new one is
-// complete.
+// complete, and its blobs are removed that nothing in the layout needs any more.
 func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 	steps, diffIDs, err := places.Sendable(p.mover, steps)
 	if err != nil {
@@ -130,5 +144,9 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 	}
 	desc := manifest.Descriptor()
 	desc.ArtifactType = artifact.Type
-	return enterIndex(p.dir, desc)
+	replaced, err := enterIndex(p.dir, desc)
+	if err != nil {
+		return err
+	}
+	return p.tidy(ctx, replaced)
 }

@@ -73,14 +73,20 @@ func readIndex(dir string) (*ocispec.Index, error) {
 	return l.Index()
 }
 
-// enterIndex makes the manifest desc the cache of a layout, beside what else its index names.
-func enterIndex(dir string, desc ocispec.Descriptor) error {
+// enterIndex makes the manifest desc the cache of a layout, beside what else its index names. It returns the manifests of
+// the caches that were there.
+func enterIndex(dir string, desc ocispec.Descriptor) (replaced []ocispec.Descriptor, err error) {
 	index, err := readIndex(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		index, err = &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
+	}
+	for _, m := range index.Manifests {
+		if isCache(m) {
+			replaced = append(replaced, m)
+		}
 	}
 	index.Manifests = append(slices.DeleteFunc(index.Manifests, isCache), desc)
 	for _, file := range []struct {
@@ -92,8 +98,8 @@ func enterIndex(dir string, desc ocispec.Descriptor) error {
 	} {
 		err := replaceFile(filepath.Join(dir, file.name), func(f *os.File) error { return json.NewEncoder(f).Encode(file.v) })
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return replaced, nil
 }
