@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 
 	"github.com/strata-build/strata/internal/cli"
@@ -27,8 +29,12 @@ func write(dir, version string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the folder of the man pages: %w", err)
 	}
+	version, _, _ = strings.Cut(version, "+") // the commit has no room in the last line of a page
 	root := cli.Command(version)
 	root.DisableAutoGenTag = true
+	root.Use = "strata COMMAND [OPTIONS]"
+	listCommands(root)
+	root.Long += files
 	date := commitTime()
 	options := doc.GenManTreeOptions{
 		Path:             dir,
@@ -39,6 +45,42 @@ func write(dir, version string) error {
 		return fmt.Errorf("writing the man pages: %w", err)
 	}
 	return nil
+}
+
+// files is what the page of strata itself has beside its commands, in Markdown.
+const files = `
+# FILES
+
+**/var/lib/strata**
+: The store: images, layers, the cache and the records of builds. The variable **STRATA_ROOT** names another folder.
+
+**~/.config/strata/config.toml**, **/etc/strata/config.toml**
+: The configuration; none is needed. The variable **STRATA_CONFIG** names another file.
+
+**~/.docker/config.json**
+: Credentials of registries, shared with docker.
+
+# EXIT STATUS
+
+0 if all went well, 1 if the build or the input failed, 2 for wrong usage, 130 after an interrupt. **strata run** ends with the
+status of its process.
+`
+
+// listCommands adds to the text of each command that has others below it what those do.
+func listCommands(cmd *cobra.Command) {
+	if !cmd.HasAvailableSubCommands() {
+		return
+	}
+	if cmd.Long == "" {
+		cmd.Long = cmd.Short
+	}
+	cmd.Long += ". The commands:\n\n"
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			cmd.Long += fmt.Sprintf("**%s**\n: %s\n\n", c.Name(), c.Short)
+			listCommands(c)
+		}
+	}
 }
 
 // commitTime is the date on the pages: SOURCE_DATE_EPOCH, so that one commit gives the same pages each time, or now.
