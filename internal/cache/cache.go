@@ -81,6 +81,9 @@ type Record struct {
 	Took time.Duration `json:"took"`
 	// Instruction is its text, as written.
 	Instruction string `json:"instruction"`
+	// Written is the instruction as its Dockerfile has it, over several lines, where there are here-documents in it; "" where
+	// Instruction says it all.
+	Written string `json:"written,omitempty"`
 	// Selected is what the record of a COPY --from's sources tells: what they select, as classic history rows name it.
 	Selected string `json:"selected,omitempty"`
 	// Origin is the image or cache from elsewhere that the record came from, "" for this machine.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -49,6 +50,9 @@ func (a *app) runHistory(name string, f *historyFlags) error {
 		return err
 	}
 	if f.dockerfile {
+		if err := addWritten(a.store, rows); err != nil {
+			return err
+		}
 		text := history.Dockerfile(rows)
 		if human.IsTerminal(a.stdout.File) {
 			text = printable(text)
@@ -131,6 +135,23 @@ func (f *historyFlags) cells(row *history.Row) human.Row {
 		r["ID"] = "<missing>"
 	}
 	return r
+}
+
+// addWritten fills in what the records of the steps that were built here tell of their instructions.
+func addWritten(s *store.Store, rows []history.Row) error {
+	for i, row := range rows {
+		if row.DiffID == "" || row.History.Created == nil {
+			continue
+		}
+		r, err := local.Made(s, row.DiffID, *row.History.Created)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			rows[i].Written = cmp.Or(r.Written, r.Instruction)
+		}
+	}
+	return nil
 }
 
 // fetched returns the FETCHED column of a row: for a step that downloads from the network, when it

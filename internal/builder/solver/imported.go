@@ -46,7 +46,7 @@ func (s *Solver) fromSource(ctx context.Context, source *cache.Source, parent *S
 	if r == nil {
 		return s.fromImage(ctx, source, parent, step, op)
 	}
-	r.Instruction = step.Text
+	r.Instruction, r.Written = step.Text, step.Written()
 	if r.Layer == "" && s.keepEmpty() {
 		return nil, nil // from an image of the classic engine, which lacks the empty layer
 	}

@@ -164,7 +164,8 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		return nil, true, s.store.Explain(err)
 	}
 	r = &cache.Record{
-		Layer: made.Layer, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Fetches: s.fetches(step),
+		Layer: made.Layer, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Written: step.Written(),
+		Fetches: s.fetches(step),
 	}
 	if made.Inputs != nil && op.weak != nil {
 		r.Observed = cache.NewObserved(op.weak.Digest(), made.Inputs)

@@ -32,7 +32,7 @@ func (s *Solver) fromImage(ctx context.Context, source *cache.Source, parent *St
 		s.events.Send(event.Rejected{Vertex: op.vertex, Source: source.Name, Reason: reason})
 		return nil, nil
 	}
-	r := &cache.Record{Layer: row.Layer, Created: row.Time(source.Image), Instruction: step.Text, Origin: source.Name}
+	r := &cache.Record{Layer: row.Layer, Created: row.Time(source.Image), Instruction: step.Text, Written: step.Written(), Origin: source.Name}
 	switch {
 	case r.Layer == layer.EmptyDiffID && !s.keepEmpty():
 		r.Layer = ""

@@ -44,6 +44,7 @@ type dockerfileWriter struct {
 	strings.Builder
 	replay *replay
 	shell  string // of this place
+	flags  string // of the RUN that is written: "--network=none "
 }
 
 func (w *dockerfileWriter) line(text string) {
@@ -79,6 +80,11 @@ func oneLine(text string) string {
 
 func (w *dockerfileWriter) row(row *Row) {
 	in := parseCreatedBy(row.History.CreatedBy)
+	if strings.Contains(row.Written, "\n") {
+		w.written(row.Written)
+		return
+	}
+	w.flags = runFlags(row.Written)
 	switch in.name {
 	case "":
 		w.unknown(row, in.args)
@@ -141,21 +147,21 @@ func (w *dockerfileWriter) run(in instruction) {
 		w.line("# the script of a here-document, which no row has: RUN " + text)
 		return
 	case in.shell == "":
-		w.line("RUN " + jsonList(strings.Fields(text)))
+		w.line("RUN " + w.flags + jsonList(strings.Fields(text)))
 		return
 	case in.shell != w.shell && in.shell != "/bin/sh -c":
 		w.shell = in.shell
 		w.line("SHELL " + jsonList(strings.Fields(in.shell)))
 	case in.shell != w.shell:
-		w.line("RUN " + jsonList([]string{"/bin/sh", "-c", text}))
+		w.line("RUN " + w.flags + jsonList([]string{"/bin/sh", "-c", text}))
 		return
 	}
 	if strings.ContainsAny(text, "\n\r") || strings.HasSuffix(text, `\`) || strings.HasPrefix(text, "[") ||
 		strings.HasPrefix(text, "-") || heredoc().MatchString(text) {
-		w.line("RUN " + jsonList(append(strings.Fields(w.shell), text)))
+		w.line("RUN " + w.flags + jsonList(append(strings.Fields(w.shell), text)))
 		return
 	}
-	w.WriteString("RUN ")
+	w.WriteString("RUN " + w.flags)
 	for i, part := range breakLong(text) {
 		if i > 0 {
 			w.WriteString(" \\\n")

@@ -33,6 +33,9 @@ type Row struct {
 	Size int64
 	// Config is the config whose digest is ID.
 	Config []byte
+	// Written is the instruction as its Dockerfile had it, with flags and here-documents, where that is known; the row
+	// itself has neither. It is filled in by whoever knows the records of steps.
+	Written string
 
 	implied bool // there is a layer, but no row in the config
 }
