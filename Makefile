@@ -3,6 +3,8 @@
 GO      = $$(test/require go)
 VERSION := $(shell packaging/version)
 LDFLAGS = -s -w -X main.version=$(VERSION)
+# The commit and its date are in the binary wherever git can tell them, whatever GOFLAGS says.
+VCS    := -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 # Build tags, which test/testbed and test/fuzz read here too. seccomp: RUN steps get Docker's filter of system calls;
 # runc_nocriu: leaves checkpoint and restore out of runc's library.
 TAGS    = seccomp,runc_nocriu
@@ -18,16 +20,17 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 build: ## bin/strata
 	test/require build
-	$(GO) build -tags $(TAGS) -trimpath -ldflags "$(LDFLAGS)" -o bin/strata ./cmd/strata
+	$(GO) build $(VCS) -tags $(TAGS) -trimpath -ldflags "$(LDFLAGS)" -o bin/strata ./cmd/strata
 
 static: ## bin/strata as one file that runs on any Linux
 	test/require build
-	GO="$(GO)" TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" packaging/build $$($(GO) env GOARCH) bin/strata
+	GO="$(GO)" VCS=$(VCS) TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" packaging/build $$($(GO) env GOARCH) bin/strata
 
 man: ## bin/man: a man page for each command
 	test/require build
 	rm -rf bin/man
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(GO) run -tags $(TAGS) ./packaging/man -o bin/man -version "$(VERSION)"
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(GO) run -tags $(TAGS) ./packaging/man \
+		-o bin/man -version "$(VERSION)"
 
 completions: build ## bin/completions: for bash, zsh and fish
 	mkdir -p bin/completions
@@ -47,7 +50,7 @@ uninstall: ## remove what make install made, with the same PREFIX and DESTDIR; t
 
 packages: man completions bin/copyright ## bin/dist: .deb, .rpm, .tar.gz for ARCHES='amd64 arm64', and SHA256SUMS
 	test/require packages
-	GO="$(GO)" TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" VERSION="$(VERSION)" NFPM="$(NFPM)" packaging/packages $(ARCHES)
+	GO="$(GO)" VCS=$(VCS) TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" VERSION="$(VERSION)" NFPM="$(NFPM)" packaging/packages $(ARCHES)
 
 image: packages ## strata in an image, built by strata: IMAGE=strata:latest; fetches debian:bookworm-slim
 	bin/strata build -f packaging/Dockerfile -t $(IMAGE) bin/dist

@@ -122,6 +122,38 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// The figures in README.md are those of docs/benchmarks.md: its rows begin as rows there do.
+func TestReadmeFigures(t *testing.T) {
+	root, err := testbed.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) string {
+		page, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(page)
+	}
+	_, table, _ := strings.Cut(read("README.md"), "\n## How it compares\n")
+	measured, rows := read("docs/benchmarks.md"), 0
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, "## ") {
+			break
+		}
+		if !strings.HasPrefix(line, "| ") {
+			continue
+		}
+		rows++
+		if !strings.Contains(measured, "\n"+strings.TrimSpace(line)) {
+			t.Errorf("docs/benchmarks.md has no row that begins with %s", strings.TrimSpace(line))
+		}
+	}
+	if rows < 4 {
+		t.Errorf("%d rows: the page was not understood", rows)
+	}
+}
+
 // Links between pages lead somewhere.
 func TestLinks(t *testing.T) {
 	root, err := testbed.Root()
