@@ -32,6 +32,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -51,7 +52,7 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 func TestEqual(t *testing.T) {
 	if testing.Short() {
-		t.Skip("needs dockerd and four minutes: run without -short")
+		t.Skip("needs dockerd and some minutes: run without -short")
 	}
 	if os.Geteuid() != 0 {
 		t.Skip("strata and dockerd build as root only")
@@ -60,7 +61,7 @@ func TestEqual(t *testing.T) {
 	if err != nil || len(cases) == 0 {
 		t.Fatalf("no cases: %v", err)
 	}
-	b := newBuilders(t)
+	b, started := newBuilders(t), time.Now().Add(-time.Minute) // a tar has whole seconds, a context its files before the builds
 	for _, file := range cases {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		t.Run(name, func(t *testing.T) {
@@ -69,12 +70,12 @@ func TestEqual(t *testing.T) {
 				b.checkExpected(t, name, c)
 				return
 			}
-			want, got := b.byDocker(t, name, c), b.byStrata(t, name, c)
+			want, got := b.byBoth(t, name, c)
 			if diff := cmp.Diff(want.config, got.config, cmpopts.EquateEmpty(), unexported); diff != "" {
 				t.Errorf("config (-docker +strata):\n%s", diff)
 			}
 			for _, name := range paths(want.tree, got.tree) {
-				difference := difference(name, want.tree, got.tree)
+				difference := difference(name, want.tree, got.tree, started)
 				if _, expected := c.newer[name]; expected != (difference != "") {
 					t.Errorf("%s: %s %s", name, difference, c.newer[name])
 				}
@@ -176,6 +177,21 @@ func readCase(t *testing.T, file string) buildCase {
 	return c
 }
 
+// byBoth has the two build a case at the same time.
+func (b *builders) byBoth(t *testing.T, name string, c buildCase) (docker, strata *image) {
+	done := make(chan struct{})
+	t.Cleanup(func() { <-done }) // before its files are removed
+	go func() {
+		defer close(done)
+		docker = b.byDocker(t, name, c)
+	}()
+	strata = b.byStrata(t, name, c)
+	if <-done; docker == nil {
+		t.FailNow()
+	}
+	return docker, strata
+}
+
 func (b *builders) byDocker(t *testing.T, name string, c buildCase) *image {
 	run := func(args ...string) {
 		t.Helper()
@@ -267,8 +283,9 @@ func build(t *testing.T, name string, c buildCase, file string, flags []string, 
 	return image
 }
 
-// difference tells what is not the same at a path of two trees, if anything.
-func difference(name string, docker, strata tree) string {
+// difference tells what is not the same at a path of two trees, if anything. Times count where they are older than the
+// builds, of all but directories: Docker's have the time at which something was put into them.
+func difference(name string, docker, strata tree, started time.Time) string {
 	want, inDocker := docker[name]
 	got, inStrata := strata[name]
 	switch {
@@ -279,6 +296,9 @@ func difference(name string, docker, strata tree) string {
 	default:
 		if diff := cmp.Diff(want, got, unexported); diff != "" {
 			return "(-docker +strata):\n" + diff
+		}
+		if a, b := want.modTime, got.modTime; got.Type != "directory" && !a.Equal(b) && (a.Before(started) || b.Before(started)) {
+			return fmt.Sprintf("time (-docker +strata):\n-\t%s\n+\t%s", a.UTC(), b.UTC())
 		}
 		return ""
 	}
