@@ -85,10 +85,23 @@ func Parse(data []byte) (*Config, error) {
 	if slices.ContainsFunc(c.Stages, func(s CachedStep) bool { return !s.valid() }) {
 		c.Stages = nil
 	}
-	if n := layerRows(c.History); n > len(c.RootFS.DiffIDs) {
-		return nil, fmt.Errorf("reading an image config: its history has %d rows with layers, but there are %d layers", n, len(c.RootFS.DiffIDs))
-	}
+	emptyRows(&c)
 	return &c, nil
+}
+
+// emptyRows takes those rows of a history for empty that come when all layers have a row. BuildKit builds
+// on such images and mends the history like this (normalizeLayersAndHistory in exporter/containerimage/writer.go).
+func emptyRows(c *Config) {
+	layers := len(c.RootFS.DiffIDs)
+	for i := range c.History {
+		switch h := &c.History[i]; {
+		case h.EmptyLayer:
+		case layers == 0:
+			h.EmptyLayer = true
+		default:
+			layers--
+		}
+	}
 }
 
 func layerRows(history []History) int {
