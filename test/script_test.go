@@ -77,6 +77,9 @@ func TestScript(t *testing.T) {
 			switch name {
 			case "emulates":
 				return registeredForeign(), nil
+			case "bash-completion":
+				_, err := os.Stat("/usr/share/bash-completion/bash_completion")
+				return err == nil, nil
 			case "loop": // file systems in files can be made and mounted
 				_, makes := exec.LookPath("mkfs.ext4")
 				_, mounts := os.Stat("/dev/loop-control")

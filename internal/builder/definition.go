@@ -114,6 +114,14 @@ func findDockerfile(s *Source) string {
 	return path
 }
 
+// DockerfilePath is the path of the Dockerfile of a context that is a directory, "" if it is no file of this machine.
+func (s Source) DockerfilePath() string {
+	if path := findDockerfile(&s); path != "-" && !isURL(path) {
+		return path
+	}
+	return ""
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

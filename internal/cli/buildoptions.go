@@ -34,7 +34,7 @@ type buildFlags struct {
 
 func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the image, as `NAME:TAG`; may be given several times")
-	fl.StringVarP(&f.file, "file", "f", "", "path of the Dockerfile (default PATH/Dockerfile)")
+	fl.StringVarP(&f.file, "file", "f", "", "`PATH` of the Dockerfile (default PATH/Dockerfile)")
 	fl.StringArrayVar(&f.contexts, "build-context", nil, "named context, as `NAME=VALUE`; VALUE is a directory, docker-image://NAME, oci-layout://DIRECTORY:TAG, target:STAGE or a URL")
 	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`; NAME alone takes the value from the environment")
 	fl.StringVar(&f.target, "target", "", "`STAGE` to build (default the last)")
@@ -49,8 +49,8 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.platforms, "platform", nil, "target `PLATFORM`, such as linux/arm64; several, separated by commas or given as several options, make an image for each (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images, even if the store has them")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as `NAME=VALUE`")
-	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
-	fl.StringVar(&f.progress, "progress", "auto", "progress output: auto, tty, plain or rawjson; quiet prints only the image ID, none prints nothing")
+	fl.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default, host or none")
+	fl.StringVar(&f.progress, "progress", "auto", "progress output, a `MODE`: auto, tty, plain or rawjson; quiet prints only the image ID, none prints nothing")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
 	f.output.register(fl)
@@ -63,7 +63,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	_ = fl.MarkHidden("print") // as buildx does
 	fl.BoolFunc("check", "check the Dockerfile instead of building, as --call=check", f.setCheck)
 	fl.BoolVarP(&f.debug, "debug", "D", false, "show warnings in full")
-	fl.StringVar(&f.engine, "engine", "", "build engine: graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
+	fl.StringVar(&f.engine, "engine", "", "build `ENGINE`: graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
 }
 
 // setCheck is --check[=true|false].

@@ -31,9 +31,9 @@ func (f *outputFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.load, "load", false, "store the image, also if there are other outputs, as --output type=docker")
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the exported image, as `KEY=VALUE` or TYPE[PLATFORM]:KEY=VALUE; types are manifest, manifest-descriptor, index, index-descriptor")
 	fl.StringVar(&f.metadata, "metadata-file", "", "write digests and names of the result to this `FILE`, as JSON")
-	fl.StringArrayVar(&f.attests, "attest", nil, "attestation, as type=sbom or type=provenance; not supported, and ignored with a warning")
-	fl.StringVar(&f.provenance, "provenance", "", "short for --attest type=provenance")
-	fl.StringVar(&f.sbom, "sbom", "", "short for --attest type=sbom")
+	fl.StringArrayVar(&f.attests, "attest", nil, "attestation, as `type=TYPE`: type=sbom or type=provenance; not supported, and ignored with a warning")
+	fl.StringVar(&f.provenance, "provenance", "", "`VALUE` of --attest type=provenance, such as false")
+	fl.StringVar(&f.sbom, "sbom", "", "`VALUE` of --attest type=sbom, such as false")
 }
 
 // options adds the outputs to r.

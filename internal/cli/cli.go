@@ -67,7 +67,11 @@ func Main(args []string, version string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := a.root()
-	root.SetArgs(pluginArgs(os.Args[0], args))
+	args = pluginArgs(os.Args[0], args)
+	root.SetArgs(args)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		a.complete(root)
+	}
 	err := root.ExecuteContext(ctx)
 	if cerr := a.closeStore(ctx); err == nil && cerr != nil {
 		err = fmt.Errorf("closing the store: %w", cerr)
@@ -158,10 +162,11 @@ func (a *app) root() *cobra.Command {
 	}
 	cmd.TraverseChildren = true // docker's flags in front of the command
 	clientFlags(cmd.Flags())
-	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
 	cmd.SetFlagErrorFunc(flagError)
+	cmd.SetUsageFunc(a.usage)
 	cmd.SetVersionTemplate("strata {{.Version}}\n")
 	cobra.EnableCommandSorting = false // in the order of the groups
 	for _, g := range a.groups() {
@@ -172,6 +177,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	plainUsage(cmd)
+	setExamples(cmd)
 	return cmd
 }
 

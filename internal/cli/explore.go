@@ -49,9 +49,9 @@ it breaks a rule.
 	fl.BoolVar(&f.ci, "ci", false, "check the image by dive's rules, without the terminal interface; the same as CI=true")
 	fl.StringVar(&f.config, "ci-config", rules.DefaultFile, "`FILE` with the rules")
 	fl.StringVarP(&f.json, "json", "j", "", "write layers and inefficient files to this `FILE`, in dive's format, without the terminal interface")
-	fl.StringVar(&f.rules.LowestEfficiency, "lowestEfficiency", "", "rule: lowest permitted efficiency, 0 to 1")
+	fl.StringVar(&f.rules.LowestEfficiency, "lowestEfficiency", "", "rule: lowest permitted `EFFICIENCY`, 0 to 1")
 	fl.StringVar(&f.rules.HighestWastedBytes, "highestWastedBytes", "", "rule: highest permitted wasted `SIZE`")
-	fl.StringVar(&f.rules.HighestUserWastedPercent, "highestUserWastedPercent", "", "rule: highest permitted wasted part of the bytes above the lowest layer, 0 to 1")
+	fl.StringVar(&f.rules.HighestUserWastedPercent, "highestUserWastedPercent", "", "rule: highest permitted wasted `PART` of the bytes above the lowest layer, 0 to 1")
 	return cmd
 }
 

@@ -36,7 +36,7 @@ func (a *app) images() *cobra.Command {
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs")
 	fl.BoolVar(&f.digests, "digests", false, "show the digests of the images in their registries")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Platform")
-	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list only matching images: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
+	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list only matching images, as `KEY=VALUE`: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
 	return cmd
 }
 

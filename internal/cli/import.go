@@ -41,7 +41,7 @@ func (a *app) importTar() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&changes, "change", "c", nil, "Dockerfile `INSTRUCTION` that sets the image's config, such as 'CMD [\"sh\"]'; may be given several times")
-	fl.StringVarP(&o.Message, "message", "m", "", "comment of the image's history row")
+	fl.StringVarP(&o.Message, "message", "m", "", "`TEXT` of the comment in the image's history row")
 	platformFlag(fl, &wanted)
 	return cmd
 }

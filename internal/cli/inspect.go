@@ -30,7 +30,7 @@ func (a *app) inspect() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", "`TEMPLATE` in Go's language, such as '{{json .Config.Env}}'")
-	cmd.Flags().StringVar(&kind, "type", "", "type of the objects: only image")
+	cmd.Flags().StringVar(&kind, "type", "", "`TYPE` of the objects: only image")
 	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }

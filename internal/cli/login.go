@@ -35,8 +35,8 @@ func (a *app) login() *cobra.Command {
 			return a.runLogin(cmd.Context(), first(args), f)
 		},
 	}
-	cmd.Flags().StringVarP(&f.user, "username", "u", "", "user name")
-	cmd.Flags().StringVarP(&f.password, "password", "p", "", "password")
+	cmd.Flags().StringVarP(&f.user, "username", "u", "", "user `NAME`")
+	cmd.Flags().StringVarP(&f.password, "password", "p", "", "`PASSWORD`")
 	cmd.Flags().BoolVar(&f.stdin, "password-stdin", false, "take the password from standard input")
 	return cmd
 }

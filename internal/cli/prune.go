@@ -76,9 +76,9 @@ func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&p.options.All, "all", "a", false, "remove used data too, not only unused data")
 	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
-	help := "remove only matching data: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]"
+	help := "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]"
 	if slices.Contains(p.filters, "type") {
-		help = "remove only matching data: until=TIME or DURATION (older than this), type=exec.cachemount (cache mounts), type=regular (records)"
+		help = "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), type=exec.cachemount (cache mounts), type=regular (records)"
 	}
 	fl.StringArrayVar(&p.given, "filter", nil, help)
 	return cmd

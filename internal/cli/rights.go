@@ -71,7 +71,7 @@ func (f *rightsFlags) register(fl *pflag.FlagSet) {
 	f.machineFlags.register(fl)
 	fl.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, as `id=ID,src=FILE` or id=ID,env=VARIABLE")
 	fl.StringArrayVar(&f.ssh, "ssh", nil, "ssh agent for RUN --mount=type=ssh: `ID`, ID=SOCKET or ID=KEY[,KEY]; the usual ID is default")
-	fl.StringArrayVar(&f.allow, "allow", nil, "permit a privilege that the Dockerfile asks for, network.host or security.insecure; or buildx.local.delete, for --output mode=delete outside of the working directory")
+	fl.StringArrayVar(&f.allow, "allow", nil, "permit a `PRIVILEGE` that the Dockerfile asks for, network.host or security.insecure; or buildx.local.delete, for --output mode=delete outside of the working directory")
 }
 
 // apply parses the flags into r, whose Network is set already.

@@ -32,7 +32,7 @@ func (a *app) save() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `FILE` instead of standard output")
-	cmd.Flags().StringVar(&format, "format", "docker", "format of the archive: docker (also a valid OCI layout) or oci")
+	cmd.Flags().StringVar(&format, "format", "docker", "`FORMAT` of the archive: docker (also a valid OCI layout) or oci")
 	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }

@@ -35,6 +35,9 @@ const (
 	CacheOnly Kind = "cacheonly" // nothing but the records of its steps
 )
 
+// registryType is the type of an Image that is pushed.
+const registryType = "registry"
+
 // Spec is one --output.
 type Spec struct {
 	Kind  Kind
@@ -129,13 +132,12 @@ func readAttributes(fields []string) (attrs []attribute, kind string, err error)
 
 // set takes the attributes over, and checks what each kind needs.
 func (s *Spec) set(kind string, attrs []attribute) error {
-	if kind == "registry" {
+	if kind == registryType {
 		s.Kind, s.Push = ToImage, true
 	}
 	known := s.attributes()
 	if known == nil {
-		kinds := []string{"image", "registry", "docker", "oci", "local", "tar", "cacheonly"}
-		return fmt.Errorf("there is no such output%s; it is one of %s", suggest.DidYouMean(kind, kinds), strings.Join(kinds, ", "))
+		return fmt.Errorf("there is no such output%s; it is one of %s", suggest.DidYouMean(kind, Types()), strings.Join(Types(), ", "))
 	}
 	for _, a := range attrs {
 		if note, ok, err := readAnnotation(a); ok && known["compression"] != nil {
@@ -271,6 +273,20 @@ func (s *Spec) attributes() map[string]setter {
 	}
 	all["dest"] = text(&s.Dest)
 	return all
+}
+
+// Types are what type= of an --output can be.
+func Types() []string {
+	return []string{string(ToImage), registryType, string(Docker), string(OCI), string(Local), string(Tar), string(CacheOnly)}
+}
+
+// Attributes are the names of the attributes that an output of a type takes, sorted; nil if there is no such type.
+func Attributes(kind string) []string {
+	if kind == registryType {
+		kind = string(ToImage)
+	}
+	s := Spec{Kind: Kind(kind)}
+	return names(s.attributes())
 }
 
 func (s *Spec) imageAttributes(all map[string]setter) {

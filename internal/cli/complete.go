@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/strata-build/strata/internal/builder"
+)
+
+// Completion: `strata __complete WORDS…`, which the shells' scripts of `strata completion` run, asks here what the last
+// word can be. Nothing of it is set up for other commands.
+
+// request is what is known of a command line whose last word is to be completed.
+type request struct {
+	app  *app
+	cmd  *cobra.Command
+	args []string // before the word, without flags
+	word string   // as far as it is typed
+}
+
+// offer says what a word can be. What does not begin as the word does is left out by whoever asks.
+type offer func(r *request) choices
+
+// choices are the words that one can be, each with a description after a tab, where there is one.
+type choices struct {
+	words []string
+	// open says that a word can go on, so that no space follows it.
+	open bool
+	// files and dirs say that the shell offers paths, of directories only.
+	files, dirs bool
+}
+
+// words are choices that are always the same.
+func words(list ...string) offer {
+	return func(*request) choices { return choices{words: list} }
+}
+
+// anything can be typed: there is nothing to offer.
+func anything(*request) choices { return choices{} }
+
+func paths(*request) choices       { return choices{files: true} }
+func directories(*request) choices { return choices{dirs: true} }
+
+// flagOffers are the choices of a flag's value, by the flag's name, or by that and the command's where a name means
+// something else there. Values of other flags are anything.
+func flagOffers() map[string]offer {
+	return map[string]offer{
+		"add-host":        list(words("host.docker.internal:host-gateway")),
+		"allow":           list(words("network.host", "security.insecure", "buildx.local.delete")),
+		"attest":          list(words("type=provenance", "type=sbom")),
+		"build-arg":       fromDockerfile(buildArgs),
+		"build-context":   open(words()),
+		"cache-from":      cacheFrom,
+		"cache-to":        cacheTo,
+		"call":            words("check", "outline", "targets", "check,format=json", "outline,format=json", "targets,format=json"),
+		"cap-add":         capabilities,
+		"cap-drop":        capabilities,
+		"engine":          words("graph", "classic"),
+		"filter":          filters,
+		"format":          words("json", "table"),
+		"info format":     words("json"),
+		"inspect format":  words("json"),
+		"version format":  words("json"),
+		"save format":     words("docker", "oci"),
+		"isolation":       words("default"),
+		"mount":           mounts,
+		"network":         words("default", "host", "none"),
+		"net":             words("default", "host", "none"),
+		"no-cache-filter": list(fromDockerfile(stageNames)),
+		"output":          outputs,
+		"export output":   paths,
+		"save output":     paths,
+		"platform":        list(platforms),
+		"progress":        words("auto", "tty", "plain", "rawjson", "quiet", "none"),
+		"provenance":      words("false"),
+		"pull":            words("always", "missing", "never"),
+		"refresh":         list(fromDockerfile(stageNames, "24h", "7d")),
+		"sbom":            words("false"),
+		"secret":          secrets,
+		"security-opt":    words("no-new-privileges"),
+		"ssh":             fromDockerfile(sshNames),
+		"step":            steps,
+		"tag":             imageNames,
+		"target":          fromDockerfile(stageNames),
+		"type":            words("image"),
+		"ulimit":          open(words("core=", "nofile=", "nproc=", "memlock=", "stack=")),
+		"volume":          open(paths),
+		"cgroup-parent":   directories,
+		"file":            paths,
+		"iidfile":         paths,
+		"input":           paths,
+		"cidfile":         paths,
+		"env-file":        paths,
+		"metadata-file":   paths,
+		"ci-config":       paths,
+		"policy":          paths,
+	}
+}
+
+// argOffers are the choices of the arguments of a command, by its path or its name; the last is that of all further
+// ones. A command that is not here has none.
+func argOffers() map[string][]offer {
+	all := func(o offer) []offer { return []offer{o} }
+	once := func(o offer) []offer { return []offer{o, nothing} }
+	return map[string][]offer{
+		"blame":       {anyImage, nothing},
+		"build":       {directories, nothing},
+		"builds show": once(builds),
+		"completion":  once(words(shells...)),
+		"create":      {anyImage, paths},
+		"diff":        {anyImage, anyImage, nothing},
+		"du":          once(anyImage),
+		"explain":     once(builds),
+		"explore":     once(anyImage),
+		"export":      once(anyImage),
+		"history":     once(anyImage),
+		"images":      once(repositories),
+		"image ls":    once(repositories),
+		"image rm":    all(newOnly(anyImage)),
+		"import":      {paths, imageNames, nothing},
+		"inspect":     all(newOnly(anyImage)),
+		"log":         once(anyImage),
+		"login":       once(hosts),
+		"logout":      once(hosts),
+		"pull":        once(imageNames),
+		"push":        once(imageNames),
+		"rmi":         all(newOnly(anyImage)),
+		"run":         {anyImage, paths},
+		"save":        all(newOnly(imageNames)),
+		"show":        once(anyImage),
+		"tag":         {anyImage, imageNames, nothing},
+	}
+}
+
+func nothing(*request) choices { return choices{} }
+
+// shells are those that there are completions for.
+var shells = []string{"bash", "zsh", "fish"}
+
+// complete sets up the completion of all commands.
+func (a *app) complete(root *cobra.Command) {
+	flags, arguments := flagOffers(), argOffers()
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(fl *pflag.Flag) {
+			if fl.Value.Type() == "bool" || fl.Value.Type() == "boolfunc" {
+				return
+			}
+			o := flags[cmd.Name()+" "+fl.Name]
+			if o == nil {
+				o = flags[fl.Name]
+			}
+			if o == nil {
+				o = anything
+			}
+			_ = cmd.RegisterFlagCompletionFunc(fl.Name, a.completeBy(func(int) offer { return o }))
+		})
+		of := arguments[strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")]
+		if of == nil {
+			of = arguments[cmd.Name()]
+		}
+		if cmd.ValidArgsFunction == nil && !cmd.HasSubCommands() || of != nil {
+			cmd.ValidArgsFunction = a.completeBy(func(n int) offer {
+				if len(of) == 0 {
+					return nothing
+				}
+				return of[min(n, len(of)-1)]
+			})
+		}
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+	}
+	visit(root)
+}
+
+// completeBy is an offer, chosen by the number of arguments before the word, as cobra asks for it.
+func (a *app) completeBy(choose func(n int) offer) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		c := choose(len(args))(&request{app: a, cmd: cmd, args: args, word: word})
+		var fit []string
+		for _, w := range c.words {
+			if strings.HasPrefix(w, word) {
+				fit = append(fit, w)
+			}
+		}
+		directive := cobra.ShellCompDirectiveKeepOrder
+		switch {
+		case c.dirs:
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		case !c.files:
+			directive |= cobra.ShellCompDirectiveNoFileComp
+		}
+		if c.open {
+			directive |= cobra.ShellCompDirectiveNoSpace
+		}
+		return fit, directive
+	}
+}
+
+// flag is the value of a flag of the command line, "" if the command has no such flag.
+func (r *request) flag(name string) string {
+	if fl := r.cmd.Flags().Lookup(name); fl != nil {
+		return fl.Value.String()
+	}
+	return ""
+}
+
+// source is what a build on this command line would read.
+func (r *request) source() builder.Source {
+	s := builder.Source{Context: ".", Dockerfile: r.flag("file")}
+	if len(r.args) > 0 {
+		s.Context = r.args[0]
+	}
+	return s
+}
