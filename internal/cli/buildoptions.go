@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images, even if the store has them")
 	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default, host or none")
-	fl.StringVar(&f.progress, "progress", "auto", "progress output, a `MODE`: auto, tty, plain or rawjson; quiet prints only the image ID, none prints nothing")
+	fl.StringVar(&f.progress, "progress", cmp.Or(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "progress output, a `MODE`: auto, tty, plain or rawjson; quiet prints only the image ID, none prints nothing")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
 	f.output.register(fl)

@@ -41,7 +41,7 @@ func (a *app) cacheUse() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE', pretty or json; fields: .ID .Reclaimable .Size .LastUsedAt .CreatedAt .Description .Type .Shared .Mutable .UsageCount .Parents")
 	fl.BoolVar(&f.verbose, "verbose", false, "print all that is known of each entry, as --format pretty")
-	fl.StringArrayVar(&f.filters, "filter", nil, "list only matching entries: type=regular or exec.cachemount, until=TIME or DURATION (last used before)")
+	fl.StringArrayVar(&f.filters, "filter", nil, "list only matching entries, as `KEY=VALUE`: type=regular or exec.cachemount, until=TIME or DURATION (last used before)")
 	ignoreTimeout(fl)
 	return cmd
 }

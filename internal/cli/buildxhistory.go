@@ -76,7 +76,7 @@ func (a *app) pastBuilds() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Ref .Name .Status .CreatedAt .Duration .Link")
-	fl.StringArrayVar(&filters, "filter", nil, "list only matching builds: status=completed or error, ref=ID")
+	fl.StringArrayVar(&filters, "filter", nil, "list only matching builds, as `KEY=VALUE`: status=completed or error, ref=ID")
 	ignoredFlags(fl, nil, []string{"local", "no-trunc"})
 	return cmd
 }

@@ -177,6 +177,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	plainUsage(cmd)
+	addJSON(cmd)
 	setExamples(cmd)
 	return cmd
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
@@ -25,9 +24,9 @@ type pruneCommand struct {
 	filters []string // keys that --filter accepts
 	lists   bool     // print each removed object
 
-	force bool
-	given []string // values of --filter
-	keep  string   // value of --keep-storage
+	force, json bool
+	given       []string // values of --filter
+	keep        string   // value of --keep-storage
 }
 
 func (a *app) systemPrune() *cobra.Command {
@@ -76,6 +75,7 @@ func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&p.options.All, "all", "a", false, "remove used data too, not only unused data")
 	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
+	jsonFlag(fl, &p.json, "print what was removed as JSON; needs --force")
 	help := "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]"
 	if slices.Contains(p.filters, "type") {
 		help = "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), type=exec.cachemount (cache mounts), type=regular (records)"
@@ -85,6 +85,9 @@ func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 }
 
 func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
+	if p.json && !p.force {
+		return usageError("prune --json asks nothing: it goes with --force")
+	}
 	s, err := a.open()
 	if err != nil {
 		return err
@@ -119,6 +122,9 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 	if err != nil {
 		return err
 	}
+	if p.json {
+		return a.printDocument(newPrunedDocument(gone))
+	}
 	a.printPruned(gone, p.lists)
 	return nil
 }
@@ -148,10 +154,7 @@ func (a *app) printPruned(gone *store.Pruned, lists bool) {
 	if lists && len(gone.Images)+len(gone.Untagged) > 0 {
 		fmt.Fprintln(a.stdout, "Deleted Images:")
 		for _, name := range gone.Untagged {
-			if ref, err := reference.ParseNormalizedNamed(name); err == nil {
-				name = reference.FamiliarString(ref)
-			}
-			fmt.Fprintln(a.stdout, "untagged:", name)
+			fmt.Fprintln(a.stdout, "untagged:", familiar(name))
 		}
 		for _, id := range gone.Images {
 			fmt.Fprintln(a.stdout, "deleted:", id)

@@ -13,19 +13,23 @@ import (
 )
 
 func (a *app) pull() *cobra.Command {
-	var quiet, all bool
+	var quiet, all, asJSON bool
 	var wanted string
 	cmd := &cobra.Command{
 		Use:   "pull [OPTIONS] NAME[:TAG|@DIGEST]",
 		Short: "Pull an image from its registry",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON {
+				return a.pullAsDocuments(cmd.Context(), args[0], wanted, all)
+			}
 			return a.runPull(cmd.Context(), args[0], wanted, quiet, all)
 		},
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
 	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "pull all tags of the repository")
 	platformFlag(cmd.Flags(), &wanted)
+	jsonFlag(cmd.Flags(), &asJSON, "print what was pulled as JSON, a line for each name, and no progress")
 	return cmd
 }
 

@@ -14,24 +14,29 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
+type pushFlags struct {
+	quiet, all, json bool
+	platform         string
+}
+
 func (a *app) push() *cobra.Command {
-	var quiet, all bool
-	var wanted string
+	f := &pushFlags{}
 	cmd := &cobra.Command{
 		Use:   "push [OPTIONS] NAME[:TAG]",
 		Short: "Push an image to its registry",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runPush(cmd.Context(), args[0], wanted, quiet, all)
+			return a.runPush(cmd.Context(), args[0], f)
 		},
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
-	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "push all tags of the repository")
-	onlyPlatformFlag(cmd.Flags(), &wanted)
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the name only")
+	cmd.Flags().BoolVarP(&f.all, "all-tags", "a", false, "push all tags of the repository")
+	onlyPlatformFlag(cmd.Flags(), &f.platform)
+	jsonFlag(cmd.Flags(), &f.json, "print what was pushed as JSON, a line for each name, and no progress")
 	return cmd
 }
 
-func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool) error {
+func (a *app) runPush(ctx context.Context, name string, f *pushFlags) error {
 	ref, err := registry.ParseName(name)
 	if err != nil {
 		return &exit{exitUsage, err}
@@ -39,27 +44,30 @@ func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool)
 	if _, ok := ref.(reference.Digested); ok {
 		return usageError("%s: give a tag instead of the digest, which follows from the image", name)
 	}
-	if all && !reference.IsNameOnly(ref) {
+	if f.all && !reference.IsNameOnly(ref) {
 		return usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
 	}
-	only, err := parseOnlyPlatform(wanted)
+	only, err := parseOnlyPlatform(f.platform)
 	if err != nil {
 		return err
 	}
-	out := progress.NewLayers(a.stdout, quiet)
+	out := progress.NewLayers(a.stdout, f.quiet || f.json)
 	defer out.Close()
 	m, err := a.moverFor(out)
 	if err != nil {
 		return err
 	}
 	refs := []reference.Named{reference.TagNameOnly(ref)}
-	if all {
+	if f.all {
 		if refs, err = tagsOf(m.Store, ref); err != nil {
 			return err
 		}
 	}
+	if f.json {
+		return a.pushAsDocuments(ctx, m, refs, only)
+	}
 	out.Message(fmt.Sprintf("The push refers to repository [%s]", ref.Name()))
-	if reference.IsNameOnly(ref) && !all {
+	if reference.IsNameOnly(ref) && !f.all {
 		out.Message("Using default tag: latest")
 	}
 	err = pushAll(ctx, m, refs, only, out)
@@ -67,7 +75,7 @@ func (a *app) runPush(ctx context.Context, name, wanted string, quiet, all bool)
 	if err != nil {
 		return err
 	}
-	if quiet {
+	if f.quiet {
 		fmt.Fprintln(a.stdout, refs[0])
 	}
 	return nil

@@ -4,7 +4,7 @@
 //
 //	builder           Phase vertices, Planned, Finding, Warning, Built ─┐
 //	builder/solver    From and step vertices, LookedUp, Rejected,       ├─→ explain.Journal ─→ progress display
-//	                  Running, Output, Warning                          │     adds Reason         tty, plain, rawjson,
+//	                  Running, Executing, Output, Warning               │     adds Reason         tty, plain, rawjson,
 //	builder/export    Export vertices, Progress                         │     saves the build     quiet, classic
 //	source/remote     Fetch vertices, Progress                         ─┘
 //	transfer          Layer                                            ──────────────────────→ progress display, Layers

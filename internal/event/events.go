@@ -99,6 +99,10 @@ type ReadChanged struct {
 // Running says that a step has no record, and runs now.
 type Running struct{ Vertex *Vertex }
 
+// Executing says that all that a running step needs is here: what it takes is counted from now on, without what was fetched
+// for it.
+type Executing struct{ Vertex *Vertex }
+
 // Reason says on one line why a step runs.
 type Reason struct {
 	Vertex *Vertex
@@ -171,6 +175,7 @@ func (e LookedUp) vertex() *Vertex    { return e.Vertex }
 func (e Rejected) vertex() *Vertex    { return e.Vertex }
 func (e ReadChanged) vertex() *Vertex { return e.Vertex }
 func (e Running) vertex() *Vertex     { return e.Vertex }
+func (e Executing) vertex() *Vertex   { return e.Vertex }
 func (e Reason) vertex() *Vertex      { return e.Vertex }
 func (e Output) vertex() *Vertex      { return e.Vertex }
 func (e Progress) vertex() *Vertex    { return e.Vertex }

@@ -31,7 +31,14 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form) (store.Blo
 	if f.compression == layer.Zstd {
 		b.MediaType = ocispec.MediaTypeImageLayerZstd
 	}
-	if b.Digest, b.Size, err = writeCompressed(ctx, path, l, f); err != nil {
+	t, err := l.TOC(ctx)
+	if err != nil {
+		return store.Blob{}, err
+	}
+	total := t.Size() // without what a tar has beside the files, which is not worth counting
+	m.report(l.DiffID, "Compressing", 0, total)
+	reading := func(n int64) { m.report(l.DiffID, "Compressing", min(n, total), total) }
+	if b.Digest, b.Size, err = writeCompressed(ctx, path, l, f, reading); err != nil {
 		return store.Blob{}, fmt.Errorf("compressing layer %s: %w", l.DiffID, m.Store.Explain(err))
 	}
 	if err := m.Store.PlaceBlob(path, l.DiffID, b); err != nil || f.level == nil {
@@ -40,7 +47,8 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form) (store.Blo
 	return b, m.Store.PutDerived(l.DiffID, f.how(), store.Derived{Digest: b.Digest})
 }
 
-func writeCompressed(ctx context.Context, path string, l *store.Layer, form form) (digest.Digest, int64, error) {
+// writeCompressed writes a compressed form of a layer, and tells reading how much of the tar was read.
+func writeCompressed(ctx context.Context, path string, l *store.Layer, form form, reading func(n int64)) (digest.Digest, int64, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", 0, err
@@ -51,7 +59,7 @@ func writeCompressed(ctx context.Context, path string, l *store.Layer, form form
 	if err != nil {
 		return "", 0, err
 	}
-	if err := l.WriteTar(ctx, z); err != nil {
+	if err := l.WriteTar(ctx, &writeMeter{w: z, report: reading}); err != nil {
 		z.Close() // the error that counts is WriteTar's
 		return "", 0, err
 	}

@@ -79,6 +79,20 @@ func (m *Mover) pullLayer(ctx context.Context, ref reference.Named, desc ocispec
 	return true, nil
 }
 
+// writeMeter reports how much was written.
+type writeMeter struct {
+	w      io.Writer
+	n      int64
+	report func(n int64)
+}
+
+func (m *writeMeter) Write(p []byte) (int, error) {
+	n, err := m.w.Write(p)
+	m.n += int64(n)
+	m.report(m.n)
+	return n, err
+}
+
 // meter reports how much was read.
 type meter struct {
 	r      io.Reader

@@ -75,7 +75,7 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 	if err != nil {
 		return "", fmt.Errorf("writing a layer: %w", s.Explain(err))
 	}
-	made, err := layer.WriteTarFile(ctx, f, t, w.open)
+	made, err := layer.WriteTarFile(ctx, f, t, w.counted(t.Size()))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", fmt.Errorf("writing a layer: %w", s.Explain(err))
 	}

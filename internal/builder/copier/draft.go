@@ -32,6 +32,8 @@ type Draft struct {
 	archives []*archive
 	// cleanup is done when the layer is written.
 	cleanup []func()
+	// copied is told how many of how many bytes are copied, nil for nobody.
+	copied func(current, total int64)
 }
 
 type owner struct{ uid, gid int }
@@ -222,6 +224,46 @@ func (w *Draft) dropBelow(dir string) {
 			delete(w.sources, name)
 		}
 	}
+}
+
+// worthCounting is how many bytes a layer has at least, of which it is told how many are copied: less takes no time.
+const worthCounting = 8 << 20
+
+// Watch has copied told how many of how many bytes are in the layer while it is written, if these are many.
+func (w *Draft) Watch(copied func(current, total int64)) { w.copied = copied }
+
+// counted is open, telling what is read.
+func (w *Draft) counted(total int64) layer.OpenFunc {
+	if w.copied == nil || total < worthCounting {
+		return w.open
+	}
+	c := &copyCount{draft: w, total: total}
+	return func(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+		r, err := w.open(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		return &countedFile{r, c}, nil
+	}
+}
+
+// copyCount is what was copied so far.
+type copyCount struct {
+	draft          *Draft
+	current, total int64
+}
+
+// countedFile is a file whose bytes count.
+type countedFile struct {
+	io.ReadCloser
+	count *copyCount
+}
+
+func (f *countedFile) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	f.count.current += int64(n)
+	f.count.draft.copied(f.count.current, f.count.total)
+	return n, err
 }
 
 // open gives the contents of an entry that put took.

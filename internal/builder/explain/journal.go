@@ -63,6 +63,10 @@ func (j *Journal) Send(e event.Event) {
 	case event.Running:
 		j.run(e)
 		return
+	case event.Executing:
+		j.mu.Lock()
+		j.steps[e.Vertex].started = time.Now()
+		j.mu.Unlock()
 	case event.Finished:
 		j.finish(e)
 	}
@@ -134,9 +138,15 @@ func (j *Journal) run(e event.Running) {
 	j.mu.Unlock()
 	j.next.Send(e)
 	// Which files of a COPY changed is known when they are copied.
-	if line := Line(reasons); line != "" && !slices.ContainsFunc(reasons, isFiles) {
+	if line := Line(reasons); line != "" && !slices.ContainsFunc(reasons, isFiles) && !j.past.first(reasons) {
 		j.next.Send(event.Reason{Vertex: e.Vertex, Text: line})
 	}
+}
+
+// first says that there is nothing to compare with, since nothing like this was built before: that a step runs then needs
+// no reason.
+func (h *history) first(reasons []Reason) bool {
+	return len(h.past) == 0 && len(reasons) == 1 && reasons[0].Kind == New
 }
 
 // question is what is known of a step and of the build at this moment. Nobody changes it.
@@ -179,7 +189,7 @@ func (j *Journal) finish(e event.Finished) {
 }
 
 func (j *Journal) finishFrom(e event.Finished) {
-	if e.Status != event.Cached {
+	if e.Status != event.Cached && e.Status != event.Done {
 		return
 	}
 	j.mu.Lock()

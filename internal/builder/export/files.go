@@ -108,7 +108,8 @@ func (x *exporter) directory(ctx context.Context, s *Spec, out *output) error {
 		return err
 	}
 	defer d.close()
-	d.report = func(n int64) { out.item("copying files", n, 0, "") }
+	total := f.toc.Size()
+	d.report = func(n int64) { out.item("copying files", n, total, "") }
 	if err := d.write(ctx, f); err != nil {
 		return fmt.Errorf("writing to %s: %w", s.Dest, err)
 	}

@@ -111,11 +111,13 @@ func (p *pushed) Send(e event.Event) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stop(l.ID)
+	if l.Status != "Compressing" {
+		p.stop(l.ID)
+	}
 	switch l.Status {
-	case "Preparing":
+	case "Preparing", "Compressing":
 		p.compressing[l.ID] = true
-		p.out.item("compressing "+l.ID.String(), 0, 0, "")
+		p.out.item("compressing "+l.ID.String(), l.Current, l.Total, "")
 	case registry.StatusWaiting:
 	case registry.StatusPushing:
 		p.out.item("pushing "+l.ID.String(), l.Current, l.Total, "")

@@ -9,6 +9,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -34,6 +35,16 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	sel.addTo(key, c)
 	op := &operation{
 		key: key, content: sel.name, matches: sel.Matches, selected: sel.steps(), link: c.Link, remote: copier.Describe(sel.Remote),
+	}
+	op.prepare = func(ctx context.Context) error {
+		var states []*State
+		if !c.Link {
+			states = append(states, parent)
+		}
+		if sel.from != nil {
+			states = append(states, sel.from)
+		}
+		return s.bring(ctx, states...)
 	}
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
 		below, err := s.below(parent, c.Link)
@@ -75,6 +86,13 @@ func (s *Solver) runDraft(op *operation) func(context.Context) (exec.Made, error
 			return made, err
 		}
 		defer w.Close()
+		w.Watch(func(current, total int64) {
+			status := ""
+			if current == total {
+				status = "done"
+			}
+			s.events.Send(event.Progress{Vertex: op.vertex, Item: "copying files", Current: current, Total: total, Status: status})
+		})
 		made.Layer, err = w.Commit(ctx, s.store, s.keepEmpty())
 		return made, err
 	}

@@ -58,12 +58,18 @@ func fromVertex(s *dockerfile.Stage, shown *event.Stage) *event.Vertex {
 	return v
 }
 
-// foundBase ends the look-up of what a stage starts from.
-func foundBase(v *event.Vertex, st *State, err error) event.Finished {
+// foundBase ends the look-up of what a stage starts from. It is cached where all of its layers are here.
+func (s *Solver) foundBase(v *event.Vertex, st *State, err error) event.Finished {
 	if err != nil {
 		return failed(v, err)
 	}
-	return event.Finished{Vertex: v, Status: event.Cached, State: st.ID, Chain: image.ChainID(st.Chain())}
+	f := event.Finished{Vertex: v, Status: event.Cached, State: st.ID, Chain: image.ChainID(st.Chain())}
+	for _, d := range st.Chain() {
+		if l, err := s.store.Layer(d); err != nil || !l.Present() {
+			f.Status = event.Done
+		}
+	}
+	return f
 }
 
 // stepVertex is a step. BuildKit shows none that only changes the configuration.

@@ -43,6 +43,15 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 		key.Add(cache.PartScript, r.Script.Text)
 	}
 	op := &operation{key: key}
+	op.prepare = func(ctx context.Context) error {
+		states := []*State{parent}
+		for _, m := range mounts {
+			if sel, ok := m.Content.(*sources); ok && sel.from != nil {
+				states = append(states, sel.from)
+			}
+		}
+		return s.bring(ctx, states...)
+	}
 	op.run = func(ctx context.Context) (exec.Made, error) {
 		return s.execute(ctx, parent, step, network, mounts, op)
 	}

@@ -20,7 +20,8 @@ type sources struct {
 	copier.Selection
 	sum  digest.Digest
 	name string // as the classic engine's history rows name the contents
-	// step is the record of a selection in another state.
+	// from is the state that is copied from, nil for a context; step is the record of the selection in it.
+	from *State
 	step *cache.Step
 	// read makes Tree and Matches, which are not there yet where only sum and name were known.
 	read func(context.Context) error
@@ -65,7 +66,7 @@ func (s *Solver) selectSources(ctx context.Context, step *dockerfile.Step, files
 		return nil, err
 	}
 	if from != nil {
-		sel.Tree = nil
+		sel.Tree, sel.from = nil, from
 		return sel, s.selectFrom(ctx, from, step, sel)
 	}
 	sel.read = func(context.Context) error { return nil }

@@ -184,7 +184,7 @@ func (s *Solver) solveStage(ctx context.Context, stage *dockerfile.Stage) (*Stat
 	} else if err != nil && stage.Base.Image != "" {
 		err = stage.Err(err)
 	}
-	s.events.Send(foundBase(from, state, err))
+	s.events.Send(s.foundBase(from, state, err))
 	if err != nil {
 		return nil, err
 	}

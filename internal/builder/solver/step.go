@@ -43,6 +43,8 @@ type operation struct {
 	observe []bool
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
 	draft func(ctx context.Context) (*copier.Draft, error)
+	// prepare brings the layers here that run needs, nil where it needs none.
+	prepare func(ctx context.Context) error
 	// run makes the layer.
 	run func(ctx context.Context) (exec.Made, error)
 }
@@ -158,6 +160,12 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		}
 	}
 	s.events.Send(event.Running{Vertex: op.vertex})
+	if op.prepare != nil {
+		if err := op.prepare(ctx); err != nil {
+			return nil, true, s.store.Explain(err)
+		}
+	}
+	s.events.Send(event.Executing{Vertex: op.vertex})
 	began := time.Now()
 	made, err := op.run(ctx)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/strata-build/strata/internal/event"
 )
 
@@ -14,6 +16,13 @@ type board struct {
 
 	mu     sync.Mutex
 	layers *event.Vertex // of all layers that are fetched, nil before the first
+	bases  map[base]bool // shown already
+}
+
+// base is what a stage starts from. Stages that start from the same image show it once, as BuildKit does.
+type base struct {
+	name, platform string
+	image          digest.Digest
 }
 
 // Send implements event.Sink.
@@ -51,10 +60,23 @@ func (b *board) Send(e event.Event) {
 	b.Display.Send(e)
 }
 
-// from shows the image of a FROM once it is known.
+// from shows the image of a FROM once it is known: as cached where its layers are here.
 func (b *board) from(e event.Finished) {
-	if e.Vertex.Name == "" || e.Status != event.Cached {
+	if e.Vertex.Name == "" || e.Status != event.Cached && e.Status != event.Done {
 		return
+	}
+	if st := e.Vertex.Stage; st != nil {
+		this := base{st.From, st.Platform, e.State}
+		b.mu.Lock()
+		shown := b.bases[this]
+		if b.bases == nil {
+			b.bases = map[base]bool{}
+		}
+		b.bases[this] = true
+		b.mu.Unlock()
+		if shown {
+			return
+		}
 	}
 	b.Display.Send(event.Started{Vertex: e.Vertex})
 	b.Display.Send(e)

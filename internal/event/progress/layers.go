@@ -21,6 +21,8 @@ type Layers struct {
 	mu       sync.Mutex
 	quiet    bool
 	lines    *spool // where out is not a terminal
+	now      func() time.Time
+	said     time.Time // when the last of the lines was printed
 	screen   screen
 	rows     []*layerRow
 	byID     map[string]*layerRow
@@ -48,14 +50,14 @@ func NewLayers(out human.File, quiet bool) *Layers {
 }
 
 func newLayers(out io.Writer, terminal bool, size sizeFunc) *Layers {
-	l := &Layers{byID: map[string]*layerRow{}, terminal: terminal}
+	l := &Layers{byID: map[string]*layerRow{}, terminal: terminal, now: time.Now, stop: make(chan struct{}), stopped: make(chan struct{})}
 	if !terminal {
-		l.lines = newSpool(out)
+		l.lines, l.said = newSpool(out), l.now()
+		go l.tick(time.Second, l.beat)
 		return l
 	}
 	l.screen = screen{out: out, size: size}
-	l.stop, l.stopped = make(chan struct{}), make(chan struct{})
-	go l.animate()
+	go l.tick(frameTime, func() { l.frame(false) })
 	return l
 }
 
@@ -90,7 +92,7 @@ func (l *Layers) update(id, status string, current, total int64) {
 	r.status, r.current, r.total = status, current, total
 	l.changed = true
 	if !l.terminal && changed && !r.moving() {
-		fmt.Fprintf(l.lines, "%s: %s\n", id, status)
+		l.line("%s: %s", id, status)
 	}
 }
 
@@ -106,7 +108,7 @@ func (l *Layers) Message(line string) {
 		return
 	}
 	if !l.terminal {
-		fmt.Fprintln(l.lines, line)
+		l.line("%s", line)
 		return
 	}
 	l.rows = append(l.rows, &layerRow{status: line})
@@ -125,23 +127,45 @@ func (l *Layers) Close() {
 	}
 	l.closed = true
 	l.mu.Unlock()
+	close(l.stop)
+	<-l.stopped
 	if !l.terminal {
 		l.lines.Close()
 		return
 	}
-	close(l.stop)
-	<-l.stopped
 	l.frame(true)
 }
 
-func (l *Layers) animate() {
+// line prints a line where there is no terminal. l.mu is held.
+func (l *Layers) line(format string, args ...any) {
+	fmt.Fprintf(l.lines, format+"\n", args...)
+	l.said = l.now()
+}
+
+// beat says how far a layer is if nothing was printed for a while: see heartbeat.
+func (l *Layers) beat() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.now().Sub(l.said) < heartbeat {
+		return
+	}
+	for _, r := range l.rows {
+		if r.moving() {
+			l.line("%s: %s %s", r.id, r.status, strings.TrimSpace(r.numbers()))
+			return
+		}
+	}
+}
+
+// tick calls do now and then, until the display is closed.
+func (l *Layers) tick(every time.Duration, do func()) {
 	defer close(l.stopped)
-	tick := time.NewTicker(frameTime)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			l.frame(false)
+			do()
 		case <-l.stop:
 			return
 		}
@@ -174,7 +198,11 @@ func (r *layerRow) moving() bool {
 	if r.current <= 0 && r.total <= 0 {
 		return false
 	}
-	return r.status == "Downloading" || r.status == "Extracting" || r.status == "Pushing"
+	switch r.status {
+	case "Downloading", "Extracting", "Pushing", "Compressing", "Loading layer", "Saving layer":
+		return true
+	}
+	return false
 }
 
 func (r *layerRow) row(width int) row {
@@ -191,16 +219,24 @@ func (r *layerRow) row(width int) row {
 // bar is docker's: "[=====>     ]  1.2MB/31MB", up to 50 wide, only the numbers where there is no room for it
 // or no total.
 func (r *layerRow) bar(room int) string {
+	numbers := r.numbers()
 	if r.total <= 0 || r.current > r.total {
-		return fmt.Sprintf("%8v", units.HumanSize(float64(r.current)))
+		return numbers
 	}
-	numbers := fmt.Sprintf("%8v/%v", units.HumanSize(float64(r.current)), units.HumanSize(float64(r.total)))
 	cells := min(50, room-len("[>] 999.9MB/999.9MB")-1)
 	if cells < 5 {
 		return numbers
 	}
 	full := int(float64(r.current) / float64(r.total) * float64(cells))
 	return fmt.Sprintf("[%s>%s] %s", strings.Repeat("=", full), strings.Repeat(" ", cells-full), numbers)
+}
+
+// numbers are "   1.2MB/31MB", or what there is of them.
+func (r *layerRow) numbers() string {
+	if r.total <= 0 || r.current > r.total {
+		return fmt.Sprintf("%8v", units.HumanSize(float64(r.current)))
+	}
+	return fmt.Sprintf("%8v/%v", units.HumanSize(float64(r.current)), units.HumanSize(float64(r.total)))
 }
 
 // shortID is the first 12 digits of a digest; what is shorter, or a name, stays as it is.

@@ -132,3 +132,25 @@ Successfully tagged me/app:test
 		t.Errorf("output (-want +got):\n%s", d)
 	}
 }
+
+// TestLayersSilence: where nothing is printed for long, a line says how far a layer is.
+func TestLayersSilence(t *testing.T) {
+	var out bytes.Buffer
+	c := newClock()
+	l := newLayers(&out, false, nil)
+	l.mu.Lock()
+	l.now, l.said = c.now, c.now()
+	l.mu.Unlock()
+	l.update("e1769f49f910", "Pushing", 1_000_000, 31_000_000)
+	c.ms(29_000)
+	l.beat()
+	c.ms(1_000)
+	l.update("e1769f49f910", "Pushing", 15_500_000, 31_000_000)
+	l.beat()
+	l.beat()
+	l.update("e1769f49f910", "Pushed", 0, 0)
+	l.Close()
+	if want := "e1769f49f910: Pushing 15.5MB/31MB\ne1769f49f910: Pushed\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}

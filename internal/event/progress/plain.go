@@ -16,6 +16,9 @@ const (
 	holdFloor = 5 * time.Second
 	// maxPending bounds, in bytes, what waits of steps that do not have the floor.
 	maxPending = 1 << 20
+	// heartbeat is after how long without a line one says that a step still runs: CI systems end jobs that are silent for
+	// some minutes.
+	heartbeat = 30 * time.Second
 	// plainTail is how many lines BuildKit repeats of a failed step in plain mode.
 	plainTail = 10
 )
@@ -34,6 +37,7 @@ type plain struct {
 	since   time.Time // when the floor was taken
 	pending int       // bytes
 	spoke   bool
+	said    time.Time // when the last line was printed
 	closed  bool
 	stop    chan struct{}
 }
@@ -67,7 +71,7 @@ func newPlain(out io.Writer, clean bool, now func() time.Time) *plain {
 	return p
 }
 
-// watch gives the floor to those who have waited too long while nothing else happens.
+// watch gives the floor to those who have waited too long while nothing else happens, and breaks a long silence.
 func (p *plain) watch() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -76,11 +80,30 @@ func (p *plain) watch() {
 		case <-t.C:
 			p.mu.Lock()
 			p.share()
+			p.beat()
 			p.mu.Unlock()
 		case <-p.stop:
 			return
 		}
 	}
+}
+
+// beat says that the step with the floor still runs, and what moves of it, if nothing was printed for a while.
+func (p *plain) beat() {
+	now, s := p.now(), p.floor
+	if p.closed || s == nil || !s.running() || now.Sub(p.said) < heartbeat {
+		return
+	}
+	p.endLine(s)
+	line := "still running after " + now.Sub(s.started).Round(time.Second).String()
+	for _, t := range s.transfers {
+		if size := t.size(); t.ended.IsZero() && size != "" {
+			line += ": " + t.label + " " + size
+			break
+		}
+	}
+	fmt.Fprintf(p.out, "#%d %s\n", s.index, line)
+	p.said = now
 }
 
 // Send implements event.Sink.
@@ -99,6 +122,8 @@ func (p *plain) Send(e event.Event) {
 		return
 	}
 	switch e := e.(type) {
+	case event.Executing:
+		s.started = p.now()
 	case event.Output:
 		p.output(s, e.Data)
 	case event.Reason:
@@ -222,6 +247,7 @@ func (p *plain) longestWaiting() *plainStep {
 // speak takes the floor for a step and prints what it has waiting.
 func (p *plain) speak(s *plainStep) {
 	p.take(s)
+	p.said = p.now()
 	for _, e := range s.pending {
 		p.pending -= len(e.line) + len(e.log)
 		if e.log != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/event"
 )
@@ -140,11 +141,11 @@ func TestPlain(t *testing.T) {
 			p.progress(1, "sha256:ab12", 0, 0, "done")
 			p.finish(1, event.Done, nil)
 		}, want: `#1 [1/2] FROM debian
-#1 sha256:ab12 0B / 10.00MB
-#1 sha256:ab12 300.00kB / 10.00MB 5.0s
-#1 sha256:ab12 800.00kB / 10.00MB 5.0s
+#1 sha256:ab12 0B / 10.00MB 0%
+#1 sha256:ab12 300.00kB / 10.00MB 3% 5.0s
+#1 sha256:ab12 800.00kB / 10.00MB 8% 5.0s
 #1 sha256:ab12 10.00MB / 10.00MB 5.0s done
-#1 extracting sha256:ab12 10.00MB / 10.00MB
+#1 extracting sha256:ab12 10.00MB / 10.00MB 100%
 #1 extracting sha256:ab12 10.00MB / 10.00MB 0.1s done
 #1 DONE 5.1s
 `},
@@ -180,5 +181,88 @@ func TestPlain(t *testing.T) {
 				t.Errorf("output (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// TestPlainSilence: a step that prints nothing for long is said to run still, with what moves.
+func TestPlainSilence(t *testing.T) {
+	var out bytes.Buffer
+	c := newClock()
+	p := newPlain(&out, false, c.now)
+	beat := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.beat()
+	}
+	f := newFeed(p)
+	beat() // nothing runs
+	f.start(1, "[2/2] RUN make")
+	f.Send(event.Executing{Vertex: f.vertex(1)})
+	c.ms(29_000)
+	beat()
+	f.log(1, 1, []byte("half a line"))
+	c.ms(30_000)
+	beat()
+	beat()
+	c.ms(31_000)
+	beat()
+	f.progress(1, "sha256:ab12", 5_000_000, 10_000_000, "")
+	c.ms(30_000)
+	beat()
+	f.finish(1, event.Done, nil)
+	c.ms(60_000)
+	beat()
+	p.Close(nil)
+	want := `#1 [2/2] RUN make
+#1 29.00 half a line
+#1 still running after 59s
+#1 still running after 1m30s
+#1 sha256:ab12 5.00MB / 10.00MB 50%
+#1 still running after 2m0s: sha256:ab12 5.00MB / 10.00MB 50%
+#1 DONE 120.0s
+`
+	if d := cmp.Diff(want, out.String()); d != "" {
+		t.Errorf("output (-want +got):\n%s", d)
+	}
+}
+
+// TestFetchIsNoPartOfAStep: what a step took begins when all that it needs is here.
+func TestFetchIsNoPartOfAStep(t *testing.T) {
+	var out bytes.Buffer
+	c := newClock()
+	f := newFeed(newPlain(&out, false, c.now))
+	f.start(1, "[2/2] RUN make")
+	c.ms(90_000)
+	f.Send(event.Executing{Vertex: f.vertex(1)})
+	c.ms(200)
+	f.log(1, 1, []byte("made\n"))
+	f.finish(1, event.Done, nil)
+	f.Close(nil)
+	if want := "#1 [2/2] RUN make\n#1 0.200 made\n#1 DONE 0.2s\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+}
+
+// TestBases: stages that start from the same image show it once, as cached only where its layers are here.
+func TestBases(t *testing.T) {
+	var out bytes.Buffer
+	c := newClock()
+	b := &board{Display: newPlain(&out, false, c.now)}
+	from := func(stage int, name, image string, id digest.Digest, status event.Status) {
+		st := &event.Stage{StageID: event.StageID{Platform: "linux/amd64", Index: stage}, From: image, Image: true}
+		b.Send(event.Finished{Vertex: &event.Vertex{Kind: event.From, Name: name, Stage: st}, Status: status, State: id})
+	}
+	from(0, "[build 1/2] FROM debian:12", "debian:12", "sha256:aa", event.Done)
+	from(1, "[test 1/2] FROM debian:12", "debian:12", "sha256:aa", event.Done)
+	from(2, "[stage-2 1/2] FROM alpine", "alpine", "sha256:bb", event.Cached)
+	b.Close(nil)
+	want := `#1 [build 1/2] FROM debian:12
+#1 DONE 0.0s
+
+#2 [stage-2 1/2] FROM alpine
+#2 CACHED
+`
+	if d := cmp.Diff(want, out.String()); d != "" {
+		t.Errorf("output (-want +got):\n%s", d)
 	}
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/human"
-	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/human/suggest"
 )
 
@@ -44,17 +43,18 @@ func New(mode string, out *os.File) (Display, error) {
 
 func newRenderer(mode string, out *os.File) (Display, error) {
 	terminal := human.IsTerminal(out)
+	look := lookOf(os.Getenv)
 	switch mode {
 	case "", "auto":
 		if terminal && os.Getenv("TERM") != "dumb" {
-			return newTTY(out, fileSize(out), style.Wanted(), time.Now), nil
+			return newTTY(out, fileSize(out), look, time.Now), nil
 		}
 		return newPlain(out, terminal, time.Now), nil
 	case "tty":
 		if !terminal {
 			return nil, errors.New("progress mode tty needs a terminal: use --progress=plain")
 		}
-		return newTTY(out, fileSize(out), style.Wanted(), time.Now), nil
+		return newTTY(out, fileSize(out), look, time.Now), nil
 	case "plain":
 		return newPlain(out, terminal, time.Now), nil
 	case "rawjson":

@@ -112,7 +112,7 @@ func TestManyGoroutines(t *testing.T) {
 		"plain":   newPlain(&plainOut, false, time.Now),
 		"rawjson": newRawJSON(&jsonOut, time.Now),
 		"quiet":   newQuiet(io.Discard, time.Now),
-		"tty":     newTTY(v, v.size, true, time.Now),
+		"tty":     newTTY(v, v.size, colored(), time.Now),
 	}
 	for name, d := range displays {
 		p := newFeed(d)
@@ -177,7 +177,7 @@ func TestStuckTerminal(t *testing.T) {
 		out := &stuck{release: make(chan struct{})}
 		var d Display = newPlain(out, false, time.Now)
 		if mode == "tty" {
-			d = newTTY(out, func() (int, int) { return 80, 24 }, true, time.Now)
+			d = newTTY(out, func() (int, int) { return 80, 24 }, colored(), time.Now)
 		}
 		p := newFeed(d)
 		p.start(1, "RUN yes")

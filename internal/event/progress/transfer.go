@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -74,15 +75,25 @@ func (t *transfer) set(current, total int64) {
 // end ends the row, whole where the size is known.
 func (t *transfer) end(now time.Time) { t.current, t.ended = max(t.current, t.total), now }
 
-// size is "3.10MB / 10.00MB", "3.10MB" where the total is unknown, "" where both are.
+// size is "3.10MB / 10.00MB 31%", without the percent once it has ended; "3.10MB" where the total is unknown, "" where
+// both are.
 func (t *transfer) size() string {
 	switch {
 	case t.total > 0:
-		return bytesText(t.current) + " / " + bytesText(t.total)
+		size := bytesText(t.current) + " / " + bytesText(t.total)
+		if t.ended.IsZero() {
+			size += " " + percent(t.current, t.total)
+		}
+		return size
 	case t.current > 0:
 		return bytesText(t.current)
 	}
 	return ""
+}
+
+// percent is how much of a total there is, rounded down, so that 100% is all of it.
+func percent(current, total int64) string {
+	return fmt.Sprintf("%d%%", int64(float64(min(current, total))/float64(total)*100))
 }
 
 func (t *transfer) elapsed(now time.Time) time.Duration {

@@ -13,9 +13,6 @@ import (
 	"github.com/strata-build/strata/internal/human/style"
 )
 
-// logRows is how many lines of output a running step shows.
-const logRows = 6
-
 // Ranks of rows: what to keep when the terminal is too low.
 const (
 	rankRunning = iota
@@ -30,6 +27,7 @@ const (
 type tty struct {
 	mu      sync.Mutex
 	screen  screen
+	look    look
 	now     func() time.Time
 	began   time.Time
 	steps   map[*event.Vertex]*ttyStep
@@ -46,9 +44,9 @@ type ttyStep struct {
 	warnings  []string
 }
 
-func newTTY(out io.Writer, size sizeFunc, color bool, now func() time.Time) *tty {
+func newTTY(out io.Writer, size sizeFunc, l look, now func() time.Time) *tty {
 	t := &tty{
-		screen: screen{out: out, size: size, color: color}, now: now, began: now(),
+		screen: screen{out: out, size: size, color: l.color}, look: l, now: now, began: now(),
 		steps: map[*event.Vertex]*ttyStep{}, stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go t.animate()
@@ -99,6 +97,8 @@ func (t *tty) Send(e event.Event) {
 		return
 	}
 	switch e := e.(type) {
+	case event.Executing:
+		s.started = t.now()
 	case event.Output:
 		s.tail.write(t.now().Sub(s.started), e.Data)
 	case event.Reason:
@@ -175,10 +175,10 @@ func (t *tty) rows(width, height int, last bool) []row {
 		header += " FINISHED"
 	}
 	limit := max(height-2, 0)
-	logs := min(logRows, max(1, limit/2/max(1, logging)))
+	logs := min(t.look.logRows, max(1, limit/2/max(1, logging)))
 	var rows []row
 	for _, s := range t.order {
-		rows = s.rows(rows, width, logs, now)
+		rows = s.rows(rows, width, logs, now, t.look)
 	}
 	if !last {
 		rows = choose(rows, limit)
@@ -187,12 +187,12 @@ func (t *tty) rows(width, height int, last bool) []row {
 }
 
 // rows appends what a step shows: its name, its transfers and, while it runs, the last lines of its output.
-func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
-	rows = append(rows, s.row(width, now))
+func (s *ttyStep) rows(rows []row, width, logs int, now time.Time, l look) []row {
+	rows = append(rows, s.row(width, now, l))
 	for _, t := range s.transfers {
 		r := row{text: " => => " + t.label, right: duration(t.elapsed(now)), rank: rankTransfer}
 		if !t.ended.IsZero() {
-			r.color, r.rank = style.Blue, rankDetail
+			r.color, r.rank = l.run, rankDetail
 		}
 		if size := t.size(); size != "" {
 			room := width - ansi.StringWidth(size) - ansi.StringWidth(r.right) - 2
@@ -201,7 +201,7 @@ func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
 		rows = append(rows, r)
 	}
 	for _, w := range s.warnings {
-		rows = append(rows, row{text: " => WARN: " + w, right: duration(s.elapsed(now)), color: style.Yellow, rank: rankDetail})
+		rows = append(rows, row{text: " => WARN: " + w, right: duration(s.elapsed(now)), color: l.warning, rank: rankDetail})
 	}
 	if !s.running() {
 		return rows
@@ -214,17 +214,17 @@ func (s *ttyStep) rows(rows []row, width, logs int, now time.Time) []row {
 	return rows
 }
 
-func (s *ttyStep) row(width int, now time.Time) row {
-	r := row{text: " => " + s.name, right: duration(s.elapsed(now)), color: style.Blue, rank: rankFinished}
+func (s *ttyStep) row(width int, now time.Time, l look) row {
+	r := row{text: " => " + s.name, right: duration(s.elapsed(now)), color: l.run, rank: rankFinished}
 	switch s.status {
 	case "":
 		r.color, r.rank = style.None, rankRunning
 	case event.Cached:
 		r.text = " => CACHED " + s.name
 	case event.Failed:
-		r.text, r.color, r.rank = " => ERROR "+s.name, style.Red, rankRunning
+		r.text, r.color, r.rank = " => ERROR "+s.name, l.failed, rankRunning
 	case event.Canceled:
-		r.text, r.color = " => CANCELED "+s.name, style.Yellow
+		r.text, r.color = " => CANCELED "+s.name, l.canceled
 	}
 	r.text = withNote(r.text, s.note, width-len(r.right)-1)
 	return r

@@ -28,7 +28,7 @@ func ttyFixture(t *testing.T, w, h int) (*ttyFeed, *vt, *clock) {
 	t.Helper()
 	v, c := newVT(w, h), newClock()
 	p := &tty{
-		screen: screen{out: v, size: v.size, color: true}, now: c.now, began: c.now(),
+		screen: screen{out: v, size: v.size, color: true}, look: colored(), now: c.now, began: c.now(),
 		steps: map[*event.Vertex]*ttyStep{}, stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	close(p.stopped)
@@ -62,7 +62,7 @@ func TestTTY(t *testing.T) {
 [+] Building 1.0s (1/2)
  => [internal] load build definition from Dockerfile                        0.0s
  => [1/5] FROM docker.io/library/python:3.11-slim-bookworm                  1.0s
- => => sha256:abababababababababababababababababababababab 3.10MB / 10.00MB 1.0s
+ => => sha256:abababababababababababababababababababab 3.10MB / 10.00MB 31% 1.0s
 `)
 	p.progress(2, "sha256:"+strings.Repeat("ab", 32), 0, 0, "done")
 	p.finish(2, event.Done, nil)
