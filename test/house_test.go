@@ -116,14 +116,15 @@ func TestNeighbourhoods(t *testing.T) {
 // maxFields is how many fields a struct has at most. What has more is several things in one.
 const maxFields = 15
 
-// TestStructsAreSmall looks at all packages but those that hold flags and what a person is shown of an image.
+// TestStructsAreSmall looks at all packages but those that hold flags, what a person is shown of an image, and the attributes of
+// a bake file's target, which hclparser reads into one flat struct.
 func TestStructsAreSmall(t *testing.T) {
 	root, err := testbed.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
 	eachSource(t, root, func(path string, f *ast.File) {
-		if strings.HasPrefix(path, "cli/") || strings.HasPrefix(path, "look/") {
+		if strings.HasPrefix(path, "cli/") || strings.HasPrefix(path, "look/") || path == "builder/bake/target.go" {
 			return
 		}
 		ast.Inspect(f, func(n ast.Node) bool {

@@ -52,6 +52,9 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if len(b.build.Target.Platforms) > 1 {
 		title = "[" + platform.Format(want) + " internal] load metadata for " + name
 	}
+	if other := b.build.input.named.others[ref]; other != nil {
+		title = "[internal] wait for target " + other.Name
+	}
 	p := b.build.beginNamed(title)
 	c, err := b.find(ctx, ref, want)
 	p.end(err)
@@ -86,6 +89,13 @@ func (b *bases) verify(ctx context.Context, chain []digest.Digest) error {
 }
 
 func (b *bases) find(ctx context.Context, ref string, want ocispec.Platform) (*store.Config, error) {
+	if other := b.build.input.named.others[ref]; other != nil {
+		id, err := other.Image(ctx, want)
+		if err != nil {
+			return nil, err
+		}
+		return b.build.store.Config(id)
+	}
 	if l := b.build.input.named.layouts[ref]; l != nil {
 		return b.build.mover.LayoutBase(l.Dir, l.Tag, l.Digest, want)
 	}

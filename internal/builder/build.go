@@ -109,6 +109,9 @@ func (b *build) solve(ctx context.Context, parts []*part, result *Result) (remem
 		}
 		return "", err
 	}
+	for _, img := range images {
+		result.Images = append(result.Images, Image{img.Platform, img.ID})
+	}
 	exported, err := b.export(ctx, images)
 	if err != nil {
 		return "", err

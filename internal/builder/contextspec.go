@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/source/address"
@@ -23,6 +25,23 @@ type ContextSpec struct {
 	Layout *LayoutSpec
 	Stage  string          // the name or index of a stage of the same Dockerfile
 	Remote *address.Source // a git repository, or a file that a server has
+	Other  *Other          // what another build of the same run gives
+}
+
+// Other is the result of another build, which goes on beside this one.
+type Other struct {
+	Name string // of the other build
+	// Image waits for the other build and gives its image for a platform. An error fails this build.
+	Image func(ctx context.Context, want ocispec.Platform) (digest.Digest, error)
+}
+
+// NewOtherContext is a named context that is another build's result.
+func NewOtherContext(name string, other *Other) (*ContextSpec, error) {
+	key, err := dockerfile.ContextName(name)
+	if err != nil {
+		return nil, err
+	}
+	return &ContextSpec{Name: key, Other: other}, nil
 }
 
 // LayoutSpec names an image in an OCI layout.
@@ -117,6 +136,20 @@ func parseLayout(text string) (*LayoutSpec, error) {
 	}
 	return l, nil
 }
+
+// plannedImage is the image that a plan knows the context as, "" for what is none.
+func (s *ContextSpec) plannedImage() string {
+	switch {
+	case s.Layout != nil:
+		return s.Layout.name()
+	case s.Other != nil:
+		return s.Other.name()
+	}
+	return s.Image
+}
+
+// name is how a plan calls the other build's image. No image of a registry is called so.
+func (o *Other) name() string { return stagePrefix + "//" + o.Name }
 
 // check looks whether a directory is there, so that no build runs for minutes before it says that it is not, and
 // makes a layout's path absolute, by which the store finds its layers later.

@@ -25,6 +25,7 @@ type namedContexts struct {
 	events  event.Sink
 	specs   map[string]*ContextSpec
 	layouts map[string]*LayoutSpec // by the names by which the plan knows their images
+	others  map[string]*Other      // by those names too
 	// openContext opens the files of a directory.
 	openContext func(dir, dockerfile string) (*buildcontext.Context, error)
 
@@ -45,7 +46,7 @@ type namedFiles struct {
 func (b *build) newNamedContexts() (*namedContexts, error) {
 	n := &namedContexts{
 		store: b.store, fetcher: b.fetcher, events: b.events,
-		specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, open: map[string]*namedFiles{}, openContext: b.openContext,
+		specs: map[string]*ContextSpec{}, layouts: map[string]*LayoutSpec{}, others: map[string]*Other{}, open: map[string]*namedFiles{}, openContext: b.openContext,
 	}
 	for _, spec := range b.Source.Contexts {
 		if err := spec.check(); err != nil {
@@ -53,6 +54,9 @@ func (b *build) newNamedContexts() (*namedContexts, error) {
 		}
 		if spec.Layout != nil {
 			n.layouts[spec.Layout.name()] = spec.Layout
+		}
+		if spec.Other != nil {
+			n.others[spec.Other.name()] = spec.Other
 		}
 		n.specs[spec.Name] = spec
 	}
@@ -63,11 +67,7 @@ func (b *build) newNamedContexts() (*namedContexts, error) {
 func (n *namedContexts) meanings() map[string]dockerfile.Named {
 	all := map[string]dockerfile.Named{}
 	for name, spec := range n.specs {
-		m := dockerfile.Named{Image: spec.Image, Stage: spec.Stage}
-		if spec.Layout != nil {
-			m.Image = spec.Layout.name()
-		}
-		all[name] = m
+		all[name] = dockerfile.Named{Image: spec.plannedImage(), Stage: spec.Stage}
 	}
 	return all
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
@@ -103,6 +104,8 @@ type Output struct {
 type Result struct {
 	// ID is the digest of what people mean by the result: this machine's image, or else the first.
 	ID digest.Digest
+	// Images are those of the platforms that were built for, in their order; nil where the build failed.
+	Images []Image
 	// Exported are the images and files that the outputs made, nil where the build failed.
 	Exported *export.Result
 	// Build is what became of the steps, and why those that ran did; nil where no step was come to.
@@ -111,6 +114,22 @@ type Result struct {
 	Findings Findings
 	// Notes are what remains to be said, line by line.
 	Notes []string
+}
+
+// Image is the image that a build made for a platform. The store has its config, whatever the outputs were.
+type Image struct {
+	Platform ocispec.Platform
+	ID       digest.Digest
+}
+
+// ImageFor is the image for a platform: the one for it, or the only one that there is.
+func (r *Result) ImageFor(want ocispec.Platform) (digest.Digest, bool) {
+	for _, img := range r.Images {
+		if platform.Same(img.Platform, want) || len(r.Images) == 1 {
+			return img.ID, true
+		}
+	}
+	return "", false
 }
 
 // Findings are what is probably not meant in a Dockerfile, with its name and text to quote.

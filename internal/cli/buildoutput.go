@@ -113,8 +113,18 @@ func epochWarning(r builder.Request) []string {
 
 // writeMetadata writes the file of --metadata-file.
 func writeMetadata(path string, r *export.Result, b *explain.Build) error {
+	return writeJSON(path, metadata(r, b))
+}
+
+// metadata is what --metadata-file says of a build.
+func metadata(r *export.Result, b *explain.Build) map[string]any {
 	m := r.Metadata()
 	m["buildx.build.ref"] = "default/default/" + b.ID // builder, node and build, as buildx names them
+	return m
+}
+
+// writeJSON writes the file of --metadata-file.
+func writeJSON(path string, m any) error {
 	data, err := json.MarshalIndent(m, "", "  ")
 	if err == nil {
 		err = writeSmall(path, append(data, '\n'))

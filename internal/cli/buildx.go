@@ -24,7 +24,7 @@ func (a *app) buildxGroup() *cobra.Command {
 	cmd := group("buildx", "The commands of docker buildx")
 	cmd.PersistentFlags().String("builder", os.Getenv("BUILDX_BUILDER"), "ignored: there is only one builder, this program (`NAME`)")
 	cmd.PersistentFlags().BoolP("debug", "D", false, "ignored, except behind build")
-	cmd.AddCommand(a.build(), a.cacheUse(), a.buildxPrune(), a.buildxHistory(), a.imageTools(),
+	cmd.AddCommand(a.build(), a.bake(), a.cacheUse(), a.buildxPrune(), a.buildxHistory(), a.imageTools(),
 		a.buildersList(), a.builderShow(), a.builderCreate(),
 		harmless("use NAME", "Choose a builder: there is only one", func(fl *pflag.FlagSet) {
 			ignoredFlags(fl, nil, []string{"default", "global"})

@@ -10,7 +10,7 @@ type commandGroup struct {
 
 func (a *app) groups() []commandGroup {
 	return []commandGroup{
-		{"build", "Build:", []*cobra.Command{a.build(), a.explain(), a.builds(), a.builderGroup(), a.buildxGroup()}},
+		{"build", "Build:", []*cobra.Command{a.build(), a.bake(), a.composeGroup(), a.explain(), a.builds(), a.builderGroup(), a.buildxGroup()}},
 		{"look", "Inspect:", []*cobra.Command{a.explore(), a.log(), a.show(), a.diff(), a.blame(), a.du(), a.history(), a.inspect()}},
 		{"enter", "Enter:", []*cobra.Command{a.run()}},
 		{"carry", "Transfer:", []*cobra.Command{

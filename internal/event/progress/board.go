@@ -54,6 +54,7 @@ func (b *board) Send(e event.Event) {
 		defer b.mu.Unlock()
 		if b.layers != nil {
 			event.End(b.Display, b.layers, nil)
+			b.layers = nil // another build may go on
 		}
 		return
 	}
