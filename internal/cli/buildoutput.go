@@ -119,7 +119,7 @@ func writeMetadata(path string, r *export.Result, b *explain.Build) error {
 // metadata is what --metadata-file says of a build.
 func metadata(r *export.Result, b *explain.Build) map[string]any {
 	m := r.Metadata()
-	m["buildx.build.ref"] = "default/default/" + b.ID // builder, node and build, as buildx names them
+	m["buildx.build.ref"] = builderName + "/" + builderName + "/" + b.ID // builder, node and build, as buildx names them
 	return m
 }
 

@@ -62,9 +62,6 @@ func (a *app) buildxVersion() *cobra.Command {
 func (a *app) buildxPrune() *cobra.Command {
 	cmd := a.builderPrune()
 	ignoreTimeout(cmd.Flags())
-	if cmd.Flags().Lookup("verbose") == nil {
-		cmd.Flags().Bool("verbose", false, "ignored: only the sum is printed")
-	}
 	return cmd
 }
 

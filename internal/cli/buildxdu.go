@@ -6,6 +6,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/cache"
@@ -16,6 +17,7 @@ import (
 
 // cacheEntry is a line of buildx du: a record or a cache mount.
 type cacheEntry struct {
+	key                   digest.Digest // of a record
 	id, kind, description string
 	size                  int64 // bytes
 	created, used         time.Time
@@ -29,7 +31,7 @@ type cacheUseFlags struct {
 	filters []string
 }
 
-// cacheUse is `strata buildx du`: records and cache mounts in buildx's form.
+// cacheUse is `strata buildx du` and `strata builder du`: records and cache mounts in buildx's form.
 func (a *app) cacheUse() *cobra.Command {
 	f := &cacheUseFlags{}
 	cmd := &cobra.Command{
@@ -41,7 +43,7 @@ func (a *app) cacheUse() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE', pretty or json; fields: .ID .Reclaimable .Size .LastUsedAt .CreatedAt .Description .Type .Shared .Mutable .UsageCount .Parents")
 	fl.BoolVar(&f.verbose, "verbose", false, "print all that is known of each entry, as --format pretty")
-	fl.StringArrayVar(&f.filters, "filter", nil, "list only matching entries, as `KEY=VALUE`: type=regular or exec.cachemount, until=TIME or DURATION (last used before)")
+	fl.StringArrayVar(&f.filters, "filter", nil, "list "+cacheFilterHelp)
 	ignoreTimeout(fl)
 	return cmd
 }
@@ -54,9 +56,9 @@ func (a *app) runCacheUse(f *cacheUseFlags) error {
 	if err != nil {
 		return err
 	}
-	filter, err := inventory.ParseFilter(s, f.filters, "type", "until")
+	filter, err := parseCacheFilter(s, f.filters)
 	if err != nil {
-		return &exit{exitUsage, err}
+		return err
 	}
 	all, err := cacheEntries(s)
 	if err != nil {
@@ -67,7 +69,7 @@ func (a *app) runCacheUse(f *cacheUseFlags) error {
 	var rows []human.Row
 	sums := map[string]int64{}
 	for _, e := range all {
-		if filter.Type != "" && filter.Type != e.kind || !filter.Until.IsZero() && !e.used.Before(filter.Until) {
+		if !filter.matches(&e) {
 			continue
 		}
 		sums["total"] += e.size
@@ -117,7 +119,7 @@ func cacheEntries(s *store.Store) ([]cacheEntry, error) {
 	}
 	var all []cacheEntry
 	for _, u := range records {
-		e := cacheEntry{id: u.Key.Encoded(), kind: inventory.Records, size: u.Disk, created: u.Made, used: u.Used, shared: u.Images > 0}
+		e := cacheEntry{key: u.Key, id: u.Key.Encoded(), kind: inventory.Records, size: u.Disk, created: u.Made, used: u.Used, shared: u.Images > 0}
 		if r, err := cache.Decode(u.Data); err == nil {
 			e.description = human.Clean(r.Instruction)
 		}

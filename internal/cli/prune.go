@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -26,7 +25,6 @@ type pruneCommand struct {
 
 	force, json bool
 	given       []string // values of --filter
-	keep        string   // value of --keep-storage
 }
 
 func (a *app) systemPrune() *cobra.Command {
@@ -52,19 +50,6 @@ func (a *app) imagePrune() *cobra.Command {
 	return a.prune(p, "Remove images without a name")
 }
 
-func (a *app) builderPrune() *cobra.Command {
-	p := &pruneCommand{filters: []string{"until", "type"}, warning: func(all bool) string {
-		if all {
-			return "WARNING! This will remove all build cache. "
-		}
-		return "WARNING! This will remove all build cache that no image has, and all cache mounts. "
-	}}
-	p.options.Records = true
-	cmd := a.prune(p, "Remove the build cache that no image has")
-	cmd.Flags().StringVar(&p.keep, "keep-storage", "", "remove the least recently used records until the cache is no larger than `SIZE` (10GB)")
-	return cmd
-}
-
 func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [OPTIONS]",
@@ -76,11 +61,7 @@ func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 	fl.BoolVarP(&p.options.All, "all", "a", false, "remove used data too, not only unused data")
 	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
 	jsonFlag(fl, &p.json, "print what was removed as JSON; needs --force")
-	help := "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]"
-	if slices.Contains(p.filters, "type") {
-		help = "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), type=exec.cachemount (cache mounts), type=regular (records)"
-	}
-	fl.StringArrayVar(&p.given, "filter", nil, help)
+	fl.StringArrayVar(&p.given, "filter", nil, "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]")
 	return cmd
 }
 
@@ -96,29 +77,17 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	keep := int64(-1)
-	if p.keep != "" {
-		if keep, err = parseSize(p.keep); err != nil {
-			return usageError("--keep-storage %s: %w", p.keep, err)
-		}
-	}
 	if !p.force {
-		yes, err := a.confirm(ctx, p.question()+"Are you sure you want to continue? [y/N] ")
+		yes, err := a.confirm(ctx, p.warning(p.options.All)+"Are you sure you want to continue? [y/N] ")
 		if err != nil || !yes {
 			return err
 		}
 	}
 	p.options.Until = filter.Until
-	p.options.Mounts, p.options.NoMounts = filter.Type == inventory.CacheMounts, filter.Type == inventory.Records
 	if len(p.given) > 0 {
 		p.options.Keep = filter.Keeps
 	}
-	var gone *store.Pruned
-	if keep >= 0 {
-		gone, err = s.Limit(keep, p.options)
-	} else {
-		gone, err = s.Prune(p.options)
-	}
+	gone, err := s.Prune(p.options)
 	if err != nil {
 		return err
 	}
@@ -127,14 +96,6 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 	}
 	a.printPruned(gone, p.lists)
 	return nil
-}
-
-// question says what is removed, before confirm asks.
-func (p *pruneCommand) question() string {
-	if p.keep != "" {
-		return fmt.Sprintf("WARNING! This will remove the build cache that was used least recently, until it takes no more than %s. ", p.keep)
-	}
-	return p.warning(p.options.All)
 }
 
 // parseSize reads a size in bytes: 10GB, 500m, or 10GiB for powers of 1024.
@@ -193,7 +154,7 @@ func (a *app) confirm(ctx context.Context, question string) (bool, error) {
 // builderGroup is `strata builder …`.
 func (a *app) builderGroup() *cobra.Command {
 	cmd := group("builder", "Manage builds and their cache")
-	cmd.AddCommand(a.build(), a.builderPrune())
+	cmd.AddCommand(a.build(), a.builderPrune(), a.cacheUse())
 	return cmd
 }
 

@@ -57,6 +57,7 @@ type (
 	ContextCopy = kept.Copy
 
 	PruneOptions = gc.Options
+	OnlyCache    = gc.Only
 	Pruned       = gc.Pruned
 	Usage        = gc.Usage
 	LayerUse     = gc.LayerUse

@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -60,10 +61,18 @@ type Options struct {
 	Records bool
 	// Mounts limits a prune of the cache to cache mounts, NoMounts to everything else.
 	Mounts, NoMounts bool
+	// Only limits a prune of the cache to these entries; nil does not.
+	Only *Only
 	// Until spares what was added, or in the cache used, after that time; the zero time spares nothing.
 	Until time.Time
 	// Keep spares images: it gets their config and says whether to keep them. Nil keeps none.
 	Keep func(*images.Config) bool
+}
+
+// Only names entries of the cache: records by their keys, cache mounts by their IDs.
+type Only struct {
+	Records []digest.Digest
+	Mounts  []string
 }
 
 // Pruned is what a prune took.
@@ -145,7 +154,7 @@ func (c *Collector) Prune(o Options) (*Pruned, error) {
 	p := &Pruned{}
 	if !o.Images && !o.NoMounts {
 		// The lock of an instance says whether it is in use; a build that runs can do without the others.
-		if err := c.pruneMounts(cut.added, p); err != nil {
+		if err := c.pruneMounts(o, cut.added, p); err != nil {
 			return p, fmt.Errorf("removing cache mounts: %w", err)
 		}
 	}
@@ -159,7 +168,7 @@ func (c *Collector) Prune(o Options) (*Pruned, error) {
 		if err := c.pruneRecords(o, min(cut.used, cut.added), p); err != nil {
 			return p, fmt.Errorf("removing cache records: %w", err)
 		}
-		if o.All {
+		if o.All && o.Only == nil {
 			if err := c.pruneKept(min(cut.used, cut.added), p); err != nil {
 				return p, fmt.Errorf("removing what is kept of build contexts, URLs and repositories: %w", err)
 			}
@@ -285,8 +294,18 @@ func (c *Collector) pruneRecords(o Options, cutoff int64, p *Pruned) error {
 		if err != nil {
 			return err
 		}
+		var only map[digest.Digest]bool
+		if o.Only != nil {
+			only = map[digest.Digest]bool{}
+			for _, key := range o.Only.Records {
+				only[key] = true
+			}
+		}
 		var gone []digest.Digest
 		for _, r := range old {
+			if only != nil && !only[r.key] {
+				continue
+			}
 			if o.All || r.layer != "" && !kept[r.layer] {
 				gone = append(gone, r.key)
 			}
@@ -321,13 +340,13 @@ func layersOfConfigs(tx *sql.Tx) (map[digest.Digest]bool, error) {
 }
 
 // pruneMounts removes the cache mounts that nobody used since cutoff and nobody uses.
-func (c *Collector) pruneMounts(cutoff int64, p *Pruned) error {
+func (c *Collector) pruneMounts(o Options, cutoff int64, p *Pruned) error {
 	all, err := c.mounts.CacheMounts()
 	if err != nil {
 		return err
 	}
 	for _, u := range all {
-		if u.Used.UnixMilli() < cutoff {
+		if u.Used.UnixMilli() < cutoff && (o.Only == nil || slices.Contains(o.Only.Mounts, u.ID)) {
 			if err := c.removeMount(u, p); err != nil {
 				return err
 			}
