@@ -2,6 +2,7 @@ package bake
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -238,23 +239,24 @@ func (t *Target) setFlag(attribute string, on bool) {
 }
 
 // pushed is what --push makes of outputs: an image is pushed; files stay files. Without outputs, or beside images that are
-// loaded, there is one that is pushed. Off, what would be pushed is not.
+// loaded, there is one that is pushed. Off, what would be pushed is not; the last takes the place of one that goes, as buildx
+// orders them.
 func pushed(outputs Outputs, on bool) Outputs {
-	var all Outputs
+	all := slices.Clone(outputs)
 	pushes := true
-	for _, o := range outputs {
-		changed := Entry{}
-		for name, value := range o {
-			changed[name] = value
-		}
-		switch {
-		case o["type"] == "registry" && !on:
+	for i := 0; i < len(all); i++ {
+		switch kind := all[i]["type"]; {
+		case kind == "registry" && !on:
+			last := len(all) - 1
+			all[i] = all[last]
+			all = all[:last]
+			i--
 			continue
-		case o["type"] == "image":
-			changed["push"] = strconv.FormatBool(on)
+		case kind == "image":
+			all[i] = maps.Clone(all[i])
+			all[i]["push"] = strconv.FormatBool(on)
 		}
-		pushes = pushes && o["type"] == "docker"
-		all = append(all, changed)
+		pushes = pushes && all[i]["type"] == "docker"
 	}
 	if on && pushes {
 		all = append(all, Entry{"type": "image", "push": "true"})
