@@ -23,11 +23,7 @@ func (a *app) bake() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bake [OPTIONS] [URL] [TARGET...]",
 		Short: "Build the targets of a bake file or of a Compose file",
-		Example: `  strata bake                        the targets of group default, of docker-bake.hcl or compose.yaml here
-  strata bake --print app            what app would be built with
-  strata bake --set '*.args.V=2' a b
-  strata bake https://github.com/docker/buildx.git binaries`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runBake(cmd.Context(), args, f) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.runBake(cmd.Context(), args, f) },
 	}
 	f.register(cmd.Flags())
 	return cmd

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -43,10 +45,10 @@ func (f *bakeFlags) registerCommon(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.load, "load", false, "store the images, also if there are other outputs")
 	fl.BoolFunc("no-cache", "run every step, without the cache", optionalBool(&f.noCache))
 	fl.BoolFunc("pull", "ask the registry for newer base images, even if the store has them", optionalBool(&f.pull))
-	fl.StringVar(&f.progress, "progress", "auto", "progress output: auto, tty, plain, rawjson, quiet or none")
+	fl.StringVar(&f.progress, "progress", cmp.Or(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "progress output, a `MODE`: auto, tty, plain, rawjson, quiet or none")
 	fl.StringVar(&f.metadata, "metadata-file", "", "write digests and names of the results to this `FILE`, as JSON by target")
-	fl.StringVar(&f.provenance, "provenance", "", "short for --set *.attest=type=provenance")
-	fl.StringVar(&f.sbom, "sbom", "", "short for --set *.attest=type=sbom")
+	fl.StringVar(&f.provenance, "provenance", "", "`VALUE` of --set *.attest=type=provenance, such as false")
+	fl.StringVar(&f.sbom, "sbom", "", "`VALUE` of --set *.attest=type=sbom, such as false")
 	fl.StringVar(&f.call, "call", subrequest.Build, "print this instead of building: `METHOD` is check, outline or targets; ,format=json prints JSON")
 	fl.BoolFunc("check", "check the Dockerfiles instead of building, as --call=check", func(value string) error {
 		on, err := strconv.ParseBool(value)

@@ -177,11 +177,14 @@ func capabilities(*request) choices {
 
 // filterKeys are the keys that --filter takes, by the command's path.
 var filterKeys = map[string][]string{
-	"images":        {"dangling=", "label=", "before=", "since=", "reference=", "until="},
-	"image ls":      {"dangling=", "label=", "before=", "since=", "reference=", "until="},
-	"image prune":   {"until=", "label=", "label!=", "dangling="},
-	"system prune":  {"until=", "label=", "label!="},
-	"builder prune": {"until=", "type="},
+	"images":            {"dangling=", "label=", "before=", "since=", "reference=", "until="},
+	"image ls":          {"dangling=", "label=", "before=", "since=", "reference=", "until="},
+	"image prune":       {"until=", "label=", "label!=", "dangling="},
+	"system prune":      {"until=", "label=", "label!="},
+	"builder prune":     {"until=", "type="},
+	"buildx prune":      {"until=", "type="},
+	"buildx du":         {"until=", "type="},
+	"buildx history ls": {"status=", "ref="},
 }
 
 // filters offers the keys of --filter, and the values of those that have few.
@@ -195,6 +198,8 @@ func filters(r *request) choices {
 	switch key {
 	case "dangling":
 		values = yesOrNo
+	case "status":
+		values = []string{"completed", "error"}
 	case "type":
 		values = []string{"exec.cachemount", "regular"}
 	case "before", "since":

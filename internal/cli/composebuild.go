@@ -38,9 +38,7 @@ func (a *app) composeBuild(p *bake.Project) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build [OPTIONS] [SERVICE...]",
 		Short: "Build the images of services",
-		Example: `  strata compose build
-  strata compose -f compose.yaml -f compose.ci.yaml build --push web`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.runComposeBuild(cmd.Context(), *p, args, f) },
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.runComposeBuild(cmd.Context(), *p, args, f) },
 	}
 	fl := cmd.Flags()
 	f.registerCommon(fl)

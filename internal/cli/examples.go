@@ -38,6 +38,23 @@ tar c . | strata build -t me/app -
 # Check the Dockerfile, and build nothing
 strata build --check .`,
 
+	"bake": `
+# The targets of group default, of docker-bake.hcl or compose.yaml here
+strata bake
+
+# What a target would be built with; two targets with another argument
+strata bake --print app
+strata bake --set '*.args.VERSION=2' app test
+
+# The definition of a git repository
+strata bake https://git.example/me/app.git binaries`,
+
+	"compose build": `
+strata compose build
+
+# A service of two files, pushed
+strata compose -f compose.yaml -f compose.ci.yaml build --push web`,
+
 	"explain": `
 # The last build
 strata explain
