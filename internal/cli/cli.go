@@ -220,6 +220,9 @@ func (a *app) open() (*store.Store, error) {
 		return nil, err
 	}
 	a.store = s
+	for _, line := range unknownKeys() {
+		fmt.Fprintln(a.stderr, "WARNING:", printable(line))
+	}
 	if lost := s.Lost(); lost != "" {
 		fmt.Fprintln(a.stderr, "strata:", lost)
 	}

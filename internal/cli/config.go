@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -71,6 +73,28 @@ func configPaths() []string {
 		paths = append(paths, filepath.Join(dir, "strata", "config.toml"))
 	}
 	return append(paths, "/etc/strata/config.toml")
+}
+
+// unknownKeys are the keys of the configuration file that strata does not know: misspelled ones, or those of a newer one.
+func unknownKeys() []string {
+	for _, path := range configPaths() {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		var unknown *toml.StrictMissingError
+		d := toml.NewDecoder(bytes.NewReader(data))
+		if !errors.As(d.DisallowUnknownFields().Decode(&config{}), &unknown) {
+			return nil
+		}
+		var keys []string
+		for _, e := range unknown.Errors {
+			row, _ := e.Position()
+			keys = append(keys, fmt.Sprintf("%s:%d: there is no setting %s; docs/configuration.md lists them", path, row, strings.Join(e.Key(), ".")))
+		}
+		return keys
+	}
+	return nil
 }
 
 func loadConfig() (*config, error) {

@@ -231,6 +231,36 @@ strata info --format '{{.StoreRoot}}'`,
 strata version
 strata version --format '{{.Version}}'`,
 
+	"create": `
+# Get a file out of an image
+id=$(strata create me/app)
+strata cp $id:/usr/bin/app .
+strata rm $id`,
+	"cp": `
+# A file of an image, as it is
+strata cp me/app:/etc/os-release .
+
+# What is in a directory, as a tar
+strata cp me/app:/usr/share/. - | tar t`,
+	"ps": `
+strata ps -a`,
+	"rm": `
+strata rm -f extract`,
+	"container ls": `
+strata container ls -a`,
+	"container prune": `
+strata container prune -f`,
+	"volume create": `
+strata volume create cache`,
+	"volume ls": `
+strata volume ls`,
+	"volume inspect": `
+strata volume inspect --format '{{.Mountpoint}}' cache`,
+	"volume rm": `
+strata volume rm cache`,
+	"volume prune": `
+strata volume prune -f`,
+
 	"buildx du": `
 strata buildx du
 strata buildx du --filter type=exec.cachemount --format json`,

@@ -10,7 +10,7 @@ import (
 func (a *app) export() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
-		Use:   "export [OPTIONS] IMAGE|STEP-ID",
+		Use:   "export [OPTIONS] IMAGE|STEP-ID|CONTAINER",
 		Short: "Write the file system of an image, step or history row as a tar",
 		Args:  args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -26,7 +26,7 @@ func (a *app) runExport(ctx context.Context, text, output string) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.find(text)
+	c, err := a.findContainerOr(text)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,8 @@ func (a *app) runImages(f *imagesFlags) error {
 	if f.digests {
 		l.Default = []string{"Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"}
 	}
-	return a.list(l, f.format, rows)
+	config := a.readDockerConfig()
+	return a.listByConfig(l, f.format, config.ImagesFormat, rows)
 }
 
 func imageListing(columns ...string) human.Listing {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -23,19 +24,21 @@ type pruneCommand struct {
 	filters []string // keys that --filter accepts
 	lists   bool     // print each removed object
 
+	containers, volumes bool // remove these first
+
 	force, json bool
 	given       []string // values of --filter
 }
 
 func (a *app) systemPrune() *cobra.Command {
-	p := &pruneCommand{filters: []string{"until", "label"}, lists: true, warning: func(all bool) string {
+	p := &pruneCommand{filters: []string{"until", "label"}, lists: true, containers: true, warning: func(all bool) string {
 		if all {
-			return "WARNING! This will remove:\n  - all images, those with names too\n  - all build cache\n\n"
+			return "WARNING! This will remove:\n  - all containers\n  - all images, those with names too\n  - all build cache\n\n"
 		}
-		return "WARNING! This will remove:\n  - all images without a name\n  - all build cache that no image has\n  - all cache mounts\n\n"
+		return "WARNING! This will remove:\n  - all containers\n  - all images without a name\n  - all build cache that no image has\n  - all cache mounts\n\n"
 	}}
 	cmd := a.prune(p, "Remove unused data: images without a name and the cache that no image has")
-	cmd.Flags().Bool("volumes", false, "ignored: there are no volumes")
+	cmd.Flags().BoolVar(&p.volumes, "volumes", false, "remove the volumes of strata run -v NAME:TARGET too")
 	return cmd
 }
 
@@ -87,15 +90,37 @@ func (a *app) runPrune(ctx context.Context, p *pruneCommand) error {
 	if len(p.given) > 0 {
 		p.options.Keep = filter.Keeps
 	}
+	freed, err := a.pruneNamed(s, p)
+	if err != nil {
+		return err
+	}
 	gone, err := s.Prune(p.options)
 	if err != nil {
 		return err
 	}
+	gone.Freed += freed
 	if p.json {
 		return a.printDocument(newPrunedDocument(gone))
 	}
 	a.printPruned(gone, p.lists)
 	return nil
+}
+
+// pruneNamed removes containers and volumes, as far as the prune takes them, and returns what that freed in bytes.
+func (a *app) pruneNamed(s *store.Store, p *pruneCommand) (freed int64, err error) {
+	var list io.Writer = a.stdout
+	if p.json {
+		list = io.Discard
+	}
+	if p.containers {
+		if err := removeAllContainers(s, p.options.Until, list); err != nil {
+			return 0, err
+		}
+	}
+	if p.volumes {
+		return removeAllVolumes(s, list)
+	}
+	return 0, nil
 }
 
 // parseSize reads a size in bytes: 10GB, 500m, or 10GiB for powers of 1024.

@@ -87,7 +87,7 @@ func (a *app) runRemove(names []string, force bool) error {
 		r, err := inventory.Remove(s, name, force)
 		if err != nil {
 			fmt.Fprintf(a.stderr, "strata: %s\n", printable(a.advise(err).Error()))
-			failed = true
+			failed = failed || !force || !errors.Is(err, store.ErrNotFound)
 			continue
 		}
 		for _, n := range r.Untagged {

@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -46,6 +48,11 @@ func (a *app) run() *cobra.Command {
 			return a.runRun(cmd, args[0], args[1:], f)
 		},
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *runFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.SetInterspersed(false)
 	fl.BoolVarP(&f.interactive, "interactive", "i", false, "connect standard input to the command")
@@ -54,7 +61,7 @@ func (a *app) run() *cobra.Command {
 	fl.BoolVar(&f.readOnly, "read-only", false, "mount the root file system read-only")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment variable, as `NAME=VALUE`; NAME alone takes the value from the environment")
 	fl.StringArrayVar(&f.envFiles, "env-file", nil, "`FILE` of environment variables, one per line")
-	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "bind-mount a path of this machine, as `PATH:TARGET[:ro]`")
+	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show a path of this machine, or a volume that the store keeps, as `PATH|NAME:TARGET[:ro]`")
 	fl.StringVarP(&f.dir, "workdir", "w", "", "working `DIRECTORY`")
 	fl.StringVarP(&f.user, "user", "u", "", "user, as `NAME|UID[:GROUP|GID]`")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint")
@@ -69,8 +76,7 @@ func (a *app) run() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { // as docker run, whose other codes are the command's
 		return &exit{runner.ExitSandbox, fmt.Errorf("%w; see %s --help", explainFlag(cmd, err), cmd.CommandPath())}
 	})
-	fl.Bool("help", false, "help for run") // -h is the host name, as in docker run
-	return cmd
+	fl.Bool("help", false, "help for "+cmd.Name()) // -h is the host name, as in docker run
 }
 
 func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFlags) error {
@@ -78,6 +84,13 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
+	config := a.readDockerConfig()
+	var proxies []string
+	for name, value := range config.proxyVariables() {
+		proxies = append(proxies, name+"="+value)
+	}
+	slices.Sort(proxies)
+	o.Env = append(proxies, o.Env...)
 	o.Warn = func(line string) { fmt.Fprintln(a.stderr, human.Clean(line)) }
 	if err := a.connect(&o, f); err != nil {
 		return err
@@ -92,6 +105,9 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	}
 	if o.Machine.Hostname == "" {
 		o.Machine.Hostname = image.ShortID(c.ID)
+	}
+	if err := f.writeCID(store.NewContainerID()); err != nil {
+		return &exit{runner.ExitSandbox, err}
 	}
 	ctx, stop := forwardSignals(cmd.Context(), &o)
 	defer stop()
@@ -162,11 +178,9 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 		return o, err
 	}
 	for _, v := range f.volumes {
-		b, err := parseVolume(v)
-		if err != nil {
+		if err := addVolume(&o, v); err != nil {
 			return o, err
 		}
-		o.Binds = append(o.Binds, b)
 	}
 	return o, nil
 }
@@ -214,30 +228,50 @@ func readEnvFile(name string) ([]string, error) {
 	return env, nil
 }
 
-func parseVolume(v string) (runner.Bind, error) {
+// addVolume adds what a --volume names: a path of this machine, the name of a volume, or a directory for the command alone.
+func addVolume(o *enter.Options, v string) error {
 	parts := strings.Split(v, ":")
+	if len(parts) == 1 && filepath.IsAbs(v) { // nobody sees it after the command, like all else that the command writes
+		if o.ReadOnly {
+			o.Binds = append(o.Binds, runner.Bind{Tmpfs: true, Target: v})
+		}
+		return nil
+	}
 	if len(parts) < 2 || len(parts) > 3 || !filepath.IsAbs(parts[1]) {
-		return runner.Bind{}, usageError("--volume %s: it takes PATH:TARGET[:ro], with an absolute TARGET", v)
+		return usageError("--volume %s: it takes PATH:TARGET[:ro] or NAME:TARGET[:ro], with an absolute TARGET", v)
 	}
-	source, err := bindSource(parts[0])
-	if err != nil {
-		return runner.Bind{}, fmt.Errorf("--volume %s: %w", v, err)
-	}
-	b := runner.Bind{Source: source, Target: parts[1]}
+	readOnly, empty := false, false
 	if len(parts) == 3 {
-		switch parts[2] {
-		case "ro":
-			b.ReadOnly = true
-		case "rw":
-		default:
-			return b, usageError("--volume %s: the only options are ro and rw", v)
+		for option := range strings.SplitSeq(parts[2], ",") {
+			switch option {
+			case "ro":
+				readOnly = true
+			case "nocopy":
+				empty = true
+			case "rw", "z", "Z", "cached", "delegated", "consistent", "private", "rprivate":
+			default:
+				return usageError("--volume %s: the options are ro, rw and nocopy", v)
+			}
 		}
 	}
-	return b, nil
+	if !strings.Contains(parts[0], "/") && parts[0] != "." && parts[0] != ".." {
+		if !store.VolumeName.MatchString(parts[0]) {
+			return usageError("--volume %s: a volume's name has letters, digits, _, . and -; begin a path with ./", v)
+		}
+		o.Volumes = append(o.Volumes, enter.Volume{Name: parts[0], Target: parts[1], ReadOnly: readOnly, Empty: empty})
+		return nil
+	}
+	source, err := bindSource(parts[0], true)
+	if err != nil {
+		return fmt.Errorf("--volume %s: %w", v, err)
+	}
+	o.Binds = append(o.Binds, runner.Bind{Source: source, Target: parts[1], ReadOnly: readOnly})
+	return nil
 }
 
-// bindSource is the absolute path of what is to be shown, which has to be there. A word without a slash is a volume in docker.
-func bindSource(path string) (string, error) {
+// bindSource is the absolute path of what is to be shown. Docker makes the directory of a -v that is not there, and none for
+// a --mount.
+func bindSource(path string, makes bool) (string, error) {
 	if path == "" {
 		return "", errors.New("it needs a path of this machine")
 	}
@@ -245,9 +279,10 @@ func bindSource(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(source); err != nil && !strings.Contains(path, "/") {
-		return "", errNoVolumes
-	} else if err != nil {
+	if _, err = os.Stat(source); makes && errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(source, 0o755)
+	}
+	if err != nil {
 		return "", fmt.Errorf("%w; make it first", err)
 	}
 	return source, nil

@@ -3,7 +3,12 @@ package cli
 import (
 	"encoding/csv"
 	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +17,7 @@ import (
 
 	"github.com/strata-build/strata/internal/sandbox/enter"
 	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // dockerRunFlags are options of docker run that scripts use: limits, rights, file systems in memory, and those of which
@@ -25,6 +31,10 @@ type dockerRunFlags struct {
 	pull                              string
 	detach, publishAll                bool
 	publish                           []string
+	init                              bool
+	cidFile                           string
+	dns                               runner.DNS
+	unsupported                       map[string]*[]string
 }
 
 func (f *dockerRunFlags) register(fl *pflag.FlagSet) {
@@ -35,12 +45,76 @@ func (f *dockerRunFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.capDrop, "cap-drop", nil, "drop a Linux `CAPABILITY`, or ALL")
 	fl.StringArrayVar(&f.security, "security-opt", nil, "no-new-privileges: programs give no more rights than their caller has (`OPTION`)")
 	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount an empty file system in memory, as `TARGET[:size=SIZE,ro]`")
-	fl.StringArrayVar(&f.mounts, "mount", nil, "mount, as `type=bind,source=PATH,target=TARGET[,readonly]` or type=tmpfs,target=TARGET[,tmpfs-size=SIZE]")
+	fl.StringArrayVar(&f.mounts, "mount", nil, "mount, as `type=bind,source=PATH,target=TARGET[,readonly]` type=volume,source=NAME,target=TARGET or type=tmpfs,target=TARGET[,tmpfs-size=SIZE]")
 	fl.StringVar(&f.pull, "pull", "missing", "whether the image's registry is asked: `always`, missing or never")
 	fl.StringArrayVarP(&f.labels, "label", "l", nil, "ignored: a label of the container, which is not kept (`NAME=VALUE`)")
 	fl.BoolVarP(&f.detach, "detach", "d", false, "not supported: the command runs in the foreground")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "not supported: ports of the command are this machine's (`PORT:PORT`)")
 	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "not supported, as -p")
+	fl.BoolVar(&f.init, "init", false, "let this machine's docker-init or tini-static be process 1, which waits for orphans and passes signals on")
+	fl.StringVar(&f.cidFile, "cidfile", "", "write an ID of the container to this `FILE`, which must not be there yet")
+	fl.StringArrayVar(&f.dns.Servers, "dns", nil, "name server of the command, instead of this machine's (`IP`)")
+	fl.StringArrayVar(&f.dns.Search, "dns-search", nil, "search domain of the command, instead of this machine's (`DOMAIN`)")
+	fl.StringArrayVar(&f.dns.Options, "dns-option", nil, "option of the resolver, instead of this machine's (`OPTION`)")
+	f.registerOthers(fl)
+}
+
+// registerOthers takes the flags of docker run that mean nothing for a command in the foreground, and those that ask for
+// what is not here, which are an error with a reason.
+func (f *dockerRunFlags) registerOthers(fl *pflag.FlagSet) {
+	for _, name := range []string{
+		"annotation", "detach-keys", "expose", "health-cmd", "health-interval", "health-retries", "health-start-interval",
+		"health-start-period", "health-timeout", "label-file", "log-driver", "log-opt", "network-alias", "restart", "stop-signal", "stop-timeout",
+		"blkio-weight", "cgroupns", "domainname", "isolation", "kernel-memory", "memory-reservation", "memory-swappiness", "oom-score-adj",
+		"pids-limit", "storage-opt",
+	} {
+		fl.StringArray(name, nil, "ignored: it means nothing for a command in the foreground (`VALUE`)")
+		_ = fl.MarkHidden(name)
+	}
+	fl.StringArrayP("attach", "a", nil, "ignored: the command's output and errors are shown, its input with -i (`STREAM`)")
+	_ = fl.MarkHidden("attach")
+	for _, name := range []string{"no-healthcheck", "oom-kill-disable", "sig-proxy", "quiet", "disable-content-trust"} {
+		fl.Bool(name, false, "ignored: it means nothing for a command in the foreground")
+		_ = fl.MarkHidden(name)
+	}
+	f.unsupported = map[string]*[]string{}
+	for name := range notInRun {
+		f.unsupported[name] = fl.StringArray(name, nil, "not supported")
+		_ = fl.MarkHidden(name)
+	}
+}
+
+// notInRun are the flags of docker run that strata does not have, and what to do instead.
+var notInRun = map[string]string{
+	"device":       "a device is shown with --privileged, or bound as a file with -v",
+	"gpus":         "a device is shown with --privileged",
+	"group-add":    "give a group with -u USER:GROUP",
+	"ip":           "the command is on this machine's network",
+	"ipc":          "the command has its own",
+	"link":         "no containers run side by side here",
+	"mac-address":  "the command is on this machine's network",
+	"pid":          "the command has its own",
+	"runtime":      "there is only one",
+	"sysctl":       "the command is on this machine's network",
+	"userns":       "the command's users are this machine's",
+	"uts":          "give a host name with --hostname",
+	"volumes-from": "name the volume with -v NAME:TARGET",
+}
+
+// writeCID writes the file of --cidfile.
+func (f *runFlags) writeCID(id string) error {
+	if f.docker.cidFile == "" {
+		return nil
+	}
+	file, err := os.OpenFile(f.docker.cidFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("--cidfile %s: the file is there already; remove it, or name another", f.docker.cidFile)
+	}
+	if err != nil {
+		return fmt.Errorf("--cidfile: %w", err)
+	}
+	_, err = file.WriteString(id)
+	return errors.Join(err, file.Close())
 }
 
 // apply parses the flags into o.
@@ -53,6 +127,12 @@ func (f *dockerRunFlags) apply(o *enter.Options) error {
 	case f.pull != "missing" && f.pull != "always" && f.pull != "never":
 		return usageError("--pull %s: it is one of always, missing, never", f.pull)
 	}
+	for _, name := range slices.Sorted(maps.Keys(f.unsupported)) {
+		if given := *f.unsupported[name]; len(given) > 0 {
+			return usageError("--%s %s: it is not supported; %s", name, given[0], notInRun[name])
+		}
+	}
+	o.Init, o.Machine.DNS = f.init, f.dns
 	if err := f.applyRights(o); err != nil {
 		return err
 	}
@@ -68,11 +148,9 @@ func (f *dockerRunFlags) apply(o *enter.Options) error {
 		o.Binds = append(o.Binds, b)
 	}
 	for _, text := range f.mounts {
-		b, err := parseMount(text)
-		if err != nil {
+		if err := addMount(o, text); err != nil {
 			return usageError("--mount %s: %w", text, err)
 		}
-		o.Binds = append(o.Binds, b)
 	}
 	return nil
 }
@@ -157,13 +235,13 @@ func setTmpfsSize(b *runner.Bind, text string) error {
 	return nil
 }
 
-// parseMount reads a --mount: docker's form, whose values may be quoted as in CSV.
-func parseMount(text string) (runner.Bind, error) {
+// addMount adds what a --mount says: docker's form, whose values may be quoted as in CSV.
+func addMount(o *enter.Options, text string) error {
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return runner.Bind{}, err
+		return err
 	}
-	kind, source := "volume", ""
+	kind, source, empty := "volume", "", false
 	b := runner.Bind{}
 	for _, field := range fields {
 		key, value, hasValue := strings.Cut(field, "=")
@@ -177,32 +255,42 @@ func parseMount(text string) (runner.Bind, error) {
 		case "readonly", "ro":
 			on, err := strconv.ParseBool(value)
 			if hasValue && err != nil {
-				return b, errors.New("readonly is true or false")
+				return errors.New("readonly is true or false")
 			}
 			b.ReadOnly = on || !hasValue
 		case "tmpfs-size":
 			if err := setTmpfsSize(&b, value); err != nil {
-				return b, err
+				return err
 			}
+		case "volume-nocopy":
+			empty = value != "false"
+		case "bind-propagation", "consistency", "tmpfs-mode", "volume-driver", "volume-label", "volume-opt": // as usual
 		default:
-			return b, errors.New("there is no " + key + "; the keys are type, source, target, readonly and tmpfs-size")
+			return errors.New("there is no " + key + "; the keys are type, source, target, readonly, tmpfs-size and volume-nocopy")
 		}
 	}
 	if !filepath.IsAbs(b.Target) {
-		return b, errors.New("it needs target=, an absolute path")
+		return errors.New("it needs target=, an absolute path")
 	}
 	switch kind {
 	case "tmpfs":
 		b.Tmpfs = true
-		return b, nil
 	case "bind":
-		b.Source, err = bindSource(source)
-		return b, err
+		if b.Source, err = bindSource(source, false); err != nil {
+			return err
+		}
 	case "volume":
-		return b, errNoVolumes
+		if source == "" {
+			return addVolume(o, b.Target)
+		}
+		if !store.VolumeName.MatchString(source) {
+			return errors.New("source= is the name of a volume, of letters, digits, _, . and -; a path goes with type=bind")
+		}
+		o.Volumes = append(o.Volumes, enter.Volume{Name: source, Target: b.Target, ReadOnly: b.ReadOnly, Empty: empty})
+		return nil
+	default:
+		return errors.New("its type is bind, volume or tmpfs")
 	}
-	return b, errors.New("its type is bind or tmpfs")
+	o.Binds = append(o.Binds, b)
+	return nil
 }
-
-// errNoVolumes says what strata has no volumes for.
-var errNoVolumes = errors.New("strata keeps no volumes, since it keeps no containers: give a directory, such as ./data, with type=bind or -v ./data:/data")

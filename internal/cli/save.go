@@ -46,7 +46,7 @@ func (a *app) runSave(ctx context.Context, names []string, only *ocispec.Platfor
 		return a.saveIndex(ctx, m, names[0], output)
 	}
 	var images []transfer.Saved
-	for _, text := range names {
+	for _, text := range a.withTags(names) {
 		c, err := a.findOnly(text, only)
 		if err != nil {
 			return err
@@ -67,6 +67,26 @@ func (a *app) runSave(ctx context.Context, names []string, only *ocispec.Platfor
 		}
 	}
 	return a.writeTo(ctx, output, func(w io.Writer) error { return m.Save(ctx, w, format, images) })
+}
+
+// withTags puts all names of a repository in the place of one without a tag, as docker save does.
+func (a *app) withTags(names []string) []string {
+	var all []string
+	for _, text := range names {
+		ref, err := registry.ParseName(text)
+		if err != nil || !reference.IsNameOnly(ref) {
+			all = append(all, text)
+			continue
+		}
+		refs, err := tagsOf(a.store, ref)
+		if err != nil { // an ID, or nothing
+			all = append(all, text)
+		}
+		for _, r := range refs {
+			all = append(all, reference.FamiliarString(r))
+		}
+	}
+	return all
 }
 
 // saveIndex writes the images for several platforms that have one name, with an index of them.

@@ -21,6 +21,15 @@ var ErrUnsealed = layers.ErrUnsealed
 // ErrChanged says that an image's names are not those with which it was to be removed.
 var ErrChanged = gc.ErrChanged
 
+// ErrNameTaken says that another container has a name.
+var ErrNameTaken = images.ErrNameTaken
+
+// VolumeName is what may be the name of a volume.
+var VolumeName = mounts.VolumeName
+
+// NewContainerID returns the ID for a new container.
+var NewContainerID = images.NewContainerID
+
 // ErrNowhere is the cause of an UnavailableError where no place is known that has, or had, the layer.
 var ErrNowhere = layers.ErrNowhere
 
@@ -43,6 +52,7 @@ type (
 	Name           = images.Name
 	Member         = images.Member
 	Manifest       = images.Manifest
+	Container      = images.Container
 	AmbiguousError = images.AmbiguousError
 	PlatformError  = images.PlatformError
 

@@ -37,6 +37,9 @@ type RootFS struct {
 	Layers []digest.Digest
 }
 
+// ID is Id under the name that templates for docker inspect have for it, too.
+func (i *Inspection) ID() digest.Digest { return i.Id }
+
 // Metadata is what is known of the image on this machine only.
 type Metadata struct{ LastTagTime time.Time }
 

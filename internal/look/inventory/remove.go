@@ -66,6 +66,9 @@ func removeOnce(s *store.Store, text string, force bool) (*Removed, error) {
 		return nil, err
 	}
 	if name, ok := img.namedBy(text); ok {
+		if err := img.usedBy(s, text, force || len(img.Names) > 1); err != nil {
+			return nil, err
+		}
 		return removeName(s, img, name)
 	}
 	return removeImage(s, img, text, force) // named by its digest
@@ -80,6 +83,9 @@ func removeImage(s *store.Store, img *Image, text string, force bool) (*Removed,
 	if err := img.mayGo(text, made, force); err != nil {
 		return nil, err
 	}
+	if err := img.usedBy(s, text, force); err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, n := range img.Names {
 		names = append(names, n.Full)
@@ -89,6 +95,23 @@ func removeImage(s *store.Store, img *Image, text string, force bool) (*Removed,
 		return nil, err
 	}
 	return removed(s, img, p)
+}
+
+// usedBy says which container needs an image that is to go, unless that counts for nothing.
+func (img *Image) usedBy(s *store.Store, text string, force bool) error {
+	if force {
+		return nil
+	}
+	all, err := s.Containers()
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Image == img.ID {
+			return fmt.Errorf("image %s is that of the container %s; remove that first, by strata rm %[2]s, or take the name away with -f", text, c.Name)
+		}
+	}
+	return nil
 }
 
 // has says whether one of the image's names is this one, as it stands in the store.

@@ -31,6 +31,8 @@ type Options struct {
 	ReadOnly   bool
 	Rights     runner.Rights
 	Binds      []runner.Bind
+	Volumes    []Volume
+	Init       bool // an init program is process 1
 	Streams    runner.Streams
 	Warn       func(line string) // as that of runner.Spec
 }
@@ -55,6 +57,15 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	if err := s.Touch(c.ID); err != nil {
 		return runner.ExitSandbox, err
 	}
+	if o.Init && !underInit(&spec) && o.Warn != nil {
+		o.Warn("--init: this machine has no docker-init and no tini-static, so the command is process 1 itself")
+	}
+	binds, release, err := takeVolumes(ctx, s, config.RootFS.DiffIDs, o.Volumes)
+	if err != nil {
+		return runner.ExitSandbox, err
+	}
+	defer release()
+	spec.Binds = append(spec.Binds, binds...)
 	spec.Arch = platform.Normal(config.Platform).Architecture
 	for {
 		lowers, err := s.Lowers(ctx, config.RootFS.DiffIDs)

@@ -15,7 +15,7 @@ func generateFiles(s Spec) ([]Bind, error) {
 		return nil, fmt.Errorf("read the host's resolv.conf: %w", err)
 	}
 	contents := []struct{ name, text string }{
-		{"resolv.conf", string(resolv)},
+		{"resolv.conf", s.DNS.change(string(resolv))},
 		{"hosts", hostsFile(s.Hostname, s.Hosts)},
 		{"hostname", s.Hostname + "\n"},
 	}

@@ -33,6 +33,7 @@ type Bind struct {
 type Machine struct {
 	Hostname string   // "strata" when empty
 	Hosts    []Host   // further lines of /etc/hosts
+	DNS      DNS      // instead of the machine's
 	ShmSize  int64    // bytes of /dev/shm; DefaultShmSize when 0
 	Ulimits  []Ulimit // instead of the limits of this process
 	// CgroupParent, when not empty, is the cgroup below which the container gets one of its own: a path below the

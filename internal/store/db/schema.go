@@ -19,6 +19,7 @@ const FormatVersion = 2
 //     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
 //     to them.
 //   - observed: by the weak key of a step, the keys of records that say what the step read; used is when one was last a hit.
+//   - containers: names for an image and a command; each keeps its image.
 //   - platforms: the images that a name means beside that in names, one for each platform that is asked for.
 const schema = `
 CREATE TABLE IF NOT EXISTS configs (
@@ -31,6 +32,10 @@ CREATE TABLE IF NOT EXISTS platforms (
 	name TEXT NOT NULL, platform TEXT NOT NULL, id TEXT NOT NULL, manifest TEXT NOT NULL DEFAULT '',
 	PRIMARY KEY (name, platform)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS platforms_by_id ON platforms (id);
+CREATE TABLE IF NOT EXISTS containers (
+	id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL, text TEXT NOT NULL, command BLOB NOT NULL,
+	created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS containers_by_image ON containers (image);
 CREATE TABLE IF NOT EXISTS layers (
 	diff_id TEXT PRIMARY KEY, content_id TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT -1,
 	disk INTEGER NOT NULL DEFAULT 0, added INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;

@@ -99,6 +99,7 @@ func (c *Collector) evict(tx *sql.Tx, cache *cacheUse, gone map[digest.Digest]bo
 			var n int
 			if err := tx.QueryRow(`SELECT count(*) FROM configs WHERE id = ?1 AND used < ?2
 				AND NOT EXISTS (SELECT 1 FROM names WHERE names.id = ?1)
+				AND NOT EXISTS (SELECT 1 FROM containers WHERE image = ?1)
 				AND NOT EXISTS (SELECT 1 FROM platforms WHERE platforms.id = ?1)`, id, cutoff).Scan(&n); err != nil {
 				return err
 			}

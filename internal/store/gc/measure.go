@@ -132,7 +132,7 @@ func (c *Collector) measureLayersOf(o Options) (*cacheUse, error) {
 	}
 	query := "SELECT data FROM configs WHERE kind = 'image'"
 	if o.All {
-		query = "SELECT data FROM configs WHERE id IN (SELECT id FROM names UNION SELECT id FROM platforms)"
+		query = "SELECT data FROM configs WHERE id IN (SELECT id FROM names UNION SELECT id FROM platforms UNION SELECT image FROM containers)"
 	}
 	err = c.eachChain(query, func(chain []digest.Digest) {
 		for _, d := range chain {

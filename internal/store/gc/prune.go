@@ -204,6 +204,7 @@ func (c *Collector) pruneConfigs(o Options, cut cutoffs, p *Pruned) error {
 // prunable returns the images that options allow to take.
 func prunable(tx *sql.Tx, o Options, cut cutoffs) ([]digest.Digest, error) {
 	rows, err := tx.Query(`SELECT id, parent, data, added FROM configs WHERE kind = 'image' AND used < ? AND added < ?
+		AND NOT EXISTS (SELECT 1 FROM containers WHERE image = configs.id)
 		AND (? OR NOT EXISTS (SELECT 1 FROM names WHERE names.id = configs.id)
 			AND NOT EXISTS (SELECT 1 FROM platforms WHERE platforms.id = configs.id)) ORDER BY added DESC`, cut.used, cut.added, o.All)
 	if err != nil {

@@ -81,11 +81,12 @@ func Unname(tx *sql.Tx, name string) ([]digest.Digest, error) {
 	return append(ids, others...), err
 }
 
-// IsHeld says whether an image has a name that keeps it, for whichever platform. Names by digest keep none
+// IsHeld says whether an image has a name that keeps it, for whichever platform, or a container. Names by digest keep none
 // (Docker 20.10, daemon/images/image_delete.go).
 func IsHeld(tx *sql.Tx, id digest.Digest) (held bool, err error) {
 	err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM names WHERE id = ?1 AND name NOT LIKE '%@%')
-		OR EXISTS (SELECT 1 FROM platforms WHERE id = ?1 AND name NOT LIKE '%@%')`, id).Scan(&held)
+		OR EXISTS (SELECT 1 FROM platforms WHERE id = ?1 AND name NOT LIKE '%@%')
+		OR EXISTS (SELECT 1 FROM containers WHERE image = ?1)`, id).Scan(&held)
 	return held, err
 }
 

@@ -23,11 +23,15 @@ type Use struct {
 	Used     time.Time
 	InUse    bool // by a process that runs now
 
-	dir string
+	dir    string
+	volume bool
 }
 
 // CacheMounts lists the cache mounts, those used last first.
-func (ms *Mounts) CacheMounts() ([]Use, error) {
+func (ms *Mounts) CacheMounts() ([]Use, error) { return ms.list(false) }
+
+// list lists the volumes, or the cache mounts.
+func (ms *Mounts) list(volumes bool) ([]Use, error) {
 	names, err := os.ReadDir(ms.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing the cache mounts: %w", err)
@@ -46,7 +50,9 @@ func (ms *Mounts) CacheMounts() ([]Use, error) {
 			} else if err != nil {
 				return nil, fmt.Errorf("measuring a cache mount: %w", err)
 			}
-			all = append(all, u)
+			if u.volume == volumes {
+				all = append(all, u)
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Use) int { return b.Used.Compare(a.Used) })
@@ -70,7 +76,7 @@ func (u *Use) measure() error {
 	if err := json.Unmarshal(data, &about); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(u.dir, "info"), err)
 	}
-	u.ID, u.Created = about.ID, about.Created
+	u.ID, u.Created, u.volume = about.ID, about.Created, about.Base == volumeBase
 	if u.InUse, err = disk.InUse(u.dir); err != nil {
 		return err
 	}

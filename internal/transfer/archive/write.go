@@ -315,7 +315,7 @@ func (a *writer) dockerFiles(images []Source) error {
 	list := []dockerImage{}
 	repositories := make(map[string]map[string]string)
 	for _, img := range images {
-		entry := dockerImage{Config: "blobs/sha256/" + digest.FromBytes(img.Config).Encoded(), RepoTags: []string{}, Layers: []string{}}
+		entry := dockerImage{Config: "blobs/sha256/" + digest.FromBytes(img.Config).Encoded(), Layers: []string{}}
 		for _, l := range img.Layers {
 			entry.Layers = append(entry.Layers, "blobs/sha256/"+l.desc().Digest.Encoded())
 		}

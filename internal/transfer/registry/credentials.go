@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 
@@ -47,9 +48,25 @@ func credentialKey(host string) string {
 // keychain returns the source of credentials.
 func (c *Client) keychain() authn.Keychain {
 	if c.config.DockerConfig == "" {
+		if dir := callerConfig(); dir != "" {
+			return authn.NewMultiKeychain(authn.DefaultKeychain, dirKeychain(dir))
+		}
 		return authn.DefaultKeychain
 	}
 	return dirKeychain(c.config.DockerConfig)
+}
+
+// callerConfig is the directory of the config.json of whoever called sudo, "" if nobody did: people log in as themselves,
+// and push by sudo.
+func callerConfig() string {
+	if os.Geteuid() != 0 || os.Getenv("DOCKER_CONFIG") != "" {
+		return ""
+	}
+	caller, err := user.Lookup(os.Getenv("SUDO_USER"))
+	if err != nil || caller.Uid == "0" {
+		return ""
+	}
+	return filepath.Join(caller.HomeDir, ".docker")
 }
 
 // dirKeychain takes credentials from the config.json of one directory.
