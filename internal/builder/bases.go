@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -15,12 +16,15 @@ import (
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // bases are the images of a build's FROMs, each looked up once for each platform, however many of the build's parts
 // want it.
 type bases struct {
 	build *build
+	// patience is how long a registry is waited for where an image is only looked at, 0 for a build.
+	patience time.Duration
 
 	mu    sync.Mutex
 	found map[string]func() (*solver.State, error)
@@ -57,6 +61,10 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	}
 	p := b.build.beginNamed(title)
 	c, err := b.find(ctx, ref, want)
+	if b.patience > 0 && registry.Unanswered(err) {
+		p.end(nil) // what that means is said with the answer
+		return nil, err
+	}
 	p.end(err)
 	if err != nil {
 		return nil, err
@@ -98,6 +106,11 @@ func (b *bases) find(ctx context.Context, ref string, want ocispec.Platform) (*s
 	}
 	if l := b.build.input.named.layouts[ref]; l != nil {
 		return b.build.mover.LayoutBase(l.Dir, l.Tag, l.Digest, want)
+	}
+	if b.patience > 0 {
+		bounded, cancel := context.WithTimeout(ctx, b.patience)
+		defer cancel()
+		ctx = bounded
 	}
 	return b.build.mover.Base(ctx, ref, transfer.Wanted{Platform: want, Sole: true, Pull: b.build.Cache.Pull})
 }

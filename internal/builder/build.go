@@ -50,13 +50,19 @@ func Run(ctx context.Context, m *transfer.Mover, r Request) (*Result, error) {
 		return result, err
 	}
 	defer b.close()
-	if b.file, err = dockerfile.Parse(b.input.source, b.input.name); err != nil {
+	result.Findings = Findings{Name: b.input.name, Source: b.input.source, reading: b.input.reading}
+	b.file, err = dockerfile.Parse(b.input.source, b.input.name)
+	if b.file != nil {
+		result.Findings.Found = b.file.Warnings()
+	}
+	if err != nil {
 		return result, err
 	}
 	if b.values, err = b.resolveEpoch(ctx); err != nil {
 		return result, err
 	}
 	parts, err := b.plans()
+	result.Findings.Found = findings(parts)
 	if err != nil {
 		return result, err
 	}
@@ -66,9 +72,22 @@ func Run(ctx context.Context, m *transfer.Mover, r Request) (*Result, error) {
 	j := explain.NewJournal(ctx, b.store, b.record(), b.events)
 	b.events = j
 	remembered, err := b.solve(ctx, parts, result)
+	if err != nil && ctx.Err() == nil && b.Target.Dialect.File.Lint {
+		lookOn(ctx, parts)
+	}
 	result.Build, result.Notes = j.Close(remembered, withoutPlace(err))
-	result.Findings = Findings{b.input.name, b.input.source, findings(parts)}
+	result.Findings.Found = findings(parts)
 	return result, err
+}
+
+// lookOn looks at what a build that failed did not come to, for the plans to have all findings. Its errors are the
+// build's.
+func lookOn(ctx context.Context, parts []*part) {
+	for _, p := range parts {
+		if p.solver != nil {
+			_, _ = p.solver.Look(ctx, p.plan)
+		}
+	}
 }
 
 // open begins a build by reading what it is of. The caller closes it.

@@ -13,12 +13,13 @@ import (
 	"github.com/strata-build/strata/internal/builder/source/address"
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
 // definition is the Dockerfile of a build.
 type definition struct {
-	name   string // for messages
+	name   string // for messages: the path as it was given
 	path   string // of the file, beside which its own .dockerignore may be; "" if it came without a directory
 	source []byte
 	vertex *event.Vertex // of its reading
@@ -81,7 +82,7 @@ func readDockerfile(ctx context.Context, path string) (*definition, error) {
 		return nil, context.Cause(ctx)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no Dockerfile: %s does not exist; write one there, or name another with -f", path)
+		return nil, fmt.Errorf("no Dockerfile: %s does not exist%s; write one there, or name another with -f", path, nearFile(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the Dockerfile: %w", err)
@@ -94,22 +95,22 @@ func readDockerfile(ctx context.Context, path string) (*definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the Dockerfile: %w; name a file with -f", err)
 	}
-	return &definition{name: filepath.Base(path), path: path, source: data}, nil
+	return &definition{name: path, path: path, source: data}, nil
 }
 
 // findDockerfile gives the path of the Dockerfile of a context that is a directory, "-" for standard input. -f is
-// relative to where one is, as in Docker; where nothing is there, relative to the context. Without -f it is Dockerfile
-// or dockerfile.
+// relative to where one is, as in Docker; where nothing is there, relative to the context. Without -f it is the first of
+// defaultNames that is there.
 func findDockerfile(s *Source) string {
-	path, other := s.Dockerfile, filepath.Join(s.Context, s.Dockerfile)
+	path := s.Dockerfile
 	switch {
+	case path == "":
+		return filepath.Join(s.Context, defaultName(s.Context))
 	case path == "-" || isURL(path) || filepath.IsAbs(path):
 		return path
-	case path == "":
-		path, other = filepath.Join(s.Context, "Dockerfile"), filepath.Join(s.Context, "dockerfile")
 	}
-	if !exists(path) && exists(other) {
-		return other
+	if inside := filepath.Join(s.Context, path); !exists(path) && exists(inside) {
+		return inside
 	}
 	return path
 }
@@ -120,6 +121,35 @@ func (s Source) DockerfilePath() string {
 		return path
 	}
 	return ""
+}
+
+// defaultNames are what a Dockerfile is called where -f names none: docker's name, that of older versions, and that of
+// podman and buildah.
+var defaultNames = []string{"Dockerfile", "dockerfile", "Containerfile"}
+
+// defaultName is the first of defaultNames that is in a directory, or Dockerfile.
+func defaultName(dir string) string {
+	for _, name := range defaultNames {
+		if exists(filepath.Join(dir, name)) {
+			return name
+		}
+	}
+	return defaultNames[0]
+}
+
+// nearFile asks whether the file beside a missing one was meant whose name is like it.
+func nearFile(path string) string {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return suggest.DidYouMean(filepath.Base(path), names)
 }
 
 func exists(path string) bool {

@@ -27,22 +27,27 @@ type part struct {
 	solver   *solver.Solver
 }
 
-// plans makes a plan for each platform that is asked for, in their order.
+// plans makes a plan for each platform that is asked for, in their order. Those before one that fails are given as well.
 func (b *build) plans() ([]*part, error) {
-	found := once(func(w dockerfile.Warning) { b.events.Send(finding(b.input.reading, w)) })
+	var merged merger
 	var parts []*part
 	for _, target := range b.Target.targets() {
 		options := b.planOptions(target)
-		options.Found = found
+		told := merged.plan()
+		options.Found = func(w dockerfile.Warning) {
+			if told.isNew(w) {
+				b.events.Send(finding(b.input.reading, w))
+			}
+		}
 		plan, err := b.file.Plan(options)
 		if err != nil {
-			return nil, err
+			return append(parts, &part{plan: plan}), err
 		}
 		p := &part{plan: plan}
-		if err := p.chooseSteps(&b.Cache); err != nil {
-			return nil, err
-		}
 		parts = append(parts, p)
+		if err := p.chooseSteps(&b.Cache); err != nil {
+			return parts, err
+		}
 	}
 	return parts, nil
 }
@@ -75,27 +80,44 @@ func (b *build) solveAll(ctx context.Context, parts []*part) ([]export.Image, er
 	return images, g.Wait()
 }
 
-// once passes on what was not found before: several plans are of one file.
-func once(tell func(dockerfile.Warning)) func(dockerfile.Warning) {
-	var mu sync.Mutex
-	told := map[string]bool{}
-	return func(w dockerfile.Warning) {
-		mu.Lock()
-		defer mu.Unlock()
-		if text := w.String(); !told[text] {
-			told[text] = true
-			tell(w)
-		}
+// merger makes one list of the findings of several plans, which are of one file.
+type merger struct {
+	mu   sync.Mutex
+	told dockerfile.Tally
+}
+
+// plan is for the findings of one of the plans.
+func (m *merger) plan() *planFindings { return &planFindings{merger: m, told: dockerfile.Tally{}} }
+
+type planFindings struct {
+	*merger
+	told dockerfile.Tally
+}
+
+// isNew says that no other plan had as many findings of this text.
+func (p *planFindings) isNew(w dockerfile.Warning) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.merger.told == nil {
+		p.merger.told = dockerfile.Tally{}
 	}
+	if p.told.Number(w) <= p.merger.told[w.String()] {
+		return false
+	}
+	p.merger.told.Number(w)
+	return true
 }
 
 // findings are those of all plans, each once.
 func findings(parts []*part) []dockerfile.Warning {
+	var merged merger
 	var all []dockerfile.Warning
-	add := once(func(w dockerfile.Warning) { all = append(all, w) })
 	for _, p := range parts {
+		told := merged.plan()
 		for _, w := range p.plan.Findings() {
-			add(w)
+			if told.isNew(w) {
+				all = append(all, w)
+			}
 		}
 	}
 	return all

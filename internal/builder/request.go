@@ -137,6 +137,17 @@ type Findings struct {
 	Name   string
 	Source []byte
 	Found  []dockerfile.Warning
+
+	reading *event.Vertex
+}
+
+// Events are the findings as events of the reading of the Dockerfile.
+func (f *Findings) Events() []event.Finding {
+	all := make([]event.Finding, len(f.Found))
+	for i, w := range f.Found {
+		all[i] = finding(f.reading, w)
+	}
+	return all
 }
 
 // targets are the platforms that are built for.

@@ -77,7 +77,7 @@ func (b *build) readTar(ctx context.Context, r io.Reader, what string) (*input, 
 
 // readLaid reads the Dockerfile of a context that was laid out in a temporary directory, which is the input's from now
 // on. -f is a path in it, or the absolute path of a file on this machine. Without -f it is name; if that is "" too,
-// Dockerfile or dockerfile. what names the context.
+// the first of defaultNames. what names the context.
 func (b *build) readLaid(ctx context.Context, dir, name, what string) (_ *input, err error) {
 	in := &input{remove: dir}
 	defer func() {
@@ -89,10 +89,8 @@ func (b *build) readLaid(ctx context.Context, dir, name, what string) (_ *input,
 	case name != "":
 	case b.Source.Dockerfile != "":
 		name = b.Source.Dockerfile
-	case !exists(filepath.Join(dir, "Dockerfile")) && exists(filepath.Join(dir, "dockerfile")):
-		name = "dockerfile"
 	default:
-		name = "Dockerfile"
+		name = defaultName(dir)
 	}
 	d, err := b.loadDefinition(ctx, name, func() (*definition, error) {
 		if filepath.IsAbs(name) && exists(name) {

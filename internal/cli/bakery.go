@@ -220,7 +220,7 @@ func (b *bakery) writeMetadata() error {
 	all := map[string]any{}
 	for name, t := range b.targets {
 		if t.result != nil && t.result.Exported != nil {
-			all[name] = metadata(t.result.Exported, t.result.Build)
+			all[name] = metadata(t.result)
 		}
 	}
 	return writeJSON(b.flags.metadata, all)
@@ -287,11 +287,12 @@ func (b *bakery) answer(ctx context.Context, t *bakedTarget, w io.Writer) (faile
 	}
 	r := t.request
 	r.Events, r.Cache.From = display, nil
-	answer, err := ask(ctx, t.method, m, r)
+	answer, unchecked, err := ask(ctx, t.method, m, r)
 	display.Close(err)
 	if err != nil {
 		return false, b.app.buildFailed(r, &targetError{t.name, err})
 	}
+	b.app.tellUnchecked(unchecked, t.flags)
 	write := answer.Write
 	if t.method.JSON {
 		write = answer.WriteJSON

@@ -113,7 +113,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		fmt.Fprintln(a.stdout, id)
 	}
 	if f.output.metadata != "" {
-		if err := writeMetadata(f.output.metadata, exported, built); err != nil {
+		if err := writeMetadata(f.output.metadata, result); err != nil {
 			return err
 		}
 	}
@@ -210,7 +210,10 @@ func (a *app) buildFailed(r builder.Request, err error) error {
 	if r.Target.Dialect.Output.StepLines && failed.Cause == nil {
 		message = fmt.Sprintf("The command '%s' returned a non-zero code: %d", strings.Join(failed.Args, " "), failed.ExitCode)
 	}
-	fmt.Fprintf(a.stderr, "ERROR: %s\n", printable(message))
+	fmt.Fprintf(a.stderr, "strata: %s\n", printable(message))
+	if advice := failed.Advice(); advice != "" {
+		fmt.Fprintln(a.stderr, "strata:", advice)
+	}
 	if failed.Shortage != "" {
 		fmt.Fprintln(a.stderr, "strata:", printable(failed.Shortage))
 	}

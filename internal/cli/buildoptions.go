@@ -35,7 +35,7 @@ type buildFlags struct {
 
 func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the image, as `NAME:TAG`; may be given several times")
-	fl.StringVarP(&f.file, "file", "f", "", "`PATH` of the Dockerfile (default PATH/Dockerfile)")
+	fl.StringVarP(&f.file, "file", "f", "", "`PATH` of the Dockerfile (default PATH/Dockerfile, else PATH/Containerfile)")
 	fl.StringArrayVar(&f.contexts, "build-context", nil, "named context, as `NAME=VALUE`; VALUE is a directory, docker-image://NAME, oci-layout://DIRECTORY:TAG, target:STAGE or a URL")
 	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`; NAME alone takes the value from the environment")
 	fl.StringVar(&f.target, "target", "", "`STAGE` to build (default the last)")

@@ -7,13 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
-	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
+	"github.com/strata-build/strata/internal/event/progress"
 )
 
 // outputFlags are the flags of build that say where the result goes.
@@ -111,15 +112,21 @@ func epochWarning(r builder.Request) []string {
 	return []string{sourceDateEpoch + " is left out: the image will have the times of this build; leave out DOCKER_BUILDKIT=0 or --engine=classic for one that can be built again"}
 }
 
+// metadataWarnings is buildx's variable that adds the findings of the build checks to --metadata-file.
+const metadataWarnings = "BUILDX_METADATA_WARNINGS"
+
 // writeMetadata writes the file of --metadata-file.
-func writeMetadata(path string, r *export.Result, b *explain.Build) error {
-	return writeJSON(path, metadata(r, b))
+func writeMetadata(path string, result *builder.Result) error {
+	return writeJSON(path, metadata(result))
 }
 
 // metadata is what --metadata-file says of a build.
-func metadata(r *export.Result, b *explain.Build) map[string]any {
-	m := r.Metadata()
-	m["buildx.build.ref"] = builderName + "/" + builderName + "/" + b.ID // builder, node and build, as buildx names them
+func metadata(result *builder.Result) map[string]any {
+	m := result.Exported.Metadata()
+	m["buildx.build.ref"] = builderName + "/" + builderName + "/" + result.Build.ID // builder, node and build, as buildx names them
+	if on, err := strconv.ParseBool(os.Getenv(metadataWarnings)); err == nil && on && len(result.Findings.Found) > 0 {
+		m["buildx.build.warnings"] = progress.Warnings(result.Findings.Events(), filepath.Base(result.Findings.Name), result.Findings.Source)
+	}
 	return m
 }
 

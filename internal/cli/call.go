@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/subrequest"
+	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -23,17 +25,30 @@ func (a *app) answer(ctx context.Context, method subrequest.Method, r builder.Re
 	if !r.Target.Dialect.Output.BuildKitOptions {
 		return usageError("--call and --check need the graph engine: leave out --engine classic and DOCKER_BUILDKIT=0")
 	}
+	if os.Geteuid() != 0 {
+		done, err := a.openTemporary()
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	display, m, err := a.watch(r.Target.Dialect, f)
 	if err != nil {
 		return err
 	}
 	r.Events = display
 	r.Cache.From = nil
-	answer, err := ask(ctx, method, m, r)
+	answer, unchecked, err := ask(ctx, method, m, r)
 	display.Close(err)
 	if err != nil {
 		return a.buildFailed(r, err)
 	}
+	if f.output.metadata != "" {
+		if err := writeAnswer(f.output.metadata, answer); err != nil {
+			return err
+		}
+	}
+	a.tellUnchecked(unchecked, f)
 	if method.JSON {
 		err = answer.WriteJSON(a.texts())
 	} else {
@@ -53,14 +68,53 @@ func (a *app) answer(ctx context.Context, method subrequest.Method, r builder.Re
 	return nil
 }
 
-func ask(ctx context.Context, method subrequest.Method, m *transfer.Mover, r builder.Request) (answerer, error) {
+// tellUnchecked says what an answer had to do without.
+func (a *app) tellUnchecked(unchecked []string, f *buildFlags) {
+	if f.silent() {
+		return
+	}
+	for _, line := range unchecked {
+		fmt.Fprintln(a.stderr, "strata:", printable(line))
+	}
+}
+
+// openTemporary opens a store that is gone after done: what looks at a Dockerfile only, such as an editor or a commit hook,
+// needs no root and leaves nothing.
+func (a *app) openTemporary() (done func(), err error) {
+	dir, err := os.MkdirTemp("", "strata-")
+	if err != nil {
+		return nil, fmt.Errorf("making a temporary store: %w; set TMPDIR to a directory that can be written to", err)
+	}
+	if a.store, err = store.Open(dir); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return func() {
+		_ = a.store.Leave() // of no use to anyone
+		a.store = nil
+		os.RemoveAll(dir)
+	}, nil
+}
+
+// writeAnswer writes the --metadata-file of an answer.
+func writeAnswer(path string, answer answerer) error {
+	m, err := subrequest.Metadata(answer)
+	if err != nil {
+		return err
+	}
+	return writeJSON(path, m)
+}
+
+// ask gets the answer, and a line for each base image that it had to do without.
+func ask(ctx context.Context, method subrequest.Method, m *transfer.Mover, r builder.Request) (answerer, []string, error) {
 	switch method.Name {
 	case subrequest.Check:
 		return builder.Check(ctx, m, r)
 	case subrequest.Outline:
 		return builder.Outline(ctx, m, r)
 	}
-	return builder.Targets(ctx, m, r)
+	list, err := builder.Targets(ctx, m, r)
+	return list, nil, err
 }
 
 // writeFindings prints the findings of the build checks after a build, in buildx's words.

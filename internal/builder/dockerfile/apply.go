@@ -134,6 +134,9 @@ func upperFirst(text string) string {
 }
 
 func (in *instruction) lintUnset(unset map[string]struct{}) {
+	if in.baseUnknown {
+		return
+	}
 	for _, name := range sortedKeys(unset) {
 		if _, declared := in.scope.argAt[name]; declared {
 			continue

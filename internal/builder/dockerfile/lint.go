@@ -148,15 +148,24 @@ func (p *Plan) Findings() []Warning {
 	return all
 }
 
-// found keeps a warning of a walk, unless another walk through the stage had it already.
-func (s *Stage) found(w Warning) {
+// Tally tells apart the findings of one text: an instruction can be found fault with twice for the same reason.
+type Tally map[string]int
+
+// Number counts a finding: the first of its text is 1.
+func (t Tally) Number(w Warning) int {
+	t[w.String()]++
+	return t[w.String()]
+}
+
+// found keeps a warning, the n-th of its text in a walk, unless another walk through the stage had as many already.
+func (s *Stage) found(w Warning, n int) {
 	s.mu.Lock()
-	known := s.warned[w.String()]
+	known := s.warned[w.String()] >= n
 	if !known {
 		if s.warned == nil {
-			s.warned = map[string]bool{}
+			s.warned = Tally{}
 		}
-		s.warned[w.String()] = true
+		s.warned.Number(w)
 		s.warnings = append(s.warnings, w)
 	}
 	s.mu.Unlock()
@@ -263,7 +272,7 @@ func (s *Stage) LintBase(have ocispec.Platform) {
 	if have.OS == "" || have.Architecture == "" || have.OS == want.OS && have.Architecture == want.Architecture {
 		return
 	}
-	rules := s.plan.lint.linter(s.found)
+	rules := s.plan.lint.linter(func(w Warning) { s.found(w, 1) })
 	rules.Run(&linter.RuleInvalidBaseImagePlatform, s.source.Location,
 		linter.RuleInvalidBaseImagePlatform.Format(s.Base.Image, platform.Format(want), platform.Format(have)))
 }

@@ -69,19 +69,26 @@ type Plan struct {
 	unused []string // build arguments that nothing declares, as far as is known
 }
 
-// Plan finds out which stages there are to build. Errors are *Error.
+// Plan finds out which stages there are to build. Errors are *Error; the Plan that comes with one is good for Findings
+// only.
 func (f *File) Plan(o Options) (*Plan, error) {
 	o.Dialect = o.Dialect.Or(dialect.Graph())
-	if o.Dialect.File.BuildKit {
-		if err := f.checkSyntax(o.Args); err != nil {
-			return nil, err
-		}
-	}
 	o.BuildPlatform = defaultPlatform(o.BuildPlatform, platform.Local())
 	o.Platform = defaultPlatform(o.Platform, o.BuildPlatform)
 	p := &Plan{file: f, options: o}
+	return p, p.fill()
+}
+
+// fill makes the plan, as far as it comes.
+func (p *Plan) fill() error {
+	f, o := p.file, p.options
+	if o.Dialect.File.BuildKit {
+		if err := f.checkSyntax(o.Args); err != nil {
+			return err
+		}
+	}
 	if err := p.chooseLintRules(); err != nil {
-		return nil, err
+		return err
 	}
 	rules := p.lint.linter(p.warn)
 	lintStages(f.stages, rules)
@@ -95,23 +102,23 @@ func (f *File) Plan(o Options) (*Plan, error) {
 		p.outline = newOutline()
 	}
 	if err := f.expandGlobalArgs(p.global, o.Args, p.outline); err != nil {
-		return nil, err
+		return err
 	}
 	for name, value := range o.Globals {
 		p.global.set(name, value)
 	}
 	if err := p.addStages(rules); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.chooseTarget(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.chooseStages(); err != nil {
-		return nil, err
+		return err
 	}
 	p.count()
 	p.warnUnusedArgs()
-	return p, nil
+	return nil
 }
 
 // warn keeps a warning about the plan, and passes it on.

@@ -46,8 +46,8 @@ type findings struct {
 	mu       sync.Mutex
 	end      *scope // what the stage's walk left, for stages that start from it
 	warnings []Warning
-	warned   map[string]bool // texts of warnings
-	outline  *outline        // what the walk found so far
+	warned   Tally    // of warnings
+	outline  *outline // what the walk found so far
 }
 
 // Base is what a stage starts from. An image is as written after expansion: debian:12.

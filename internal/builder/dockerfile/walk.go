@@ -46,6 +46,8 @@ type lint struct {
 	rules    *linter.Linter
 	warnings []Warning
 	outline  *outline
+	// baseUnknown says that the variables of the base image are not known.
+	baseUnknown bool
 }
 
 // scope is what a stage knows besides its config: the variables that expansion sees, and the build arguments.
@@ -87,9 +89,10 @@ func (s *Stage) Walk(base image.Runtime) (*Walk, error) {
 		lint:   lint{seen: map[string][]parser.Range{}},
 		stage:  s, dialect: s.plan.options.Dialect, config: image.CloneRuntime(base),
 	}
+	told := Tally{}
 	w.rules = s.plan.lint.linter(func(found Warning) {
 		w.warnings = append(w.warnings, found)
-		s.found(found)
+		s.found(found, told.Number(found))
 	})
 	if s.Base.Image != "" || s.Base.Named != "" {
 		w.number = 1
@@ -103,6 +106,9 @@ func (s *Stage) Walk(base image.Runtime) (*Walk, error) {
 	w.addLabelSteps()
 	return w, nil
 }
+
+// IgnoreUndefined leaves variables that are not defined alone, since the config of the base image is not known.
+func (w *Walk) IgnoreUndefined() { w.baseUnknown = true }
 
 // enter sets up the config and the environment before the first instruction.
 func (w *Walk) enter() error {

@@ -101,6 +101,24 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Cause }
 
+// Advice says what exit codes of a shell mean that people do not know by heart (POSIX, "Shell Command Language", 2.8.2),
+// and what to look at; "" for others.
+func (e *StepError) Advice() string {
+	if e.Cause != nil {
+		return ""
+	}
+	switch e.ExitCode {
+	case 126:
+		return "exit code 126: the file cannot be run; it needs chmod +x, as with COPY --chmod=755, and has to be for this platform"
+	case 127:
+		return "exit code 127: there is no such command in the image; install it in a step before, or look at PATH. " +
+			"Of a script that is there, the interpreter in its first line is missing, or that line ends in CRLF"
+	case 137:
+		return "exit code 137: it was killed, as by the kernel when memory runs out"
+	}
+	return ""
+}
+
 // solve is one round of Solve.
 func (s *Solver) solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
 	s.begin(plan)

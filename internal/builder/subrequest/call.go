@@ -4,6 +4,7 @@
 package subrequest
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -87,6 +88,31 @@ func (l *Location) line() int {
 		return 0
 	}
 	return l.Ranges[0].Start.Line
+}
+
+// version is that of BuildKit's subrequests whose answers these are.
+const version = "1.0.0"
+
+// Metadata is what buildx writes into the --metadata-file of an answer: what BuildKit answers it with.
+func Metadata(answer interface {
+	Write(io.Writer) error
+	WriteJSON(io.Writer) error
+}) (map[string]any, error) {
+	var text, data bytes.Buffer
+	if err := answer.Write(&text); err != nil {
+		return nil, err
+	}
+	if err := answer.WriteJSON(&data); err != nil {
+		return nil, err
+	}
+	m := map[string]any{"result.json": json.RawMessage(data.Bytes()), "result.txt": text.String(), "version": version}
+	if f, ok := answer.(*Findings); ok {
+		m["result.statuscode"] = "0"
+		if !f.Clean() {
+			m["result.statuscode"] = "1"
+		}
+	}
+	return m, nil
 }
 
 // writeJSON writes an answer as buildx does: indented, with an end of line.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
@@ -16,6 +17,8 @@ type Findings struct {
 	Warnings []Finding `json:"warnings"`
 	Sources  []Source  `json:"sources"`
 	Error    *Failure  `json:"buildError,omitempty"`
+
+	shown string // the path of the Dockerfile in texts
 }
 
 // Finding is what one rule found at one place.
@@ -40,10 +43,11 @@ type Failure struct {
 	Location Location `json:"location"`
 }
 
-// NewFindings makes the answer of what the rules found in a Dockerfile. failure is what kept it from being looked at to
+// NewFindings makes the answer of what the rules found in a Dockerfile. As in buildx, texts have its path as it was given,
+// JSON its name. failure is what kept it from being looked at to
 // the end, nil if nothing did.
 func NewFindings(name string, source []byte, found []dockerfile.Warning, failure error) *Findings {
-	f := &Findings{Sources: []Source{{Filename: name, Data: source, Language: "Dockerfile"}}}
+	f := &Findings{shown: name, Sources: []Source{{Filename: filepath.Base(name), Data: source, Language: "Dockerfile"}}}
 	for _, w := range found {
 		if w.Rule == "" {
 			continue
@@ -112,18 +116,26 @@ func (f *Findings) WriteDetails(w io.Writer) error {
 	return nil
 }
 
-// WriteFailure writes why the file could not be looked at to the end, with its lines.
+// WriteFailure writes why the file could not be looked at to the end, with its lines, as a build does.
 func (f *Findings) WriteFailure(w io.Writer) error {
 	if f.Error == nil {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "ERROR: %s\n%s", f.Error.Message, f.excerpt(f.Error.Location))
+	_, err := fmt.Fprintf(w, "%sstrata: %s\n", f.excerpt(f.Error.Location), f.Error.text(f.shown))
 	return err
+}
+
+// text is the failure on one line, with its place.
+func (f *Failure) text(name string) string {
+	if at := f.Location.line(); at > 0 {
+		return fmt.Sprintf("%s:%d: %s", name, at, f.Message)
+	}
+	return fmt.Sprintf("%s: %s", name, f.Message)
 }
 
 // excerpt shows the lines of a place and their neighbours.
 func (f *Findings) excerpt(at Location) string {
-	e := &dockerfile.Error{File: f.Sources[0].Filename, Source: f.Sources[0].Data}
+	e := &dockerfile.Error{File: f.shown, Source: f.Sources[0].Data}
 	for _, r := range at.Ranges {
 		if e.Line == 0 || r.Start.Line < e.Line {
 			e.Line = r.Start.Line

@@ -52,14 +52,45 @@ type logJSON struct {
 	Timestamp time.Time     `json:"timestamp"`
 }
 
-// warnJSON is a warning without the source that BuildKit repeats in each. Texts are base64, as there.
+// warnJSON is a warning: the JSON of BuildKit's client.VertexWarning. Texts are base64, as there. Lines leave out the
+// source, which BuildKit repeats in each.
 type warnJSON struct {
 	Vertex digest.Digest `json:"vertex"`
 	Level  int           `json:"level"`
 	Short  []byte        `json:"short"`
 	Detail [][]byte      `json:"detail,omitempty"`
 	URL    string        `json:"url,omitempty"`
+	Source *sourceJSON   `json:"sourceInfo,omitempty"`
 	Range  any           `json:"range,omitempty"`
+}
+
+type sourceJSON struct {
+	Filename string `json:"filename"`
+	Data     []byte `json:"data"`
+	Language string `json:"language"`
+}
+
+func newWarning(vertex digest.Digest, e event.Finding) warnJSON {
+	w := warnJSON{Vertex: vertex, Level: 1, Short: []byte(e.Text), URL: e.URL, Range: e.Ranges}
+	if e.Detail != "" {
+		w.Detail = [][]byte{[]byte(e.Detail)}
+	}
+	return w
+}
+
+// Warnings are findings in a Dockerfile as a value for JSON, in the form that BuildKit gives its clients.
+func Warnings(found []event.Finding, filename string, source []byte) any {
+	list := make([]warnJSON, len(found))
+	for i, e := range found {
+		list[i] = newWarning(vertexDigest(1, e.Vertex), e) // the reading of the Dockerfile comes first
+		list[i].Source = &sourceJSON{filename, source, "Dockerfile"}
+	}
+	return list
+}
+
+// vertexDigest tells the n-th vertex of a build from the others.
+func vertexDigest(n int, v *event.Vertex) digest.Digest {
+	return digest.FromString(fmt.Sprintf("%d %s", n, v.Name))
 }
 
 type noteJSON struct {
@@ -111,11 +142,7 @@ func (r *rawJSON) Send(e event.Event) {
 	case event.Reason:
 		r.note(s, "why: "+e.Text)
 	case event.Finding:
-		j := warnJSON{Vertex: s.vertex.Digest, Level: 1, Short: []byte(e.Text), URL: e.URL, Range: e.Ranges}
-		if e.Detail != "" {
-			j.Detail = [][]byte{[]byte(e.Detail)}
-		}
-		r.enc.Encode(line{Warnings: []warnJSON{j}})
+		r.enc.Encode(line{Warnings: []warnJSON{newWarning(s.vertex.Digest, e)}})
 	case event.Progress:
 		r.progress(s, e)
 	case event.Finished:
@@ -129,7 +156,7 @@ func (r *rawJSON) Send(e event.Event) {
 func (r *rawJSON) start(v *event.Vertex) {
 	now := r.now()
 	s := &rawStep{vertex: vertexJSON{
-		Digest: digest.FromString(fmt.Sprintf("%d %s", len(r.order)+1, v.Name)), Name: v.Name, Started: &now,
+		Digest: vertexDigest(len(r.order)+1, v), Name: v.Name, Started: &now,
 	}}
 	r.steps[v] = s
 	r.order = append(r.order, s)

@@ -44,6 +44,14 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("the bytes%s do not match their digest: %s was promised, %s came; they were damaged or changed on the way or in the registry", from, e.Want, e.Got)
 }
 
+// Unanswered says of an error that the registry did not say whether it has a name: it could not be reached in time, wants
+// a login, or failed itself.
+func Unanswered(err error) bool {
+	var resp *responseError
+	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrUnauthorized) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &resp) && (resp.status >= 500 || resp.status == http.StatusTooManyRequests)
+}
+
 // nameError is a failure that concerns one name, told for the person who typed it.
 type nameError struct {
 	kind    error // one of the sentinels above, or nil
