@@ -65,7 +65,7 @@ func targetFlags(def *bake.Target, f *bakeFlags, permits *permits) *buildFlags {
 		tags: def.Tags, args: pairs(def.Args, "="), labels: pairs(def.Labels, "="), platforms: def.Platforms,
 		target: textOf(def.Stage), noCache: isOn(def.NoCache), pull: isOn(def.Pull), noCacheFilter: def.NoCacheFilter,
 		network: cmp.Or(textOf(def.Network), "default"), engine: "graph",
-		progress: f.progress, quiet: f.quiet, debug: f.debug,
+		progress: f.progress, quiet: f.quiet || f.progress == "quiet", debug: f.debug,
 	}
 	for _, name := range slices.Sorted(maps.Keys(def.Contexts)) {
 		if _, ok := def.Uses()[name]; !ok {
