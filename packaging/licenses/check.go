@@ -16,6 +16,7 @@ var licences = []struct {
 	{"Apache-2.0", []string{"apache license version 2.0, january 2004", "grant of patent license"}},
 	{"Apache-2.0", []string{`licensed under the apache license, version 2.0 (the "license")`}}, // the short form, or yaml's
 	{"MPL-2.0", []string{"mozilla public license version 2.0"}},
+	{"MPL-2.0", []string{"mozilla public license, version 2.0"}}, // as HashiCorp spells it
 	{"LGPL-2.1", []string{"gnu lesser general public license version 2.1"}},
 	{"BSD-3-Clause", []string{"redistribution and use in source and binary forms", "endorse or promote products"}},
 	{"BSD-2-Clause", []string{"redistribution and use in source and binary forms", "provided that the following conditions are met"}},

@@ -31,7 +31,16 @@ var (
 
 type listed struct {
 	Dir    string
-	Module *struct{ Path, Version, Dir string }
+	Module *struct {
+		Path, Version, Dir string
+		Replace            *struct{ Version string }
+	}
+}
+
+// own says whether a package is part of this repository: of its module, or of a module that a folder here replaces.
+func (p *listed) own() bool {
+	m := p.Module
+	return m.Path == ownModule || m.Replace != nil && m.Replace.Version == ""
 }
 
 // linked returns what is linked into ./cmd/strata, in the order of the names: Go's own packages, the modules, and the C
@@ -44,7 +53,7 @@ func linked(ctx context.Context, tags string) ([]part, error) {
 			return nil, err
 		}
 		for _, p := range packages {
-			if p.Module == nil || p.Module.Path == ownModule {
+			if p.Module == nil || p.own() {
 				continue
 			}
 			name := p.Module.Path + "@" + p.Module.Version
