@@ -231,10 +231,8 @@ func readEnvFile(name string) ([]string, error) {
 // addVolume adds what a --volume names: a path of this machine, the name of a volume, or a directory for the command alone.
 func addVolume(o *enter.Options, v string) error {
 	parts := strings.Split(v, ":")
-	if len(parts) == 1 && filepath.IsAbs(v) { // nobody sees it after the command, like all else that the command writes
-		if o.ReadOnly {
-			o.Binds = append(o.Binds, runner.Bind{Tmpfs: true, Target: v})
-		}
+	if len(parts) == 1 && filepath.IsAbs(v) {
+		o.Volumes = append(o.Volumes, enter.Volume{Target: v})
 		return nil
 	}
 	if len(parts) < 2 || len(parts) > 3 || !filepath.IsAbs(parts[1]) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// Volume is a named volume that the command sees. The store keeps it.
+// Volume is a volume that the command sees. The store keeps it, unless it has no name.
 type Volume struct {
 	Name, Target string
 	ReadOnly     bool
@@ -27,12 +28,31 @@ type Volume struct {
 // caller releases them.
 func takeVolumes(ctx context.Context, s *store.Store, chain []digest.Digest, volumes []Volume) (binds []runner.Bind, release func(), err error) {
 	var taken []*store.CacheMount
+	var own []string
 	release = func() {
 		for _, m := range taken {
 			_ = m.Release()
 		}
+		for _, dir := range own {
+			_ = os.RemoveAll(dir) // what stays is swept when the store is opened next
+		}
 	}
 	for _, v := range volumes {
+		if v.Name == "" {
+			dir, err := s.Temp("volume")
+			if err == nil {
+				own = append(own, dir)
+				if err = os.Chmod(dir, 0o755); err == nil {
+					err = fillVolume(ctx, s, chain, v.Target, dir)
+				}
+			}
+			if err != nil {
+				release()
+				return nil, nil, fmt.Errorf("a volume for %s: %w", v.Target, err)
+			}
+			binds = append(binds, runner.Bind{Source: dir, Target: v.Target})
+			continue
+		}
 		m, err := s.Volume(ctx, v.Name, func(dir string) error {
 			if v.Empty {
 				return nil
