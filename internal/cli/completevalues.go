@@ -183,6 +183,7 @@ var filterKeys = map[string][]string{
 	"system prune":      {"until=", "label=", "label!="},
 	"builder prune":     {"until=", "type="},
 	"buildx prune":      {"until=", "type="},
+	"builder du":        {"until=", "type="},
 	"buildx du":         {"until=", "type="},
 	"buildx history ls": {"status=", "ref="},
 }

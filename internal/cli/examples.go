@@ -260,6 +260,10 @@ strata volume inspect --format '{{.Mountpoint}}' cache`,
 strata volume rm cache`,
 	"volume prune": `
 strata volume prune -f`,
+	"builder du": `
+# What the cache has, the largest first
+strata builder du
+strata builder du --filter type=exec.cachemount --format json`,
 
 	"buildx du": `
 strata buildx du

@@ -31,7 +31,7 @@ var flagGroups = map[string][]flagGroup{
 		{"Common flags", []string{
 			"tag", "file", "build-arg", "target", "platform", "secret", "output", "push", "load", "no-cache", "pull", "progress", "quiet",
 		}},
-		{"Cache", []string{"cache-from", "cache-to", "no-cache-filter", "refresh", "explain"}},
+		{"Cache", []string{"cache-from", "cache-to", "no-cache-filter", "refresh", "observe", "explain"}},
 		{"What is built", []string{"build-context", "label", "ssh", "network", "add-host", "allow", "engine"}},
 		{"What comes out", []string{"annotation", "iidfile", "metadata-file", "attest", "provenance", "sbom"}},
 		{"Checks", []string{"check", "call", "debug"}},
