@@ -16,6 +16,8 @@ import (
 
 const troublePage = "docs/troubleshooting.md"
 
+var verb = regexp.MustCompile(`%[a-z]`)
+
 // messages returns the texts in the sources: string literals, those that + joins as one.
 func messages(t *testing.T, root string) []string {
 	var texts []string
@@ -27,7 +29,8 @@ func messages(t *testing.T, root string) []string {
 			}
 			text, ok := joined(e)
 			if ok && text != "" {
-				texts = append(texts, strings.ReplaceAll(text, "`", ""))
+				text = strings.ReplaceAll(text, "`", "")
+				texts = append(texts, text, verb.ReplaceAllString(text, "")) // a suggestion, for one, is often empty
 			}
 			return !ok
 		})
