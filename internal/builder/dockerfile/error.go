@@ -78,7 +78,7 @@ func (f *File) errorIn(err error, at []parser.Range) *Error {
 func (f *File) parseError(err error) *Error {
 	var located *parser.LocationError
 	if !errors.As(err, &located) {
-		return f.errorAt(err, 0, 0)
+		return f.errorAt(strictly(err), 0, 0)
 	}
 	reason := strictly(located.Unwrap())
 	if reason.Error() == "no build stage in current context" {
@@ -99,7 +99,13 @@ func strictly(err error) error {
 	var unknown *instructions.UnknownInstructionError
 	if errors.As(err, &unknown) {
 		known := slices.Sorted(maps.Keys(command.Commands))
-		return fmt.Errorf("%w%s", unknown, suggest.DidYouMean(unknown.Instruction, upper(known)))
+		if near := suggest.DidYouMean(unknown.Instruction, upper(known)); near != "" {
+			return fmt.Errorf("%w%s", unknown, near)
+		}
+		return fmt.Errorf("%w; a line goes on with the instruction above it if that ends in \\, and a comment begins with #", unknown)
+	}
+	if what := advice[err.Error()]; what != "" {
+		return fmt.Errorf("%w; %s", err, what)
 	}
 	m := suggestion.FindStringSubmatch(err.Error())
 	if m == nil {
@@ -108,6 +114,16 @@ func strictly(err error) error {
 	before, mark, word, after := m[1], m[2], m[3], m[4]
 	dashes := strings.TrimLeft(mark, `'": `)
 	return errors.New(before + mark + word + after + suggest.Question(dashes, suggest.Near(word, []string{m[5]})))
+}
+
+// advice is what to write instead, for errors of the parser that do not say.
+var advice = map[string]string{
+	"unterminated heredoc":                            "end it with a line that has its name only, such as EOF",
+	"file with no instructions":                       "a Dockerfile begins with FROM IMAGE",
+	"ENV must have two arguments":                     "write ENV NAME=VALUE",
+	"LABEL must have two arguments":                   "write LABEL NAME=VALUE",
+	"FROM requires either one or three arguments":     "write FROM IMAGE, or FROM IMAGE AS NAME",
+	"SHELL requires the arguments to be in JSON form": `write SHELL ["/bin/bash", "-c"]`,
 }
 
 func upper(words []string) []string {

@@ -137,7 +137,7 @@ func (p *Plan) Findings() []Warning {
 	all := slices.DeleteFunc(slices.Clone(p.Warnings), func(w Warning) bool { return w.Rule == "" })
 	p.mu.Lock()
 	if len(p.unused) > 0 {
-		all = append(all, unusedArgs(p.unused))
+		all = append(all, p.unusedArgs(p.unused))
 	}
 	p.mu.Unlock()
 	for _, s := range p.all {

@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -275,12 +276,17 @@ func (p *Plan) warnUnusedArgs() {
 		}
 	}
 	if p.unused = unused; len(unused) > 0 {
-		p.warn(unusedArgs(unused))
+		p.warn(p.unusedArgs(unused))
 	}
 }
 
-func unusedArgs(names []string) Warning {
-	return Warning{Message: fmt.Sprintf("[Warning] One or more build-args %v were not consumed", names)}
+func (p *Plan) unusedArgs(names []string) Warning {
+	declared := slices.Sorted(maps.Keys(p.file.declaredArgs(p.Stages)))
+	text := fmt.Sprintf("[Warning] One or more build-args %v were not consumed", names)
+	for _, name := range names {
+		text += suggest.DidYouMean(name, declared)
+	}
+	return Warning{Message: text}
 }
 
 // useArg notes that a trigger of a base image declares an argument, which the plan could not know.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -111,6 +112,9 @@ func (e *StepError) Advice() string {
 	case 126:
 		return "exit code 126: the file cannot be run; it needs chmod +x, as with COPY --chmod=755, and has to be for this platform"
 	case 127:
+		if last := e.Args[len(e.Args)-1]; strings.HasPrefix(last, "['") {
+			return `exit code 127: the shell ran this as it is written, since JSON form needs double quotes: ["COMMAND", "ARGUMENT"]`
+		}
 		return "exit code 127: there is no such command in the image; install it in a step before, or look at PATH. " +
 			"Of a script that is there, the interpreter in its first line is missing, or that line ends in CRLF"
 	case 137:
