@@ -18,7 +18,7 @@ import (
 
 type historyFlags struct {
 	noTrunc, human, quiet, docker, dockerfile bool
-	format                                    string
+	format, platform                          string
 }
 
 func (a *app) history() *cobra.Command {
@@ -34,6 +34,7 @@ func (a *app) history() *cobra.Command {
 	fl.BoolVarP(&f.human, "human", "H", true, "print sizes and times in human-readable form")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .CreatedAt .CreatedSince .CreatedBy .Size .Comment .Layer .Fetched")
+	onlyPlatformFlag(fl, &f.platform)
 	fl.BoolVar(&f.docker, "docker", false, "print the same as docker, with <missing> for the IDs that it does not have")
 	fl.BoolVar(&f.dockerfile, "dockerfile", false, "print the instructions as a Dockerfile")
 	cmd.MarkFlagsMutuallyExclusive("dockerfile", "format")
@@ -41,7 +42,11 @@ func (a *app) history() *cobra.Command {
 }
 
 func (a *app) runHistory(name string, f *historyFlags) error {
-	c, err := a.find(name)
+	only, err := parseOnlyPlatform(f.platform)
+	if err != nil {
+		return err
+	}
+	c, err := a.findOnly(name, only)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 
@@ -21,7 +22,7 @@ func (a *app) importTar() *cobra.Command {
 	var wanted string
 	var changes []string
 	cmd := &cobra.Command{
-		Use:   "import [OPTIONS] FILE|- [NAME[:TAG]]",
+		Use:   "import [OPTIONS] FILE|URL|- [NAME[:TAG]]",
 		Short: "Make an image with one layer from the tar of a root file system",
 		Args:  args(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,10 +48,11 @@ func (a *app) importTar() *cobra.Command {
 }
 
 func (a *app) runImport(ctx context.Context, file string, changes []string, o transfer.ImportOptions) error {
+	open := a.input
 	if strings.HasPrefix(file, "http://") || strings.HasPrefix(file, "https://") {
-		return usageError("import %s: addresses are not fetched; try: curl -fL %s | strata import -", file, file)
+		open = download
 	}
-	r, err := a.input(ctx, file)
+	r, err := open(ctx, file)
 	if err != nil {
 		return err
 	}
@@ -68,6 +70,23 @@ func (a *app) runImport(ctx context.Context, file string, changes []string, o tr
 	}
 	fmt.Fprintln(a.stdout, id)
 	return nil
+}
+
+// download opens what an address gives.
+func download(ctx context.Context, url string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, usageError("import: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("downloading: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("downloading %s: the server says %s", url, resp.Status)
+	}
+	return resp.Body, nil
 }
 
 // newName parses the name for an image that is made.

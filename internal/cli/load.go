@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/event/progress"
@@ -16,22 +17,27 @@ import (
 )
 
 func (a *app) load() *cobra.Command {
-	var input string
+	var input, wanted string
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "load [OPTIONS]",
 		Short: "Load images from an archive of docker save or an OCI layout",
 		Args:  args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.runLoad(cmd.Context(), input, quiet)
+			only, err := parseOnlyPlatform(wanted)
+			if err != nil {
+				return err
+			}
+			return a.runLoad(cmd.Context(), input, only, quiet)
 		},
 	}
 	cmd.Flags().StringVarP(&input, "input", "i", "-", "read this `FILE` or directory instead of standard input")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print no progress")
+	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }
 
-func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
+func (a *app) runLoad(ctx context.Context, input string, only *ocispec.Platform, quiet bool) error {
 	if input == "-" && human.IsTerminal(a.stdin) {
 		return usageError("standard input is a terminal; name a file with -i, or pipe one in")
 	}
@@ -46,7 +52,7 @@ func (a *app) runLoad(ctx context.Context, input string, quiet bool) error {
 		return err
 	}
 	defer r.Close()
-	images, err := m.Load(ctx, r)
+	images, err := m.LoadOnly(ctx, r, only)
 	out.Close()
 	if err != nil {
 		return fmt.Errorf("loading %s: %w", input, err)

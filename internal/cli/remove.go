@@ -3,9 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/look/history"
@@ -65,26 +67,63 @@ func (a *app) imagesOf(text string) []digest.Digest {
 
 func (a *app) remove() *cobra.Command {
 	var force bool
+	var wanted string
 	cmd := &cobra.Command{
 		Use:   "rmi [OPTIONS] IMAGE...",
 		Short: "Remove names of images, and images that have no name left",
 		Args:  args(1, -1),
-		RunE:  func(_ *cobra.Command, args []string) error { return a.runRemove(args, force) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			only, err := parseOnlyPlatform(wanted)
+			if err != nil {
+				return err
+			}
+			return a.runRemove(args, only, force)
+		},
 	}
+	onlyPlatformFlag(cmd.Flags(), &wanted)
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove an image that has several names, and ignore names that do not exist")
 	cmd.Flags().Bool("no-prune", false, "ignored: steps that no image needs are always removed")
 	return cmd
 }
 
+// removeOnly removes what a name means or, with a platform, that one of its images: the name keeps the others.
+func (a *app) removeOnly(s *store.Store, name string, only *ocispec.Platform, force bool) (*inventory.Removed, error) {
+	if only == nil {
+		return inventory.Remove(s, name, force)
+	}
+	gone, err := s.ResolveFor(name, *only)
+	if err != nil {
+		return nil, err
+	}
+	rest := slices.DeleteFunc(a.imagesOf(name), func(id digest.Digest) bool { return id == gone })
+	if len(rest) == 0 {
+		return inventory.Remove(s, name, force)
+	}
+	ref, err := newName(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.SetImages(ref, rest, ""); err != nil {
+		return nil, err
+	}
+	if others, err := s.OtherNames(gone); err != nil || len(others) > 0 {
+		return &inventory.Removed{}, err
+	}
+	if names, err := s.Names(gone); err != nil || len(names) > 0 {
+		return &inventory.Removed{}, err
+	}
+	return inventory.Remove(s, string(gone), force)
+}
+
 // runRemove continues after an error, as docker does.
-func (a *app) runRemove(names []string, force bool) error {
+func (a *app) runRemove(names []string, only *ocispec.Platform, force bool) error {
 	s, err := a.open()
 	if err != nil {
 		return err
 	}
 	failed := false
 	for _, name := range names {
-		r, err := inventory.Remove(s, name, force)
+		r, err := a.removeOnly(s, name, only, force)
 		if err != nil {
 			fmt.Fprintf(a.stderr, "strata: %s\n", printable(a.advise(err).Error()))
 			failed = failed || !force || !errors.Is(err, store.ErrNotFound)

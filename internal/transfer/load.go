@@ -32,12 +32,23 @@ type Loaded struct {
 // Load takes in the images of an archive, under the IDs and names that they have in it. Events tell of layers
 // by their diffID.
 func (m *Mover) Load(ctx context.Context, r *archive.Reader) ([]Loaded, error) {
+	return m.LoadOnly(ctx, r, nil)
+}
+
+// LoadOnly is Load of the images for a platform; nil takes in all. An archive that has none is an error.
+func (m *Mover) LoadOnly(ctx context.Context, r *archive.Reader, only *ocispec.Platform) ([]Loaded, error) {
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
 	images, err := m.readImages(r.Images())
 	if err != nil {
 		return nil, err
+	}
+	if only != nil {
+		images = slices.DeleteFunc(images, func(a archived) bool { return !platform.Suits(a.config.Platform, *only) })
+		if len(images) == 0 {
+			return nil, fmt.Errorf("it has no image for %s: %w", platform.Format(*only), registry.ErrPlatform)
+		}
 	}
 	for _, img := range images {
 		for _, l := range img.Layers {
