@@ -61,11 +61,13 @@ var errOther = errors.New("a target that it uses could not be built")
 
 func (a *app) newBakery(ctx context.Context, plan *bake.Plan, f *bakeFlags, permits *permits) (*bakery, error) {
 	b := &bakery{app: a, plan: plan, flags: f, names: slices.Sorted(maps.Keys(plan.Targets)), targets: map[string]*bakedTarget{}}
+	config := a.readDockerConfig()
 	for _, name := range b.names {
 		t := &bakedTarget{name: name, done: make(chan struct{})}
 		if err := t.prepare(plan.Targets[name], f, permits); err != nil {
 			return nil, &targetError{name, err}
 		}
+		config.addProxies(t.request.Target.Args)
 		t.request.Sandbox.Log = stepLog()
 		t.request.Output.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
 		b.targets[name] = t

@@ -50,11 +50,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return &exit{exitUsage, err}
 	}
 	config := a.readDockerConfig()
-	for name, value := range config.proxyVariables() {
-		if _, given := r.Target.Args[name]; !given {
-			r.Target.Args[name] = value
-		}
-	}
+	config.addProxies(r.Target.Args)
 	r.Source.Context, r.Sandbox.Log = dir, stepLog()
 	if dir == "-" || r.Source.Dockerfile == "-" {
 		r.Source.Stdin = interruptible(ctx, a.stdin)

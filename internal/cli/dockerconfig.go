@@ -48,6 +48,15 @@ func (a *app) readDockerConfig() dockerConfig {
 	return c
 }
 
+// addProxies adds the variables for proxies to build arguments, but for those that are given.
+func (c *dockerConfig) addProxies(args map[string]string) {
+	for name, value := range c.proxyVariables() {
+		if _, given := args[name]; !given {
+			args[name] = value
+		}
+	}
+}
+
 // proxyVariables are the variables for the proxies of config.json, in upper and lower case as docker gives them.
 func (c *dockerConfig) proxyVariables() map[string]string {
 	variables := map[string]string{}
