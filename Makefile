@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test short test-real edits equal fuzz crash load bench lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test short test-real edits observe equal fuzz crash load bench lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -79,6 +79,10 @@ test-real: ## ten Dockerfiles as people write them, built, built again, edited a
 edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 80m -count=1 ./internal/builder -run TestCachedEqualsUncached -edits $(or $(EDITS),2000)
+
+observe: ## hits by observed inputs against results of running, and whether each kind of answer is needed; STEPS=20000, SEED=1
+	test/require build test
+	$(GO) test -tags $(TAGS) -timeout 6h -count=1 -v ./internal/sandbox/tracefs -steps $(or $(STEPS),2000) -seed $(or $(SEED),0)
 
 equal: ## only the comparison with Docker: file systems and configs
 	test/require build test

@@ -69,6 +69,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("PATH", testbed.Path(bed.binary))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("STRATA_ROOT", filepath.Join(env.WorkDir, ".strata"))
+			env.Setenv("STRATA_OBSERVE", os.Getenv("STRATA_OBSERVE"))
 			root, err := testbed.Root()
 			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
 			return err

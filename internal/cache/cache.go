@@ -23,7 +23,7 @@ type Kind string
 
 // The kinds of keys. Configuration is a step of the classic engine that changes no file; Selection
 // is what a COPY --from or a mount selects in a state; Scratch is the beginning of a stage, which
-// has a time.
+// has a time; Below is what a COPY sees of the state that it is laid on.
 const (
 	KindRun           Kind = "RUN"
 	KindCopy          Kind = "COPY"
@@ -32,6 +32,7 @@ const (
 	KindConfiguration Kind = "configuration"
 	KindSelection     Kind = "selection"
 	KindScratch       Kind = "FROM scratch"
+	KindBelow         Kind = "below"
 )
 
 // Part is one of the things that a key is made of. Parts are kept with the record, so that two keys can be

@@ -16,7 +16,7 @@ func observing(flags []string) (builder.Observing, error) {
 	if env := os.Getenv(observeVariable); len(flags) == 0 && env != "" {
 		name, flags = observeVariable, strings.Split(env, ",")
 	}
-	o := builder.Observing{On: len(flags) > 0}
+	o := builder.Observing{On: true}
 	for _, value := range flags {
 		step, isStep := strings.CutPrefix(value, "off:")
 		switch {

@@ -34,6 +34,10 @@ type CachedRow struct {
 	Row int           `json:"row"` // index in History
 	Key digest.Digest `json:"key"` // the graph engine's key, also if the classic engine built the image
 	MS  int64         `json:"ms"`  // how long the step ran, in milliseconds
+	// Weak is the key by which the row is a candidate for a step that is observed, and Inputs what it read; "" and nil
+	// for a row that is none. Package cache knows what they mean.
+	Weak   digest.Digest `json:"weak,omitempty"`
+	Inputs []byte        `json:"inputs,omitempty"`
 }
 
 // CachedStep is the cache record of a step that no history row tells of.

@@ -43,7 +43,7 @@ type Selection struct {
 }
 
 // Copy makes the draft of a COPY or ADD on the state below. The caller closes it.
-func (k *Copier) Copy(ctx context.Context, below *layer.Stack, c *dockerfile.Copy, sel *Selection) (*Draft, error) {
+func (k *Copier) Copy(ctx context.Context, below layer.Tree, c *dockerfile.Copy, sel *Selection) (*Draft, error) {
 	mode, err := parseChmod(c.Chmod)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (k *Copier) Copy(ctx context.Context, below *layer.Stack, c *dockerfile.Cop
 // MakeDir makes the draft of a WORKDIR: a directory with its parents, made where they are missing.
 // user owns them, as USER names one; "" is root. One that the image does not know is no error: a USER may name one
 // that only the container's machine knows.
-func MakeDir(ctx context.Context, below *layer.Stack, dir, user string) (*Draft, error) {
+func MakeDir(ctx context.Context, below layer.Tree, dir, user string) (*Draft, error) {
 	o, err := lookupOwner(ctx, below, user)
 	if unknown := (unknownError{}); err != nil && !errors.As(err, &unknown) {
 		return nil, err

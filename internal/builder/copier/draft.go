@@ -16,7 +16,7 @@ import (
 // contents of files come from. The rules of what replaces what are those of BuildKit's copy
 // (tonistiigi/fsutil/copy).
 type Draft struct {
-	below *layer.Stack
+	below layer.Tree
 	owner *owner // of everything that is made; nil keeps that of the source, and root for new parents
 	mode  *chmod // --chmod: of everything that is made; nil keeps that of the source
 	// entries are the layer's, by path; sources are where the contents of files come from.
@@ -43,7 +43,7 @@ type source struct {
 	entry *layer.Entry
 }
 
-func newDraft(below *layer.Stack, o *owner) *Draft {
+func newDraft(below layer.Tree, o *owner) *Draft {
 	return &Draft{
 		below: below, owner: o,
 		entries: map[string]*layer.Entry{}, sources: map[string]source{}, links: map[string][]string{},

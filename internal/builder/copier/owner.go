@@ -23,7 +23,7 @@ const maxAccounts = 16 << 20
 // A user without a group has the group of the same number, or the one that /etc/passwd gives it (Dockerfile
 // reference, "COPY --chown --chmod"). With an unknownError the owner is there too: an unknown user stands for root, and an unknown
 // group for that of the user, as in BuildKit (readUser in solver/llbsolver/ops/user_linux.go).
-func lookupOwner(ctx context.Context, state *layer.Stack, text string) (*owner, error) {
+func lookupOwner(ctx context.Context, state layer.Tree, text string) (*owner, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -79,8 +79,8 @@ func (e unknownError) Error() string {
 }
 
 // copyOwner is the owner that --chown gives. With --link there is no state to look names up in.
-func (k *Copier) copyOwner(ctx context.Context, below *layer.Stack, c *dockerfile.Copy) (*owner, error) {
-	if c.Link && below.Layers() == 0 {
+func (k *Copier) copyOwner(ctx context.Context, below layer.Tree, c *dockerfile.Copy) (*owner, error) {
+	if c.Link {
 		for name := range strings.SplitSeq(c.Chown, ":") {
 			if _, err := parseID(name); err != nil && name != "" {
 				return nil, fmt.Errorf("--chown=%s beside --link: what is copied is independent of the image below, so that the name %q cannot be looked up in it; give its number", c.Chown, name)
@@ -119,8 +119,8 @@ func parseID(s string) (int, error) {
 	return int(id), err
 }
 
-func readAccounts[T any](ctx context.Context, state *layer.Stack, name string, parse func(io.Reader) ([]T, error)) ([]T, error) {
-	_, e, err := state.Resolve(ctx, name)
+func readAccounts[T any](ctx context.Context, state layer.Tree, name string, parse func(io.Reader) ([]T, error)) ([]T, error) {
+	_, e, err := layer.Resolve(ctx, state, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

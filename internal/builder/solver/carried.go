@@ -50,7 +50,11 @@ func (s *Solver) follows(next, parent *State, op *operation, record *cache.Recor
 	if key == nil {
 		key = op.key
 	}
-	next.steps = append(next.steps, cache.NewStep(key, record))
+	made := cache.NewStep(key, record)
+	if !s.config.Records.Observe.On {
+		made.Record.Observed = nil // what a step read stays here
+	}
+	next.steps = append(next.steps, made)
 }
 
 // addStages puts into the target's config those of the build's steps that have no row there: of the other stages, without

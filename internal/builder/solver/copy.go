@@ -36,9 +36,12 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	op := &operation{
 		key: key, content: sel.name, matches: sel.Matches, selected: sel.steps(), link: c.Link, remote: copier.Describe(sel.Remote),
 	}
+	if !c.Link {
+		op.weak = s.weakBelow(parent, c.Dest, c.Chown)
+	}
 	op.prepare = func(ctx context.Context) error {
 		var states []*State
-		if !c.Link {
+		if !c.Link && op.weak == nil { // what is recorded of the state below may do
 			states = append(states, parent)
 		}
 		if sel.from != nil {
@@ -47,9 +50,12 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 		return s.bring(ctx, states...)
 	}
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
-		below, err := s.below(parent, c.Link)
-		if err != nil {
-			return nil, err
+		below := layer.Tree(layer.NewStack()) // with --link, its layer fits any state
+		if !c.Link {
+			if err := s.seeBelow(ctx, op, parent); err != nil {
+				return nil, err
+			}
+			below = op.below
 		}
 		if err := sel.read(ctx); err != nil {
 			return nil, err
@@ -66,13 +72,12 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 	dir := strings.Trim(step.Workdir.Path, "/")
 	key.Add(cache.PartPath, dir)
 	key.Add(cache.PartUser, step.Workdir.User)
-	op := &operation{key: key}
+	op := &operation{key: key, weak: s.weakBelow(parent, dir)}
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
-		below, err := parent.Stack()
-		if err != nil {
+		if err := s.seeBelow(ctx, op, parent); err != nil {
 			return nil, err
 		}
-		return copier.MakeDir(ctx, below, dir, step.Workdir.User)
+		return copier.MakeDir(ctx, op.below, dir, step.Workdir.User)
 	}
 	op.run = s.runDraft(op)
 	return op, nil

@@ -24,7 +24,7 @@ func (s *Solver) fromCaches(ctx context.Context, parent *State, step *dockerfile
 			continue
 		}
 		r.Fetches = s.fetches(step)
-		if err := local.Save(s.store, op.key, r); err != nil {
+		if err := local.SaveObserved(s.store, op.key, r); err != nil {
 			return nil, err
 		}
 		return r, nil

@@ -80,7 +80,7 @@ func (s *Solver) toc(ctx context.Context, diffID digest.Digest) (*layer.TOC, err
 // fromObserved finds a record whose step would do the same on the parent, and keeps it as the operation's own; nil if there is
 // none.
 func (s *Solver) fromObserved(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
-	if op.weak == nil {
+	if op.observe == nil {
 		return nil, nil
 	}
 	weak := op.weak.Digest()

@@ -41,6 +41,8 @@ type operation struct {
 	// parent's chain; nil for what is not observed.
 	weak    *cache.Key
 	observe []bool
+	// below is what a COPY, ADD or WORKDIR sees of the state that it is laid on; its weak key is that of the state.
+	below *layer.Partial
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
 	draft func(ctx context.Context) (*copier.Draft, error)
 	// prepare brings the layers here that run needs, nil where it needs none.
@@ -175,9 +177,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 		Layer: made.Layer, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Written: step.Written(),
 		Fetches: s.fetches(step),
 	}
-	if made.Inputs != nil && op.weak != nil {
-		r.Observed = cache.NewObserved(op.weak.Digest(), made.Inputs)
-	}
+	r.Observed = op.observed(ctx, made.Inputs)
 	if before != nil {
 		if err := s.settle(ctx, before, r); err != nil {
 			return nil, true, err
@@ -209,9 +209,11 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 	}
 	c := s.after(parent, step, row, diffID)
 	if record != nil && op.shared != nil && !s.config.Records.NoInline {
-		c.Cached = append(slices.Clip(parent.Config.Cached), image.CachedRow{
-			Row: len(c.History) - 1, Key: op.shared.Digest(), MS: record.Took.Milliseconds(),
-		})
+		row := image.CachedRow{Row: len(c.History) - 1, Key: op.shared.Digest(), MS: record.Took.Milliseconds()}
+		if o := record.Observed; o != nil && s.config.Records.Observe.On {
+			row.Weak, row.Inputs = o.Weak, o.Data
+		}
+		c.Cached = append(slices.Clip(parent.Config.Cached), row)
 	}
 	return s.put(parent, c, store.Step)
 }

@@ -24,6 +24,9 @@ func (s *Solver) fromImage(ctx context.Context, source *cache.Source, parent *St
 	if source.Image == nil {
 		return nil, nil
 	}
+	if s.config.Records.Observe.On && step.Run == nil && len(source.Image.Cached) > 0 {
+		return nil, nil // the image has the keys of its steps: other files were copied, and nothing need be fetched to see it
+	}
 	row, reason, err := s.findRow(ctx, source, parent, step, op)
 	if err != nil {
 		return nil, err

@@ -198,16 +198,6 @@ func (v *View) Find(path string) (int, bool) {
 	return at, true
 }
 
-// HasXattrs says whether anything in the layer has an extended attribute, or is marked for overlayfs with one.
-func (v *View) HasXattrs() bool {
-	for i := range v.nodes {
-		if e := v.nodes[i].entry; e.Opaque || len(e.Xattrs) > 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // Sum is a digest of an answer: the first 16 bytes of a sha256.
 type Sum [16]byte
 

@@ -25,7 +25,6 @@ type fileSystem struct {
 	fuse.RawFileSystem // ENOSYS for all else
 	layers             []Layer
 	first              []uint64 // by layer, the number of its root
-	xattrs             bool
 	closing            sync.Once
 	failed             atomic.Pointer[error] // the first that a process was given
 }
@@ -36,7 +35,6 @@ func newFileSystem(layers []Layer) *fileSystem {
 	for _, l := range layers {
 		fs.first = append(fs.first, next)
 		next += uint64(l.Recorder.View().Len())
-		fs.xattrs = fs.xattrs || l.Recorder.View().HasXattrs()
 	}
 	return fs
 }

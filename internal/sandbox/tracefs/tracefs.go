@@ -3,9 +3,10 @@
 // as a lower layer, and at the end what was asked (package layer/observed).
 //
 // Names and attributes come from memory, contents from the layer's tar or tree. Nothing ever changes, so the kernel asks each
-// thing once: entries, attributes and names that are not there are good for an hour, OPEN, OPENDIR, FLUSH and, where no layer has
-// attributes, GETXATTR are answered with ENOSYS, after which the kernel asks none of them again (fuse.h, FUSE_NO_OPEN_SUPPORT) and
-// keeps the pages of files. A file that is read costs one LOOKUP and one READ.
+// thing once: entries, attributes and names that are not there are good for an hour, OPEN, OPENDIR and FLUSH are answered with
+// ENOSYS, after which the kernel asks none of them again (fuse.h, FUSE_NO_OPEN_SUPPORT) and keeps the pages of files. A file that is
+// read costs one LOOKUP and one READ. Extended attributes are asked for each time: with ENOSYS, a process would see another error
+// than on a disk.
 package tracefs
 
 import (
@@ -97,7 +98,7 @@ func Serve(dir string, layers []Layer) (m *Mount, err error) {
 	m = &Mount{dir: dir, attached: true, fs: fs, done: make(chan struct{})}
 	server, err := fuse.NewServer(fs, "/dev/fd/"+strconv.Itoa(fd), &fuse.MountOptions{
 		MaxWrite: maxRead, MaxReadAhead: maxRead, DisableReadDirPlus: true, EnableSymlinkCaching: true,
-		ExplicitDataCacheControl: true, DisableXAttrs: !fs.xattrs, DisableSplice: true,
+		ExplicitDataCacheControl: true, DisableSplice: true,
 		Name: "strata", Logger: log.New(io.Discard, "", 0),
 	})
 	if err != nil { // which has closed the descriptor

@@ -4,8 +4,10 @@
 package artifact
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -113,6 +115,21 @@ func (rs *Records) Get(key digest.Digest) (*cache.Record, error) {
 	}
 	c := *r
 	return &c, nil
+}
+
+// Candidates returns copies of up to limit records with a weak key, those made last first.
+func (rs *Records) Candidates(weak digest.Digest, limit int) []*cache.Record {
+	var found []*cache.Record
+	for _, r := range rs.byKey {
+		if r.Observed != nil && r.Observed.Weak == weak {
+			c := *r
+			found = append(found, &c)
+		}
+	}
+	slices.SortFunc(found, func(a, b *cache.Record) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Layer, b.Layer))
+	})
+	return found[:min(limit, len(found))]
 }
 
 // Len is the number of records.

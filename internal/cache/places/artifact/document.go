@@ -53,6 +53,15 @@ func (d *Document) Get(ctx context.Context, key digest.Digest) (*cache.Record, e
 	return records.Get(key)
 }
 
+// Candidates returns copies of up to limit records with a weak key, those made last first.
+func (d *Document) Candidates(ctx context.Context, weak digest.Digest, limit int) ([]*cache.Record, error) {
+	records, err := d.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return records.Candidates(weak, limit), nil
+}
+
 // Locate notes in the store that the layers of records can be had at a location, and those that the cache does not have
 // as known: then a step is a hit as long as nothing needs its layer.
 func (rs *Records) Locate(m *transfer.Mover, location string) error {

@@ -66,11 +66,12 @@ func Source(s *store.Store, name string, c *image.Config) (*cache.Source, error)
 // Place is the cache in an image's config.
 type Place struct {
 	records map[digest.Digest]*cache.Record
+	byWeak  map[digest.Digest][]*cache.Record
 }
 
 // New reads the cache in a config. name is what the person calls the image.
 func New(name string, c *image.Config) *Place {
-	p := &Place{map[digest.Digest]*cache.Record{}}
+	p := &Place{map[digest.Digest]*cache.Record{}, map[digest.Digest][]*cache.Record{}}
 	if len(c.Cached)+len(c.Stages) > 0 && c.History[0].EmptyLayer && c.History[0].Created != nil {
 		// A row before the first layer has the time of FROM scratch.
 		began := cache.Record{Created: *c.History[0].Created, Origin: name}
@@ -86,13 +87,18 @@ func New(name string, c *image.Config) *Place {
 		if row.Created == nil {
 			continue
 		}
-		p.records[r.Key] = &cache.Record{
+		made := &cache.Record{
 			Layer:       image.LayerOf(c, r.Row),
 			Created:     *row.Created,
 			Took:        time.Duration(r.MS) * time.Millisecond,
 			Instruction: row.CreatedBy,
 			Origin:      name,
 		}
+		if r.Weak != "" {
+			made.Observed = &cache.Observed{Weak: r.Weak, Data: r.Inputs}
+			p.byWeak[r.Weak] = append(p.byWeak[r.Weak], made)
+		}
+		p.records[r.Key] = made
 	}
 	return p
 }
@@ -105,6 +111,18 @@ func (p *Place) Get(_ context.Context, key digest.Digest) (*cache.Record, error)
 	}
 	c := *r
 	return &c, nil
+}
+
+// Candidates returns what the image's history says of the steps with a weak key.
+func (p *Place) Candidates(_ context.Context, weak digest.Digest, limit int) ([]*cache.Record, error) {
+	var found []*cache.Record
+	for _, r := range p.byWeak[weak] {
+		if len(found) < limit {
+			c := *r
+			found = append(found, &c)
+		}
+	}
+	return found, nil
 }
 
 // Put returns cache.ErrReadOnly: the build writes the cache as it makes the image.
