@@ -233,7 +233,7 @@ func TestRunLayers(t *testing.T) {
 		{"one of two names is written to", "echo x >>/data/b", map[string]string{"data": "d755", "data/b": "f644"}},
 		{"a third name", "ln /data/a /data/c", map[string]string{"data": "d755", "data/a": "f644", "data/c": "h644"}},
 		{"nothing", "true", map[string]string{}},
-		{"a new time of a directory only", "touch /data", map[string]string{"data": "d755"}},
+		{"a new time of a directory only", "touch /data", map[string]string{}}, // as in BuildKit
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBed(t)

@@ -134,6 +134,10 @@ strata history me/app
 strata history --docker --no-trunc me/app
 strata history --dockerfile me/app`,
 
+	"inputs": `
+# Which copied files each RUN read, and which none of them did
+strata inputs me/app`,
+
 	"inspect": `
 strata inspect me/app
 strata inspect --format '{{json .Config.Env}}' me/app`,
