@@ -85,6 +85,8 @@ type Step struct {
 	Origin string `json:"origin,omitempty"`
 	// Fetches says how it is known that the step fetches from the network, "" if it does not as far as is known.
 	Fetches string `json:"fetches,omitempty"`
+	// Read says what a step read that was a hit since none of it has changed: "read 3 of 214 copied files, none changed".
+	Read string `json:"read,omitempty"`
 	// Made is when the step ran.
 	Made time.Time `json:"made,omitzero"`
 	// Took is how long it ran, now or when it was recorded.

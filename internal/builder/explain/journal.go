@@ -210,6 +210,9 @@ func (j *Journal) finishStep(e event.Finished) {
 	step.State, step.Status = e.State, statusOf(e.Status)
 	if r := e.Record; r != nil {
 		step.Layer, step.Made, step.Took, step.Origin, step.Fetches = r.Layer, r.Created, r.Took.Milliseconds(), r.Origin, r.Fetches
+		if e.Status == event.Cached && r.IsObservedHit() {
+			step.Read = r.Observed.String()
+		}
 	}
 	if (step.Status == Failed || step.Status == Canceled) && !entry.started.IsZero() {
 		step.Took = time.Since(entry.started).Milliseconds()

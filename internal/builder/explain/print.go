@@ -105,6 +105,9 @@ func (p *printer) step(st *Stage, s *Step) {
 	p.print("%-8s %s\n", s.Status, human.Clean(p.b.Label(st, s)))
 	switch s.Status {
 	case Hit:
+		if s.Read != "" {
+			p.detail("%s", s.Read)
+		}
 		p.detail("%s; saved %s", s.Recorded(), Seconds(s.Took))
 	case Ran, Failed:
 		p.detail("took %s", Seconds(s.Took))
