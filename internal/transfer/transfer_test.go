@@ -186,7 +186,8 @@ func statuses(m *Mover) func() []string {
 	before := *m
 	*m = *m.With(sinkFunc(func(e event.Event) {
 		l, ok := e.(event.Layer)
-		if ok && l.Status != registry.StatusPushing && l.Status != "Downloading" && l.Status != "Extracting" {
+		ofBytes := []string{registry.StatusPushing, "Compressing", "Downloading", "Extracting"} // as many as it takes
+		if ok && !slices.Contains(ofBytes, l.Status) {
 			seen <- l.Status
 		}
 	}))
