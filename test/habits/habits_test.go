@@ -169,8 +169,8 @@ case "$1 $2" in
 esac
 exec /usr/bin/docker "$@"
 `
-	docker = newSide(t, filepath.Join(dir, "docker"), real, files, "DOCKER_HOST="+daemon.Host)
-	strata = newSide(t, filepath.Join(dir, "strata"), "#!/bin/sh\nexec "+binary+" \"$@\"\n", files, "STRATA_ROOT="+store)
+	docker = newSide(t, filepath.Join(dir, "docker-side"), real, files, "DOCKER_HOST="+daemon.Host)
+	strata = newSide(t, filepath.Join(dir, "strata-side"), "#!/bin/sh\nexec "+binary+" \"$@\"\n", files, "STRATA_ROOT="+store)
 	return docker, strata
 }
 

@@ -49,10 +49,27 @@ func (l *Log) Graph(p *Printer, b *explain.Build) {
 			mark = "o"
 		}
 		l.oneline(p, r, g.paint(mark)+" ", mark+" ", c)
-		if s := g.byStep[r.ID]; s != nil {
+		s := g.byStep[r.ID]
+		if s == nil && i == 0 {
+			s = g.last()
+		}
+		if s != nil {
 			g.branches("", s)
 		}
 	}
+}
+
+// last is the last step of the build, nil if there is none: the ID of its state is not the image's where the image carries the
+// steps of other stages as a cache.
+func (g *graph) last() *explain.Step {
+	if len(g.stages) == 0 {
+		return nil
+	}
+	steps := g.stages[len(g.stages)-1].Steps
+	if len(steps) == 0 {
+		return nil
+	}
+	return steps[len(steps)-1]
 }
 
 // paint gives the lines of the graph their colour; the base's stay plain.

@@ -75,7 +75,7 @@ func errno(root string, code int) syscall.Errno {
 		if disk.ReadOnly(root) {
 			return syscall.EROFS
 		}
-		if !disk.Fits(root, 1<<16) {
+		if !disk.Fits(root, disk.Full) {
 			return syscall.ENOSPC
 		}
 	}

@@ -38,8 +38,12 @@ const fewInodes = 16
 
 func (r *Room) lacksInodes() bool { return r.Entries > 0 && r.Inodes < fewInodes }
 
+// Full is how many bytes of a file system are free at most where it counts as full. A step that fills it by writes of
+// 64 KiB leaves some free.
+const Full = 1 << 18
+
 // full says that there is no room for a small file or folder.
-func (r *Room) full() bool { return r.lacksInodes() || r.Free < 1<<16 }
+func (r *Room) full() bool { return r.lacksInodes() || r.Free < Full }
 
 // Fits says whether the file system of the folder dir takes a file of size bytes and a few more, by trying: root may have
 // more than statfs counts.

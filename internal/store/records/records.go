@@ -67,7 +67,7 @@ func (rs *Records) Record(key digest.Digest) (*Record, error) {
 		return nil, fmt.Errorf("record %s: %w", key, db.ErrNotFound)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking up a step in the cache: %w", err)
+		return nil, fmt.Errorf("looking up a step in the cache: %w", rs.db.Explain(err))
 	}
 	r.Made = time.UnixMilli(made)
 	return r, nil
@@ -133,7 +133,7 @@ func (rs *Records) Candidates(weak digest.Digest, limit int) ([]Record, error) {
 		WHERE weak = ? AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer))
 		ORDER BY observed.used DESC LIMIT ?`, weak, limit)
 	if err != nil {
-		return nil, fmt.Errorf("looking for what a step has read: %w", err)
+		return nil, fmt.Errorf("looking for what a step has read: %w", rs.db.Explain(err))
 	}
 	defer rows.Close()
 	var all []Record
@@ -141,7 +141,7 @@ func (rs *Records) Candidates(weak digest.Digest, limit int) ([]Record, error) {
 		r := Record{Weak: weak}
 		var made int64
 		if err := rows.Scan(&r.Key, &r.Layer, &r.Data, &made); err != nil {
-			return nil, fmt.Errorf("looking for what a step has read: %w", err)
+			return nil, fmt.Errorf("looking for what a step has read: %w", rs.db.Explain(err))
 		}
 		r.Made = time.UnixMilli(made)
 		all = append(all, r)

@@ -167,7 +167,7 @@ func (s *Session) clear() error {
 
 // Shortage says that the store's disk is full, and what a person can do about it; "" where it is not.
 func (s *Session) Shortage() string {
-	if disk.Fits(s.tmp(), 1<<16) {
+	if disk.Fits(s.tmp(), disk.Full) {
 		return ""
 	}
 	return disk.Shortage(s.root)

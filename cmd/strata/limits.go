@@ -25,5 +25,18 @@ __attribute__((constructor)) static void check_address_space(void) {
 		"raise it, for instance with: ulimit -v unlimited\n", (unsigned long)limit.rlim_cur / 1024, NEEDED / 1024);
 	_exit(1);
 }
+
+// Fewer open files than FILES do not suffice for what Go's runtime and a library for FUSE open before any of strata runs.
+// The library panics then.
+#define FILES 16
+
+__attribute__((constructor)) static void check_open_files(void) {
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < FILES) {
+		fprintf(stderr, "strata: the limit of open files is %lu; this process may open too few files; "
+			"raise the limit, for instance with: ulimit -n 1024\n", (unsigned long)limit.rlim_cur);
+		_exit(1);
+	}
+}
 */
 import "C"
