@@ -81,17 +81,22 @@ type Step struct {
 	Key   digest.Digest `json:"key,omitempty"`
 	State digest.Digest `json:"state,omitempty"` // step ID
 	Layer digest.Digest `json:"layer,omitempty"`
+	Known
+	// Made is when the step ran.
+	Made time.Time `json:"made,omitzero"`
+	// Took is how long it ran, now or when it was recorded.
+	Took    int64    `json:"took,omitempty"`
+	Reasons []Reason `json:"reasons,omitempty"`
+}
+
+// Known is what is known of a step's record.
+type Known struct {
 	// Origin is the image or cache that the record came from, "" for this machine.
 	Origin string `json:"origin,omitempty"`
 	// Fetches says how it is known that the step fetches from the network, "" if it does not as far as is known.
 	Fetches string `json:"fetches,omitempty"`
 	// Read says what a step read that was a hit since none of it has changed: "read 3 of 214 copied files, none changed".
 	Read string `json:"read,omitempty"`
-	// Made is when the step ran.
-	Made time.Time `json:"made,omitzero"`
-	// Took is how long it ran, now or when it was recorded.
-	Took    int64    `json:"took,omitempty"`
-	Reasons []Reason `json:"reasons,omitempty"`
 }
 
 // Reason is one of the things that made a step run.
