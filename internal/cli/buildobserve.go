@@ -16,11 +16,12 @@ func observing(flags []string) (builder.Observing, error) {
 	if env := os.Getenv(observeVariable); len(flags) == 0 && env != "" {
 		name, flags = observeVariable, strings.Split(env, ",")
 	}
-	o := builder.Observing{On: true}
+	var o builder.Observing
 	for _, value := range flags {
 		step, isStep := strings.CutPrefix(value, "off:")
 		switch {
 		case isStep && step != "":
+			o.On = true
 			o.Except = append(o.Except, step)
 		case value == "auto":
 			o.On, o.Verify = true, false

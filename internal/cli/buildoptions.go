@@ -43,7 +43,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "run these steps without the cache: a `STAGE`, the number of a step as the output shows it (4, app:4), or a part of an instruction")
 	fl.StringArrayVar(&f.refresh, "refresh", nil, "run cached steps again: without a value those that download from the network, with an `AGE` (24h, 7d) those of them that are older, or steps named as for --no-cache-filter")
 	fl.Lookup("refresh").NoOptDefVal = builder.RefreshAll
-	fl.StringArrayVar(&f.observe, "observe", nil, "take a RUN from the cache that read none of the files that have changed: auto, off, or verify, which runs it and compares; off:`STEP` leaves out steps named as for --no-cache-filter (default STRATA_OBSERVE, or auto)")
+	fl.StringArrayVar(&f.observe, "observe", nil, "take a RUN from the cache that read none of the files that have changed: auto, off, or verify, which runs it and compares; off:`STEP` leaves out steps named as for --no-cache-filter (default STRATA_OBSERVE, or off)")
 	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "import this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
 	fl.BoolVar(&f.explain, "explain", false, "explain after the build which steps were cached, and why the others ran")
 	fl.StringArrayVar(&f.cacheTo, "cache-to", nil, "export the cache: a `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY; mode=max adds the steps of all stages; none writes no cache into the image")
