@@ -13,7 +13,6 @@ import (
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
-	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // The documents of --json that belong to no package of their own; docs/output.md describes them. Names that are there
@@ -30,14 +29,7 @@ type pulledDocument struct {
 // pullAsDocuments pulls an image, or with all those of all tags, and prints a pulledDocument of each, and nothing on the
 // way.
 func (a *app) pullAsDocuments(ctx context.Context, name, wanted string, all bool) error {
-	ref, err := registry.ParseName(name)
-	if err != nil {
-		return &exit{exitUsage, err}
-	}
-	if all && !reference.IsNameOnly(ref) {
-		return usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
-	}
-	p, err := parsePlatform(wanted)
+	ref, p, err := pullArguments(name, wanted, all)
 	if err != nil {
 		return err
 	}

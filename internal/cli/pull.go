@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/event/progress"
@@ -33,15 +34,20 @@ func (a *app) pull() *cobra.Command {
 	return cmd
 }
 
-func (a *app) runPull(ctx context.Context, name, wanted string, quiet, all bool) error {
-	ref, err := registry.ParseName(name)
-	if err != nil {
-		return &exit{exitUsage, err}
+// pullArguments reads the name and the platform of a pull, of one image or of all tags.
+func pullArguments(name, wanted string, all bool) (ref reference.Named, p ocispec.Platform, err error) {
+	if ref, err = registry.ParseName(name); err != nil {
+		return nil, p, &exit{exitUsage, err}
 	}
 	if all && !reference.IsNameOnly(ref) {
-		return usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
+		return nil, p, usageError("--all-tags goes with a name without a tag: %s", reference.FamiliarName(ref))
 	}
-	p, err := parsePlatform(wanted)
+	p, err = parsePlatform(wanted)
+	return ref, p, err
+}
+
+func (a *app) runPull(ctx context.Context, name, wanted string, quiet, all bool) error {
+	ref, p, err := pullArguments(name, wanted, all)
 	if err != nil {
 		return err
 	}
