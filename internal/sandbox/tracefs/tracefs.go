@@ -72,7 +72,7 @@ func Available() error {
 //
 // Once an overlay is mounted on them, Detach takes the mount away: the overlay keeps what it is made of. So nothing is left to
 // be unmounted but the overlay itself, whose end is the end of the server too. Where this process dies, the kernel answers whoever
-// still asks with an error.
+// still asks with an error, unless a thread of this process waits for an answer itself (docs/observed.md).
 func Serve(dir string, layers []Layer) (m *Mount, err error) {
 	fs := newFileSystem(layers)
 	defer func() {
