@@ -26,8 +26,8 @@ __attribute__((constructor)) static void check_address_space(void) {
 	_exit(1);
 }
 
-// Fewer open files than FILES do not suffice for what Go's runtime and a library for FUSE open before any of strata runs.
-// The library panics then.
+// Fewer open files than FILES do not suffice for what Go's runtime and a library for FUSE open before any of strata
+// runs. The library panics then.
 #define FILES 16
 
 __attribute__((constructor)) static void check_open_files(void) {

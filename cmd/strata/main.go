@@ -8,6 +8,7 @@ import (
 
 	"github.com/strata-build/strata/internal/cli"
 	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/sandbox/tracefs"
 )
 
 // version is set when the program is linked.
@@ -15,5 +16,6 @@ var version = "unknown"
 
 func main() {
 	runner.Init()
+	tracefs.Init()
 	os.Exit(cli.Main(os.Args[1:], version))
 }

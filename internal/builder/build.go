@@ -115,8 +115,8 @@ func (b *build) close() {
 	b.fetcher.Close()
 }
 
-// solve makes the images of all parts, and what is asked for of them, into the result. It gives the ID of the image that
-// the build is remembered by: the result's unless there are several.
+// solve makes the images of all parts, and what is asked for of them, into the result. It gives the ID of the image
+// that the build is remembered by: the result's unless there are several.
 func (b *build) solve(ctx context.Context, parts []*part, result *Result) (remembered digest.Digest, err error) {
 	for _, p := range parts {
 		b.events.Send(solver.Planned(p.plan))
@@ -177,7 +177,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 			Imported: p.imported, Executed: p.executed,
 		},
 		Sandbox: solver.Sandbox{
-			Network: b.Sandbox.Network, Machine: machine,
+			Network: b.Sandbox.Network, Allow: b.Sandbox.Allow, Machine: machine,
 			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log,
 		},
 		Events: b.events,

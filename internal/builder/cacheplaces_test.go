@@ -17,7 +17,7 @@ func TestCachePlaces(t *testing.T) {
 		err       string
 	}{
 		{from, "me/app:1", "image", "me/app:1", ""},
-		{from, "me/App", "", "", `"me/App" is not an image name: repository name must be lowercase`},
+		{from, "me/App", "", "", `"me/App" is not an image name: invalid reference format: repository name must be lowercase`},
 		{from, "type=registry,ref=me/app", "registry", "me/app", ""},
 		{from, "TYPE=local,SRC=dir", "local", "dir", ""},
 		{from, "type=registry", "", "", "type=registry needs ref=NAME"},

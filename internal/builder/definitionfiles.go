@@ -15,24 +15,32 @@ import (
 	"github.com/strata-build/strata/internal/transfer"
 )
 
-// RemoteFiles reads files of what a URL names: a git repository, a tar, or the file itself, which is all that there is then and
-// is called as the URL says. A name that is not there is left out.
-func RemoteFiles(ctx context.Context, m *transfer.Mover, events event.Sink, url string, names []string) (map[string][]byte, error) {
-	source, err := address.ParseContext(url)
+// Definition says which files of a remote source are read.
+type Definition struct {
+	URL   string
+	Names []string
+	// Sandbox has the secrets and the ssh agents with which a git repository may be read.
+	Sandbox Sandbox
+}
+
+// RemoteFiles reads files of what a URL names: a git repository, a tar, or the file itself, which is all that there is
+// then and is called as the URL says. A name that is not there is left out.
+func RemoteFiles(ctx context.Context, m *transfer.Mover, events event.Sink, d Definition) (map[string][]byte, error) {
+	source, err := address.ParseContext(d.URL)
 	if err == nil && source == nil {
 		err = errors.New("it is no URL and no git repository")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", address.Redact(url), err)
+		return nil, fmt.Errorf("%s: %w", address.Redact(d.URL), err)
 	}
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
-	b := &build{Request: &Request{Source: Source{Context: url}}, mover: m, store: m.Store, events: event.OrDiscard(events)}
+	b := &build{Request: &Request{Source: Source{Context: d.URL}, Sandbox: d.Sandbox}, mover: m, store: m.Store, events: event.OrDiscard(events)}
 	b.fetcher = b.newFetcher()
 	defer b.fetcher.Close()
 	p := b.beginPhase("load definition from " + source.String())
-	files, err := b.remoteFiles(ctx, source, names)
+	files, err := b.remoteFiles(ctx, source, d.Names)
 	p.end(err)
 	return files, err
 }

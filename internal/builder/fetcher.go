@@ -14,7 +14,7 @@ import (
 // newFetcher makes what fetches for a build, with the secrets and the ssh agent of the build.
 func (b *build) newFetcher() *remote.Fetcher {
 	f := remote.New(b.store)
-	f.Events = b.events
+	f.Events, f.Distrust = b.events, b.Cache.NoCache
 	f.Secret = func(id string) ([]byte, error) {
 		data, ok, err := b.Sandbox.Secrets.Get(id)
 		if !ok {

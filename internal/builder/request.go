@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
@@ -69,7 +70,8 @@ type Caching struct {
 	NoInline bool // leave the inline cache out of the image
 }
 
-// Observing is whether a RUN that read none of the files that have changed is taken from the cache. The zero value is no.
+// Observing is whether a RUN that read none of the files that have changed is taken from the cache. The zero value is
+// no.
 type Observing struct {
 	On bool
 	// Verify runs such a step all the same, and compares.
@@ -81,6 +83,8 @@ type Observing struct {
 // Sandbox is what RUN steps find where they run.
 type Sandbox struct {
 	Network runner.Network
+	// Allow is all that they may reach, when not nil.
+	Allow   *network.Allow
 	Machine runner.Machine
 	// Secrets and SSH are what RUN --mount=type=secret and type=ssh may ask for.
 	Secrets *secret.Store

@@ -24,6 +24,7 @@ import (
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/sandbox/tracefs"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
@@ -36,6 +37,7 @@ const childStore = "STRATA_TEST_CHILD_STORE"
 
 func TestMain(m *testing.M) {
 	runner.Init()
+	tracefs.Init()
 	if root := os.Getenv(childStore); root != "" {
 		os.Exit(child(root))
 	}

@@ -82,8 +82,8 @@ type Record struct {
 	Took time.Duration `json:"took"`
 	// Instruction is its text, as written.
 	Instruction string `json:"instruction"`
-	// Written is the instruction as its Dockerfile has it, over several lines, where there are here-documents in it; "" where
-	// Instruction says it all.
+	// Written is the instruction as its Dockerfile has it, over several lines, where there are here-documents in it; ""
+	// where Instruction says it all.
 	Written string `json:"written,omitempty"`
 	// Selected is what the record of a COPY --from's sources tells: what they select, as classic history rows name it.
 	Selected string `json:"selected,omitempty"`
@@ -91,18 +91,17 @@ type Record struct {
 	Origin string `json:"origin,omitempty"`
 	// Checked is when the step last ran again and gave the same files; zero if it did not since Created.
 	Checked time.Time `json:"checked,omitzero"`
-	// Fetches says that the step fetches from the network, and how that is known: Inferred; "" if it does not, as
-	// far as is known.
+	// Fetches says that the step fetches from the network, and how that is known: Inferred or Seen; "" if it does not,
+	// as far as is known.
 	Fetches string `json:"fetches,omitempty"`
+	// Reached is what the step asked of its network, nil where nobody saw that.
+	Reached *Reached `json:"reached,omitempty"`
 	// Observed is what the step read, nil if that is not known: then the record is good for its own key only.
 	Observed *Observed `json:"observed,omitempty"`
 
 	// Again is what came of running the step again in this build, nil if it did not.
 	Again *Again `json:"-"`
 }
-
-// Inferred says that a step fetches to judge by the programs that its instruction calls.
-const Inferred = "inferred"
 
 // Again is how the result of a step that ran again compares with the recorded one.
 type Again struct {
@@ -134,8 +133,8 @@ func NewStep(k *Key, r *Record) Step {
 	return Step{Key: k.Digest(), Record: &c}
 }
 
-// Check says why a step that somebody else wrote cannot be trusted: it has no record, its key is not that of its parts, as in one of another
-// version of strata, or its layer has no digest.
+// Check says why a step that somebody else wrote cannot be trusted: it has no record, its key is not that of its parts,
+// as in one of another version of strata, or its layer has no digest.
 func (s Step) Check() error {
 	switch r := s.Record; {
 	case r == nil:

@@ -34,15 +34,28 @@ func (o *Observed) String() string {
 		return "read nothing that has changed"
 	}
 	read, files := in.Counts()
+	kind := kindOf(in)
 	switch {
 	case files == 1 && read == 1:
-		return "read the one copied file, not changed"
+		return fmt.Sprintf("read the one %s file, not changed", kind)
 	case read == 0:
-		return fmt.Sprintf("read none of %d copied %s", files, plural(files))
+		return fmt.Sprintf("read none of %d %s %s", files, kind, plural(files))
 	case read == 1:
-		return fmt.Sprintf("read 1 of %d copied files, not changed", files)
+		return fmt.Sprintf("read 1 of %d %s files, not changed", files, kind)
 	}
-	return fmt.Sprintf("read %d of %d copied files, none changed", read, files)
+	return fmt.Sprintf("read %d of %d %s files, none changed", read, files, kind)
+}
+
+// kindOf says how the files that could be read came to the step.
+func kindOf(in *observed.Inputs) string {
+	isMount := func(t observed.Tree) bool { return t.Mount != "" }
+	switch {
+	case !slices.ContainsFunc(in.Trees, isMount):
+		return "copied"
+	case isMount(in.Trees[0]): // layers come before mounts
+		return "mounted"
+	}
+	return "copied or mounted"
 }
 
 func plural(n int) string {
@@ -55,14 +68,30 @@ func plural(n int) string {
 // Inputs reads what the step read; an error where it is of another version, or damaged.
 func (o *Observed) Inputs() (*observed.Inputs, error) { return observed.Decode(o.Data) }
 
-// Weaken makes the weak key of a shared key: in the place of the chainID stand the layers below one by one, and of those
-// that observe has, only that they are there. Empty layers do not count, as in ChainPart.
-func Weaken(shared *Key, chain []digest.Digest, observe []bool) *Key {
+// Mounted is what a mount of a RUN shows, as it counts in a key.
+type Mounted struct {
+	Sum    digest.Digest
+	Target string
+}
+
+// String is the value of its PartMounted.
+func (m Mounted) String() string { return string(m.Sum) + " " + m.Target }
+
+// Weaken makes the weak key of a shared key: in the place of the chainID stand the layers below one by one, and of
+// those that observe has, only that they are there. Empty layers do not count, as in ChainPart. Of the mounts that are
+// observed, too, only that they are there counts.
+func Weaken(shared *Key, chain []digest.Digest, observe []bool, mounts []Mounted) *Key {
 	weak := &Key{Kind: shared.Kind}
 	for _, p := range shared.Parts {
-		if p.Name != PartChain.String() {
-			weak.Parts = append(weak.Parts, p)
+		if p.Name == PartChain.String() {
+			continue
 		}
+		for _, m := range mounts {
+			if p == (Part{PartMounted.String(), m.String()}) {
+				p.Value = Mounted{"observed", m.Target}.String()
+			}
+		}
+		weak.Parts = append(weak.Parts, p)
 	}
 	var list []string
 	for i, d := range chain {

@@ -2,17 +2,14 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"maps"
+	"io"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/builder/bake"
-	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/subrequest"
 	"github.com/strata-build/strata/internal/image/platform"
 )
@@ -68,7 +65,7 @@ func (a *app) runBake(ctx context.Context, args []string, f *bakeFlags) error {
 	if definition != "" {
 		plan.From(definition)
 	}
-	permits, err := newPermits(f.allow)
+	permits, err := newPermits(f.allow, definition)
 	if err != nil {
 		return err
 	}
@@ -84,7 +81,7 @@ func (a *app) runPlan(ctx context.Context, plan *bake.Plan, f *bakeFlags, permit
 		return plan.Print(a.texts())
 	}
 	if permits != nil {
-		if err := permits.check(plan); err != nil {
+		if err := a.permit(ctx, permits, plan); err != nil {
 			return err
 		}
 	}
@@ -105,7 +102,7 @@ func (a *app) bakeFiles(ctx context.Context, url string, f *bakeFlags) ([]bake.F
 		for i, name := range names {
 			names[i] = bake.Path(name)
 		}
-		return bake.ReadFiles(names, interruptible(ctx, a.stdin))
+		return bake.ReadFiles(names, a.definitionInput(ctx, names))
 	}
 	var there, here []string
 	for _, name := range names {
@@ -119,42 +116,17 @@ func (a *app) bakeFiles(ctx context.Context, url string, f *bakeFlags) ([]bake.F
 	if err != nil || len(here) == 0 {
 		return files, err
 	}
-	local, err := bake.ReadFiles(here, interruptible(ctx, a.stdin))
+	local, err := bake.ReadFiles(here, a.definitionInput(ctx, here))
 	return append(files, local...), err
 }
 
-func (a *app) remoteDefinitions(ctx context.Context, url string, names []string, f *bakeFlags) (files []bake.File, err error) {
-	display, m, err := a.watch(dialect.Graph(), &buildFlags{progress: f.progress})
-	if err != nil {
-		return nil, err
+// definitionInput is standard input if a file is "-". Otherwise nobody reads it: it may be a terminal that is asked
+// something later.
+func (a *app) definitionInput(ctx context.Context, names []string) io.Reader {
+	if slices.Contains(names, "-") {
+		return interruptible(ctx, a.stdin)
 	}
-	wanted := names
-	if len(names) == 0 {
-		wanted = bake.DefaultNames
-	}
-	found, err := builder.RemoteFiles(ctx, m, display, url, wanted)
-	display.Close(err)
-	if err != nil {
-		return nil, fmt.Errorf("reading the bake definition: %w", err)
-	}
-	for _, name := range wanted {
-		data, ok := found[name]
-		if !ok && len(names) > 0 {
-			return nil, fmt.Errorf("reading the bake definition: %s is not there; name another with -f", name)
-		}
-		if ok {
-			files = append(files, bake.File{Name: name, Data: data})
-		}
-	}
-	if len(files) == 0 { // the URL is that of a file
-		for _, name := range slices.Sorted(maps.Keys(found)) {
-			files = append(files, bake.File{Name: name, Data: found[name]})
-		}
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("no bake definition in what the URL names: it has none of %s; name its file with -f", strings.Join(bake.DefaultNames, ", "))
-	}
-	return files, nil
+	return strings.NewReader("")
 }
 
 // filesOfEnvironment are those of BUILDX_BAKE_FILE, separated as in PATH or by BUILDX_BAKE_PATH_SEPARATOR.

@@ -23,9 +23,9 @@ type bakeFlags struct {
 }
 
 func (f *bakeFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVarP(&f.files, "file", "f", nil, "definition: a `FILE` in HCL, JSON or Compose's form, - for standard input; may be given several times (default BUILDX_BAKE_FILE, or compose.yaml, docker-bake.json, docker-bake.hcl and their like)")
-	fl.StringArrayVar(&f.sets, "set", nil, "override an attribute, as `TARGET.ATTRIBUTE=VALUE`; TARGET may be a pattern such as *; += adds to a list")
-	fl.StringArrayVar(&f.vars, "var", nil, "value of a variable, as `NAME=VALUE`")
+	fl.VarP((*listFlag)(&f.files), "file", "f", "definition: a `FILE` in HCL, JSON or Compose's form, - for standard input; may be given several times (default BUILDX_BAKE_FILE, or compose.yaml, docker-bake.json, docker-bake.hcl and their like)")
+	fl.Var((*listFlag)(&f.sets), "set", "override an attribute, as `TARGET.ATTRIBUTE=VALUE`; TARGET may be a pattern such as *; += adds to a list")
+	fl.Var((*listFlag)(&f.vars), "var", "value of a variable, as `NAME=VALUE`")
 	fl.BoolVar(&f.print, "print", false, "print the targets as JSON instead of building")
 	fl.StringVar(&f.list, "list", "", "list what there is instead of building: `TYPE` is targets or variables; type=TYPE,format=json prints JSON")
 	fl.BoolVar(&f.print, "dry-run", false, "as --print")
@@ -34,7 +34,7 @@ func (f *bakeFlags) register(fl *pflag.FlagSet) {
 		fl.BoolFunc("list-"+kind, "as --list="+kind, func(string) error { f.list = kind; return nil })
 		_ = fl.MarkHidden("list-" + kind)
 	}
-	fl.StringArrayVar(&f.allow, "allow", nil, "permit what targets ask for: `PRIVILEGE` is network.host, security.insecure, ssh, fs.read=PATH, fs.write=PATH, fs=PATH or buildx.local.delete")
+	fl.Var((*listFlag)(&f.allow), "allow", "permit what targets ask for: `PRIVILEGE` is network.host, security.insecure, ssh, fs.read=PATH, fs.write=PATH, fs=PATH or buildx.local.delete")
 	fl.StringVar(&f.policy, "policy", "", "not supported: source policy `FILE`")
 	f.registerCommon(fl)
 }

@@ -25,8 +25,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer"
 )
 
-// bakery builds the targets of a plan, all at once. Each is a build of its own, with its own record in `strata builds`, on the
-// one store, where a step that several have is run by one of them and taken by the others.
+// bakery builds the targets of a plan, all at once. Each is a build of its own, with its own record in `strata
+// builds`, on the one store, where a step that several have is run by one of them and taken by the others.
 type bakery struct {
 	app     *app
 	plan    *bake.Plan
@@ -80,7 +80,8 @@ func (a *app) newBakery(ctx context.Context, plan *bake.Plan, f *bakeFlags, perm
 	return b, nil
 }
 
-// connect makes the contexts that are other targets' results. What only answers a --call builds nothing: they are empty there.
+// connect makes the contexts that are other targets' results. What only answers a --call builds nothing: they are
+// empty there.
 func (b *bakery) connect(t *bakedTarget) error {
 	for name, used := range b.plan.Targets[t.name].Uses() {
 		if t.method.Name != subrequest.Build {

@@ -20,7 +20,9 @@ func (t *bakedTarget) prepare(def *bake.Target, f *bakeFlags, permits *permits) 
 			return fmt.Errorf("resources: %s: %w", name, err)
 		}
 	}
+	disabled := false
 	for _, p := range def.Policy {
+		disabled = disabled || p["disabled"] == "true"
 		if p["disabled"] != "true" {
 			return fmt.Errorf("policy: source policies are not supported; name base images by their digests")
 		}
@@ -38,7 +40,7 @@ func (t *bakedTarget) prepare(def *bake.Target, f *bakeFlags, permits *permits) 
 	} else {
 		source.Dockerfile = dockerfileOf(def)
 	}
-	return nil
+	return checkPolicy(*source, disabled)
 }
 
 // dockerfileOf is the -f of a target's build: bake's dockerfile is relative to the context.
@@ -67,6 +69,9 @@ func targetFlags(def *bake.Target, f *bakeFlags, permits *permits) *buildFlags {
 		network: cmp.Or(textOf(def.Network), "default"), engine: "graph",
 		progress: f.progress, quiet: f.quiet || f.progress == "quiet", debug: f.debug,
 	}
+	if len(b.platforms) == 0 { // DOCKER_DEFAULT_PLATFORM is not for bake; what it means for Compose is in the plan
+		b.platforms = []string{"local"}
+	}
 	for _, name := range slices.Sorted(maps.Keys(def.Contexts)) {
 		if _, ok := def.Uses()[name]; !ok {
 			b.contexts = append(b.contexts, name+"="+bake.Path(def.Contexts[name]))
@@ -76,7 +81,7 @@ func targetFlags(def *bake.Target, f *bakeFlags, permits *permits) *buildFlags {
 	b.output.outputs = texts(def.Outputs, bake.Entry.Text)
 	b.output.attests = texts(def.Attest, bake.Attest.Text)
 	b.output.annotations = def.Annotations
-	b.rights.secrets, b.rights.ssh = texts(def.Secrets, bake.Secret.Text), texts(def.SSH, bake.SSH.Text)
+	b.rights.secrets, b.rights.ssh = append(texts(def.Secrets, bake.Secret.Text), permits.secrets(def)...), texts(def.SSH, bake.SSH.Text)
 	b.rights.hosts, b.rights.ulimits, b.rights.shmSize = hostsOf(def.ExtraHosts), def.Ulimits, textOf(def.ShmSize)
 	b.rights.allow = permits.privileges(def)
 	return b

@@ -58,6 +58,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if method.Name != subrequest.Build {
 		return a.answer(ctx, method, r, f)
 	}
+	if err := checkPolicy(r.Source, f.legacy.policyDisabled()); err != nil {
+		return err
+	}
 	r.Output.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
 	warnings, err := f.output.attestations()
 	if err != nil {
@@ -209,6 +212,9 @@ func (a *app) buildFailed(r builder.Request, err error) error {
 	fmt.Fprintf(a.stderr, "strata: %s\n", printable(message))
 	if advice := failed.Advice(); advice != "" {
 		fmt.Fprintln(a.stderr, "strata:", advice)
+	}
+	if advice := failed.NetworkAdvice(); advice != "" {
+		fmt.Fprintln(a.stderr, "strata:", printable(advice))
 	}
 	if failed.Shortage != "" {
 		fmt.Fprintln(a.stderr, "strata:", printable(failed.Shortage))

@@ -40,7 +40,7 @@ func (a *app) builderPrune() *cobra.Command {
 	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
 	jsonFlag(fl, &f.json, "print what was removed as JSON; needs --force")
 	fl.BoolVar(&f.verbose, "verbose", false, "list what is removed")
-	fl.StringArrayVar(&f.filters, "filter", nil, "remove "+cacheFilterHelp)
+	fl.Var((*listFlag)(&f.filters), "filter", "remove "+cacheFilterHelp)
 	for _, size := range []struct{ name, help string }{
 		{reservedSpace, "remove what was used least recently, and always leave `SIZE` (10GB) of the cache"},
 		{keepStorage, "as --reserved-space, `SIZE` under its name before"},

@@ -76,9 +76,13 @@ func (f *legacyFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.ignored, "force-rm", false, "ignored: a container is always removed after its step")
 	fl.StringVar(&f.isolation, "isolation", "", "`TYPE` of container isolation: only default; the others are for Windows")
 	fl.BoolVar(&f.trust, "disable-content-trust", true, "ignored; false is an error, because signatures of images are not checked")
-	fl.StringArrayVar(&f.security, "security-opt", nil, "ignored with a warning, as in BuildKit; use RUN --security and --allow (`OPTION`)")
+	fl.Var((*listFlag)(&f.security), "security-opt", "ignored with a warning, as in BuildKit; use RUN --security and --allow (`OPTION`)")
 	fl.BoolVar(&f.squash, "squash", false, "ignored with a warning, as in BuildKit; use COPY --from=STAGE")
 	fl.StringVar(&f.policy, "policy", "", "not supported: source policy `FILE`")
+}
+
+func (f *legacyFlags) policyDisabled() bool {
+	return strings.Contains(","+f.policy+",", ",disabled=true,")
 }
 
 // check returns an error for an option that cannot be obeyed, and warnings for those that are
@@ -89,7 +93,7 @@ func (f *legacyFlags) check() (warnings []string, err error) {
 		return nil, usageError("--isolation %s: on Linux there is only default", f.isolation)
 	case !f.trust:
 		return nil, usageError("--disable-content-trust=false: signatures of images cannot be checked; name base images by their digests")
-	case f.policy != "" && !strings.Contains(","+f.policy+",", ",disabled=true,"):
+	case f.policy != "" && !f.policyDisabled():
 		return nil, usageError("--policy: source policies are not supported; name base images by their digests, and ADD with --checksum")
 	}
 	if f.squash {

@@ -10,18 +10,18 @@ import (
 // observeVariable says what --observe is where it is not given.
 const observeVariable = "STRATA_OBSERVE"
 
-// observing reads --observe, as often as it is given, or the environment: auto, off, verify, or off:STEP for some steps.
+// observing reads --observe, as often as it is given, or the environment: auto, off, verify, or off:STEP for some
+// steps.
 func observing(flags []string) (builder.Observing, error) {
 	name := "--observe"
 	if env := os.Getenv(observeVariable); len(flags) == 0 && env != "" {
 		name, flags = observeVariable, strings.Split(env, ",")
 	}
-	var o builder.Observing
+	o := builder.Observing{On: true}
 	for _, value := range flags {
 		step, isStep := strings.CutPrefix(value, "off:")
 		switch {
 		case isStep && step != "":
-			o.On = true
 			o.Except = append(o.Except, step)
 		case value == "auto":
 			o.On, o.Verify = true, false

@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/subrequest"
 	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
@@ -22,7 +23,7 @@ import (
 type buildFlags struct {
 	tags, args, labels, contexts, cacheFrom, cacheTo []string
 	platforms                                        []string
-	noCacheFilter, refresh, observe                  []string
+	noCacheFilter, refresh, observe, networkAllow    []string
 	file, target, network, progress, iidfile, engine string
 	call                                             string
 	noCache, pull, quiet, explain, debug             bool
@@ -34,23 +35,24 @@ type buildFlags struct {
 }
 
 func (f *buildFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the image, as `NAME:TAG`; may be given several times")
+	fl.VarP((*listFlag)(&f.tags), "tag", "t", "name of the image, as `NAME:TAG`; may be given several times")
 	fl.StringVarP(&f.file, "file", "f", "", "`PATH` of the Dockerfile (default PATH/Dockerfile, else PATH/Containerfile)")
-	fl.StringArrayVar(&f.contexts, "build-context", nil, "named context, as `NAME=VALUE`; VALUE is a directory, docker-image://NAME, oci-layout://DIRECTORY:TAG, target:STAGE or a URL")
-	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG, as `NAME=VALUE`; NAME alone takes the value from the environment")
+	fl.Var((*listFlag)(&f.contexts), "build-context", "named context, as `NAME=VALUE`; VALUE is a directory, docker-image://NAME, oci-layout://DIRECTORY:TAG, target:STAGE or a URL")
+	fl.Var((*listFlag)(&f.args), "build-arg", "value of an ARG, as `NAME=VALUE`; NAME alone takes the value from the environment")
 	fl.StringVar(&f.target, "target", "", "`STAGE` to build (default the last)")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, without the cache")
-	fl.StringArrayVar(&f.noCacheFilter, "no-cache-filter", nil, "run these steps without the cache: a `STAGE`, the number of a step as the output shows it (4, app:4), or a part of an instruction")
-	fl.StringArrayVar(&f.refresh, "refresh", nil, "run cached steps again: without a value those that download from the network, with an `AGE` (24h, 7d) those of them that are older, or steps named as for --no-cache-filter")
+	fl.Var((*listFlag)(&f.noCacheFilter), "no-cache-filter", "run these steps without the cache: a `STAGE`, the number of a step as the output shows it (4, app:4), or a part of an instruction")
+	fl.Var((*listFlag)(&f.refresh), "refresh", "run cached steps again: without a value those that download from the network, with an `AGE` (24h, 7d) those of them that are older, or steps named as for --no-cache-filter")
 	fl.Lookup("refresh").NoOptDefVal = builder.RefreshAll
-	fl.StringArrayVar(&f.observe, "observe", nil, "take a RUN from the cache that read none of the files that have changed: auto, off, or verify, which runs it and compares; off:`STEP` leaves out steps named as for --no-cache-filter (default STRATA_OBSERVE, or off)")
-	fl.StringArrayVar(&f.cacheFrom, "cache-from", nil, "import this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
+	fl.Var((*listFlag)(&f.observe), "observe", "take a RUN from the cache that read none of the files that have changed: auto, off, or verify, which runs it and compares; off:`STEP` leaves out steps named as for --no-cache-filter (default STRATA_OBSERVE, or auto)")
+	fl.Var((*listFlag)(&f.cacheFrom), "cache-from", "import this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
 	fl.BoolVar(&f.explain, "explain", false, "explain after the build which steps were cached, and why the others ran")
-	fl.StringArrayVar(&f.cacheTo, "cache-to", nil, "export the cache: a `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY; mode=max adds the steps of all stages; none writes no cache into the image")
-	fl.StringArrayVar(&f.platforms, "platform", nil, "target `PLATFORM`, such as linux/arm64; several, separated by commas or given as several options, make an image for each (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
+	fl.Var((*listFlag)(&f.cacheTo), "cache-to", "export the cache: a `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY; mode=max adds the steps of all stages; none writes no cache into the image")
+	fl.Var((*listFlag)(&f.platforms), "platform", "target `PLATFORM`, such as linux/arm64; several, separated by commas or given as several options, make an image for each (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images, even if the store has them")
-	fl.StringArrayVar(&f.labels, "label", nil, "label of the image, as `NAME=VALUE`")
-	fl.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: default, host or none")
+	fl.Var((*listFlag)(&f.labels), "label", "label of the image, as `NAME=VALUE`")
+	fl.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: bridge, one of their own; host, this machine's; or none (default STRATA_NETWORK, or "+string(runner.DefaultNetwork)+")")
+	fl.Var((*listFlag)(&f.networkAllow), "network-allow", "let RUN steps reach this `HOST` and no others that are not named so: NAME, *.NAME or an address, and :PORT")
 	fl.StringVar(&f.progress, "progress", cmp.Or(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "progress output, a `MODE`: auto, tty, plain or rawjson; quiet prints only the image ID, none prints nothing")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")
@@ -143,7 +145,10 @@ func (f *buildFlags) request() (builder.Request, error) {
 	if r.Cache.Observe, err = observing(f.observe); err != nil {
 		return r, err
 	}
-	if r.Sandbox.Network, err = network(f.network); err != nil {
+	if r.Sandbox.Network, err = parseNetwork(f.network); err != nil {
+		return r, err
+	}
+	if r.Sandbox.Allow, err = parseAllow(f.networkAllow); err != nil {
 		return r, err
 	}
 	if err := f.rights.apply(&r, f.network); err != nil {

@@ -27,12 +27,12 @@ type outputFlags struct {
 }
 
 func (f *outputFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the result goes (default an image in the store): a `DIRECTORY`, - for a tar on standard output, or type=image, registry, docker, oci, local, tar or cacheonly with attributes; may be given several times")
+	fl.VarP((*listFlag)(&f.outputs), "output", "o", "where the result goes (default an image in the store): a `DIRECTORY`, - for a tar on standard output, or type=image, registry, docker, oci, local, tar or cacheonly with attributes; may be given several times")
 	fl.BoolVar(&f.push, "push", false, "push the image to its registry, as --output type=registry")
 	fl.BoolVar(&f.load, "load", false, "store the image, also if there are other outputs, as --output type=docker")
-	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation of the exported image, as `KEY=VALUE` or TYPE[PLATFORM]:KEY=VALUE; types are manifest, manifest-descriptor, index, index-descriptor")
+	fl.Var((*listFlag)(&f.annotations), "annotation", "annotation of the exported image, as `KEY=VALUE` or TYPE[PLATFORM]:KEY=VALUE; types are manifest, manifest-descriptor, index, index-descriptor")
 	fl.StringVar(&f.metadata, "metadata-file", "", "write digests and names of the result to this `FILE`, as JSON")
-	fl.StringArrayVar(&f.attests, "attest", nil, "attestation, as `type=TYPE`: type=sbom or type=provenance; not supported, and ignored with a warning")
+	fl.Var((*listFlag)(&f.attests), "attest", "attestation, as `type=TYPE`: type=sbom or type=provenance; not supported, and ignored with a warning")
 	fl.StringVar(&f.provenance, "provenance", "", "`VALUE` of --attest type=provenance, such as false")
 	fl.StringVar(&f.sbom, "sbom", "", "`VALUE` of --attest type=sbom, such as false")
 }

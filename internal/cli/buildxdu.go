@@ -11,6 +11,7 @@ import (
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -43,7 +44,7 @@ func (a *app) cacheUse() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE', pretty or json; fields: .ID .Reclaimable .Size .LastUsedAt .CreatedAt .Description .Type .Shared .Mutable .UsageCount .Parents")
 	fl.BoolVar(&f.verbose, "verbose", false, "print all that is known of each entry, as --format pretty")
-	fl.StringArrayVar(&f.filters, "filter", nil, "list "+cacheFilterHelp)
+	fl.Var((*listFlag)(&f.filters), "filter", "list "+cacheFilterHelp)
 	ignoreTimeout(fl)
 	return cmd
 }
@@ -148,6 +149,20 @@ func (e *cacheEntry) row(table bool) human.Row {
 		r["Size"] += "*"
 	}
 	return r
+}
+
+// dockerRow is the entry's columns as `docker system df -v` calls them.
+func (e *cacheEntry) dockerRow(short bool) human.Row {
+	id := human.Clean(e.id)
+	if short && e.key != "" {
+		id = image.ShortID(e.key)
+	}
+	at := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.999999999 -0700 MST") }
+	return human.Row{
+		"ID": id, "Parent": "", "CacheType": e.kind, "Description": e.description, "InUse": strconv.FormatBool(e.inUse), "Shared": strconv.FormatBool(e.shared),
+		"Size": human.FullSize(e.size), "CreatedAt": at(e.created), "CreatedSince": human.Since(e.created),
+		"LastUsedAt": at(e.used), "LastUsedSince": human.Since(e.used), "UsageCount": "1",
+	}
 }
 
 func (a *app) printCacheEntries(rows []human.Row) {

@@ -17,8 +17,8 @@ import (
 	"github.com/strata-build/strata/internal/human"
 )
 
-// buildxHistory is `strata buildx history …`: past builds as `strata builds` and `strata explain` show them, under buildx's
-// names and with its columns.
+// buildxHistory is `strata buildx history …`: past builds as `strata builds` and `strata explain` show them, under
+// buildx's names and with its columns.
 func (a *app) buildxHistory() *cobra.Command {
 	cmd := group("history", "Past builds: the commands of buildx for what strata builds and strata explain show")
 	unavailable := func(use, short, instead string) *cobra.Command {
@@ -40,8 +40,8 @@ func (a *app) buildxHistory() *cobra.Command {
 	return cmd
 }
 
-// findPastBuild finds a build by what buildx calls it: an ID, builder/node/ID, ^N for the Nth before the last, "" for the
-// last.
+// findPastBuild finds a build by what buildx calls it: an ID, builder/node/ID, ^N for the Nth before the last, ""
+// for the last.
 func (a *app) findPastBuild(ref string) (*explain.Build, error) {
 	text, isOffset := strings.CutPrefix(ref, "^")
 	if !isOffset {
@@ -76,7 +76,7 @@ func (a *app) pastBuilds() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Ref .Name .Status .CreatedAt .Duration .Link")
-	fl.StringArrayVar(&filters, "filter", nil, "list only matching builds, as `KEY=VALUE`: status=completed or error, ref=ID")
+	fl.Var((*listFlag)(&filters), "filter", "list only matching builds, as `KEY=VALUE`: status=completed or error, ref=ID")
 	ignoredFlags(fl, nil, []string{"local", "no-trunc"})
 	return cmd
 }

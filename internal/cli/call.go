@@ -78,8 +78,8 @@ func (a *app) tellUnchecked(unchecked []string, f *buildFlags) {
 	}
 }
 
-// openTemporary opens a store that is gone after done: what looks at a Dockerfile only, such as an editor or a commit hook,
-// needs no root and leaves nothing.
+// openTemporary opens a store that is gone after done: what looks at a Dockerfile only, such as an editor or a
+// commit hook, needs no root and leaves nothing.
 func (a *app) openTemporary() (done func(), err error) {
 	dir, err := os.MkdirTemp("", "strata-")
 	if err != nil {

@@ -72,11 +72,15 @@ func Main(args []string, version string) int {
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
 		a.complete(root)
 	}
-	err := root.ExecuteContext(ctx)
+	err := betweenCommands(root, root.ExecuteContext(ctx))
 	if cerr := a.closeStore(ctx); err == nil && cerr != nil {
 		err = fmt.Errorf("closing the store: %w", cerr)
 	}
-	if failure := a.stdout.failure(); err == nil && failure != nil {
+	switch failure := a.stdout.failure(); {
+	case err != nil || failure == nil:
+	case errors.Is(failure, errClosedOutput):
+		err = failure
+	default:
 		err = fmt.Errorf("writing to standard output: %w", failure)
 	}
 	return a.report(ctx, err)
@@ -160,6 +164,7 @@ func (a *app) root() *cobra.Command {
 		Args:          subcommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.PersistentPreRunE = enterNameSpace
 	cmd.TraverseChildren = true // docker's flags in front of the command
 	clientFlags(cmd.Flags())
 	cmd.CompletionOptions.DisableDefaultCmd = true
@@ -206,14 +211,10 @@ func args(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// open opens the store. It needs root, because layers have owners, devices and attributes that only
-// root can set, and because of mounts.
+// open opens the store.
 func (a *app) open() (*store.Store, error) {
 	if a.store != nil {
 		return a.store, nil
-	}
-	if os.Geteuid() != 0 {
-		return nil, errors.New("strata needs root; try: sudo strata …")
 	}
 	s, err := store.Open(store.DefaultRoot())
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/strata-build/strata/internal/builder"
 )
 
-// Completion: `strata __complete WORDS…`, which the shells' scripts of `strata completion` run, asks here what the last
-// word can be. Nothing of it is set up for other commands.
+// Completion: `strata __complete WORDS…`, which the shells' scripts of `strata completion` run, asks here what
+// the last word can be. Nothing of it is set up for other commands.
 
 // request is what is known of a command line whose last word is to be completed.
 type request struct {
@@ -49,6 +49,7 @@ func flagOffers() map[string]offer {
 	return map[string]offer{
 		"add-host":        list(words("host.docker.internal:host-gateway")),
 		"allow":           list(words("network.host", "security.insecure", "buildx.local.delete")),
+		"bake allow":      open(words("network.host", "security.insecure", "ssh", "buildx.local.delete", "fs=", "fs.read=", "fs.write=")),
 		"attest":          list(words("type=provenance", "type=sbom")),
 		"build-arg":       fromDockerfile(buildArgs),
 		"build-context":   open(words()),
@@ -57,7 +58,10 @@ func flagOffers() map[string]offer {
 		"call":            words("check", "outline", "targets", "check,format=json", "outline,format=json", "targets,format=json"),
 		"cap-add":         capabilities,
 		"cap-drop":        capabilities,
+		"config":          directories,
 		"engine":          words("graph", "classic"),
+		"env":             list(inheritedVariables),
+		"explore json":    paths,
 		"filter":          filters,
 		"format":          words("json", "table"),
 		"info format":     words("json"),
@@ -65,15 +69,17 @@ func flagOffers() map[string]offer {
 		"version format":  words("json"),
 		"save format":     words("docker", "oci"),
 		"isolation":       words("default"),
+		"list":            words("targets", "variables", "type=targets,format=json", "type=variables,format=json"),
 		"mount":           mounts,
-		"network":         words("default", "host", "none"),
-		"net":             words("default", "host", "none"),
+		"network":         words(networkNames()...),
+		"net":             words(networkNames()...),
 		"observe":         words("auto", "verify", "off"),
 		"no-cache-filter": list(fromDockerfile(stageNames)),
 		"output":          outputs,
 		"export output":   paths,
 		"save output":     paths,
 		"platform":        list(platforms),
+		"profile":         composeProfiles,
 		"progress":        words("auto", "tty", "plain", "rawjson", "quiet", "none"),
 		"provenance":      words("false"),
 		"pull":            words("always", "missing", "never"),
@@ -81,12 +87,14 @@ func flagOffers() map[string]offer {
 		"sbom":            words("false"),
 		"secret":          secrets,
 		"security-opt":    words("no-new-privileges"),
+		"set":             bakeOverrides,
 		"ssh":             fromDockerfile(sshNames),
 		"step":            steps,
 		"tag":             imageNames,
 		"target":          fromDockerfile(stageNames),
 		"type":            words("image"),
 		"ulimit":          open(words("core=", "nofile=", "nproc=", "memlock=", "stack=")),
+		"var":             bakeVariables,
 		"volume":          open(paths),
 		"cgroup-parent":   directories,
 		"file":            paths,
@@ -123,26 +131,35 @@ func argOffers() map[string][]offer {
 		"builds show":               once(builds),
 		"buildx create":             {nothing},
 		"volume create":             {nothing},
-		"volume inspect":            {nothing},
-		"cp":                        {anyImage, paths},
+		"volume inspect":            all(newOnly(volumes)),
+		"volume rm":                 all(newOnly(volumes)),
+		"container inspect":         all(newOnly(containers)),
+		"container rm":              all(newOnly(containers)),
+		"context create":            {nothing},
+		"context inspect":           once(words(contextName)),
+		"context rm":                once(words(contextName)),
+		"context use":               once(words(contextName)),
+		"cp":                        {copied, paths},
 		"completion":                once(words(shells...)),
 		"create":                    {anyImage, paths},
 		"diff":                      {anyImage, anyImage, nothing},
 		"du":                        once(anyImage),
 		"explain":                   once(builds),
 		"explore":                   once(anyImage),
-		"export":                    once(anyImage),
+		"export":                    once(both(anyImage, containers)),
 		"history":                   once(anyImage),
 		"images":                    once(repositories),
 		"image ls":                  once(repositories),
 		"image rm":                  all(newOnly(anyImage)),
 		"import":                    {paths, imageNames, nothing},
-		"inspect":                   all(newOnly(anyImage)),
+		"inputs":                    once(anyImage),
+		"inspect":                   all(newOnly(both(anyImage, both(containers, volumes)))),
 		"log":                       once(anyImage),
 		"login":                     once(hosts),
 		"logout":                    once(hosts),
 		"pull":                      once(imageNames),
 		"push":                      once(imageNames),
+		"rm":                        all(newOnly(containers)),
 		"rmi":                       all(newOnly(anyImage)),
 		"run":                       {anyImage, paths},
 		"save":                      all(newOnly(imageNames)),
@@ -161,7 +178,7 @@ func (a *app) complete(root *cobra.Command) {
 	flags, arguments := flagOffers(), argOffers()
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
-		cmd.Flags().VisitAll(func(fl *pflag.Flag) {
+		register := func(fl *pflag.Flag) {
 			if fl.Value.Type() == "bool" || fl.Value.Type() == "boolfunc" {
 				return
 			}
@@ -173,7 +190,9 @@ func (a *app) complete(root *cobra.Command) {
 				o = anything
 			}
 			_ = cmd.RegisterFlagCompletionFunc(fl.Name, a.completeBy(func(int) offer { return o }))
-		})
+		}
+		cmd.Flags().VisitAll(register)
+		cmd.PersistentFlags().VisitAll(register)
 		of := arguments[strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")]
 		if of == nil {
 			of = arguments[cmd.Name()]

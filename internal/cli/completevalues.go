@@ -175,16 +175,24 @@ func capabilities(*request) choices {
 	}}
 }
 
+// cacheFilterKeys are those of the build cache, for buildx's commands and builder's.
+var cacheFilterKeys = []string{"until=", "type=", "id=", "description=", "mutable=", "immutable=", "shared=", "private=", "inuse="}
+
 // filterKeys are the keys that --filter takes, by the command's path.
 var filterKeys = map[string][]string{
 	"images":            {"dangling=", "label=", "before=", "since=", "reference=", "until="},
 	"image ls":          {"dangling=", "label=", "before=", "since=", "reference=", "until="},
 	"image prune":       {"until=", "label=", "label!=", "dangling="},
 	"system prune":      {"until=", "label=", "label!="},
-	"builder prune":     {"until=", "type="},
-	"buildx prune":      {"until=", "type="},
-	"builder du":        {"until=", "type="},
-	"buildx du":         {"until=", "type="},
+	"container prune":   {},
+	"volume prune":      {},
+	"ps":                {"name=", "id=", "ancestor=", "status="},
+	"container ls":      {"name=", "id=", "ancestor=", "status="},
+	"volume ls":         {"name=", "driver=", "dangling=", "label="},
+	"builder prune":     cacheFilterKeys,
+	"buildx prune":      cacheFilterKeys,
+	"builder du":        cacheFilterKeys,
+	"buildx du":         cacheFilterKeys,
 	"buildx history ls": {"status=", "ref="},
 }
 
@@ -197,13 +205,24 @@ func filters(r *request) choices {
 	}
 	var values []string
 	switch key {
-	case "dangling":
+	case "dangling", "mutable", "immutable", "shared", "private", "inuse":
 		values = yesOrNo
 	case "status":
 		values = []string{"completed", "error"}
+		if path == "ps" || path == "container ls" {
+			values = []string{"created"}
+		}
 	case "type":
 		values = []string{"exec.cachemount", "regular"}
-	case "before", "since":
+	case "driver":
+		values = []string{"local"}
+	case "name":
+		of := containers
+		if path == "volume ls" {
+			of = volumes
+		}
+		values = withoutDescription(of(r).words)
+	case "before", "since", "ancestor":
 		values = imageNames(r).words
 	case "reference":
 		values = repositories(r).words

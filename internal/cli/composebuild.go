@@ -16,34 +16,47 @@ type composeFlags struct {
 	args, ssh    []string
 	memory       string
 	dependencies bool
+	// groupProgress and dryRun are given in front of the command: compose --progress plain build.
+	groupProgress string
+	dryRun        bool
 }
 
 // composeGroup is `strata compose`, of which there is what builds.
 func (a *app) composeGroup() *cobra.Command {
 	cmd := group("compose", "Build the services of a Compose file")
 	p := &bake.Project{}
+	f := &composeFlags{}
 	fl := cmd.PersistentFlags()
-	fl.StringArrayVarP(&p.Files, "file", "f", nil, "Compose `FILE`, - for standard input; later ones are merged over the first (default COMPOSE_FILE, or compose.yaml here or above)")
+	fl.VarP((*listFlag)(&p.Files), "file", "f", "Compose `FILE`, - for standard input; later ones are merged over the first (default COMPOSE_FILE, or compose.yaml here or above)")
 	fl.StringVarP(&p.Name, "project-name", "p", "", "`NAME` of the project, with which names of images begin")
 	fl.StringVar(&p.Directory, "project-directory", "", "`DIRECTORY` to which paths are relative (default that of the first file)")
-	fl.StringArrayVar(&p.Profiles, "profile", nil, "enable the services of this profile (`NAME`)")
-	fl.StringArrayVar(&p.EnvFiles, "env-file", nil, "`FILE` with variables for the Compose file (default .env)")
-	ignoredFlags(fl, []string{"ansi", "parallel"}, []string{"compatibility", "all-resources"})
-	cmd.AddCommand(a.composeBuild(p))
+	fl.Var((*listFlag)(&p.Profiles), "profile", "enable the services of this profile (`NAME`)")
+	fl.Var((*listFlag)(&p.EnvFiles), "env-file", "`FILE` with variables for the Compose file (default .env)")
+	fl.StringVar(&f.groupProgress, "progress", "", "progress output, a `MODE`: as --progress of build")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would be built, as --print of build")
+	ignoredFlags(fl, []string{"ansi", "parallel"}, []string{"compatibility", "all-resources", "verbose"})
+	version := a.buildxVersion()
+	version.Flags().Bool("short", false, "ignored")
+	cmd.AddCommand(a.composeBuild(p, f), version)
 	return cmd
 }
 
-func (a *app) composeBuild(p *bake.Project) *cobra.Command {
-	f := &composeFlags{}
+func (a *app) composeBuild(p *bake.Project, f *composeFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build [OPTIONS] [SERVICE...]",
 		Short: "Build the images of services",
-		RunE:  func(cmd *cobra.Command, args []string) error { return a.runComposeBuild(cmd.Context(), *p, args, f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.groupProgress != "" && !cmd.Flags().Changed("progress") {
+				f.progress = f.groupProgress
+			}
+			f.print = f.print || f.dryRun
+			return a.runComposeBuild(cmd.Context(), *p, args, f)
+		},
 	}
 	fl := cmd.Flags()
 	f.registerCommon(fl)
-	fl.StringArrayVar(&f.args, "build-arg", nil, "value of an ARG of all services, as `NAME=VALUE`; NAME alone takes the value from the environment")
-	fl.StringArrayVar(&f.ssh, "ssh", nil, "ssh agent for RUN --mount=type=ssh: `ID`, ID=SOCKET or ID=KEY[,KEY]")
+	fl.Var((*listFlag)(&f.args), "build-arg", "value of an ARG of all services, as `NAME=VALUE`; NAME alone takes the value from the environment")
+	fl.Var((*listFlag)(&f.ssh), "ssh", "ssh agent for RUN --mount=type=ssh: `ID`, ID=SOCKET or ID=KEY[,KEY]")
 	fl.StringVarP(&f.memory, "memory", "m", "", "memory limit of each RUN, a `SIZE` such as 512m")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress")
 	fl.BoolVar(&f.print, "print", false, "print the targets as a bake file in JSON instead of building")

@@ -23,6 +23,8 @@ type config struct {
 	CertsDirs []string `toml:"certs-dirs"`
 	// CacheSizeLimit is the size that builds keep the cache below, such as "20GB"; "" is no limit.
 	CacheSizeLimit string `toml:"cache-size-limit"`
+	// Network is the one of RUN steps and of strata run where --network does not say.
+	Network string `toml:"network"`
 	// UnpackSizeLimit, UnpackEntriesLimit and UnpackRatioLimit are layer.Limits; what is not set has its default.
 	UnpackSizeLimit    string `toml:"unpack-size-limit"`
 	UnpackEntriesLimit int    `toml:"unpack-entries-limit"`
@@ -75,7 +77,8 @@ func configPaths() []string {
 	return append(paths, "/etc/strata/config.toml")
 }
 
-// unknownKeys are the keys of the configuration file that strata does not know: misspelled ones, or those of a newer one.
+// unknownKeys are the keys of the configuration file that strata does not know: misspelled ones, or those of a
+// newer one.
 func unknownKeys() []string {
 	for _, path := range configPaths() {
 		data, err := os.ReadFile(path)
@@ -103,6 +106,9 @@ func loadConfig() (*config, error) {
 		data, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("reading the configuration: %w; it is another user's: set HOME, or XDG_CONFIG_HOME, to a folder of your own", err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the configuration: %w", err)

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,14 +18,15 @@ import (
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/copyout"
+	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
 
 // containerName is what docker takes for the name of a container.
 var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
-// create is `strata create`: it gives an image a name under which files are copied out of it. It takes the flags of run,
-// since scripts give them.
+// create is `strata create`: it gives an image a name under which files are copied out of it. It takes the flags of
+// run, since scripts give them.
 func (a *app) create() *cobra.Command {
 	f := &runFlags{}
 	cmd := &cobra.Command{
@@ -134,8 +137,8 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	return source.CopyTo(ctx, to, f.archive)
 }
 
-// splitContainerPath splits NAME:PATH. The name may be an image's, with a tag; then the path is absolute. A text that begins
-// with "/" or "." is a path of this machine.
+// splitContainerPath splits NAME:PATH. The name may be an image's, with a tag; then the path is absolute. A text
+// that begins with "/" or "." is a path of this machine.
 func splitContainerPath(text string) (name, path string, ok bool) {
 	if strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || text == "-" {
 		return "", text, false
@@ -203,9 +206,10 @@ func (a *app) removeContainers() *cobra.Command {
 }
 
 type containersFlags struct {
-	all, quiet, noTrunc bool
-	format              string
-	filters             []string
+	all, quiet, noTrunc, latest, size bool
+	last                              int // how many of those created last; -1 for all
+	format                            string
+	filters                           []string
 }
 
 // containers is `strata ps`. No container runs when its command is not in the foreground of some shell.
@@ -223,8 +227,10 @@ func (a *app) containers(use string, aliases ...string) *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Names .Image .Command .CreatedAt .RunningFor .Status .State .Ports .Labels .Mounts .Networks .LocalVolumes .Size")
-	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list only containers that match a `FILTER`: name=PART, id=BEGINNING, ancestor=IMAGE, status=created")
-	ignoredFlags(fl, nil, []string{"latest", "size"})
+	fl.VarP((*listFlag)(&f.filters), "filter", "f", "list only containers that match a `FILTER`: name=PART, id=BEGINNING, ancestor=IMAGE, status=created")
+	fl.BoolVarP(&f.latest, "latest", "l", false, "list the container that was created last")
+	fl.IntVarP(&f.last, "last", "n", -1, "list the `N` containers that were created last")
+	fl.BoolVarP(&f.size, "size", "s", false, "list sizes too")
 	return cmd
 }
 
@@ -237,59 +243,117 @@ func (a *app) listContainers(f *containersFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.latest {
+		f.last = 1
+	}
 	var rows []human.Row
-	shown := f.all || len(f.filters) > 0 && strings.Contains(strings.Join(f.filters, " "), "status=")
+	shown := f.all || f.last >= 0 || strings.Contains(strings.Join(f.filters, " "), "status=")
 	for _, c := range all {
-		matches, err := a.containerMatches(c, f.filters)
+		d, err := a.describeContainer(&c)
 		if err != nil {
 			return err
 		}
-		if !shown || !matches {
-			continue
+		matches, err := a.containerMatches(d, f.filters)
+		if err != nil {
+			return err
 		}
-		id, command := c.ID, human.Clean(strings.Join(c.Command, " "))
-		if !f.noTrunc {
-			id, command = id[:12], human.Shorten(command, 20)
+		if shown && matches && (f.last < 0 || len(rows) < f.last) {
+			rows = append(rows, containerRow(d, f.noTrunc))
 		}
-		rows = append(rows, human.Row{
-			"ID": id, "Names": c.Name, "Image": human.Clean(c.Text), "Command": `"` + command + `"`, "RunningFor": human.Since(c.Created),
-			"CreatedAt": c.Created.Format("2006-01-02 15:04:05 -0700 MST"), "Status": "Created", "State": "created", "Ports": "", "Labels": "",
-			"Mounts": "", "Networks": "host", "LocalVolumes": "0", "Size": "0B",
-		})
+	}
+	if len(all) == 0 {
+		if _, err := a.containerMatches(&containerDetails{Config: &inventory.Runtime{}}, f.filters); err != nil {
+			return err
+		}
 	}
 	if f.quiet {
 		return a.printColumn("ID", rows)
 	}
+	l := containerListing()
+	if f.size {
+		l.Default = append(l.Default, "Size")
+	}
 	config := a.readDockerConfig()
-	return a.listByConfig(human.Listing{
+	return a.listByConfig(l, f.format, config.PsFormat, rows)
+}
+
+func containerRow(d *containerDetails, noTrunc bool) human.Row {
+	id, command := d.Id, human.Clean(strings.Join(append([]string{d.Path}, d.Args...), " "))
+	if !noTrunc {
+		id, command = id[:12], human.Shorten(command, 20)
+	}
+	var labels []string
+	for _, name := range slices.Sorted(maps.Keys(d.Config.Labels)) {
+		labels = append(labels, name+"="+d.Config.Labels[name])
+	}
+	return human.Row{
+		"ID": id, "Names": strings.TrimPrefix(d.Name, "/"), "Image": human.Clean(d.Config.Image), "Command": `"` + command + `"`, "RunningFor": human.Since(d.created),
+		"CreatedAt": d.created.Format("2006-01-02 15:04:05 -0700 MST"), "Status": "Created", "State": d.State.Status, "Ports": "",
+		"Labels": strings.Join(labels, ","), "Mounts": "", "Networks": d.HostConfig.NetworkMode, "LocalVolumes": "0", "Size": "0B",
+	}
+}
+
+func containerListing() human.Listing {
+	return human.Listing{
 		Headers: map[string]string{
 			"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "RunningFor": "CREATED", "CreatedAt": "CREATED AT", "Status": "STATUS",
 			"State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS",
 			"LocalVolumes": "LOCAL VOLUMES", "Size": "SIZE",
 		},
 		Default: []string{"ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"},
-	}, f.format, config.PsFormat, rows)
+		Raw: []string{
+			"container_id ID", "image Image", "command Command", "created_at CreatedAt", "state State", "status Status", "names Names",
+			"labels Labels", "ports Ports",
+		},
+	}
 }
 
-func (a *app) containerMatches(c store.Container, filters []string) (bool, error) {
+// containerStates are what a container of docker can be; here each is created.
+var containerStates = []string{"created", "restarting", "running", "removing", "paused", "exited", "dead"}
+
+// containerMatches says whether a container fits all of docker's filters. Those with one key are alternatives.
+func (a *app) containerMatches(d *containerDetails, filters []string) (bool, error) {
+	fits := map[string]bool{}
 	for _, text := range filters {
 		key, value, _ := strings.Cut(text, "=")
 		matches := false
 		switch key {
 		case "name":
-			matches = strings.Contains(c.Name, strings.Trim(value, "^$/")) && (!strings.HasPrefix(value, "^") || strings.HasPrefix(c.Name, strings.Trim(value, "^$/")))
+			pattern, err := regexp.Compile(value)
+			if err != nil {
+				return false, usageError("--filter %s: it is a part of the name or a regular expression: %v", text, err)
+			}
+			matches = pattern.MatchString(d.Name) || pattern.MatchString(strings.TrimPrefix(d.Name, "/"))
 		case "id":
-			matches = strings.HasPrefix(c.ID, value)
+			matches = strings.HasPrefix(d.Id, value)
 		case "ancestor":
 			img, err := a.find(value)
-			matches = err == nil && img.ID == c.Image
+			matches = err == nil && string(img.ID) == d.Image
 		case "status":
-			matches = value == "created"
-		case "label", "publish", "expose", "network", "volume", "health", "is-task", "exited", "before", "since":
+			if !slices.Contains(containerStates, value) {
+				return false, usageError("--filter %s: it is one of %s", text, strings.Join(containerStates, ", "))
+			}
+			matches = value == d.State.Status
+		case "label":
+			name, want, hasValue := strings.Cut(value, "=")
+			got, ok := d.Config.Labels[name]
+			if matches = ok && (!hasValue || got == want); !matches {
+				return false, nil // labels have to be there together
+			}
+		case "before", "since":
+			other, err := a.store.FindContainer(value)
+			if err != nil {
+				return false, fmt.Errorf("--filter %s: %w", text, err)
+			}
+			matches = key == "before" && d.created.Before(other.Created) || key == "since" && d.created.After(other.Created)
+		case "publish", "expose", "network", "volume", "health", "is-task", "exited":
 		default:
-			return false, usageError("--filter %s: it is one of name=…, id=…, ancestor=…, status=…", text)
+			return false, usageError("--filter %s: it is one of name=…, id=…, ancestor=…, status=…, label=…, before=…, since=…", text)
 		}
-		if !matches {
+		fits[key] = fits[key] || matches
+	}
+	for _, ok := range fits {
+		if !ok {
 			return false, nil
 		}
 	}
@@ -322,11 +386,12 @@ func (a *app) pruneContainers() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
-	cmd.Flags().StringArray("filter", nil, "ignored (`FILTER`)")
+	cmd.Flags().Var(new(listFlag), "filter", "ignored (`FILTER`)")
 	return cmd
 }
 
-// removeAllContainers removes the containers that were created before a time, all without one, and writes a list of them.
+// removeAllContainers removes the containers that were created before a time, all without one, and writes a list of
+// them.
 func removeAllContainers(s *store.Store, until time.Time, list io.Writer) error {
 	all, err := s.Containers()
 	if err != nil {
@@ -351,6 +416,7 @@ func removeAllContainers(s *store.Store, until time.Time, list io.Writer) error 
 // containerGroup is `strata container …`.
 func (a *app) containerGroup() *cobra.Command {
 	cmd := group("container", "Run commands in images, and copy files out of them")
-	cmd.AddCommand(a.run(), a.create(), a.copyFiles(), a.containers("ls [OPTIONS]", "list", "ps"), a.removeContainers(), a.pruneContainers(), a.export())
+	cmd.AddCommand(a.run(), a.create(), a.copyFiles(), a.containers("ls [OPTIONS]", "list", "ps"), a.inspectContainers(),
+		a.removeContainers(), a.pruneContainers(), a.export())
 	return cmd
 }

@@ -5,13 +5,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -23,14 +21,11 @@ func (a *app) diskUse() *cobra.Command {
 		Short: "Show the disk usage of images and the build cache",
 		Args:  args(0, 0),
 		RunE: func(*cobra.Command, []string) error {
-			if verbose && format != "" {
-				return usageError("system df takes either --verbose or --format")
-			}
 			return a.runDiskUse(verbose, format)
 		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "list images, layers and cache records one by one")
-	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Type .TotalCount .Active .Size .Reclaimable")
+	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Type .TotalCount .Active .Size .Reclaimable; with -v one template for all: .Images .Containers .Volumes .BuildCache, which are lists")
 	return cmd
 }
 
@@ -44,13 +39,43 @@ func (a *app) runDiskUse(verbose bool, format string) error {
 		return err
 	}
 	if verbose {
-		return a.printUseInFull(s, d)
+		return a.runDiskUseInFull(s, d, format)
 	}
 	l := human.Listing{
 		Headers: map[string]string{"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
 		Default: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"},
+		Raw:     []string{"type Type", "total TotalCount", "active Active", "size Size", "reclaimable Reclaimable"},
 	}
-	return a.list(l, format, []human.Row{useRow("Images", d.Images), useRow("Build Cache", d.Cache)})
+	containers, err := s.Containers()
+	if err != nil {
+		return err
+	}
+	volumes, err := volumeUse(s)
+	if err != nil {
+		return err
+	}
+	return a.list(l, format, []human.Row{
+		useRow("Images", d.Images), useRow("Containers", store.Usage{Count: len(containers)}), useRow("Local Volumes", volumes),
+		useRow("Build Cache", d.Cache),
+	})
+}
+
+// volumeUse is what the volumes take.
+func volumeUse(s *store.Store) (store.Usage, error) {
+	all, err := s.Volumes()
+	if err != nil {
+		return store.Usage{}, err
+	}
+	use := store.Usage{Count: len(all)}
+	for _, v := range all {
+		use.Size += v.Disk
+		if v.InUse {
+			use.Active++
+		} else {
+			use.Reclaimable += v.Disk
+		}
+	}
+	return use, nil
 }
 
 func useRow(kind string, u store.Usage) human.Row {
@@ -62,61 +87,6 @@ func useRow(kind string, u store.Usage) human.Row {
 		"Type": kind, "TotalCount": strconv.Itoa(u.Count), "Active": strconv.Itoa(u.Active),
 		"Size": human.FullSize(u.Size), "Reclaimable": reclaimable,
 	}
-}
-
-func (a *app) printUseInFull(s *store.Store, d *store.Disk) error {
-	images, err := inventory.List(s, false, nil)
-	if err != nil {
-		return err
-	}
-	sharers := map[digest.Digest]int{}
-	for _, l := range d.Layers {
-		sharers[l.DiffID] = l.Images
-	}
-	f := &imagesFlags{}
-	var rows []human.Row
-	for _, img := range images {
-		unique, err := inventory.UniqueSize(s, img, sharers)
-		if err != nil {
-			return err
-		}
-		row := f.rows(img)[0]
-		row["UniqueSize"], row["SharedSize"] = human.FullSize(unique), "?"
-		if unique >= 0 && img.Size >= 0 {
-			row["SharedSize"] = human.FullSize(img.Size - unique)
-		}
-		rows = append(rows, row)
-	}
-	fmt.Fprint(a.stdout, "Images space usage:\n\n")
-	if err := a.list(imageListing("Repository", "Tag", "ID", "CreatedSince", "VirtualSize", "SharedSize", "UniqueSize"), "", rows); err != nil {
-		return err
-	}
-	fmt.Fprint(a.stdout, "\nLayers on this disk:\n\n")
-	if err := a.list(layerListing(), "", layerRows(d.Layers)); err != nil {
-		return err
-	}
-	if len(d.Mounts) > 0 {
-		fmt.Fprint(a.stdout, "\nCache mounts:\n\n")
-		if err := a.list(mountListing(), "", mountRows(d.Mounts)); err != nil {
-			return err
-		}
-	}
-	records, shared := d.Cache.Count-len(d.Mounts), d.Cache.Active
-	for _, u := range d.Mounts {
-		if u.InUse {
-			shared--
-		}
-	}
-	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s in %d records, %d of them with a layer of an image\n", human.FullSize(d.Cache.Size), records, shared)
-	if records > 0 {
-		fmt.Fprintln(a.stdout)
-		if err := a.printRecords(s, d); err != nil {
-			return err
-		}
-		fmt.Fprintln(a.stdout)
-	}
-	fmt.Fprintf(a.stdout, "Database and work under way: %s\n", human.FullSize(d.Other))
-	return nil
 }
 
 func layerListing() human.Listing {

@@ -21,7 +21,7 @@ func clientFlags(fl *pflag.FlagSet) {
 		return os.Setenv("DOCKER_CONFIG", dir)
 	})
 	fl.StringP("context", "c", "", "ignored: there is no daemon (`NAME`)")
-	fl.StringArrayP("host", "H", nil, "ignored: there is no daemon (`ADDRESS`)")
+	fl.VarP(new(listFlag), "host", "H", "ignored: there is no daemon (`ADDRESS`)")
 	fl.BoolP("debug", "D", false, "ignored, except behind build")
 	fl.StringP("log-level", "l", "info", "ignored: there is no daemon (`LEVEL`)")
 	fl.Bool("tls", false, "ignored: there is no daemon")
@@ -38,8 +38,8 @@ func clientFlags(fl *pflag.FlagSet) {
 const pluginPrefix = "docker-"
 
 // pluginArgs returns the arguments of strata where it runs as a plugin of docker, under the name docker-strata in
-// cli-plugins/: docker calls a plugin with all of its own arguments, of which the first word is the plugin's name. Under
-// the name docker-buildx that word is a command of strata's already.
+// cli-plugins/: docker calls a plugin with all of its own arguments, of which the first word is the plugin's name.
+// Under the name docker-buildx that word is a command of strata's already.
 func pluginArgs(program string, args []string) []string {
 	name, isPlugin := strings.CutPrefix(filepath.Base(program), pluginPrefix)
 	if !isPlugin || name == "buildx" {
@@ -92,9 +92,15 @@ func harmless(use, short string, flags func(*pflag.FlagSet), run func(args []str
 // ignoredFlags adds flags that have no effect: words takes values, switches none.
 func ignoredFlags(fl *pflag.FlagSet, words, switches []string) {
 	for _, name := range words {
-		fl.StringArray(name, nil, fmt.Sprintf("ignored: there is no other builder (`%s`)", strings.ToUpper(name)))
+		fl.Var(new(listFlag), name, fmt.Sprintf("ignored: there is no other builder (`%s`)", strings.ToUpper(name)))
 	}
 	for _, name := range switches {
 		fl.Bool(name, false, "ignored: there is no other builder")
 	}
+}
+
+// ignoreTrust takes the flag of pull and push with which scripts switch off what there is none of.
+func ignoreTrust(fl *pflag.FlagSet) {
+	fl.Bool("disable-content-trust", true, "ignored: signatures of images are not checked")
+	_ = fl.MarkHidden("disable-content-trust")
 }

@@ -192,6 +192,9 @@ strata export me/app | tar tv`,
 strata images
 strata images me/app
 
+# The platforms that each name has an image for
+strata images --tree
+
 # Remove all images without a name
 strata images -q --filter dangling=true | xargs strata rmi
 
@@ -214,7 +217,10 @@ strata image prune -af --filter until=240h`,
 
 	"system df": `
 strata system df
-strata system df -v`,
+strata system df -v
+
+# For scripts
+strata system df -v --format '{{range .Images}}{{println .Repository .UniqueSize}}{{end}}'`,
 
 	"system check": `
 # Compare the store with what it promises, and read every byte

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/look/anatomy"
@@ -42,7 +43,13 @@ it breaks a rule.
 			if on, err := strconv.ParseBool(os.Getenv("CI")); err == nil && on {
 				f.ci = true
 			}
-			return a.look(cmd.Context(), args[0], func(im *anatomy.Image) error { return a.runExplore(cmd, im, f) })
+			if f.ci || f.json != "" {
+				out := a.layersOnTerminal()
+				defer out.Close()
+				return a.lookAs(cmd.Context(), out, args[0], func(im *anatomy.Image) error { return a.runJudge(cmd, im, f, out) })
+			}
+			fetching := &explorer.Fetching{}
+			return a.lookAs(cmd.Context(), fetching, args[0], func(im *anatomy.Image) error { return a.runExplorer(cmd.Context(), im, fetching) })
 		},
 	}
 	fl := cmd.Flags()
@@ -55,15 +62,10 @@ it breaks a rule.
 	return cmd
 }
 
-func (a *app) runExplore(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags) error {
-	judged := f.ci || f.json != ""
-	if !judged && (!human.IsTerminal(a.stdin) || !human.IsTerminal(a.stdout.File)) {
-		return usageError("explore needs a terminal; use strata log, show or du, or explore --ci")
-	}
-	if !judged {
-		return a.runExplorer(cmd.Context(), im)
-	}
+// runJudge judges the image, or writes what it found, without the terminal interface.
+func (a *app) runJudge(cmd *cobra.Command, im *anatomy.Image, f *exploreFlags, out *progress.Layers) error {
 	t, err := im.Timeline(cmd.Context())
+	out.Close()
 	if err != nil {
 		return err
 	}
@@ -104,13 +106,16 @@ func writeJSONFile(name string, v any) error {
 	return writeNew(name, func(w io.Writer) error { return human.JSON(w, "  ", v) })
 }
 
-func (a *app) runExplorer(ctx context.Context, im *anatomy.Image) error {
+func (a *app) runExplorer(ctx context.Context, im *anatomy.Image, fetching *explorer.Fetching) error {
+	if !human.IsTerminal(a.stdin) || !human.IsTerminal(a.stdout.File) {
+		return usageError("explore needs a terminal; use strata log, show or du, or explore --ci")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
 	return explorer.Run(ctx, explorer.Options{
-		Image: im, NoColor: !style.Wanted(),
+		Image: im, Fetching: fetching, NoColor: !style.Wanted(),
 		Shell: func(id digest.Digest) *exec.Cmd {
 			return exec.Command(self, "run", "--rm", "-it", string(id), "/bin/sh")
 		},

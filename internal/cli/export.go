@@ -22,7 +22,9 @@ func (a *app) export() *cobra.Command {
 }
 
 func (a *app) runExport(ctx context.Context, text, output string) error {
-	m, err := a.mover()
+	out := a.layersOnTerminal()
+	defer out.Close()
+	m, err := a.moverFor(out)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ var flagGroups = map[string][]flagGroup{
 			"tag", "file", "build-arg", "target", "platform", "secret", "output", "push", "load", "no-cache", "pull", "progress", "quiet",
 		}},
 		{"Cache", []string{"cache-from", "cache-to", "no-cache-filter", "refresh", "observe", "explain"}},
-		{"What is built", []string{"build-context", "label", "ssh", "network", "add-host", "allow", "engine"}},
+		{"What is built", []string{"build-context", "label", "ssh", "network", "network-allow", "add-host", "allow", "engine"}},
 		{"What comes out", []string{"annotation", "iidfile", "metadata-file", "attest", "provenance", "sbom"}},
 		{"Checks", []string{"check", "call", "debug"}},
 		{"Limits of each RUN", limitFlagNames},
@@ -45,10 +45,10 @@ var flagGroups = map[string][]flagGroup{
 			"interactive", "tty", "env", "volume", "workdir", "user", "entrypoint", "platform", "pull", "env-file", "mount", "rm",
 		}},
 		{"Sandbox", []string{
-			"network", "hostname", "name", "add-host", "dns", "tmpfs", "read-only", "init", "cap-add", "cap-drop", "privileged", "security-opt",
+			"network", "publish", "hostname", "name", "add-host", "dns", "tmpfs", "read-only", "init", "cap-add", "cap-drop", "privileged", "security-opt",
 		}},
 		{"Limits of the command", limitFlagNames},
-		{"Accepted because docker has them", []string{"detach", "label", "publish", "publish-all"}},
+		{"Accepted because docker has them", []string{"detach", "label", "publish-all"}},
 	},
 }
 

@@ -172,7 +172,7 @@ func fetched(s *store.Store, row *history.Row) (string, error) {
 	if r == nil || r.Fetches == "" {
 		return "-", nil
 	}
-	return fmt.Sprintf("%s (%s)", human.Since(time.Now().Add(-r.Age())), r.Fetches), nil
+	return human.Since(time.Now().Add(-r.Age())) + " " + r.Source(), nil
 }
 
 // list prints rows in the columns of a listing, or by a template.

@@ -13,6 +13,7 @@ import (
 
 type imagesFlags struct {
 	all, quiet, noTrunc, digests bool
+	tree                         bool
 	format                       string
 	filters                      []string
 }
@@ -35,8 +36,12 @@ func (a *app) images() *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs")
 	fl.BoolVar(&f.digests, "digests", false, "show the digests of the images in their registries")
+	fl.BoolVar(&f.tree, "tree", false, "list what names mean as trees, with an image for each platform: U is one that a container was made of")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Platform")
-	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "list only matching images, as `KEY=VALUE`: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
+	fl.VarP((*listFlag)(&f.filters), "filter", "f", "list only matching images, as `KEY=VALUE`: dangling=true, label=KEY[=VALUE], before=IMAGE, since=IMAGE, reference=PATTERN, until=TIME")
+	for _, name := range []string{"quiet", "no-trunc", "digests", "format"} {
+		cmd.MarkFlagsMutuallyExclusive("tree", name)
+	}
 	return cmd
 }
 
@@ -52,6 +57,9 @@ func (a *app) runImages(f *imagesFlags) error {
 	images, err := inventory.List(s, f.all, filter)
 	if err != nil {
 		return err
+	}
+	if f.tree {
+		return a.printImageTree(s, images)
 	}
 	var rows []human.Row
 	for _, img := range images {
@@ -76,6 +84,7 @@ func imageListing(columns ...string) human.Listing {
 			"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Platform": "PLATFORM",
 		},
 		Default: columns,
+		Raw:     []string{"repository Repository", "tag Tag", "image_id ID", "created_at CreatedAt", "virtual_size Size"},
 	}
 }
 
@@ -113,9 +122,6 @@ func (f *imagesFlags) rows(img *inventory.Image) []human.Row {
 			}
 			seen[n.ByDigest()] = true
 			rows = append(rows, r)
-			if f.quiet {
-				return rows
-			}
 		}
 	}
 	if len(rows) == 0 {

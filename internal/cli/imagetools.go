@@ -202,10 +202,10 @@ func (a *app) imageToolsCreate() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runImageToolsCreate(cmd.Context(), args, f) },
 	}
 	fl := cmd.Flags()
-	fl.StringArrayVarP(&f.files, "file", "f", nil, "`FILE` with the descriptor of a source")
-	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME` of the new image; may be given several times")
-	fl.StringArrayVar(&f.annotations, "annotation", nil, "annotation, as `KEY=VALUE`, index:KEY=VALUE or manifest-descriptor[PLATFORM]:KEY=VALUE")
-	fl.StringArrayVarP(&f.platforms, "platform", "p", nil, "take only the images for this `PLATFORM`")
+	fl.VarP((*listFlag)(&f.files), "file", "f", "`FILE` with the descriptor of a source")
+	fl.VarP((*listFlag)(&f.tags), "tag", "t", "`NAME` of the new image; may be given several times")
+	fl.Var((*listFlag)(&f.annotations), "annotation", "annotation, as `KEY=VALUE`, index:KEY=VALUE or manifest-descriptor[PLATFORM]:KEY=VALUE")
+	fl.VarP((*listFlag)(&f.platforms), "platform", "p", "take only the images for this `PLATFORM`")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "print the new index instead of pushing it")
 	fl.BoolVar(&f.add, "append", false, "add the sources to what the first name means now")
 	fl.BoolVar(&f.preferIndex, "prefer-index", true, "make an index of a single manifest too; false copies it as it is")

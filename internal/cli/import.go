@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
@@ -41,7 +42,7 @@ func (a *app) importTar() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringArrayVarP(&changes, "change", "c", nil, "Dockerfile `INSTRUCTION` that sets the image's config, such as 'CMD [\"sh\"]'; may be given several times")
+	fl.VarP((*listFlag)(&changes), "change", "c", "Dockerfile `INSTRUCTION` that sets the image's config, such as 'CMD [\"sh\"]'; may be given several times")
 	fl.StringVarP(&o.Message, "message", "m", "", "`TEXT` of the comment in the image's history row")
 	platformFlag(fl, &wanted)
 	return cmd
@@ -97,6 +98,9 @@ func newName(text string) (reference.Named, error) {
 	}
 	if _, ok := ref.(reference.Digested); ok {
 		return nil, usageError("%s: a name that is given to an image cannot have a digest", text)
+	}
+	if reference.FamiliarName(ref) == string(digest.Canonical) {
+		return nil, usageError("%s: a name that begins like a digest would be ambiguous; take another", text)
 	}
 	return reference.TagNameOnly(ref), nil
 }

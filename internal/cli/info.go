@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/sandbox/userns"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -29,7 +30,42 @@ type machineInfo struct {
 	MemTotal                       int64 // bytes
 	DefaultEngine                  string
 	ConfigFile                     string
+	RunsAs                         runsAs
 	Warnings                       []string
+	dockerInfo
+}
+
+// dockerInfo has the fields of docker's that scripts ask for, as far as they mean something without a daemon.
+type dockerInfo struct {
+	Name                                                               string // of this machine
+	Containers, ContainersRunning, ContainersPaused, ContainersStopped int
+	DockerRootDir                                                      string
+	CgroupDriver, DefaultRuntime, LoggingDriver                        string
+	SecurityOptions                                                    []string
+	IndexServerAddress                                                 string
+	Swarm                                                              struct{ LocalNodeState string }
+}
+
+// runsAs is as whom steps run (docs/rootless.md): Rung, why it is no higher one, and the command that lifts it, ""
+// where there is none.
+type runsAs struct{ Rung, Why, Lift string }
+
+// findRunsAs tries what can be tried.
+func findRunsAs() runsAs {
+	f := userns.Find()
+	return runsAs{f.Rung.String(), f.Why, f.Lift}
+}
+
+// String is the line of `strata info`.
+func (r runsAs) String() string {
+	text := r.Rung
+	if r.Why != "" {
+		text += "; " + r.Why
+	}
+	if r.Lift != "" {
+		text += "; higher with: " + r.Lift
+	}
+	return text
 }
 
 func (a *app) info() *cobra.Command {
@@ -62,8 +98,18 @@ func (a *app) machineInfo() (*machineInfo, error) {
 	i := &machineInfo{
 		ServerVersion: a.version, StoreRoot: s.Root(), Driver: "overlayfs",
 		OSType: runtime.GOOS, Architecture: runtime.GOARCH, NCPU: runtime.NumCPU(), ConfigFile: usedConfig(),
-		Warnings: []string{},
+		RunsAs: findRunsAs(), Warnings: []string{},
+		dockerInfo: dockerInfo{
+			DockerRootDir: s.Root(), CgroupDriver: "cgroupfs", DefaultRuntime: "runc", LoggingDriver: "none", SecurityOptions: []string{},
+			IndexServerAddress: "https://index.docker.io/v1/",
+		},
 	}
+	i.Swarm.LocalNodeState = "inactive"
+	containers, err := s.Containers()
+	if err != nil {
+		return nil, err
+	}
+	i.Containers, i.ContainersStopped = len(containers), len(containers)
 	if i.Images, i.Steps, i.Layers, i.Records, err = s.Counts(); err != nil {
 		return nil, err
 	}
@@ -80,7 +126,8 @@ func (a *app) machineInfo() (*machineInfo, error) {
 func (i *machineInfo) measure(s *store.Store) {
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
-		i.KernelVersion = unix.ByteSliceToString(name.Release[:])
+		i.KernelVersion, i.Name = unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Nodename[:])
+		i.Architecture = unix.ByteSliceToString(name.Machine[:]) // as docker has it: x86_64
 	}
 	var memory unix.Sysinfo_t
 	if unix.Sysinfo(&memory) == nil {
@@ -106,9 +153,14 @@ func (i *machineInfo) measure(s *store.Store) {
 	}
 	if actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(actions), "errno") {
 		i.warn("the kernel has no seccomp filters; steps run without")
+	} else {
+		i.SecurityOptions = append(i.SecurityOptions, "name=seccomp,profile=builtin")
+	}
+	if os.Geteuid() != 0 {
+		return // which of root's rights are missing does not matter
 	}
 	if !capable(unix.CAP_SYS_ADMIN) {
-		i.warn("CAP_SYS_ADMIN is missing: nothing can be mounted, and no step can run")
+		i.warn("CAP_SYS_ADMIN is missing: nothing can be mounted")
 	}
 	if !capable(unix.CAP_SYS_RESOURCE) {
 		i.warn("CAP_SYS_RESOURCE is missing: limits of processes stay as they are")
@@ -208,6 +260,7 @@ func (a *app) printInfo(i *machineInfo) {
 		{"Storage driver", i.Driver},
 		{"Engines", "graph classic (" + i.DefaultEngine + " is taken)"},
 		{"Configuration", config},
+		{"Steps run as", i.RunsAs.String()},
 		{"Cgroup version", i.CgroupVersion},
 		{"Kernel version", i.KernelVersion},
 		{"Operating system", i.OperatingSystem},

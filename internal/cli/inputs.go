@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer/observed"
 	"github.com/strata-build/strata/internal/look/inputs"
 )
 
@@ -50,12 +52,17 @@ const maxUnread = 20
 
 func printInputs(out io.Writer, steps []inputs.Step) error {
 	if len(steps) == 0 {
-		_, err := fmt.Fprintln(out, "No RUN of it was observed: build it with --observe=auto.")
+		_, err := fmt.Fprintln(out, "No RUN of it was observed: there is none on copied files, or it was built with --observe=off.")
 		return err
 	}
 	for _, s := range steps {
 		fmt.Fprintln(out, human.Clean(s.Instruction))
+		dirs := onTheWay(s.Inputs)
 		for _, x := range s.Inputs {
+			passed := x.How == observed.LookedUp.String() && dirs[strings.TrimSuffix(x.Path, "/")+"/"]
+			if x.InOtherLayer || passed { // the way to a program of the base image, for instance, or to a file
+				continue
+			}
 			fmt.Fprintf(out, "  %-20s %s\n", x.How, human.Clean(cmp.Or(x.Path, "/")))
 		}
 		if s.Files > s.Read {
@@ -70,4 +77,19 @@ func printInputs(out io.Writer, steps []inputs.Step) error {
 		}
 	}
 	return nil
+}
+
+// onTheWay are the directories in which something was asked for, by their paths with a slash behind them.
+func onTheWay(all []inputs.Input) map[string]bool {
+	dirs := map[string]bool{}
+	for _, x := range all {
+		if x.InOtherLayer {
+			continue
+		}
+		path := strings.TrimSuffix(x.Path, "/")
+		for at := strings.LastIndexByte(path, '/'); at >= 0 && !dirs[path[:at+1]]; at = strings.LastIndexByte(path[:at], '/') {
+			dirs[path[:at+1]] = true
+		}
+	}
+	return dirs
 }

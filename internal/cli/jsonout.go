@@ -26,8 +26,8 @@ type pulledDocument struct {
 	Fresh  bool          `json:"fresh"`  // false if all of it was here
 }
 
-// pullAsDocuments pulls an image, or with all those of all tags, and prints a pulledDocument of each, and nothing on the
-// way.
+// pullAsDocuments pulls an image, or with all those of all tags, and prints a pulledDocument of each, and nothing
+// on the way.
 func (a *app) pullAsDocuments(ctx context.Context, name, wanted string, all bool) error {
 	ref, p, err := pullArguments(name, wanted, all)
 	if err != nil {
@@ -44,7 +44,7 @@ func (a *app) pullAsDocuments(ctx context.Context, name, wanted string, all bool
 		}
 	}
 	for _, ref := range refs {
-		pulled, err := m.Pull(ctx, ref, transfer.Wanted{Platform: p, Sole: wanted == ""})
+		pulled, err := m.Pull(ctx, ref, transfer.Wanted{Platform: p, Sole: !platformAsked(wanted)})
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder/explain"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/view"
 )
@@ -78,8 +79,13 @@ const lookMemory = 112 << 20
 
 // look calls f with the image that the argument IMAGE names.
 func (a *app) look(ctx context.Context, text string, f func(*anatomy.Image) error) error {
+	return a.lookAs(ctx, event.Discard, text, f)
+}
+
+// lookAs is look with who is told of layers that are fetched.
+func (a *app) lookAs(ctx context.Context, events event.Sink, text string, f func(*anatomy.Image) error) error {
 	debug.SetMemoryLimit(lookMemory)
-	m, err := a.mover()
+	m, err := a.moverFor(events)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
+	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/store/disk"
 )
@@ -27,6 +29,9 @@ type standardOutput struct {
 // Write implements io.Writer.
 func (o *standardOutput) Write(p []byte) (int, error) {
 	n, err := o.File.Write(p)
+	if errors.Is(err, syscall.EBADF) {
+		err = errClosedOutput
+	}
 	if err != nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -42,6 +47,10 @@ func (o *standardOutput) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{o}, r)
 }
 
+// errClosedOutput says that there is no standard output: strata images >&-. Package main sees to it that writing
+// fails then.
+var errClosedOutput = errors.New("standard output is closed; redirect it to a file, or to /dev/null")
+
 // failure is the first error of Write.
 func (o *standardOutput) failure() error {
 	o.mu.Lock()
@@ -52,8 +61,8 @@ func (o *standardOutput) failure() error {
 // WriteString implements io.StringWriter.
 func (o *standardOutput) WriteString(s string) (int, error) { return o.Write([]byte(s)) }
 
-// texts is standard output for texts of images, registries and Dockerfiles: as they are in a file or pipe, harmless on a
-// terminal.
+// texts is standard output for texts of images, registries and Dockerfiles: as they are in a file or pipe, harmless
+// on a terminal.
 func (a *app) texts() io.Writer {
 	if human.IsTerminal(a.stdout.File) {
 		return human.Visible(a.stdout)
@@ -68,7 +77,7 @@ func (a *app) writeTo(ctx context.Context, path string, write func(io.Writer) er
 		if human.IsTerminal(a.stdout.File) {
 			return usageError("standard output is a terminal; name a file with -o, or redirect it")
 		}
-		return buffered(stoppable{ctx, a.stdout.File}, write)
+		return buffered(stoppable{ctx, a.stdout}, write)
 	}
 	st, err := os.Stat(path)
 	switch {
@@ -80,6 +89,12 @@ func (a *app) writeTo(ctx context.Context, path string, write func(io.Writer) er
 		return err
 	}
 	return writeNew(path, write)
+}
+
+// layersOnTerminal shows layers on their way on standard error if that is a terminal, and else nothing: what is saved
+// and looked at may go to standard output, and docker says nothing of it.
+func (a *app) layersOnTerminal() *progress.Layers {
+	return progress.NewLayers(a.stderr, !human.IsTerminal(a.stderr))
 }
 
 func writeDirect(ctx context.Context, path string, write func(io.Writer) error) error {
@@ -127,7 +142,7 @@ func buffered(f io.Writer, write func(io.Writer) error) error {
 // from the pipe. Data that is being written then is dropped.
 type stoppable struct {
 	ctx context.Context
-	f   *os.File
+	f   io.Writer
 }
 
 func (s stoppable) Write(p []byte) (int, error) {

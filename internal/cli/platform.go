@@ -17,6 +17,9 @@ func platformFlag(fl *pflag.FlagSet, value *string) {
 	fl.StringVar(value, "platform", "", "the image for this `PLATFORM`, such as linux/arm64 (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
 }
 
+// platformAsked says whether a --platform is given, or DOCKER_DEFAULT_PLATFORM in its place.
+func platformAsked(flag string) bool { return flag != "" || os.Getenv(defaultPlatform) != "" }
+
 // parsePlatform reads a --platform for one platform.
 func parsePlatform(flag string) (ocispec.Platform, error) {
 	if flag == "" {

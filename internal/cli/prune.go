@@ -64,7 +64,7 @@ func (a *app) prune(p *pruneCommand, short string) *cobra.Command {
 	fl.BoolVarP(&p.options.All, "all", "a", false, "remove used data too, not only unused data")
 	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
 	jsonFlag(fl, &p.json, "print what was removed as JSON; needs --force")
-	fl.StringArrayVar(&p.given, "filter", nil, "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]")
+	fl.Var((*listFlag)(&p.given), "filter", "remove only matching data, as `KEY=VALUE`: until=TIME or DURATION (older than this), label=KEY[=VALUE], label!=KEY[=VALUE]")
 	return cmd
 }
 

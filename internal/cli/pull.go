@@ -30,6 +30,7 @@ func (a *app) pull() *cobra.Command {
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the name only")
 	cmd.Flags().BoolVarP(&all, "all-tags", "a", false, "pull all tags of the repository")
 	platformFlag(cmd.Flags(), &wanted)
+	ignoreTrust(cmd.Flags())
 	jsonFlag(cmd.Flags(), &asJSON, "print what was pulled as JSON, a line for each name, and no progress")
 	return cmd
 }
@@ -67,7 +68,7 @@ func (a *app) runPull(ctx context.Context, name, wanted string, quiet, all bool)
 			return err
 		}
 	}
-	err = pullAll(ctx, m, refs, transfer.Wanted{Platform: p, Sole: wanted == ""}, out)
+	err = pullAll(ctx, m, refs, transfer.Wanted{Platform: p, Sole: !platformAsked(wanted)}, out)
 	out.Close()
 	if err != nil {
 		return err

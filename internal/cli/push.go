@@ -32,6 +32,7 @@ func (a *app) push() *cobra.Command {
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the name only")
 	cmd.Flags().BoolVarP(&f.all, "all-tags", "a", false, "push all tags of the repository")
 	onlyPlatformFlag(cmd.Flags(), &f.platform)
+	ignoreTrust(cmd.Flags())
 	jsonFlag(cmd.Flags(), &f.json, "print what was pushed as JSON, a line for each name, and no progress")
 	return cmd
 }

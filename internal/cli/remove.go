@@ -115,6 +115,13 @@ func (a *app) removeOnly(s *store.Store, name string, only *ocispec.Platform, fo
 	return inventory.Remove(s, string(gone), force)
 }
 
+// couldBeGone says that something of that name may have been here: -f takes no offence at it, other than at what is
+// no name.
+func couldBeGone(err error) bool {
+	var unknown *history.NotFoundError
+	return errors.Is(err, store.ErrNotFound) && !(errors.As(err, &unknown) && unknown.Invalid != nil)
+}
+
 // runRemove continues after an error, as docker does.
 func (a *app) runRemove(names []string, only *ocispec.Platform, force bool) error {
 	s, err := a.open()
@@ -126,7 +133,7 @@ func (a *app) runRemove(names []string, only *ocispec.Platform, force bool) erro
 		r, err := a.removeOnly(s, name, only, force)
 		if err != nil {
 			fmt.Fprintf(a.stderr, "strata: %s\n", printable(a.advise(err).Error()))
-			failed = failed || !force || !errors.Is(err, store.ErrNotFound)
+			failed = failed || !force || !couldBeGone(err)
 			continue
 		}
 		for _, n := range r.Untagged {

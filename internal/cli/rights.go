@@ -23,9 +23,9 @@ type machineFlags struct {
 }
 
 func (f *machineFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&f.hosts, "add-host", nil, "entry of /etc/hosts, as `NAME:IP`; host-gateway is the IP of this machine")
+	fl.Var((*listFlag)(&f.hosts), "add-host", "entry of /etc/hosts, as `NAME:IP`; host-gateway is the loopback of this machine")
 	fl.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
-	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit (ulimit) of the processes, as `NAME=SOFT[:HARD]`")
+	fl.Var((*listFlag)(&f.ulimits), "ulimit", "resource limit (ulimit) of the processes, as `NAME=SOFT[:HARD]`")
 	fl.StringVar(&f.cgroupParent, "cgroup-parent", "", "`PATH` of the parent cgroup of the containers")
 }
 
@@ -69,9 +69,9 @@ type rightsFlags struct {
 
 func (f *rightsFlags) register(fl *pflag.FlagSet) {
 	f.machineFlags.register(fl)
-	fl.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret, as `id=ID,src=FILE` or id=ID,env=VARIABLE")
-	fl.StringArrayVar(&f.ssh, "ssh", nil, "ssh agent for RUN --mount=type=ssh: `ID`, ID=SOCKET or ID=KEY[,KEY]; the usual ID is default")
-	fl.StringArrayVar(&f.allow, "allow", nil, "permit a `PRIVILEGE` that the Dockerfile asks for, network.host or security.insecure; or buildx.local.delete, for --output mode=delete outside of the working directory")
+	fl.Var((*listFlag)(&f.secrets), "secret", "secret for RUN --mount=type=secret, as `id=ID,src=FILE` or id=ID,env=VARIABLE")
+	fl.Var((*listFlag)(&f.ssh), "ssh", "ssh agent for RUN --mount=type=ssh: `ID`, ID=SOCKET or ID=KEY[,KEY]; the usual ID is default")
+	fl.Var((*listFlag)(&f.allow), "allow", "permit a `PRIVILEGE` that the Dockerfile asks for, network.host or security.insecure; or buildx.local.delete, for --output mode=delete outside of the working directory")
 }
 
 // apply parses the flags into r, whose Network is set already.

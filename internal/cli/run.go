@@ -59,14 +59,14 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.BoolVarP(&f.tty, "tty", "t", false, "give the command a terminal")
 	fl.BoolVar(&f.remove, "rm", true, "discard the changes, which is always done")
 	fl.BoolVar(&f.readOnly, "read-only", false, "mount the root file system read-only")
-	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment variable, as `NAME=VALUE`; NAME alone takes the value from the environment")
-	fl.StringArrayVar(&f.envFiles, "env-file", nil, "`FILE` of environment variables, one per line")
-	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "show a path of this machine, or a volume that the store keeps, as `PATH|NAME:TARGET[:ro]`")
+	fl.VarP((*listFlag)(&f.env), "env", "e", "environment variable, as `NAME=VALUE`; NAME alone takes the value from the environment")
+	fl.Var((*listFlag)(&f.envFiles), "env-file", "`FILE` of environment variables, one per line")
+	fl.VarP((*listFlag)(&f.volumes), "volume", "v", "show a path of this machine, or a volume that the store keeps, as `PATH|NAME:TARGET[:ro]`")
 	fl.StringVarP(&f.dir, "workdir", "w", "", "working `DIRECTORY`")
 	fl.StringVarP(&f.user, "user", "u", "", "user, as `NAME|UID[:GROUP|GID]`")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint")
-	fl.StringVar(&f.network, "network", "host", "`NETWORK` of the command: host or none")
-	fl.StringVar(&f.network, "net", "host", "another name of --network")
+	fl.StringVar(&f.network, "network", "default", "`NETWORK` of the command: bridge, its own; host, this machine's; or none (default STRATA_NETWORK, or "+string(runner.DefaultNetwork)+")")
+	fl.StringVar(&f.network, "net", "default", "another name of --network")
 	_ = fl.MarkHidden("net")
 	fl.StringVar(&f.name, "name", "", "`NAME` of the container, also its host name")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host `NAME`")
@@ -125,20 +125,31 @@ func (a *app) findToRun(ctx context.Context, m *transfer.Mover, name string, f *
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case f.docker.pull == "never" && f.platform != "":
-		return a.findOnly(name, &p)
-	case f.docker.pull == "never":
-		return a.find(name)
-	case f.docker.pull == "always":
+	if f.docker.pull == "always" {
 		return m.Base(ctx, name, transfer.Wanted{Platform: p, Pull: true})
-	case f.platform != "":
-		return m.Base(ctx, name, transfer.Wanted{Platform: p})
 	}
-	c, err := a.find(name)
-	if errors.Is(err, store.ErrNotFound) {
+	c, err := a.findToRunHere(name, f.platform, p)
+	var other *store.PlatformError
+	unknown := errors.Is(err, store.ErrNotFound)
+	if f.docker.pull == "never" || !unknown && !(errors.As(err, &other) && other.ID == "") {
+		return c, err
+	}
+	if unknown {
 		fmt.Fprintf(a.stderr, "Unable to find image %q here, asking its registry\n", name)
-		return m.Base(ctx, name, transfer.Wanted{Platform: p})
+	}
+	return m.Base(ctx, name, transfer.Wanted{Platform: p})
+}
+
+// findToRunHere is find for the platform that --platform or DOCKER_DEFAULT_PLATFORM asks for, if one of them does. An
+// ID is that of one image: it is refused only where --platform contradicts it.
+func (a *app) findToRunHere(name, flag string, p ocispec.Platform) (*store.Config, error) {
+	if !platformAsked(flag) {
+		return a.find(name)
+	}
+	c, err := a.findOnly(name, &p)
+	var other *store.PlatformError
+	if flag == "" && errors.As(err, &other) && other.ID != "" {
+		return a.find(name)
 	}
 	return c, err
 }
@@ -154,7 +165,7 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 		return o, usageError("--workdir %s: it takes an absolute path", f.dir)
 	}
 	var err error
-	if o.Network, err = network(f.network); err != nil {
+	if o.Network, err = parseNetwork(f.network); err != nil {
 		return o, err
 	}
 	if o.Machine, err = f.machine.machine(); err != nil {
@@ -183,15 +194,6 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 		}
 	}
 	return o, nil
-}
-
-// network parses a --network.
-func network(flag string) (runner.Network, error) {
-	n, err := runner.ParseNetwork(flag)
-	if err != nil {
-		return "", usageError("--network %w", err)
-	}
-	return n, nil
 }
 
 // envVariable returns NAME=VALUE unchanged. For NAME alone it adds the value from the environment,
@@ -228,7 +230,8 @@ func readEnvFile(name string) ([]string, error) {
 	return env, nil
 }
 
-// addVolume adds what a --volume names: a path of this machine, the name of a volume, or a directory for the command alone.
+// addVolume adds what a --volume names: a path of this machine, the name of a volume, or a directory for the
+// command alone.
 func addVolume(o *enter.Options, v string) error {
 	parts := strings.Split(v, ":")
 	if len(parts) == 1 && filepath.IsAbs(v) {
@@ -267,8 +270,8 @@ func addVolume(o *enter.Options, v string) error {
 	return nil
 }
 
-// bindSource is the absolute path of what is to be shown. Docker makes the directory of a -v that is not there, and none for
-// a --mount.
+// bindSource is the absolute path of what is to be shown. Docker makes the directory of a -v that is not there, and
+// none for a --mount.
 func bindSource(path string, makes bool) (string, error) {
 	if path == "" {
 		return "", errors.New("it needs a path of this machine")
@@ -297,7 +300,7 @@ func (a *app) connect(o *enter.Options, f *runFlags) error {
 	}
 	if f.tty && f.interactive {
 		if _, err := console.ConsoleFromFile(a.stdin); err != nil {
-			return usageError("-t needs a terminal, and standard input is none; leave -t out")
+			return &exit{exitError, errors.New("-t needs a terminal, and standard input is none; leave -t out")} // docker's code
 		}
 	}
 	return nil

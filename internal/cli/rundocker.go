@@ -12,10 +12,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docker/go-connections/nat"
 	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/sandbox/enter"
+	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -34,71 +36,86 @@ type dockerRunFlags struct {
 	init                              bool
 	cidFile                           string
 	dns                               runner.DNS
-	unsupported                       map[string]*[]string
+	unsupported                       map[string]*listFlag
 }
 
 func (f *dockerRunFlags) register(fl *pflag.FlagSet) {
 	f.limits.register(fl, "the command")
 	fl.StringVar(&f.cpus, "cpus", "", "`NUMBER` of processors whose time the command may use, such as 1.5")
 	fl.BoolVar(&f.privileged, "privileged", false, "take the sandbox's protection away: whoever is root in it is root of this machine")
-	fl.StringArrayVar(&f.capAdd, "cap-add", nil, "add a Linux `CAPABILITY`, such as SYS_PTRACE, or ALL")
-	fl.StringArrayVar(&f.capDrop, "cap-drop", nil, "drop a Linux `CAPABILITY`, or ALL")
-	fl.StringArrayVar(&f.security, "security-opt", nil, "no-new-privileges: programs give no more rights than their caller has (`OPTION`)")
-	fl.StringArrayVar(&f.tmpfs, "tmpfs", nil, "mount an empty file system in memory, as `TARGET[:size=SIZE,ro]`")
-	fl.StringArrayVar(&f.mounts, "mount", nil, "mount, as `type=bind,source=PATH,target=TARGET[,readonly]` type=volume,source=NAME,target=TARGET or type=tmpfs,target=TARGET[,tmpfs-size=SIZE]")
+	fl.Var((*listFlag)(&f.capAdd), "cap-add", "add a Linux `CAPABILITY`, such as SYS_PTRACE, or ALL")
+	fl.Var((*listFlag)(&f.capDrop), "cap-drop", "drop a Linux `CAPABILITY`, or ALL")
+	fl.Var((*listFlag)(&f.security), "security-opt", "no-new-privileges: programs give no more rights than their caller has (`OPTION`)")
+	fl.Var((*listFlag)(&f.tmpfs), "tmpfs", "mount an empty file system in memory, as `TARGET[:size=SIZE,ro]`")
+	fl.Var((*listFlag)(&f.mounts), "mount", "mount, as `type=bind,source=PATH,target=TARGET[,readonly]` type=volume,source=NAME,target=TARGET or type=tmpfs,target=TARGET[,tmpfs-size=SIZE]")
 	fl.StringVar(&f.pull, "pull", "missing", "whether the image's registry is asked: `always`, missing or never")
-	fl.StringArrayVarP(&f.labels, "label", "l", nil, "ignored: a label of the container, which is not kept (`NAME=VALUE`)")
+	fl.VarP((*listFlag)(&f.labels), "label", "l", "ignored: a label of the container, which is not kept (`NAME=VALUE`)")
 	fl.BoolVarP(&f.detach, "detach", "d", false, "not supported: the command runs in the foreground")
-	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "not supported: ports of the command are this machine's (`PORT:PORT`)")
-	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "not supported, as -p")
+	fl.VarP((*listFlag)(&f.publish), "publish", "p", "have a `PORT` of the command at one of this machine, as [[IP:]PORT:]PORT")
+	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "not supported: name the ports with -p")
 	fl.BoolVar(&f.init, "init", false, "let this machine's docker-init or tini-static be process 1, which waits for orphans and passes signals on")
 	fl.StringVar(&f.cidFile, "cidfile", "", "write an ID of the container to this `FILE`, which must not be there yet")
-	fl.StringArrayVar(&f.dns.Servers, "dns", nil, "name server of the command, instead of this machine's (`IP`)")
-	fl.StringArrayVar(&f.dns.Search, "dns-search", nil, "search domain of the command, instead of this machine's (`DOMAIN`)")
-	fl.StringArrayVar(&f.dns.Options, "dns-option", nil, "option of the resolver, instead of this machine's (`OPTION`)")
+	fl.Var((*listFlag)(&f.dns.Servers), "dns", "name server of the command, instead of this machine's (`IP`)")
+	fl.Var((*listFlag)(&f.dns.Search), "dns-search", "search domain of the command, instead of this machine's (`DOMAIN`)")
+	fl.Var((*listFlag)(&f.dns.Options), "dns-option", "option of the resolver, instead of this machine's (`OPTION`)")
+	fl.Var((*listFlag)(&f.dns.Options), "dns-opt", "another name of --dns-option")
+	_ = fl.MarkHidden("dns-opt")
 	f.registerOthers(fl)
 }
 
-// registerOthers takes the flags of docker run that mean nothing for a command in the foreground, and those that ask for
-// what is not here, which are an error with a reason.
+// registerOthers takes the flags of docker run that mean nothing for a command in the foreground, and those that
+// ask for what is not here, which are an error with a reason.
 func (f *dockerRunFlags) registerOthers(fl *pflag.FlagSet) {
 	for _, name := range []string{
 		"annotation", "detach-keys", "expose", "health-cmd", "health-interval", "health-retries", "health-start-interval",
-		"health-start-period", "health-timeout", "label-file", "log-driver", "log-opt", "network-alias", "restart", "stop-signal", "stop-timeout",
+		"health-start-period", "health-timeout", "label-file", "log-driver", "log-opt", "network-alias", "net-alias", "restart", "stop-signal", "stop-timeout",
 		"blkio-weight", "cgroupns", "domainname", "isolation", "kernel-memory", "memory-reservation", "memory-swappiness", "oom-score-adj",
 		"pids-limit", "storage-opt",
 	} {
-		fl.StringArray(name, nil, "ignored: it means nothing for a command in the foreground (`VALUE`)")
+		fl.Var(new(listFlag), name, "ignored: it means nothing for a command in the foreground (`VALUE`)")
 		_ = fl.MarkHidden(name)
 	}
-	fl.StringArrayP("attach", "a", nil, "ignored: the command's output and errors are shown, its input with -i (`STREAM`)")
+	fl.VarP(new(listFlag), "attach", "a", "ignored: the command's output and errors are shown, its input with -i (`STREAM`)")
 	_ = fl.MarkHidden("attach")
 	for _, name := range []string{"no-healthcheck", "oom-kill-disable", "sig-proxy", "quiet", "disable-content-trust"} {
 		fl.Bool(name, false, "ignored: it means nothing for a command in the foreground")
 		_ = fl.MarkHidden(name)
 	}
-	f.unsupported = map[string]*[]string{}
+	f.unsupported = map[string]*listFlag{}
 	for name := range notInRun {
-		f.unsupported[name] = fl.StringArray(name, nil, "not supported")
+		f.unsupported[name] = new(listFlag)
+		fl.Var(f.unsupported[name], name, "not supported")
 		_ = fl.MarkHidden(name)
 	}
 }
 
 // notInRun are the flags of docker run that strata does not have, and what to do instead.
 var notInRun = map[string]string{
-	"device":       "a device is shown with --privileged, or bound as a file with -v",
-	"gpus":         "a device is shown with --privileged",
-	"group-add":    "give a group with -u USER:GROUP",
-	"ip":           "the command is on this machine's network",
-	"ipc":          "the command has its own",
-	"link":         "no containers run side by side here",
-	"mac-address":  "the command is on this machine's network",
-	"pid":          "the command has its own",
-	"runtime":      "there is only one",
-	"sysctl":       "the command is on this machine's network",
-	"userns":       "the command's users are this machine's",
-	"uts":          "give a host name with --hostname",
-	"volumes-from": "name the volume with -v NAME:TARGET",
+	"device":             "a device is shown with --privileged, or bound as a file with -v",
+	"gpus":               "a device is shown with --privileged",
+	"group-add":          "give a group with -u USER:GROUP",
+	"ip":                 "the command's network is made for it, or this machine's with --network host",
+	"ip6":                "the command's network is made for it, or this machine's with --network host",
+	"ipc":                "the command has its own",
+	"device-cgroup-rule": "a device is shown with --privileged",
+	"link-local-ip":      "the command's network is made for it, or this machine's with --network host",
+	"volume-driver":      "a volume is a directory of the store",
+	"link":               "no containers run side by side here",
+	"mac-address":        "the command's network is made for it, or this machine's with --network host",
+	"pid":                "the command has its own",
+	"runtime":            "there is only one",
+	"sysctl":             "the command's network is made for it, or this machine's with --network host",
+	"userns":             "the command's users are this machine's",
+	"uts":                "give a host name with --hostname",
+	"volumes-from":       "name the volume with -v NAME:TARGET",
+}
+
+// asItIs are the values of flags in notInRun that ask for what every command has.
+var asItIs = map[string][]string{
+	"ipc":           {"", "private", "shareable"},
+	"runtime":       {"runc", "io.containerd.runc.v2"},
+	"userns":        {"", "host"},
+	"volume-driver": {"local"},
 }
 
 // writeCID writes the file of --cidfile.
@@ -122,17 +139,26 @@ func (f *dockerRunFlags) apply(o *enter.Options) error {
 	switch {
 	case f.detach:
 		return usageError("-d: strata has no daemon that keeps a container; the command runs in the foreground, so leave -d out, or let the shell run it in the background with &")
-	case f.publishAll || len(f.publish) > 0:
-		return usageError("-p: the command is on this machine's network (--network host, the default), where its ports are reached as they are; leave -p out")
+	case f.publishAll:
+		return usageError("-P: strata publishes the ports that are named with -p")
 	case f.pull != "missing" && f.pull != "always" && f.pull != "never":
 		return usageError("--pull %s: it is one of always, missing, never", f.pull)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.unsupported)) {
-		if given := *f.unsupported[name]; len(given) > 0 {
-			return usageError("--%s %s: it is not supported; %s", name, given[0], notInRun[name])
+		for _, given := range *f.unsupported[name] {
+			if !slices.Contains(asItIs[name], given) {
+				return usageError("--%s %s: it is not supported; %s", name, given, notInRun[name])
+			}
 		}
 	}
 	o.Init, o.Machine.DNS = f.init, f.dns
+	for _, text := range f.publish {
+		ports, err := parsePublish(text)
+		if err != nil {
+			return usageError("-p %s: %w", text, err)
+		}
+		o.Machine.Publish = append(o.Machine.Publish, ports...)
+	}
 	if err := f.applyRights(o); err != nil {
 		return err
 	}
@@ -198,6 +224,26 @@ func (f *dockerRunFlags) applyRights(o *enter.Options) error {
 		}
 	}
 	return nil
+}
+
+// parsePublish reads a -p: [[IP:]PORT:]PORT[/tcp], where PORT may be a range.
+func parsePublish(text string) ([]network.Port, error) {
+	mappings, err := nat.ParsePortSpec(text)
+	if err != nil {
+		return nil, err
+	}
+	var ports []network.Port
+	for _, m := range mappings {
+		if m.Port.Proto() != "tcp" {
+			return nil, errors.New("only TCP is published; with --network host its ports are this machine's")
+		}
+		at, err := nat.ParsePort(m.Binding.HostPort)
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, network.Port{On: m.Binding.HostIP, At: uint16(at), Port: uint16(m.Port.Int())})
+	}
+	return ports, nil
 }
 
 // parseTmpfs reads the two parts of a --tmpfs. File systems in memory are always nosuid and nodev here.

@@ -38,7 +38,9 @@ func (a *app) save() *cobra.Command {
 }
 
 func (a *app) runSave(ctx context.Context, names []string, only *ocispec.Platform, output string, format transfer.Format) error {
-	m, err := a.mover()
+	out := a.layersOnTerminal()
+	defer out.Close()
+	m, err := a.moverFor(out)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ func (a *app) systemCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [OPTIONS]",
 		Short: "Check that everything in the store is as it should be",
-		Long: "Check that everything in the store is as it should be: meta.db, images and their names, layers, blobs.\n" +
+		Long: "Check that everything in the store is as it should be: meta.db, images and their names, layers, blobs,\n" +
+			"records of steps, and what is kept of contexts and downloads.\n" +
 			"Exits with 0 if all is sound, 1 if something is damaged, and 3 if all that was damaged is repaired.",
 		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runSystemCheck(cmd.Context(), o, asJSON) },
@@ -90,6 +91,7 @@ func (a *app) printReport(r *store.CheckReport, o store.CheckOptions) error {
 	case len(r.Problems) > 0:
 		result = "repaired"
 	}
-	_, err := fmt.Fprintf(a.stdout, "%d images, %d layers and %d blobs are as they should be; the store is %s\n", r.Images, r.Layers, r.Blobs, result)
+	_, err := fmt.Fprintf(a.stdout, "%d images, %d layers, %d blobs and %d records are as they should be; the store is %s\n",
+		r.Images, r.Layers, r.Blobs, r.Records, result)
 	return err
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/strata-build/strata/internal/human/suggest"
 )
 
-// subcommand is the Args of a command that only has others below it, and whose arguments can be no more than a name that
-// is not among them.
+// subcommand is the Args of a command that only has others below it, and whose arguments can be no more than a name
+// that is not among them.
 func subcommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return unknownCommand(cmd, args[0])
@@ -22,8 +22,8 @@ func subcommand(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// unknownCommand is the error for a word that is none of the commands below cmd: what is used for it here if it is one of
-// docker's, or what was probably meant.
+// unknownCommand is the error for a word that is none of the commands below cmd: what is used for it here if it is
+// one of docker's, or what was probably meant.
 func unknownCommand(cmd *cobra.Command, word string) error {
 	path := strings.TrimPrefix(cmd.CommandPath()+" "+word, cmd.Root().Name()+" ")
 	if instead := insteadOf(path); instead != "" {
@@ -45,6 +45,23 @@ func flagError(cmd *cobra.Command, err error) error {
 		return unknownCommand(cmd, cmd.Flags().Arg(0))
 	}
 	return usageError("%w; see %s --help", explainFlag(cmd, err), cmd.CommandPath())
+}
+
+// betweenCommands makes an error of usage of one about a flag between two commands, as in compose --nosuch x build:
+// cobra returns it without asking flagError.
+func betweenCommands(root *cobra.Command, err error) error {
+	var told *exit
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	var syntax *pflag.InvalidSyntaxError
+	if err == nil || errors.As(err, &told) {
+		return err
+	}
+	if errors.As(err, &unknown) || errors.As(err, &missing) || errors.As(err, &invalid) || errors.As(err, &syntax) {
+		return usageError("%w; see %s --help", err, root.Name())
+	}
+	return err
 }
 
 // explainFlag makes of pflag's error one that says which flag was probably meant, or what the value of one may be.
@@ -90,14 +107,18 @@ var dockerCommands = []dockerOnly{
 	{[]string{"commit", "checkpoint"},
 		noContainers + "write the change as a step of a Dockerfile, or make an image of files with `strata import`"},
 	{[]string{"events"}, "strata has no daemon that could tell; `strata builds` lists what was built"},
-	{[]string{"network"}, "strata has no daemon that keeps networks; steps and `strata run` use this machine's, or none: --network host|none"},
+	{[]string{"network"}, "strata has no daemon that keeps networks; each step and each `strata run` has one of its own, this machine's, or none: --network bridge|host|none"},
 	{[]string{"volume"}, "strata keeps no volumes; give `strata run` a directory with -v PATH:TARGET, and a step RUN --mount=type=cache"},
 	{[]string{"swarm", "service", "stack", "node", "secret", "config"},
 		"strata builds images and runs no cluster; `strata push` sends an image to where one gets it from"},
 	{[]string{"compose up", "compose down", "compose run", "compose exec", "compose ps", "compose logs", "compose start",
 		"compose stop", "compose restart", "compose create", "compose rm", "compose kill", "compose watch"},
 		noContainers + "build what a compose file describes with `strata compose build`, and start one image with `strata run`"},
-	{[]string{"context"}, "strata works on this machine, in the store that STRATA_ROOT names"},
+	{[]string{"compose config", "compose convert", "compose images"},
+		"see what would be built, with names and arguments, by `strata compose build --print`"},
+	{[]string{"compose push"}, "build and push in one go: `strata compose build --push`"},
+	{[]string{"compose pull"}, "`strata compose build --pull` fetches base images; `strata pull NAME` fetches one image"},
+	{[]string{"context export", "context import", "context update"}, "strata works on this machine, in the store that STRATA_ROOT names"},
 	{[]string{"manifest"}, "look at what a name in a registry stands for with: strata buildx imagetools inspect NAME"},
 	{[]string{"search"}, "registries have no common way to search; look at the registry's own pages"},
 	{[]string{"plugin", "trust", "scout", "init", "model", "debug", "desktop", "extension", "offload", "sandbox", "mcp"},

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/human"
 )
@@ -19,6 +20,8 @@ type versionInfo struct {
 
 type programVersion struct {
 	Version, GitCommit, BuildTime, GoVersion, Os, Arch string
+	Context, KernelVersion                             string
+	Experimental                                       bool
 }
 
 func (a *app) printVersion() *cobra.Command {
@@ -45,7 +48,11 @@ func (a *app) printVersion() *cobra.Command {
 }
 
 func (a *app) programVersion() programVersion {
-	v := programVersion{Version: a.version, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH}
+	v := programVersion{Version: a.version, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, Context: contextName}
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		v.KernelVersion = unix.ByteSliceToString(name.Release[:])
+	}
 	if build, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range build.Settings {
 			switch s.Key {

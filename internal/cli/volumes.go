@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,14 +22,51 @@ func (a *app) volumeGroup() *cobra.Command {
 	return cmd
 }
 
+type createVolumeFlags struct {
+	name, driver string
+	options      []string
+}
+
+// chosen is the name of the volume to make: an argument, --name as docker still takes it, or one that no volume has.
+func (f *createVolumeFlags) chosen(args []string) (string, error) {
+	name := f.name
+	switch {
+	case len(args) > 0 && name != "":
+		return "", usageError("the volume's name is given twice: %s and --name %s", args[0], name)
+	case len(args) > 0:
+		name = args[0]
+	case name == "":
+		return store.NewContainerID(), nil
+	}
+	if !store.VolumeName.MatchString(name) {
+		return "", usageError("%s: a volume's name has letters, digits, _, . and -, and two of them at least", name)
+	}
+	return name, nil
+}
+
+func (f *createVolumeFlags) check() error {
+	if f.driver != "local" {
+		return usageError("--driver %s: there is only local, a directory of the store; other file systems are mounted by strata run -v DIRECTORY:TARGET", f.driver)
+	}
+	if len(f.options) > 0 {
+		return usageError("--opt %s: a volume is a directory of the store; show another one by strata run -v DIRECTORY:TARGET or --tmpfs", f.options[0])
+	}
+	return nil
+}
+
 func (a *app) createVolume() *cobra.Command {
+	f := &createVolumeFlags{}
 	cmd := &cobra.Command{
-		Use:   "create [OPTIONS] NAME",
+		Use:   "create [OPTIONS] [NAME]",
 		Short: "Make a volume; run -v NAME:TARGET makes one that is not there, too",
-		Args:  args(1, 1),
+		Args:  args(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !store.VolumeName.MatchString(args[0]) {
-				return usageError("%s: a volume's name has letters, digits, _, . and -", args[0])
+			name, err := f.chosen(args)
+			if err == nil {
+				err = f.check()
+			}
+			if err != nil {
+				return err
 			}
 			s, err := a.open()
 			if err != nil {
@@ -37,15 +75,19 @@ func (a *app) createVolume() *cobra.Command {
 			if err := s.Begin(); err != nil {
 				return err
 			}
-			m, err := s.Volume(cmd.Context(), args[0], nil)
+			m, err := s.Volume(cmd.Context(), name, nil)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(a.stdout, args[0])
+			fmt.Fprintln(a.stdout, name)
 			return m.Release()
 		},
 	}
-	ignoredFlags(cmd.Flags(), []string{"driver", "label", "opt"}, nil)
+	fl := cmd.Flags()
+	fl.StringVarP(&f.driver, "driver", "d", "local", "the volume's `DRIVER`: only local")
+	fl.StringVar(&f.name, "name", "", "the volume's `NAME`")
+	fl.VarP((*listFlag)(&f.options), "opt", "o", "refused: a volume is a directory of the store (`OPTION`)")
+	fl.Var(new(listFlag), "label", "ignored: volumes have no labels (`LABEL`)")
 	return cmd
 }
 
@@ -60,7 +102,7 @@ func volumesOf(s *store.Store, names []string) ([]store.CacheMountUse, error) {
 	for _, name := range names {
 		at := slices.IndexFunc(all, func(u store.CacheMountUse) bool { return u.ID == name })
 		if at < 0 {
-			failures = append(failures, fmt.Errorf("no volume %s here; strata volume ls lists them", name))
+			failures = append(failures, fmt.Errorf("no volume %s here (%w); strata volume ls lists them", name, store.ErrNotFound))
 			continue
 		}
 		found = append(found, all[at])
@@ -71,6 +113,7 @@ func volumesOf(s *store.Store, names []string) ([]store.CacheMountUse, error) {
 func (a *app) listVolumes() *cobra.Command {
 	var format string
 	var quiet bool
+	var filters []string
 	cmd := &cobra.Command{
 		Use: "ls [OPTIONS]", Aliases: []string{"list"}, Short: "List volumes", Args: args(0, 0),
 		RunE: func(*cobra.Command, []string) error {
@@ -85,27 +128,90 @@ func (a *app) listVolumes() *cobra.Command {
 			slices.SortFunc(all, func(x, y store.CacheMountUse) int { return strings.Compare(x.ID, y.ID) })
 			var rows []human.Row
 			for _, u := range all {
-				rows = append(rows, human.Row{"Driver": "local", "Name": u.ID, "Mountpoint": u.Path() + "/fs", "Size": human.FullSize(u.Disk), "Scope": "local", "Labels": ""})
+				matches, err := volumeMatches(u, filters)
+				if err != nil {
+					return err
+				}
+				if !matches {
+					continue
+				}
+				rows = append(rows, volumeRow(u))
+			}
+			if len(rows) == 0 {
+				if _, err := volumeMatches(store.CacheMountUse{}, filters); err != nil {
+					return err
+				}
 			}
 			if quiet {
 				return a.printColumn("Name", rows)
 			}
-			return a.list(human.Listing{
-				Headers: map[string]string{
-					"Driver": "DRIVER", "Name": "VOLUME NAME", "Mountpoint": "MOUNTPOINT", "Size": "SIZE", "Scope": "SCOPE", "Labels": "LABELS",
-				},
-				Default: []string{"Driver", "Name"},
-			}, format, rows)
+			return a.list(volumeListing(), format, rows)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Name .Driver .Mountpoint .Size .Scope .Labels")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names only")
+	cmd.Flags().VarP((*listFlag)(&filters), "filter", "f", "list only volumes that match a `FILTER`: name=PART, driver=local, dangling=true, label=KEY[=VALUE]")
 	return cmd
+}
+
+func volumeRow(u store.CacheMountUse) human.Row {
+	return human.Row{
+		"Driver": "local", "Name": u.ID, "Mountpoint": u.Path() + "/fs", "Size": human.FullSize(u.Disk), "Scope": "local",
+		"Labels": "", "Links": "N/A",
+	}
+}
+
+func volumeListing() human.Listing {
+	return human.Listing{
+		Headers: map[string]string{
+			"Driver": "DRIVER", "Name": "VOLUME NAME", "Mountpoint": "MOUNTPOINT", "Size": "SIZE", "Scope": "SCOPE", "Labels": "LABELS",
+			"Links": "LINKS",
+		},
+		Default: []string{"Driver", "Name"},
+		Raw:     []string{"name Name", "driver Driver"},
+	}
+}
+
+// volumeMatches says whether a volume fits filters as docker has them. A volume that no command uses is dangling,
+// and none has labels.
+func volumeMatches(u store.CacheMountUse, filters []string) (bool, error) {
+	matches := true
+	for _, text := range filters {
+		key, value, _ := strings.Cut(text, "=")
+		switch key {
+		case "name":
+			matches = matches && strings.Contains(u.ID, value)
+		case "driver":
+			matches = matches && value == "local"
+		case "dangling":
+			dangling, err := strconv.ParseBool(value)
+			if err != nil {
+				return false, usageError("--filter %s: it is true or false", text)
+			}
+			matches = matches && dangling == !u.InUse
+		case "label":
+			matches = false
+		default:
+			return false, usageError("--filter %s: it is one of name=…, driver=…, dangling=…, label=…", text)
+		}
+	}
+	return matches, nil
 }
 
 // volumeDetails has docker's fields.
 type volumeDetails struct {
-	CreatedAt, Driver, Mountpoint, Name, Scope string
+	CreatedAt, Driver string
+	Labels            map[string]string
+	Mountpoint, Name  string
+	Options           map[string]string
+	Scope             string
+}
+
+func detailsOf(u store.CacheMountUse) *volumeDetails {
+	return &volumeDetails{
+		CreatedAt: u.Created.UTC().Format(time.RFC3339), Driver: "local", Labels: map[string]string{}, Mountpoint: u.Path() + "/fs", Name: u.ID,
+		Options: map[string]string{}, Scope: "local",
+	}
 }
 
 func (a *app) showVolume() *cobra.Command {
@@ -120,7 +226,7 @@ func (a *app) showVolume() *cobra.Command {
 			found, missing := volumesOf(s, names)
 			details := []any{}
 			for _, u := range found {
-				details = append(details, volumeDetails{u.Created.Format(time.RFC3339), "local", u.Path() + "/fs", u.ID, "local"})
+				details = append(details, detailsOf(u))
 			}
 			if err := a.printInspected(details, format); err != nil {
 				return err
@@ -153,6 +259,11 @@ func (a *app) removeVolumes() *cobra.Command {
 				fmt.Fprintln(a.stdout, u.ID)
 			}
 			if force {
+				for _, name := range names {
+					if !slices.ContainsFunc(found, func(u store.CacheMountUse) bool { return u.ID == name }) {
+						fmt.Fprintln(a.stdout, name) // as docker does: it is gone
+					}
+				}
 				return nil
 			}
 			return missing
@@ -187,11 +298,12 @@ func (a *app) pruneVolumes() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
 	cmd.Flags().BoolP("all", "a", false, "ignored: all volumes have names")
-	cmd.Flags().StringArray("filter", nil, "ignored (`FILTER`)")
+	cmd.Flags().Var(new(listFlag), "filter", "ignored (`FILTER`)")
 	return cmd
 }
 
-// removeAllVolumes removes the volumes that no command uses, writes a list of them, and returns what that freed in bytes.
+// removeAllVolumes removes the volumes that no command uses, writes a list of them, and returns what that freed in
+// bytes.
 func removeAllVolumes(s *store.Store, list io.Writer) (freed int64, err error) {
 	all, err := s.Volumes()
 	if err != nil {

@@ -32,8 +32,8 @@ type Started struct{ Vertex *Vertex }
 type LookedUp struct {
 	Vertex *Vertex
 	Key    *cache.Key
-	// Forced is the flag for which the step runs even if it is recorded: "--no-cache", "--no-cache-filter", "--refresh".
-	// "" where its record counts.
+	// Forced is the flag for which the step runs even if it is recorded: "--no-cache", "--no-cache-filter",
+	// "--refresh". "" where its record counts.
 	Forced string
 	// BuildArgs are those in scope of a RUN, as NAME=VALUE.
 	BuildArgs []string
@@ -99,8 +99,8 @@ type ReadChanged struct {
 // Running says that a step has no record, and runs now.
 type Running struct{ Vertex *Vertex }
 
-// Executing says that all that a running step needs is here: what it takes is counted from now on, without what was fetched
-// for it.
+// Executing says that all that a running step needs is here: what it takes is counted from now on, without what was
+// fetched for it.
 type Executing struct{ Vertex *Vertex }
 
 // Reason says on one line why a step runs.
@@ -125,9 +125,12 @@ type Progress struct {
 	Status         string
 }
 
+// Downloading is the Status of a Layer that comes from a registry.
+const Downloading = "Downloading"
+
 // Layer says how far a layer is on its way between the store and a registry or archive, in bytes, 0 where there is
-// nothing to count. ID is the digest of its blob where it comes and its diffID where it goes. Status is what docker pull
-// and push print: "Downloading", "Pushed".
+// nothing to count. ID is the digest of its blob where it comes and its diffID where it goes. Status is what docker
+// pull and push print: "Downloading", "Pushed".
 type Layer struct {
 	ID             digest.Digest
 	Status         string

@@ -37,6 +37,8 @@ func (f Finished) cachedRemark() string {
 		parts = append(parts, "from "+r.Origin)
 	}
 	switch {
+	case r.Reached != nil && r.Fetches != "":
+		parts = append(parts, "fetched "+r.Source()+" "+age+"; --refresh runs it again")
 	case r.Fetches != "":
 		parts = append(parts, "fetched "+age+", "+r.Fetches+"; --refresh runs it again")
 	case r.Origin != "" || r.Age() >= worthSaying:

@@ -15,12 +15,34 @@ import (
 // Row is one line of a listing: its columns by name.
 type Row map[string]string
 
+// Label is the value of a label in the column Labels, which is NAME=VALUE,NAME=VALUE; for {{.Label "NAME"}} in a
+// template. A value may have commas in it.
+func (r Row) Label(name string) string {
+	var value string
+	inside := false
+	for part := range strings.SplitSeq(r["Labels"], ",") {
+		key, text, isLabel := strings.Cut(part, "=")
+		switch {
+		case isLabel:
+			if inside = key == name; inside {
+				value = text
+			}
+		case inside:
+			value += "," + part
+		}
+	}
+	return value
+}
+
 // Listing describes a table: its columns and their headers.
 type Listing struct {
 	// Headers are the headers of all columns that a template can name.
 	Headers map[string]string
 	// Default are the columns of the table that is printed when no format is asked for.
 	Default []string
+	// Raw are the lines that the format "raw" prints for each row: a name and a column, "image_id ID". Without any,
+	// "raw" is a template like any other text.
+	Raw []string
 }
 
 // Write prints rows in a format: "" or "table" is the default table, "table TEMPLATE" a table with
@@ -40,6 +62,8 @@ func (l Listing) write(w io.Writer, format string, rows []Row) error {
 		return l.writeTable(w, rows)
 	case format == "json":
 		return writeJSON(w, rows)
+	case format == "raw" && l.Raw != nil:
+		return l.writeRaw(w, rows)
 	}
 	text, isTable := strings.CutPrefix(format, "table")
 	// Shells leave \t and \n in a template as two characters.
@@ -87,6 +111,19 @@ func (l Listing) writeTable(w io.Writer, rows []Row) error {
 	return tw.Flush()
 }
 
+func (l Listing) writeRaw(w io.Writer, rows []Row) error {
+	for _, row := range rows {
+		for _, line := range l.Raw {
+			name, column, _ := strings.Cut(line, " ")
+			fmt.Fprintln(w, strings.TrimSpace(name+": "+row[column]))
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func writeJSON(w io.Writer, rows []Row) error {
 	for _, row := range rows {
 		data, err := encode(row)
@@ -106,8 +143,14 @@ func encode(v any) (string, error) {
 	return strings.TrimSpace(b.String()), err
 }
 
+// parse reads a template for rows, in which a field that no row has is an error.
 func parse(text string, functions template.FuncMap) (*template.Template, error) {
-	t, err := template.New("").Option("missingkey=error").Funcs(functions).Parse(text)
+	return parseFor("missingkey=error", text, functions)
+}
+
+// parseFor reads a template; missing says what a key that a map does not have gives (text/template, Option).
+func parseFor(missing, text string, functions template.FuncMap) (*template.Template, error) {
+	t, err := template.New("").Option(missing).Funcs(functions).Parse(text)
 	if err != nil {
 		return nil, &FormatError{err}
 	}
@@ -143,12 +186,13 @@ func formatError(err error) error {
 	return err
 }
 
-// Template prints a value through a template with Docker's functions, and a line's end.
+// Template prints a value through a template with Docker's functions, and a line's end. A key that a map does not
+// have, such as a label, is "<no value>", as docker has it.
 func Template(w io.Writer, format string, values ...any) error {
 	if format == "json" {
 		format = "{{json .}}"
 	}
-	t, err := parse(format, functions())
+	t, err := parseFor("missingkey=default", format, functions())
 	if err != nil {
 		return err
 	}
@@ -163,7 +207,8 @@ func Template(w io.Writer, format string, values ...any) error {
 	return nil
 }
 
-// TemplateIndented prints a value through a template as buildx imagetools does: json indents, and no line's end is added.
+// TemplateIndented prints a value through a template as buildx imagetools does: json indents, and no line's end is
+// added.
 func TemplateIndented(w io.Writer, format string, value any) error {
 	f := functions()
 	f["json"] = func(v any) (string, error) {
@@ -179,6 +224,27 @@ func TemplateIndented(w io.Writer, format string, value any) error {
 		return formatError(err)
 	}
 	return nil
+}
+
+// TemplateOfRows prints a value that has rows in it through one template. A column that a row does not have is an
+// error, and the end of the last line is added only if the template did not.
+func TemplateOfRows(w io.Writer, format string, value any) error {
+	if format == "json" {
+		format = "{{json .}}"
+	}
+	t, err := parse(strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format), functions())
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	if err := t.Execute(&b, value); err != nil {
+		return formatError(err)
+	}
+	if !strings.HasSuffix(b.String(), "\n") {
+		b.WriteByte('\n')
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
 }
 
 // functions are the template functions of docker (docker/cli templates).

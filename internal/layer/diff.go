@@ -44,6 +44,8 @@ type DiffOptions struct {
 	// KeepFiles keeps files that are the same below, for a layer that may come to lie on another state: a step can
 	// write a file that it never looked at.
 	KeepFiles bool
+	// Owners are those of files that can have no note of it beside them; nil where the disk has all.
+	Owners *identity.Ledger
 }
 
 // DiffTree is Diff with the layer's tar, for which the files are read only once. No tar is written. What was copied up
@@ -139,6 +141,7 @@ type upperWalk struct {
 	inodes  map[inode]string // path at which an inode with several links was seen first
 	// everything keeps what hides nothing of below, and all attributes that belong to an image.
 	everything bool
+	owners     *identity.Ledger // DiffOptions.Owners
 }
 
 type inode struct{ dev, ino uint64 }
@@ -155,7 +158,7 @@ func walkUpper(ctx context.Context, upper string, below Tree, o DiffOptions) (t 
 			err = fmt.Errorf("reading changes in %s: %w", upper, err)
 		}
 	}()
-	w := &upperWalk{ctx: ctx, below: below, inodes: make(map[inode]string)}
+	w := &upperWalk{ctx: ctx, below: below, inodes: make(map[inode]string), owners: o.Owners}
 	if err := w.root(root); err != nil {
 		return nil, nil, -1, err
 	}
@@ -180,6 +183,7 @@ func (w *upperWalk) root(fd int) error {
 		return err
 	}
 	e := statEntry("", &st)
+	m.own(e)
 	e.Xattrs = Built(xattrs)
 	below, err := w.lookup("")
 	if err != nil {
@@ -200,22 +204,32 @@ func sameDir(e, below *Entry) bool {
 	return Differences(e, &built)&^(AttrTime|AttrOpaque) == 0
 }
 
+// listAt opens the directory name of the open directory at, and lists its names in order. path is what errors call it.
+func listAt(at int, name, path string) (dir *os.File, names []string, err error) {
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	dir = os.NewFile(uintptr(fd), path)
+	if names, err = dir.Readdirnames(-1); err != nil {
+		dir.Close()
+		return nil, nil, err
+	}
+	slices.Sort(names)
+	return dir, names, nil
+}
+
 // dir walks the directory name of the open directory at. merged says that something of below shows through it.
 func (w *upperWalk) dir(at int, name, path string, merged bool) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
-	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	f, names, err := listAt(at, name, path)
 	if err != nil {
 		return err
 	}
-	slices.Sort(names)
+	defer f.Close()
+	fd := int(f.Fd())
 	for _, name := range names {
 		if err := w.entry(fd, name, join(path, name), merged); err != nil {
 			return err
@@ -246,12 +260,19 @@ func (w *upperWalk) entry(at int, name, path string, merged bool) error {
 		if err != nil {
 			return fmt.Errorf("%q: %w", clip(path), err)
 		}
+		m.own(e)
 		e.Xattrs, e.Opaque = xattrs, m.opaque && e.Type == Dir
 		if !w.everything {
 			e.Xattrs = Built(xattrs)
 		}
 		if m.whiteout && e.Type == File && e.Size == 0 {
 			e = &Entry{Path: path, Type: Whiteout}
+		}
+		if d, ok := identity.ParseDevice(m.device); ok && e.Type == File && e.Size == 0 {
+			e.Type, e.Major, e.Minor = Char, d.Major, d.Minor
+			if d.Block {
+				e.Type = Block
+			}
 		}
 	} else if e.Type == Symlink {
 		link, err := readLink(at, name, st.Size)
@@ -268,7 +289,27 @@ func (w *upperWalk) entry(at int, name, path string, merged bool) error {
 			}
 		}
 	}
+	if err := w.ownUnnoted(at, name, e); err != nil {
+		return err
+	}
 	return w.keep(at, name, e, merged)
+}
+
+// ownUnnoted gives an entry of a kind that can have no note of its owner the one that the ledger has, or else that of
+// the same entry below, of which it is a copy: type, mode and where a link leads say that it is.
+func (w *upperWalk) ownUnnoted(at int, name string, e *Entry) error {
+	if w.owners == nil || e.Type != Symlink && e.Type != Fifo {
+		return nil
+	}
+	if o, ok := w.owners.Lookup(at, name); ok {
+		e.UID, e.GID = o.UID, o.GID
+		return nil
+	}
+	below, err := w.lookup(e.Path)
+	if err == nil && below != nil && Differences(e, below)&^(AttrOwner|AttrTime) == 0 {
+		e.UID, e.GID = below.UID, below.GID
+	}
+	return err
 }
 
 // keep adds an entry, less what hides nothing, and goes into directories.

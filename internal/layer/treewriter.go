@@ -156,7 +156,7 @@ func (t *tree) metadata(at int, name string, e *Entry) error {
 	}
 	if e.Opaque {
 		if err := t.id.MarkOpaque(atPath(at, name)); err != nil {
-			return pathError("setting extended attribute "+identity.OpaqueMark+" of", e.Path, err)
+			return pathError("setting extended attribute "+t.id.OpaqueMark()+" of", e.Path, err)
 		}
 	}
 	return setTime(at, name, e)
@@ -227,7 +227,7 @@ func pathError(op, path string, err error) error {
 	err = &fs.PathError{Op: op, Path: clip(path), Err: err}
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w; unpacking a layer needs root", err)
+		return fmt.Errorf("%w; unpacking a layer needs root, or a user name space (strata info)", err)
 	case errors.Is(err, unix.ENOTSUP):
 		return fmt.Errorf("%w; keep the store on a file system that has them, such as ext4, xfs or btrfs", err)
 	}

@@ -66,7 +66,9 @@ func TestVerifyTree(t *testing.T) {
 		{"mode", func(path func(string) string) error { return os.Chmod(path("d/pipe"), 0o666) }, "has the mode 666 and not 600"},
 		{"owner", func(path func(string) string) error { return os.Chown(path("d/pipe"), 1, 0) }, "belongs to 1:0 and not to 0:0"},
 		{"attribute", func(path func(string) string) error { return unix.Removexattr(path("d/file"), "user.note") }, "lacks the attribute user.note"},
-		{"opaque", func(path func(string) string) error { return unix.Removexattr(path("e"), identity.OpaqueMark) }, "does not hide"},
+		{"opaque", func(path func(string) string) error {
+			return unix.Removexattr(path("e"), identity.Current().OpaqueMark())
+		}, "does not hide"},
 		{"whiteout", func(path func(string) string) error {
 			return errors.Join(os.Remove(path("d/gone")), os.WriteFile(path("d/gone"), nil, 0o600), at(path("d"), when))
 		}, "is a file and not a whiteout"},

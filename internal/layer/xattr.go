@@ -15,10 +15,19 @@ import (
 type marks struct {
 	opaque   bool
 	whiteout bool
+	device   string // what an empty file stands for, "" if for nothing
+	owner    string // whose it is, "" where the disk says it
 }
 
-// readXattrs returns the attributes of the file at path, which is not followed if it is a symbolic link: those that belong
-// to an image, and overlayfs's marks.
+// own gives an entry the owner that is noted beside the file.
+func (m *marks) own(e *Entry) {
+	if o, ok := identity.ParseOwner(m.owner); ok {
+		e.UID, e.GID = o.UID, o.GID
+	}
+}
+
+// readXattrs returns the attributes of the file at path, which is not followed if it is a symbolic link: those that
+// belong to an image, and overlayfs's marks.
 func readXattrs(path string) ([]Xattr, marks, error) {
 	var m marks
 	var stack [1024]byte
@@ -38,20 +47,25 @@ func readXattrs(path string) ([]Xattr, marks, error) {
 		return nil, m, nil
 	}
 	var kept []Xattr
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
-		mark := name == identity.OpaqueMark || name == identity.WhiteoutMark
-		if !mark && !keptXattr(name) {
+	id := identity.Current()
+	for onDisk := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+		mark, name := id.ReadMark(onDisk)
+		if mark == identity.OtherMark || mark == identity.NoMark && !keptXattr(name) {
 			continue
 		}
-		value, err := readXattr(path, name)
+		value, err := readXattr(path, onDisk)
 		if err != nil {
-			return nil, m, fmt.Errorf("reading extended attribute %s: %w", name, err)
+			return nil, m, fmt.Errorf("reading extended attribute %s: %w", onDisk, err)
 		}
-		switch name {
+		switch mark {
 		case identity.OpaqueMark:
 			m.opaque = value == "y"
 		case identity.WhiteoutMark:
 			m.whiteout = true
+		case identity.SpecialMark:
+			m.device = value
+		case identity.OwnerMark:
+			m.owner = value
 		default:
 			kept = append(kept, Xattr{name, value})
 		}

@@ -229,3 +229,39 @@ func overwriteIn(path, text string) error {
 	other := "S" + text[1:]
 	return os.WriteFile(path, bytes.Replace(data, []byte(text), []byte(other), 1), 0o600)
 }
+
+// The table of contents of a layer that was only looked at is none when somebody wrote to it: it is read again.
+func TestTOCsThatWereLookedAtAreNotTrusted(t *testing.T) {
+	from := open(t, t.TempDir())
+	d := addLayer(t, from, "f", "contents")
+	root := t.TempDir()
+	for name, damage := range map[string]func(path string) error{
+		"none":      func(string) error { return nil },
+		"flipped":   overwrite,
+		"truncated": func(path string) error { return os.Truncate(path, 10) },
+		"missing":   os.Remove,
+		"another":   func(path string) error { return os.WriteFile(path+".seal", []byte("toc 00\n"), 0o600) },
+	} {
+		s, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tar, err := os.Open(from.Path(d, "tar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(s.Scan(t.Context(), d, tar), tar.Close(), s.Close(), damage(s.TOCPath(d)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err = Open(root); err != nil {
+			t.Fatal(err)
+		}
+		if has := s.HasTOC(d); has != (name == "none") {
+			t.Errorf("%s: it is known: %v", name, has)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -24,7 +24,10 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/store/check"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
@@ -56,31 +59,40 @@ type Store struct {
 	lost *check.Lost
 }
 
-// DefaultRoot is where the store is when $STRATA_ROOT does not say: /var/lib/strata for root,
-// $XDG_DATA_HOME/strata (~/.local/share/strata) otherwise.
+// systemRoot is the store of root.
+const systemRoot = "/var/lib/strata"
+
+// DefaultRoot is where the store is when $STRATA_ROOT does not say: /var/lib/strata for root, $XDG_DATA_HOME/strata
+// (~/.local/share/strata) for others, and for root of a user name space whose /var/lib is another's.
 func DefaultRoot() string {
 	if dir := os.Getenv("STRATA_ROOT"); dir != "" {
 		return dir
 	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/strata"
+	if os.Geteuid() == 0 && (!identity.Current().Mapped() || unix.Access(filepath.Dir(systemRoot), unix.W_OK) == nil) {
+		return systemRoot
 	}
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "strata")
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "/var/lib/strata"
+		return systemRoot
 	}
 	return filepath.Join(home, ".local", "share", "strata")
 }
 
-// Open opens the store in the folder root, which it makes if it is not there, clears away what killed
-// processes left, and sets aside what a power cut left incomplete. Layers that are not here cannot be had from it: see WithFetcher.
+// Open opens the store in the folder root, which it makes if it is not there, clears away what killed processes left,
+// and sets aside what a power cut left incomplete. Layers that are not here cannot be had from it: see WithFetcher.
 func Open(root string) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", root, err)
+	}
+	if err := CheckUser(root); err != nil {
+		return nil, err
+	}
+	if err := checkIdentity(root); err != nil {
+		return nil, err
 	}
 	if disk.ReadOnly(root) {
 		return openReadOnly(root)
@@ -90,6 +102,9 @@ func Open(root string) (*Store, error) {
 	}
 	if err := create(root); err != nil {
 		return nil, fmt.Errorf("making the store %s: %w", root, disk.Explain(root, err))
+	}
+	if err := keepIdentity(root); err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", root, disk.Explain(root, err))
 	}
 	s, err := openWritable(root)
 	if errors.Is(err, syscall.ENOSPC) && disk.GiveUpReserve(root) {
@@ -101,8 +116,8 @@ func Open(root string) (*Store, error) {
 	return s, nil
 }
 
-// lacksDatabase says that somebody has taken meta.db from a store, or emptied it. A power cut may have done so too, just
-// after the store was made: what is known then is that the layers are worth nothing.
+// lacksDatabase says that somebody has taken meta.db from a store, or emptied it. A power cut may have done so too,
+// just after the store was made: what is known then is that the layers are worth nothing.
 func lacksDatabase(root string) bool {
 	if st, err := os.Stat(filepath.Join(root, "meta.db")); err == nil && st.Size() > 0 || session.BeforeThisBoot(root) {
 		return false
@@ -146,7 +161,7 @@ func assemble(root string, d *db.DB, se *session.Session) *Store {
 	s.Records = records.New(d)
 	s.Mounts = mounts.New(root, se)
 	s.Kept = kept.New(root, se)
-	s.Checker = check.New(root, d, se, s.Content, s.Layers)
+	s.Checker = check.New(root, d, se, s.Content, s.Layers, s.Kept)
 	s.Collector = gc.New(root, d, se, gc.Parts{
 		Content: s.Content, Layers: s.Layers, Images: s.Images, Mounts: s.Mounts, Kept: s.Kept})
 	return s

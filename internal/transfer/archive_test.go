@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer/archive"
@@ -280,6 +281,42 @@ func TestLoadOfDamagedLayers(t *testing.T) {
 				t.Errorf("left: %d images, names %v, %v, %v", len(images), names, err, err2)
 			}
 		})
+	}
+}
+
+// TestTellsWhatIsSaved: how far a layer or a file system is, up to all of it.
+func TestTellsWhatIsSaved(t *testing.T) {
+	m := newMover(t)
+	id := built(t, m, "app:1")
+	var told []event.Layer
+	m = m.With(sinkFunc(func(e event.Event) {
+		if l, ok := e.(event.Layer); ok {
+			told = append(told, l)
+		}
+	}))
+	if err := m.Save(t.Context(), io.Discard, DockerArchive, []Saved{{ID: id}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Store.Config(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Export(t.Context(), io.Discard, c); err != nil {
+		t.Fatal(err)
+	}
+	last := map[string]event.Layer{}
+	for _, l := range told {
+		last[l.Status] = l
+	}
+	for _, status := range []string{"Saving layer", "Exporting"} {
+		if l := last[status]; l.Total <= 0 || l.Current != l.Total {
+			t.Errorf("%s ends with %d of %d bytes", status, l.Current, l.Total)
+		}
+	}
+	for _, status := range []string{"Saved layer", "Exported"} {
+		if last[status].ID == "" {
+			t.Errorf("nobody is told: %s", status)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -50,7 +51,7 @@ func (m *Mover) fetch(ctx context.Context, ref reference.Named, desc ocispec.Des
 
 func (m *Mover) fetchInto(ctx context.Context, ref reference.Named, desc ocispec.Descriptor, to *sink) error {
 	err := m.Registry.Fetch(ctx, ref, desc, to, func(current, total int64) {
-		m.report(desc.Digest, "Downloading", current, total)
+		m.report(desc.Digest, event.Downloading, current, total)
 	})
 	if err != nil {
 		return err
@@ -71,8 +72,8 @@ func (m *Mover) noteHere(desc ocispec.Descriptor) error {
 	return m.Store.AddBlob(diffID, store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType})
 }
 
-// fetchLayer brings a layer, whose blob may be here already. It is unpacked while it is downloaded: the digest of the blob is
-// checked before the layer's tar is known to be complete, and that one's digest before the layer gets its name.
+// fetchLayer brings a layer, whose blob may be here already. It is unpacked while it is downloaded: the digest of the
+// blob is checked before the layer's tar is known to be complete, and that one's digest before the layer gets its name.
 func (m *Mover) fetchLayer(ctx context.Context, ref reference.Named, desc ocispec.Descriptor, diffID digest.Digest) error {
 	var u *store.Unpacking
 	err := m.fetchInto(ctx, ref, desc, &sink{store: m.Store, unpack: func(in *store.Ingest) (err error) {

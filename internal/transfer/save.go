@@ -70,9 +70,39 @@ func (m *Mover) source(ctx context.Context, img Saved, format Format) (archive.S
 		if err != nil {
 			return archive.Source{}, err
 		}
-		src.Layers = append(src.Layers, s)
+		src.Layers = append(src.Layers, m.metered(s))
 	}
 	return src, m.keepManifest(ctx, &src, img.ID, format)
+}
+
+// metered is the source of a layer whose bytes are told of as they are read.
+func (m *Mover) metered(s archive.LayerSource) archive.LayerSource {
+	open, total := s.Open, s.Size
+	if s.Desc.Digest != "" {
+		total = s.Desc.Size
+	}
+	s.Open = func() (io.ReadCloser, error) {
+		r, err := open()
+		if err != nil {
+			return nil, err
+		}
+		report := func(n int64) { m.report(s.DiffID, "Saving layer", n, total) }
+		return &savedLayer{meter: meter{r: r, report: report}, Closer: r, mover: m, id: s.DiffID}, nil
+	}
+	return s
+}
+
+// savedLayer is a layer that is being saved.
+type savedLayer struct {
+	meter
+	io.Closer
+	mover *Mover
+	id    digest.Digest
+}
+
+func (l *savedLayer) Close() error {
+	l.mover.report(l.id, "Saved layer", 0, 0)
+	return l.Closer.Close()
 }
 
 // keepManifest makes the archive have the image's own manifest, and so its digest, if all that it names is here.
@@ -177,5 +207,11 @@ func (m *Mover) Export(ctx context.Context, w io.Writer, c *store.Config) error 
 	if err != nil {
 		return err
 	}
-	return layer.WriteTar(ctx, w, t, stack.Open)
+	total := t.Size() // of the files, without what a tar has beside them
+	report := func(n int64) { m.report(c.ID, "Exporting", min(n, total), total) }
+	if err := layer.WriteTar(ctx, &writeMeter{w: w, report: report}, t, stack.Open); err != nil {
+		return err
+	}
+	m.report(c.ID, "Exported", 0, 0)
+	return nil
 }

@@ -1,10 +1,10 @@
-// Package bake reads what `bake` builds: targets with the options of a build each, and groups of targets, from files in HCL or
-// JSON and from Compose files. It gives what each target asks for once variables, matrices, inheritance and overrides are
-// resolved, and builds nothing.
+// Package bake reads what `bake` builds: targets with the options of a build each, and groups of targets, from
+// files in HCL or JSON and from Compose files. It gives what each target asks for once variables, matrices,
+// inheritance and overrides are resolved, and builds nothing.
 //
-// The rules are those of docker buildx bake (docs.docker.com/build/bake/reference). Expressions, variables and functions are
-// evaluated by buildx's own package bake/hclparser, Compose files are read by compose-go, so both mean here what they mean
-// there.
+// The rules are those of docker buildx bake (docs.docker.com/build/bake/reference). Expressions, variables and
+// functions are evaluated by buildx's own package bake/hclparser, Compose files are read by compose-go, so both
+// mean here what they mean there.
 package bake
 
 import (
@@ -44,7 +44,8 @@ type Environment struct {
 	Vars map[string]string
 }
 
-// Lookup is the value of a variable from outside of the definition. BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP leaves only --var.
+// Lookup is the value of a variable from outside of the definition. BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP leaves only
+// --var.
 func (e *Environment) Lookup(name string) (string, bool) {
 	if value, ok := e.Vars[name]; ok {
 		return value, true
@@ -66,8 +67,8 @@ type evaluated struct {
 	Targets []*Target `hcl:"target,block" cty:"target"`
 }
 
-// Parse reads the definitions. Those of Compose come first; what the others say of the same target is merged over it, and of two
-// others the later counts. The error of an expression names the file and the line.
+// Parse reads the definitions. Those of Compose come first; what the others say of the same target is merged over
+// it, and of two others the later counts. The error of an expression names the file and the line.
 func Parse(files []File, env Environment) (*Config, error) {
 	var compose []File
 	var hcls []*hcl.File
@@ -84,16 +85,24 @@ func Parse(files []File, env Environment) (*Config, error) {
 		hcls = append(hcls, file)
 		sources[f.Name] = f.Data
 	}
+	relative, err := relativeToFiles()
+	if err != nil {
+		return nil, err
+	}
 	c := &Config{}
 	if len(compose) > 0 {
 		if err := c.addCompose(compose, &env); err != nil {
 			return nil, fmt.Errorf("reading the Compose file: %w", err)
 		}
+		c.setComposeHome(compose)
 	}
 	if len(hcls) > 0 {
 		if err := c.addHCL(hcls, &env); err != nil {
 			return nil, locate(err, sources)
 		}
+	}
+	if relative {
+		c.makeRelative()
 	}
 	return c, nil
 }

@@ -82,7 +82,8 @@ func (t *Target) GetEvalContexts(base *hcl.EvalContext, block *hcl.Block, load f
 	return contexts, nil
 }
 
-// GetName implements hclparser.WithGetName: the attribute name for one combination of the matrix, else the block's label.
+// GetName implements hclparser.WithGetName: the attribute name for one combination of the matrix, else the block's
+// label.
 func (t *Target) GetName(ectx *hcl.EvalContext, block *hcl.Block, load func(hcl.Expression) hcl.Diagnostics) (string, error) {
 	expr, err := attribute(block, "name")
 	if err != nil {

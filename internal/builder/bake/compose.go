@@ -104,7 +104,8 @@ func buildPart(model map[string]any) map[string]any {
 	return part
 }
 
-// composeEnvironment is what ${NAME} in a Compose file means: --var, else the process's environment, else the file .env here.
+// composeEnvironment is what ${NAME} in a Compose file means: --var, else the process's environment, else the file
+// .env here.
 func composeEnvironment(env *Environment) (types.Mapping, error) {
 	all := types.Mapping{}
 	if readsEnvironment() {

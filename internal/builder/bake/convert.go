@@ -9,8 +9,8 @@ import (
 	"github.com/zclconf/go-cty/cty/gocty"
 )
 
-// What follows are hclparser's FromCtyValueConverter and ToCtyValueConverter: how values of a file become entries, which
-// may be texts or objects there, and what an expression such as target.app.output gets.
+// What follows are hclparser's FromCtyValueConverter and ToCtyValueConverter: how values of a file become entries,
+// which may be texts or objects there, and what an expression such as target.app.output gets.
 
 // FromCtyValue implements hclparser.FromCtyValueConverter.
 func (c *Caches) FromCtyValue(in cty.Value, _ cty.Path) error {

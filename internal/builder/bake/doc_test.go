@@ -2,9 +2,14 @@ package bake
 
 import (
 	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/tools/txtar"
 )
 
 // TestExample sees that the example of docs/bake.md is read and has the targets that the page speaks of.
@@ -31,6 +36,54 @@ func TestExample(t *testing.T) {
 	}
 	if got := *p.Targets["tools-2"].Args["VERSION"]; got != "3" {
 		t.Errorf("VERSION is %s", got)
+	}
+}
+
+// TestAttributesAreDocumented sees that the table of docs/bake.md has each attribute of a target, and that a file of
+// the reference uses it.
+func TestAttributesAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/bake.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllSubmatch(page, -1) {
+		documented[string(row[1])] = true
+	}
+	paths, err := filepath.Glob("testdata/reference/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var used []byte
+	for _, path := range paths {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range archive.Files {
+			if f.Name != wantFile {
+				used = append(used, f.Data...)
+			}
+		}
+	}
+	attributes := []string{"matrix", "name"} // hclparser's own
+	of := reflect.TypeFor[Target]()
+	for i := range of.NumField() {
+		if name, kind, _ := strings.Cut(of.Field(i).Tag.Get("hcl"), ","); kind == "optional" {
+			attributes = append(attributes, name)
+		}
+	}
+	for _, name := range attributes {
+		if !documented[name] {
+			t.Errorf("the table of docs/bake.md has no row for %s", name)
+		}
+		delete(documented, name)
+		if !regexp.MustCompile(`(?m)(^|[{,\s])` + name + `\s*=`).Match(used) {
+			t.Errorf("no file of testdata/reference uses %s", name)
+		}
+	}
+	for name := range documented {
+		t.Errorf("the table of docs/bake.md has a row for %s, which is no attribute", name)
 	}
 }
 

@@ -165,8 +165,8 @@ func typed(attrs map[string]string, example string) error {
 	return nil
 }
 
-// withoutEqual drops entries that are there twice. Of equal ones the first stays, and the list's last entry takes the place
-// of the other, as buildx orders them.
+// withoutEqual drops entries that are there twice. Of equal ones the first stays, and the list's last entry takes
+// the place of the other, as buildx orders them.
 func withoutEqual[E ~map[string]string, L ~[]E](list L) L {
 	if len(list) == 0 {
 		return nil

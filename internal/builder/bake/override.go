@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// override is one attribute that --set gives to a target: the values of all --set of the same attribute, in their order.
+// override is one attribute that --set gives to a target: the values of all --set of the same attribute, in their
+// order.
 type override struct {
 	attribute string // "args", "output", …
 	key       string // what is after the second dot: the name of an argument, a label, a context; "" for none
@@ -22,6 +23,53 @@ func (o *override) last() string { return o.values[len(o.values)-1] }
 
 // keyed are the attributes that take TARGET.ATTRIBUTE.KEY=VALUE.
 var keyed = []string{"args", "contexts", "labels", "extra-hosts", "secret", "resources"}
+
+// SetAttribute is an attribute that --set takes.
+type SetAttribute struct {
+	Name string
+	// Keyed says that a key follows: TARGET.args.NAME=VALUE.
+	Keyed bool
+}
+
+// SetAttributes are all that --set takes, by name.
+func SetAttributes() (all []SetAttribute) {
+	for _, name := range []string{
+		"annotations", "args", "attest", "cache-from", "cache-to", "call", "context", "contexts", "dockerfile", "dockerfile-inline",
+		"entitlements", "extra-hosts", "labels", "load", "network", "no-cache", "no-cache-filter", "output", "platform", "policy",
+		"pull", "push", "resources", "secret", "secrets", "shm-size", "ssh", "tags", "target", "ulimits",
+	} {
+		all = append(all, SetAttribute{name, slices.Contains(keyed, name)})
+	}
+	return all
+}
+
+// Keys are the keys that a keyed attribute has in the blocks of the targets that match a pattern, sorted: the names of
+// args, for one.
+func (c *Config) Keys(pattern, attribute string) []string {
+	names, err := c.matchTargets(pattern)
+	if err != nil {
+		return nil
+	}
+	all := map[string]bool{}
+	for _, t := range c.Targets {
+		if !slices.Contains(names, t.Name) {
+			continue
+		}
+		for name, of := range map[string]map[string]*string{"args": t.Args, "labels": t.Labels, "extra-hosts": t.ExtraHosts} {
+			for key := range of {
+				all[key] = all[key] || name == attribute
+			}
+		}
+		for key := range t.Contexts {
+			all[key] = all[key] || attribute == "contexts"
+		}
+		for _, s := range t.Secrets {
+			all[s.ID] = all[s.ID] || attribute == "secret"
+		}
+	}
+	maps.DeleteFunc(all, func(_ string, has bool) bool { return !has })
+	return slices.Sorted(maps.Keys(all))
+}
 
 // parseOverrides reads TARGET.ATTRIBUTE=VALUE, where TARGET is a name or a pattern, by the targets that they are for.
 func (c *Config) parseOverrides(texts []string) (map[string][]*override, error) {
@@ -238,9 +286,9 @@ func (t *Target) setFlag(attribute string, on bool) {
 	}
 }
 
-// pushed is what --push makes of outputs: an image is pushed; files stay files. Without outputs, or beside images that are
-// loaded, there is one that is pushed. Off, what would be pushed is not; the last takes the place of one that goes, as buildx
-// orders them.
+// pushed is what --push makes of outputs: an image is pushed; files stay files. Without outputs, or beside images
+// that are loaded, there is one that is pushed. Off, what would be pushed is not; the last takes the place of one
+// that goes, as buildx orders them.
 func pushed(outputs Outputs, on bool) Outputs {
 	all := slices.Clone(outputs)
 	pushes := true

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 )
 
-// DefaultNames are the files that bake reads where none is named, all that there are of them, in this order (docker docs,
-// build/bake/reference, "File lookup").
+// DefaultNames are the files that bake reads where none is named, all that there are of them, in this order (docker
+// docs, build/bake/reference, "File lookup").
 var DefaultNames = []string{
 	"compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml",
 	"docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl",
@@ -65,8 +65,8 @@ func readFile(name string, stdin io.Reader) ([]byte, error) {
 	return data, nil
 }
 
-// parseFile reads HCL or JSON, or says that the file is of Compose. Its name decides by its end; without a known one the file is
-// what it can be read as: Compose, HCL, JSON.
+// parseFile reads HCL or JSON, or says that the file is of Compose. Its name decides by its end; without a known
+// one the file is what it can be read as: Compose, HCL, JSON.
 func parseFile(f File, env *Environment) (file *hcl.File, isCompose bool, err error) {
 	p := hclparse.NewParser()
 	var diags hcl.Diagnostics

@@ -16,11 +16,11 @@ var update = flag.Bool("update", false, "write what is printed into testdata/ref
 // wantFile is the file of an archive that has what --print shows, or the error.
 const wantFile = "want"
 
-// TestReference reads a file for each feature of docker's reference of bake files (docs/bake-reference.md of docker/buildx), and
-// compares what is printed.
+// TestReference reads a file for each feature of docker's reference of bake files (docs/bake-reference.md of
+// docker/buildx), and compares what is printed.
 func TestReference(t *testing.T) {
 	paths, err := filepath.Glob("testdata/reference/*.txtar")
-	if err != nil || len(paths) < 30 {
+	if err != nil || len(paths) < 90 {
 		t.Fatalf("%d files, %v", len(paths), err)
 	}
 	for _, path := range paths {
@@ -50,7 +50,7 @@ func reference(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 	}
-	got := printed(strings.TrimPrefix(strings.TrimSpace(string(archive.Comment)), "args:"))
+	got := printed(t, strings.TrimPrefix(strings.TrimSpace(string(archive.Comment)), "args:"))
 	if *update {
 		archive.Files = append(archive.Files, txtar.File{Name: wantFile, Data: got})
 		if err := os.WriteFile(path, txtar.Format(archive), 0o600); err != nil {
@@ -63,8 +63,9 @@ func reference(t *testing.T, path string) {
 	}
 }
 
-// printed is what `bake --print` with these arguments shows, or its error.
-func printed(args string) []byte {
+// printed is what `bake --print` with these arguments shows, or its error. --env NAME=VALUE is a variable of the
+// environment.
+func printed(t *testing.T, args string) []byte {
 	env := Environment{Vars: map[string]string{}, Builtin: map[string]string{"BAKE_CMD_CONTEXT": "cwd://", "BAKE_LOCAL_PLATFORM": "linux/amd64"}}
 	var targets, sets []string
 	words := strings.Fields(args)
@@ -73,6 +74,10 @@ func printed(args string) []byte {
 		case "--set":
 			i++
 			sets = append(sets, words[i])
+		case "--env":
+			i++
+			name, value, _ := strings.Cut(words[i], "=")
+			t.Setenv(name, value)
 		case "--var":
 			i++
 			name, value, _ := strings.Cut(words[i], "=")

@@ -19,8 +19,8 @@ func isRemote(text string) bool {
 	return err == nil && source != nil
 }
 
-// Arguments splits what stands on the command line: the URL of the definition and of the context of the command, where there are
-// any, and the targets, "default" if none is named.
+// Arguments splits what stands on the command line: the URL of the definition and of the context of the command,
+// where there are any, and the targets, "default" if none is named.
 func Arguments(args []string) (definition, command string, targets []string) {
 	command = cwdPrefix
 	if len(args) > 0 && isRemote(args[0]) {

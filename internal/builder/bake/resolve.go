@@ -1,6 +1,7 @@
 package bake
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +11,8 @@ import (
 	"strings"
 )
 
-// Plan is what is built: targets with all that they ask for, and the groups that led to them. Its JSON is what --print shows.
+// Plan is what is built: targets with all that they ask for, and the groups that led to them. Its JSON is what
+// --print shows.
 type Plan struct {
 	Groups  map[string]*Group  `json:"group,omitempty"`
 	Targets map[string]*Target `json:"target"`
@@ -28,8 +30,8 @@ func (p *Plan) Print(w io.Writer) error {
 // targetPrefix begins the value of a context that is another target's result.
 const targetPrefix = "target:"
 
-// Plan resolves targets and groups, by their names or by patterns such as "app-*", and whatever targets their contexts name.
-// overrides are those of --set.
+// Plan resolves targets and groups, by their names or by patterns such as "app-*", and whatever targets their
+// contexts name. overrides are those of --set.
 func (c *Config) Plan(names []string, overrides []string) (*Plan, error) {
 	wanted, err := c.match(names)
 	if err != nil {
@@ -80,7 +82,9 @@ func (p *Plan) addDefault(wanted []string) {
 			g.Targets = append(g.Targets, name)
 		}
 	}
-	g.Targets = unique(g.Targets)
+	if g.Targets = unique(g.Targets); g.Targets == nil {
+		g.Targets = []string{} // [] in what is printed
+	}
 	slices.Sort(g.Targets)
 	p.Groups["default"] = g
 }
@@ -152,7 +156,7 @@ func (r *resolver) target(name string) (*Target, error) {
 	resolved := *t
 	resolved.Inherits = nil
 	if resolved.Context == nil {
-		resolved.Context = ptr(".")
+		resolved.Context = ptr(cmp.Or(t.defaultContext, "."))
 	}
 	if resolved.Dockerfile == nil || *resolved.Dockerfile == "" {
 		resolved.Dockerfile = ptr("Dockerfile")
@@ -160,7 +164,8 @@ func (r *resolver) target(name string) (*Target, error) {
 	return &resolved, nil
 }
 
-// inherit merges a target over those that it inherits from. One that inherits from itself by way of others is left out there.
+// inherit merges a target over those that it inherits from. One that inherits from itself by way of others is left
+// out there.
 func (r *resolver) inherit(name string, done map[string]*Target) (*Target, error) {
 	if t, ok := done[name]; ok {
 		return t, nil
@@ -190,6 +195,9 @@ func (r *resolver) inherit(name string, done map[string]*Target) (*Target, error
 }
 
 func (r *resolver) unknown(name string) error {
+	if g := r.config.findGroup(name); g != nil {
+		return fmt.Errorf("%s is a group, and a target is needed: %s", name, strings.Join(g.Targets, " or "))
+	}
 	all := r.config.names()
 	slices.Sort(all)
 	if len(all) == 0 {
@@ -275,6 +283,6 @@ func (t *Target) Uses() map[string]string {
 	return used
 }
 
-// Path is where a context or file of a target is: a path that begins with cwd:// is relative to the working directory, as all are
-// but where the definition is elsewhere.
+// Path is where a context or file of a target is: a path that begins with cwd:// is relative to the working
+// directory, as all are but where the definition is elsewhere.
 func Path(text string) string { return strings.TrimPrefix(text, cwdPrefix) }

@@ -123,14 +123,18 @@ func (r Resources) check() error {
 	return nil
 }
 
-// MarshalJSON writes numbers as numbers.
+// MarshalJSON writes numbers as numbers, in buildx's order.
 func (r Resources) MarshalJSON() ([]byte, error) {
-	out := map[string]any{}
-	for name, value := range r {
-		out[name] = value
-		if resourceNumbers[name] {
-			out[name] = json.Number(value)
-		}
-	}
-	return json.Marshal(out)
+	number := func(name string) json.Number { return json.Number(r[name]) }
+	return json.Marshal(struct {
+		Memory     string      `json:"memory,omitempty"`
+		MemorySwap string      `json:"memory-swap,omitempty"`
+		Shares     json.Number `json:"cpu-shares,omitempty"`
+		Period     json.Number `json:"cpu-period,omitempty"`
+		Quota      json.Number `json:"cpu-quota,omitempty"`
+		CPUs       string      `json:"cpuset-cpus,omitempty"`
+		Mems       string      `json:"cpuset-mems,omitempty"`
+	}{
+		r["memory"], r["memory-swap"], number("cpu-shares"), number("cpu-period"), number("cpu-quota"), r["cpuset-cpus"], r["cpuset-mems"],
+	})
 }

@@ -14,8 +14,8 @@ type Group struct {
 	Targets     []string `json:"targets" hcl:"targets" cty:"targets"`
 }
 
-// Target is a build. Its fields are the attributes of a target block, which hclparser reads into one flat struct; the tags are the
-// attributes' names in a file and in what --print shows, in the order in which buildx prints them.
+// Target is a build. Its fields are the attributes of a target block, which hclparser reads into one flat struct;
+// the tags are the attributes' names in a file and in what --print shows, in the order in which buildx prints them.
 type Target struct {
 	Name        string   `json:"-" hcl:"name,label" cty:"name"`
 	Description string   `json:"description,omitempty" hcl:"description,optional" cty:"description"`
@@ -51,15 +51,23 @@ type Target struct {
 
 	// linked says that only other targets' contexts name it, so that it has no output of its own.
 	linked bool
+
+	homes homes
+	// defaultContext is the context of a target that names none, "" for the working directory.
+	defaultContext string
 }
 
-// Merge lays another definition of the target over this one: lists that say where something goes, names and platforms are
-// replaced, what can be collected is added.
+// Merge lays another definition of the target over this one: lists that say where something goes, names and
+// platforms are replaced, what can be collected is added.
 func (t *Target) Merge(over *Target) {
 	if over.Description != "" {
 		t.Description = over.Description
 	}
 	t.Inherits = append(t.Inherits, over.Inherits...)
+	t.homes.merge(over)
+	if over.homes.block != nil {
+		t.defaultContext = over.defaultContext
+	}
 	for _, p := range []struct{ to, from **string }{
 		{&t.Context, &over.Context}, {&t.Dockerfile, &over.Dockerfile}, {&t.DockerfileInline, &over.DockerfileInline},
 		{&t.Stage, &over.Stage}, {&t.Network, &over.Network}, {&t.ShmSize, &over.ShmSize}, {&t.Call, &over.Call},

@@ -80,7 +80,13 @@ func (f *File) parseError(err error) *Error {
 	if !errors.As(err, &located) {
 		return f.errorAt(strictly(err), 0, 0)
 	}
-	reason := strictly(located.Unwrap())
+	reason := located.Unwrap()
+	if m := unknownFlag.FindStringSubmatch(reason.Error()); m != nil && len(located.Locations) > 0 {
+		line, _ := lines(located.Locations[0])
+		return f.errorIn(fmt.Errorf("unknown flag: --%s%s", m[1],
+			suggest.Question("--", suggest.Near(m[1], flags[f.instruction(line)]))), located.Locations[0])
+	}
+	reason = strictly(reason)
 	if reason.Error() == "no build stage in current context" {
 		reason = errors.New("no FROM before this instruction: only ARG may stand before the first FROM")
 	}
@@ -89,6 +95,29 @@ func (f *File) parseError(err error) *Error {
 		line, endLine = lines(located.Locations[0])
 	}
 	return f.errorAt(reason, max(line, 1), endLine)
+}
+
+// unknownFlag is the parser's error for a flag that the instruction does not have. Its suggestion depends on the order
+// of a map where two flags differ in as many letters, so ours takes its place.
+var unknownFlag = regexp.MustCompile(`^unknown flag: --(\S+)`)
+
+// flags are those of each instruction that has some (the parser's, of the Dockerfile reference).
+var flags = map[string][]string{
+	"ADD":         {"checksum", "chmod", "chown", "exclude", "keep-git-dir", "link", "unpack"},
+	"COPY":        {"chmod", "chown", "exclude", "from", "link", "parents"},
+	"FROM":        {"platform"},
+	"HEALTHCHECK": {"interval", "retries", "start-interval", "start-period", "timeout"},
+	"RUN":         {"device", "mount", "network", "security"},
+}
+
+// instruction is the name of the one that begins in a line, in upper case.
+func (f *File) instruction(line int) string {
+	source := strings.Split(string(f.Source), "\n")
+	if line < 1 || line > len(source) {
+		return ""
+	}
+	name, _, _ := strings.Cut(strings.TrimSpace(source[line-1]), " ")
+	return strings.ToUpper(name)
 }
 
 // suggestion is what BuildKit's parser adds to an error: any word that differs in fewer than three letters, RUN for FN.

@@ -69,6 +69,8 @@ func TestErrors(t *testing.T) {
 		{name: "before FROM", text: "# x\nRUN a\nFROM b\n", line: 2, want: "no FROM before this instruction"},
 		{name: "unknown instruction", text: "FROM a\n\nCOPPY a b\n", line: 3, want: "unknown instruction: COPPY (did you mean COPY?)"},
 		{name: "unknown flag", text: "FROM a\nCOPY --chownn=1 a b\n", line: 2, want: "unknown flag: --chownn (did you mean --chown?)"},
+		{name: "flag like two", text: "FROM a\nCOPY --chwon=1 a b\n", line: 2, want: "unknown flag: --chwon (did you mean --chown?)"},
+		{name: "flag of another instruction", text: "FROM a\nADD --parent a b\n", line: 2, want: "unknown flag: --parent"},
 		{name: "mount type", text: "FROM a\nRUN --mount=type=cahce,target=/c x\n", line: 2, want: `unsupported mount type "cahce" (did you mean cache?)`},
 		{name: "sharing", text: "FROM a\nRUN --mount=type=cache,target=/c,sharing=loked x\n", line: 2, want: `unsupported sharing value "loked" (did you mean locked?)`},
 		{name: "platform of a misspelled variable", text: "FROM --platform=$BULIDPLATFORM a\n", line: 1, want: "--platform=$BULIDPLATFORM expands to nothing (did you mean $BUILDPLATFORM?); give"},
@@ -82,6 +84,7 @@ func TestErrors(t *testing.T) {
 		{name: "FROM too long", text: "FROM a b c d\n", line: 1, want: "FROM requires either one or three arguments"},
 		{name: "stage name", text: "FROM a AS 1x\n", line: 1, want: "invalid name for build stage"},
 		{name: "unknown target", text: "FROM a AS build\nFROM b\nFROM c AS test\n", options: Options{Target: "biuld"}, want: `target stage "biuld" could not be found (did you mean build?); the stages are build, 1, test`},
+		{name: "target index with a zero", text: "FROM a\nFROM b\n", options: Options{Target: "01"}, want: "could not be found; the stages are 0, 1"},
 		{name: "target index", text: "FROM a\n", options: Options{Target: "1"}, want: "could not be found; the stages are 0"},
 		{name: "duplicate name", text: "FROM a AS x\nFROM b AS x\n", options: Options{Dialect: dialect.Classic()}, line: 2, want: `the stage name "x" is already used in line 1`},
 		{name: "copy from later", text: "FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x\n", line: 2, want: `the stage "y" in line 3 must come before this one, x`},
@@ -242,5 +245,17 @@ func TestStepErr(t *testing.T) {
 	err := steps[0].Err(cause)
 	if err.Line != 2 || err.EndLine != 3 || !errors.Is(err, cause) || err.Error() != "Dockerfile:2: exit code: 1" {
 		t.Errorf("%+v", err)
+	}
+}
+
+// TestFlags has each instruction take the flags of our table, so that none is suggested which is not there.
+func TestFlags(t *testing.T) {
+	for instruction, known := range flags {
+		for _, flag := range known {
+			_, err := Parse([]byte("FROM a\n"+instruction+" --"+flag+"=1 a b\n"), "Dockerfile")
+			if err != nil && strings.Contains(err.Error(), "unknown flag") {
+				t.Errorf("%s: %v", instruction, err)
+			}
+		}
 	}
 }

@@ -196,7 +196,9 @@ func (p *Plan) chooseTarget() error {
 			return nil
 		}
 	}
-	if i, err := strconv.Atoi(want); err == nil && i >= 0 && i < len(p.all) {
+	// A number is buildah's; BuildKit takes names only (moby/buildkit#1503), so that no file of its users means
+	// another stage.
+	if i, err := strconv.Atoi(want); err == nil && strconv.Itoa(i) == want && i >= 0 && i < len(p.all) {
 		p.Target = p.all[i]
 		return nil
 	}

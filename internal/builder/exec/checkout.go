@@ -89,8 +89,8 @@ func (e *Executor) materialise(ctx context.Context, t *layer.TOC, from layer.Fil
 }
 
 // mountFiles mounts what a mount selects of a context; a single file is there as mountedFile.
-func (e *Executor) mountFiles(ctx context.Context, files *Files, sum digest.Digest, dir string) (*workspace.Workspace, error) {
-	trees, err := e.checkouts.get(files, sum, func() ([]string, error) { return e.checkout(ctx, files) })
+func (e *Executor) mountFiles(ctx context.Context, w *work, m *Mount, files *Files, dir string) (*workspace.Workspace, error) {
+	trees, err := e.checkouts.get(files, m.Content.Sum(), func() ([]string, error) { return e.checkout(ctx, files) })
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,19 @@ func (e *Executor) mountFiles(ctx context.Context, files *Files, sum digest.Dige
 	if err != nil {
 		return nil, err
 	}
-	return workspace.Mount(dir, trees, root)
+	if !m.Observe {
+		return workspace.Mount(dir, trees, root)
+	}
+	t, _, err := files.list()
+	if err != nil {
+		return nil, err
+	}
+	served, err := w.serveMount(m, t, trees, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer served.detach()
+	return workspace.Mount(dir, []string{served.mount.Dir(0)}, root)
 }
 
 // mountedFile is the name of a single file in its checkout.

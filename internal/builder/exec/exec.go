@@ -22,10 +22,14 @@ import (
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/layer/observed"
+	"github.com/strata-build/strata/internal/sandbox/network"
+	"github.com/strata-build/strata/internal/sandbox/plainroot"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
+	"github.com/strata-build/strata/internal/sandbox/tracefs"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -38,8 +42,12 @@ type Config struct {
 	SSH     *sshagent.Agents
 	// Machine is what a RUN finds on its machine.
 	Machine runner.Machine
-	Log     *LogLimit // nil is DefaultLogLimit
-	Rules   dialect.Run
+	// Allow is all that a RUN may reach, when not nil.
+	Allow *network.Allow
+	Log   *LogLimit // nil is DefaultLogLimit
+	Rules dialect.Run
+	// Distrust has what a mount shows of a context copied anew: --no-cache.
+	Distrust bool
 	// KeepEmpty gives a RUN that changed nothing an empty layer.
 	KeepEmpty bool
 	// Warn is told of what went wrong without failing the build. It may be called from several goroutines.
@@ -50,6 +58,7 @@ type Config struct {
 type Executor struct {
 	Config
 	checkouts checkouts
+	plain     plain
 
 	mu     sync.Mutex
 	warned []string
@@ -57,6 +66,9 @@ type Executor struct {
 
 // New returns an executor for one build.
 func New(c Config) *Executor { return &Executor{Config: c} }
+
+// Close frees what steps leave for the next ones.
+func (e *Executor) Close() { e.plain.roots.Close() }
 
 // State is what a RUN starts from, or a mount shows: a chain of layers.
 type State interface {
@@ -92,6 +104,8 @@ type Failure struct {
 	// empty one that is not kept.
 	Kept  bool
 	Layer digest.Digest
+	// Network is what the process asked of its network.
+	Network network.Report
 }
 
 func (f *Failure) Error() string {
@@ -109,14 +123,33 @@ type Made struct {
 	Layer digest.Digest
 	// Inputs are what it read of the layers that it was to be observed on; nil if it could not be observed.
 	Inputs *observed.Inputs
+	// Network is what it asked of its network; nil on the machine's, where nobody knows.
+	Network *network.Report
 }
 
 // Execute runs a RUN, and returns what it made. A command that fails is a *Failure. The overlay's upper directory is
 // where the layer's tree will be: it becomes the layer by a rename.
 func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
+	if plainroot.Needed() {
+		return e.executePlain(ctx, step)
+	}
+	if step.isObserved() {
+		go tracefs.Start() // beside the preparation; where it fails, the step is not observed
+	}
 	for {
 		trees := &trees{store: e.Store}
 		made, err := e.execute(ctx, step, trees)
+		switch {
+		case ctx.Err() != nil:
+			return made, err
+		case errors.Is(err, tracefs.ErrFailed):
+			e.Warn(fmt.Sprintf("%v; the step runs again, without being observed", err))
+			step = step.unobserved()
+			continue
+		case errors.Is(err, errNotServed):
+			step = step.unobserved() // nothing was run
+			continue
+		}
 		if !errors.Is(trees.trusted(ctx), store.ErrUnsealed) {
 			return made, err
 		}
@@ -129,6 +162,8 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
 
 // execute is Execute on trees that may turn out to be damaged.
 func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made Made, err error) {
+	connection := runner.Connect(step.Network, e.Machine, e.Allow)
+	defer connection.Close()
 	w, err := e.mount(ctx, step, trees)
 	if err != nil {
 		return made, err
@@ -140,15 +175,16 @@ func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made 
 			return made, err
 		}
 	}
-	code, err := e.run(ctx, w, step, trees)
+	code, err := e.run(ctx, w, step, trees, connection)
 	if ctx.Err() != nil && err == nil {
 		err = context.Cause(ctx)
 	}
 	if err == nil {
 		err = trees.trusted(ctx)
 	}
-	if err == nil {
-		err = w.served.failed()
+	inputs, failed := w.inputs()
+	if failed != nil && ctx.Err() == nil {
+		return made, failed // whatever else came of it
 	}
 	if err != nil {
 		return made, err
@@ -158,24 +194,29 @@ func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made 
 			return made, err
 		}
 	}
+	report, known := connection.Report()
+	if known {
+		made.Network = &report
+	}
 	if code.ExitCode != 0 || code.Cause != nil {
+		code.Network = report
 		code.Shortage = e.Store.Shortage()
-		e.keepFailed(ctx, w, code)
+		e.keep(w.dir, code, func() (digest.Digest, error) { return w.commit(ctx, e.KeepEmpty) })
 		return made, code
 	}
-	made.Inputs = w.served.inputs()
+	made.Inputs = inputs
 	made.Layer, err = w.commit(ctx, e.KeepEmpty)
 	return made, err
 }
 
 // run runs the process, and takes away all that was mounted. How the process ended is in the
 // Failure; an error is strata's own.
-func (e *Executor) run(ctx context.Context, w *work, step *Step, trees *trees) (*Failure, error) {
+func (e *Executor) run(ctx context.Context, w *work, step *Step, trees *trees, connection *runner.Connection) (*Failure, error) {
 	state := filepath.Join(w.dir, "state")
 	if err := workspace.Mkdir(state, 0o700); err != nil {
 		return nil, fmt.Errorf("preparing a container: %w", err)
 	}
-	all, err := e.mountAll(ctx, w.dir, step, trees)
+	all, err := e.mountAll(ctx, w, step, trees)
 	defer all.release()
 	if err != nil {
 		return nil, err
@@ -193,12 +234,11 @@ func (e *Executor) run(ctx context.Context, w *work, step *Step, trees *trees) (
 		Env:      slices.Concat(step.Run.ProxyEnv, step.Run.Env, given.env),
 		Dir:      step.Run.Dir,
 		User:     step.Run.User,
-		Network:  step.Network,
 		Binds:    append(all.binds, given.sockets...),
 		Files:    given.files,
 		Machine:  e.Machine,
 		Rights:   runner.Rights{Insecure: step.Run.Insecure},
-		Hooks:    runner.Hooks{Gate: trees.trusted, Warn: e.warnOnce},
+		Hooks:    runner.Hooks{Gate: trees.trusted, Warn: e.warnOnce, Connection: connection, Owners: w.owners},
 		StateDir: state,
 		Streams:  runner.Streams{Stdout: stdout, Stderr: stderr},
 	})
@@ -232,15 +272,15 @@ func (e *Executor) warnOnce(line string) {
 	}
 }
 
-// keepFailed keeps what a failed step left, so that a person can enter it. It is a courtesy: where it fails
+// keep keeps what a failed step left in a folder, so that a person can enter it. It is a courtesy: where it fails
 // itself, the step's own error is what counts.
-func (e *Executor) keepFailed(ctx context.Context, w *work, f *Failure) {
+func (e *Executor) keep(dir string, f *Failure, commit func() (digest.Digest, error)) {
 	// What filled the disk is not worth keeping it full.
 	var fs unix.Statfs_t
-	if err := unix.Statfs(w.dir, &fs); err != nil || fs.Bavail < fs.Blocks/100 || f.Shortage != "" {
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Bavail < fs.Blocks/100 || f.Shortage != "" {
 		return
 	}
-	diffID, err := w.commit(ctx, e.KeepEmpty)
+	diffID, err := commit()
 	f.Layer, f.Kept = diffID, err == nil
 }
 
@@ -252,13 +292,15 @@ type work struct {
 	below *layer.Stack
 	// lowers are what it is mounted on, the topmost first.
 	lowers []string
-	// served are the layers that are observed; nil for none.
-	served *served
+	// served is what is observed: the layers, if there are some, then the mounts.
+	served []*served
 	made   []string // directories of volumes that were not there, relative to the root
+	// owners are those of what the step makes, where they are noted and it can have no note.
+	owners *identity.Ledger
 }
 
-// mount mounts the state that a step starts from. Layers that are to be observed are served; where that cannot be, they
-// are trees like the others.
+// mount mounts the state that a step starts from. Layers that are to be observed are served; an errNotServed says that
+// they cannot be.
 func (e *Executor) mount(ctx context.Context, step *Step, trees *trees) (*work, error) {
 	below, err := step.On.Stack()
 	if err != nil {
@@ -269,43 +311,49 @@ func (e *Executor) mount(ctx context.Context, step *Step, trees *trees) (*work, 
 		return nil, err
 	}
 	w := &work{store: e.Store, dir: dir, below: below}
-	err = w.mount(ctx, step, trees, step.Observe)
-	if errors.Is(err, errNotServed) {
-		err = w.mount(ctx, step, trees, nil)
-	}
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	if err := w.mount(ctx, step, trees); err != nil {
+		w.remove()
+		return nil, err
 	}
 	return w, nil
 }
 
-func (w *work) mount(ctx context.Context, step *Step, trees *trees, observe []bool) (err error) {
-	plain, on := split(step.On.Chain(), observe)
+func (w *work) mount(ctx context.Context, step *Step, trees *trees) error {
+	plain, on := split(step.On.Chain(), step.Observe)
 	dirs, root, err := trees.of(ctx, step.On, plain)
 	if err != nil {
 		return err
 	}
-	if w.served, err = w.serve(ctx, on); err != nil {
+	layers, err := w.serve(ctx, on)
+	if err != nil {
 		return err
 	}
-	defer w.served.detach()
-	w.lowers = w.served.among(dirs, observe)
+	defer layers.detach()
+	w.lowers = layers.among(dirs, step.Observe)
 	w.Workspace, err = workspace.Mount(w.dir, w.lowers, root)
-	if err != nil && w.served != nil {
-		return fmt.Errorf("%w: %w", errNotServed, errors.Join(err, w.clear()))
+	if err != nil && layers != nil {
+		return fmt.Errorf("%w: %w", errNotServed, err)
+	}
+	if err == nil {
+		w.owners, err = workspace.Owners(ctx, w.Root(), w.below, step.Observe)
 	}
 	return err
 }
 
 func (w *work) remove() {
-	_ = w.Unmount()
+	if w.Workspace != nil {
+		_ = w.Unmount()
+	}
+	for _, s := range w.served {
+		_ = s.mount.Close()
+	}
 	_ = os.RemoveAll(w.dir) // what stays is swept when the store is opened next
 }
 
 // commit makes a layer of what changed; "" if nothing did and keepEmpty is not set.
 func (w *work) commit(ctx context.Context, keepEmpty bool) (digest.Digest, error) {
 	below := layer.Mounted{Stack: w.below, Dirs: w.lowers}
-	made, err := layer.DiffTree(ctx, w.Upper(), below, layer.DiffOptions{KeepFiles: w.served != nil})
+	made, err := layer.DiffTree(ctx, w.Upper(), below, layer.DiffOptions{KeepFiles: len(w.served) > 0, Owners: w.owners})
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)
 	}

@@ -44,11 +44,13 @@ func (e *Executor) checkoutKept(ctx context.Context, name string, t *layer.TOC, 
 	if err != nil {
 		return nil, err
 	}
-	if kept != nil {
+	if kept != nil && !e.Distrust {
 		trees, err := e.checkoutDelta(ctx, kept, t, from)
 		if trees != nil || err != nil {
 			return trees, err
 		}
+	}
+	if kept != nil {
 		kept.Release()
 	}
 	dir, err := e.materialise(ctx, t, from)

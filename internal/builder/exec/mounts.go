@@ -27,6 +27,8 @@ type Mount struct {
 	From State
 	// Content is what source= selects there, or in a context; nil for what begins empty.
 	Content Content
+	// Observe has it noted what the process reads of a directory of a context that is mounted.
+	Observe bool
 }
 
 // Content is what a mount shows, or a cache mount begins with.
@@ -56,21 +58,25 @@ func (m *Mount) List(ctx context.Context) (*layer.TOC, error) {
 
 // mounted is what the mounts of a RUN need while it runs.
 type mounted struct {
+	work   *work
 	binds  []runner.Bind
 	shown  []*workspace.Workspace // what is mounted below the step's folder
 	caches map[string]*store.CacheMount
 	trees  *trees
 }
 
-// mountAll prepares the mounts of a RUN below dir. What it returns is to be released, after an error too.
-func (e *Executor) mountAll(ctx context.Context, dir string, step *Step, trees *trees) (*mounted, error) {
-	all := &mounted{trees: trees, caches: map[string]*store.CacheMount{}}
+// mountAll prepares the mounts of a RUN in its folder. What it returns is to be released, after an error too.
+func (e *Executor) mountAll(ctx context.Context, w *work, step *Step, trees *trees) (*mounted, error) {
+	dir := w.dir
+	all := &mounted{work: w, trees: trees, caches: map[string]*store.CacheMount{}}
 	if err := e.takeCaches(ctx, all, step); err != nil {
 		return all, err
 	}
 	for i, m := range step.Mounts {
 		if m.Content != nil {
-			e.remember(ctx, m)
+			if err := m.Remember(ctx, e.Store); err != nil && ctx.Err() == nil {
+				e.Warn(err.Error())
+			}
 		}
 		bind := runner.Bind{Target: m.Target, ReadOnly: m.ReadOnly}
 		var err error
@@ -97,15 +103,13 @@ func (e *Executor) mountAll(ctx context.Context, dir string, step *Step, trees *
 	return all, nil
 }
 
-// remember keeps the names of what a mount shows, for who asks later what changed.
-func (e *Executor) remember(ctx context.Context, m *Mount) {
+// Remember keeps the names of what a mount with content shows, for who asks later what changed.
+func (m *Mount) Remember(ctx context.Context, s *store.Store) error {
 	t, err := m.List(ctx)
-	if err == nil {
-		err = e.Store.PutListing(m.Content.Sum(), t)
+	if err != nil {
+		return err
 	}
-	if err != nil && ctx.Err() == nil {
-		e.Warn(err.Error())
-	}
+	return s.PutListing(m.Content.Sum(), t)
 }
 
 // release takes the mounts away, so that the step's folder can be removed, and lets others have the caches.
@@ -152,7 +156,7 @@ func (e *Executor) mountSource(ctx context.Context, all *mounted, m *Mount, dir 
 	if err != nil {
 		return "", err
 	}
-	shown, err := e.mountFiles(ctx, files, m.Content.Sum(), dir)
+	shown, err := e.mountFiles(ctx, all.work, m, files, dir)
 	if err != nil {
 		return "", err
 	}

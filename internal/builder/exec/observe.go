@@ -6,22 +6,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/observed"
+	"github.com/strata-build/strata/internal/sandbox/snapshot"
 	"github.com/strata-build/strata/internal/sandbox/tracefs"
 )
 
-// errNotServed says that layers cannot be served here, and have to be mounted as trees.
-var errNotServed = errors.New("layers cannot be observed")
+// errNotServed says that layers and mounts cannot be served here, and have to be mounted as trees.
+var errNotServed = errors.New("what a step reads cannot be observed")
 
-// served are the layers of a state that are served through FUSE, the lowest first. nil is none.
+// served is what is served through FUSE: layers of a state, the lowest first, or what a mount shows. nil is none.
 type served struct {
-	mount     *tracefs.Mount
-	recorders []*observed.Recorder
-	of        []digest.Digest
+	mount *tracefs.Mount
+	of    []digest.Digest // as in observed.Tree
+	at    string          // where the mount is; "" for layers
 }
 
 // serve serves the layers of a chain that are to be observed.
@@ -29,56 +31,74 @@ func (w *work) serve(ctx context.Context, chain []digest.Digest) (*served, error
 	if len(chain) == 0 {
 		return nil, nil
 	}
-	s := &served{of: chain}
 	var layers []tracefs.Layer
+	defer func() {
+		for _, l := range layers {
+			l.Files.Close()
+		}
+	}()
 	for _, d := range chain {
 		l, err := w.open(ctx, d)
 		if err != nil {
-			for _, l := range layers {
-				_ = l.Contents.Close()
-			}
 			return nil, err
 		}
 		layers = append(layers, l)
-		s.recorders = append(s.recorders, l.Recorder)
 	}
+	return w.offer(w.dir, &served{of: chain}, layers)
+}
+
+// offer serves layers in a folder.
+func (w *work) offer(dir string, s *served, layers []tracefs.Layer) (*served, error) {
 	var err error
-	s.mount, err = tracefs.Serve(filepath.Join(w.dir, "served"), layers)
+	s.mount, err = tracefs.Serve(filepath.Join(dir, "served"), layers)
 	if errors.Is(err, tracefs.ErrUnavailable) {
-		return nil, fmt.Errorf("%w: %w", errNotServed, errors.Join(err, w.clear()))
+		return nil, fmt.Errorf("%w: %w", errNotServed, err)
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	w.served = append(w.served, s)
+	return s, nil
 }
 
-func (w *work) open(ctx context.Context, diffID digest.Digest) (tracefs.Layer, error) {
-	l, err := w.store.Chain([]digest.Digest{diffID})
+// serveMount serves what a mount shows, below dir: the copy in trees, the topmost first, which t lists.
+func (w *work) serveMount(m *Mount, t *layer.TOC, trees []string, dir string) (*served, error) {
+	fd, err := snapshot.Open(trees, snapshot.Options{ReadOnly: true})
 	if err != nil {
-		return tracefs.Layer{}, err
+		return nil, fmt.Errorf("reading what is mounted on %s: %w", m.Target, err)
 	}
-	contents, err := l[0].Contents(ctx)
-	if err != nil {
-		return tracefs.Layer{}, err
-	}
-	return tracefs.Layer{
-		Recorder: observed.NewRecorder(observed.NewView(contents.TOC())),
-		Contents: contents,
-		Below: func(path string) *layer.Entry {
-			e, err := w.below.Lookup(ctx, path)
-			if err != nil {
-				return nil
-			}
-			return e
-		},
-	}, nil
+	files := os.NewFile(uintptr(fd), dir)
+	defer files.Close() // the server has it open
+	s := &served{of: []digest.Digest{m.Content.Sum()}, at: m.Target}
+	return w.offer(dir, s, []tracefs.Layer{{TOC: t, View: observed.NewView(t), Files: files}})
 }
 
-// clear empties the folder of what a mount that failed has left there.
-func (w *work) clear() error {
-	names, err := os.ReadDir(w.dir)
-	for _, n := range names {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(w.dir, n.Name())))
+// open opens a layer to be served, with what shows at the directories that it has no entry for.
+func (w *work) open(ctx context.Context, diffID digest.Digest) (l tracefs.Layer, err error) {
+	chain, err := w.store.Chain([]digest.Digest{diffID})
+	if err != nil {
+		return l, err
 	}
-	return err
+	if l.TOC, err = chain[0].TOC(ctx); err != nil {
+		return l, err
+	}
+	l.View = observed.NewView(l.TOC)
+	var below []*layer.Entry
+	for n := range l.View.Len() {
+		if !l.View.Implied(n) {
+			continue
+		}
+		if e, err := w.below.Lookup(ctx, l.View.Path(n)); err == nil && e != nil && e.Type == layer.Dir {
+			d := *e
+			d.Path = l.View.Path(n)
+			below = append(below, &d)
+		}
+	}
+	if l.Below, err = layer.NewTOC(below); err != nil {
+		return l, err
+	}
+	l.Files, err = chain[0].Files(ctx)
+	return l, err
 }
 
 // split divides a chain into the layers that are mounted as trees and those that are observed.
@@ -93,7 +113,8 @@ func split(chain []digest.Digest, observe []bool) (plain, on []digest.Digest) {
 	return plain, on
 }
 
-// among puts the directories of what is served at their places among those of the other layers, all with the topmost first.
+// among puts the directories of what is served at their places among those of the other layers, all with the topmost
+// first.
 func (s *served) among(plain []string, observe []bool) []string {
 	if s == nil {
 		return plain
@@ -118,28 +139,44 @@ func (s *served) detach() {
 	}
 }
 
-// failed is the first error that the process was given when it read something.
-func (s *served) failed() error {
-	if s == nil {
-		return nil
-	}
-	return s.mount.Err()
-}
-
-// inputs are what was read, nil of nothing that was observed.
-func (s *served) inputs() *observed.Inputs {
-	if s == nil {
-		return nil
+// inputs are what was read, nil of nothing that was observed. It is a tracefs.ErrFailed where the process met an error
+// that is not in the files.
+func (w *work) inputs() (*observed.Inputs, error) {
+	if len(w.served) == 0 {
+		return nil, nil
 	}
 	in := &observed.Inputs{}
 	var views []*observed.View
-	for i, r := range s.recorders {
-		in.Trees = append(in.Trees, r.Tree(s.of[i], ""))
-		views = append(views, r.View())
+	for _, s := range w.served {
+		recorders, err := s.mount.Asked()
+		if err != nil {
+			return nil, err
+		}
+		for i, r := range recorders {
+			in.Trees = append(in.Trees, r.Tree(s.of[i], s.at))
+			views = append(views, r.View())
+		}
 	}
 	in.Fold(views, observed.MaxEncoded)
 	if len(in.Encode()) > observed.MaxEncoded {
-		return nil
+		return nil, nil
 	}
-	return in
+	return in, nil
+}
+
+// unobserved is the step as if nothing of it were observed.
+func (s *Step) unobserved() *Step {
+	plain := *s
+	plain.Observe, plain.Mounts = nil, nil
+	for _, m := range s.Mounts {
+		copied := *m
+		copied.Observe = false
+		plain.Mounts = append(plain.Mounts, &copied)
+	}
+	return &plain
+}
+
+// isObserved says whether something of the step is to be observed.
+func (s *Step) isObserved() bool {
+	return slices.Contains(s.Observe, true) || slices.ContainsFunc(s.Mounts, func(m *Mount) bool { return m.Observe })
 }

@@ -95,7 +95,10 @@ type Known struct {
 	Origin string `json:"origin,omitempty"`
 	// Fetches says how it is known that the step fetches from the network, "" if it does not as far as is known.
 	Fetches string `json:"fetches,omitempty"`
-	// Read says what a step read that was a hit since none of it has changed: "read 3 of 214 copied files, none changed".
+	// Source says from where, and how that is known, on one line.
+	Source string `json:"source,omitempty"`
+	// Read says what a step read that was a hit since none of it has changed: "read 3 of 214 copied files, none
+	// changed".
 	Read string `json:"read,omitempty"`
 }
 

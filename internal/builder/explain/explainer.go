@@ -57,7 +57,8 @@ type Miss struct {
 	Mounts []event.Mount
 	// Read is which of the files that the step read when it last ran has changed, "" if that is not known.
 	Read string
-	// Rejected says what third-party images had that cannot serve as the step's cache: "me/app:1: its row 3 has another text".
+	// Rejected says what third-party images had that cannot serve as the step's cache: "me/app:1: its row 3 has another
+	// text".
 	Rejected []string
 
 	near *cache.Record // what the step was compared with
@@ -66,7 +67,9 @@ type Miss struct {
 // Reasons says why a step runs. What a COPY or ADD found changed is not among them: nameFiles tells.
 func (e *Explainer) Reasons(ctx context.Context, m *Miss) []Reason {
 	reasons := e.reasons(ctx, m)
-	if m.Read != "" && !slices.ContainsFunc(reasons, func(r Reason) bool { return r.Kind != EarlierStep && r.Kind != OtherLayers }) {
+	// What it read says more than what it could have read.
+	couldRead := []Kind{EarlierStep, OtherLayers, Mounted}
+	if m.Read != "" && !slices.ContainsFunc(reasons, func(r Reason) bool { return !slices.Contains(couldRead, r.Kind) }) {
 		reasons = []Reason{{Kind: ReadFile, Text: mask(m.Read)}}
 	}
 	var refused []Reason

@@ -14,11 +14,11 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// Journal is a sink that writes down what becomes of each step, and why those that run do. It passes everything on, with
-// a Reason event beside each step that runs.
+// Journal is a sink that writes down what becomes of each step, and why those that run do. It passes everything on,
+// with a Reason event beside each step that runs.
 //
-// Its lock is held only to read and write what the build consists of. Reasons are looked up in the store, and layers are
-// opened for them, on a copy of that and without the lock.
+// Its lock is held only to read and write what the build consists of. Reasons are looked up in the store, and layers
+// are opened for them, on a copy of that and without the lock.
 type Journal struct {
 	ctx   context.Context // of the build: events have none
 	store *store.Store
@@ -143,8 +143,8 @@ func (j *Journal) run(e event.Running) {
 	}
 }
 
-// first says that there is nothing to compare with, since nothing like this was built before: that a step runs then needs
-// no reason.
+// first says that there is nothing to compare with, since nothing like this was built before: that a step runs then
+// needs no reason.
 func (h *history) first(reasons []Reason) bool {
 	return len(h.past) == 0 && len(reasons) == 1 && reasons[0].Kind == New
 }
@@ -210,6 +210,9 @@ func (j *Journal) finishStep(e event.Finished) {
 	step.State, step.Status = e.State, statusOf(e.Status)
 	if r := e.Record; r != nil {
 		step.Layer, step.Made, step.Took, step.Origin, step.Fetches = r.Layer, r.Created, r.Took.Milliseconds(), r.Origin, r.Fetches
+		if r.Fetches != "" && r.Reached != nil {
+			step.Source = r.Source()
+		}
 		if e.Status == event.Cached && r.IsObservedHit() {
 			step.Read = r.Observed.String()
 		}

@@ -110,7 +110,11 @@ func (p *printer) step(st *Stage, s *Step) {
 		}
 		p.detail("%s; saved %s", s.Recorded(), Seconds(s.Took))
 	case Ran, Failed:
-		p.detail("took %s", Seconds(s.Took))
+		if s.Source != "" {
+			p.detail("took %s, fetched %s", Seconds(s.Took), human.Clean(s.Source))
+		} else {
+			p.detail("took %s", Seconds(s.Took))
+		}
 	}
 	for _, r := range s.Reasons {
 		p.reason(r)
@@ -123,7 +127,10 @@ func (s *Step) Recorded() string {
 	if s.Origin != "" {
 		text = "recorded " + since(s.Made) + ", from " + human.Clean(s.Origin)
 	}
-	if s.Fetches != "" {
+	switch {
+	case s.Source != "":
+		text += ", fetched " + human.Clean(s.Source)
+	case s.Fetches != "":
 		text += ", fetches from the network (" + s.Fetches + ")"
 	}
 	return text

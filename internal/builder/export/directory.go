@@ -21,11 +21,11 @@ import (
 
 // directory is a directory of the person's that files are written into.
 //
-// The names come from an image, and what is there already may be anybody's. Everything is done beneath an os.Root, so
-// nothing outside the directory can be reached, and what is in a file's place is replaced and not followed: a link to
-// a directory in the place of a directory becomes a directory. Files belong to whoever runs strata, as with buildx. Since
-// that is often root, and an image may be anybody's, nothing that is written gives rights: files lose setuid, setgid
-// and the kernel's own extended attributes (capabilities), and device nodes are left out.
+// The names come from an image, and what is there already may be anybody's. Everything is done beneath an os.Root,
+// so nothing outside the directory can be reached, and what is in a file's place is replaced and not followed: a
+// link to a directory in the place of a directory becomes a directory. Files belong to whoever runs strata, as with
+// buildx. Since that is often root, and an image may be anybody's, nothing that is written gives rights: files lose
+// setuid, setgid and the kernel's own extended attributes (capabilities), and device nodes are left out.
 type directory struct {
 	root *os.Root
 	// at is the directory that was used last, for most files follow their siblings.

@@ -12,8 +12,8 @@ import (
 
 // Result is what the outputs gave.
 type Result struct {
-	// ID is the image's, or of several platforms the index's digest, or the first one's ID where there is no index; "" where the result is
-	// only files.
+	// ID is the image's, or of several platforms the index's digest, or the first one's ID where there is no index; ""
+	// where the result is only files.
 	ID digest.Digest
 	// Names are those that images have in the store now.
 	Names []reference.Named
@@ -41,8 +41,8 @@ func (r *Result) describe(sent *transfer.Sent, p *packed) {
 	}
 }
 
-// Metadata is what --metadata-file has, under the names of buildx. Without a manifest the image's digest is its ID, as in
-// a Docker whose store has no manifests.
+// Metadata is what --metadata-file has, under the names of buildx. Without a manifest the image's digest is its ID,
+// as in a Docker whose store has no manifests.
 func (r *Result) Metadata() map[string]any {
 	m := map[string]any{}
 	if r.config != "" {

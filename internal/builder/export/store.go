@@ -19,7 +19,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// store is type=image, and type=docker without a file: the image in the store, under its names, and pushed if it is to be.
+// store is type=image, and type=docker without a file: the image in the store, under its names, and pushed if it is
+// to be.
 func (x *exporter) store(ctx context.Context, s *Spec, out *output) error {
 	events := newPushed(out)
 	defer events.done()
@@ -58,7 +59,8 @@ func (x *exporter) store(ctx context.Context, s *Spec, out *output) error {
 	return nil
 }
 
-// wantsManifest says that an image which is not pushed needs a manifest all the same, for the next push or for its digest.
+// wantsManifest says that an image which is not pushed needs a manifest all the same, for the next push or for its
+// digest.
 func (s *Spec) wantsManifest() bool {
 	return s.Compression != "" || s.Force || s.OCI != nil || len(s.Annotations) > 0 || s.Canonical || s.Dangling != ""
 }
@@ -201,7 +203,8 @@ func (x *exporter) name(s *Spec, p *packed, names []reference.Named, manifest di
 	return nil
 }
 
-// ids are the images' IDs, the one first that suits this machine best, which a name means where no platform is asked for.
+// ids are the images' IDs, the one first that suits this machine best, which a name means where no platform is
+// asked for.
 func (p *packed) ids(here ocispec.Platform) []digest.Digest {
 	items := slices.Clone(p.bundle.Items)
 	slices.SortStableFunc(items, func(a, b transfer.Item) int {

@@ -12,8 +12,8 @@ import (
 )
 
 // Steps are those of the build that other machines can use, each once: what the target consists of, and then those of
-// the other stages of a plan that was solved. These are KeyOnly unless all is set: what the target copies from a stage is
-// found by the keys of the stage's steps, without their layers (BuildKit's mode=min).
+// the other stages of a plan that was solved. These are KeyOnly unless all is set: what the target copies from a stage
+// is found by the keys of the stage's steps, without their layers (BuildKit's mode=min).
 func (s *Solver) Steps(plan *dockerfile.Plan, all bool) []cache.Step {
 	var steps []cache.Step
 	had := map[digest.Digest]bool{}
@@ -51,14 +51,15 @@ func (s *Solver) follows(next, parent *State, op *operation, record *cache.Recor
 		key = op.key
 	}
 	made := cache.NewStep(key, record)
+	made.Record.Reached = nil // names of hosts stay here
 	if !s.config.Records.Observe.On {
 		made.Record.Observed = nil // what a step read stays here
 	}
 	next.steps = append(next.steps, made)
 }
 
-// addStages puts into the target's config those of the build's steps that have no row there: of the other stages, without
-// their layers, and what was selected in them. Where there are none, those of the base image stay.
+// addStages puts into the target's config those of the build's steps that have no row there: of the other stages,
+// without their layers, and what was selected in them. Where there are none, those of the base image stay.
 func (s *Solver) addStages(ctx context.Context, c *image.Config, target *State) error {
 	had := map[digest.Digest]bool{}
 	for _, row := range c.Cached {

@@ -13,6 +13,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
 	"github.com/strata-build/strata/internal/sandbox/sshagent"
@@ -68,6 +69,8 @@ type Records struct {
 type Sandbox struct {
 	// Network is what it sees, unless it says something else itself.
 	Network runner.Network
+	// Allow is all that it may reach, when not nil.
+	Allow   *network.Allow
 	Machine runner.Machine
 	// Secrets and SSH are what it may have mounted, and nothing else may know of.
 	Secrets *secret.Store

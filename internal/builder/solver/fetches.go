@@ -7,18 +7,39 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 )
 
-// fetches says whether a step fetches from the network. Nothing observes it: containers share the host's network,
-// where the kernel counts for all processes together, and stopping a step at each connect(2) would slow it down.
-// So it is inferred from what the step calls; what a script of the context fetches is not seen. A step without a
-// network fetches nothing for sure.
+// noteReached notes in the record of a step that ran what it fetched. A network of its own saw that. On the machine's
+// nobody did, as the kernel counts for all processes together, and stopping a step at each connect(2) would slow it
+// down.
+func (s *Solver) noteReached(r *cache.Record, step *dockerfile.Step, seen *network.Report) {
+	if step.Run == nil || seen == nil {
+		r.Fetches = s.fetches(step)
+		return
+	}
+	r.Reached = &cache.Reached{Hosts: seen.Hosts, Names: seen.Names}
+	if len(seen.Hosts) > 0 {
+		r.Fetches = cache.Seen
+	}
+}
+
+// fetches says whether a step fetches from the network where that was not seen: it is inferred from what the step
+// calls; what a script of the context fetches is not noticed. A step without a network fetches nothing for sure.
 func (s *Solver) fetches(step *dockerfile.Step) string {
 	if step.Run == nil || s.network(step.Run) == runner.NetworkNone || !callsFetcher(step.Run) {
 		return ""
 	}
 	return cache.Inferred
+}
+
+// namesLoopback says whether what a RUN is given names the loopback: a proxy or an index there, as people have them.
+func namesLoopback(r *dockerfile.Run) bool {
+	names := func(text string) bool {
+		return strings.Contains(text, "127.0.0.1") || strings.Contains(text, "localhost") || strings.Contains(text, "[::1]")
+	}
+	return slices.ContainsFunc(slices.Concat(r.Args, r.Env, r.ProxyEnv), names) || r.Script != nil && names(r.Script.Text)
 }
 
 // fetchers are the programs that fetch, each with the first arguments with which it does; without any it always

@@ -94,6 +94,11 @@ func (s *Solver) selectMount(ctx context.Context, m *dockerfile.Mount, from *Sta
 	return sel, s.selectOnce(ctx, from, step, sel, key, read)
 }
 
+// mountedAs is what a mount shows as it counts in a key.
+func mountedAs(m *exec.Mount) cache.Mounted {
+	return cache.Mounted{Sum: m.Content.Sum(), Target: m.Target}
+}
+
 // addMounts makes the mounts of a RUN a part of its key, as far as BuildKit counts them (solver/llbsolver/ops/exec.go):
 // what a bind mount shows and what a cache begins with counts by content, the id of a cache and how it is shared not at
 // all, nor what is in it.
@@ -118,7 +123,7 @@ func addMounts(key *cache.Key, mounts []*exec.Mount) {
 		}
 		key.Add(cache.PartMount, strings.Join(words, " "))
 		if m.Content != nil {
-			key.Add(cache.PartMounted, string(m.Content.Sum())+" "+m.Target)
+			key.Add(cache.PartMounted, mountedAs(m).String())
 		}
 	}
 }

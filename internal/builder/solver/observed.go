@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
@@ -14,10 +15,11 @@ import (
 	"github.com/strata-build/strata/internal/layer/observed"
 )
 
-// A RUN is observed on the layers that COPY, ADD and WORKDIR have made since the base image: it is noted what it reads of
-// them, and its weak key is its key without them. After a miss of the key, the records with the same weak key are
-// candidates: where the layers that there are now would have answered all that one of them asked in the same way, the step
-// would do the same, and its record is a hit (docs/observed.md).
+// A RUN is observed on the layers that COPY, ADD and WORKDIR have made since the base image, and on what its bind
+// mounts show of a context: it is noted what it reads of them, and its weak key is its key without them. After a miss
+// of the key, the records with the same weak key are candidates: where the layers that there are now would have
+// answered all that one of them asked in the same way, the step would do the same, and its record is a hit
+// (docs/observed.md).
 
 // Observe is which steps are observed. The zero value is none.
 type Observe struct {
@@ -41,7 +43,8 @@ func copiedBy(step *dockerfile.Step, state, next *State) []bool {
 	return copied
 }
 
-// addObserved gives a RUN its weak key, if it is observed. What may mount for itself is not: nobody sees what it reads then.
+// addObserved gives a RUN its weak key, if it is observed. What may mount for itself is not: nobody sees what it reads
+// then.
 func (s *Solver) addObserved(op *operation, parent *State, step *dockerfile.Step) {
 	o := s.config.Records.Observe
 	if !o.On || step.Run == nil || step.Run.Insecure || s.config.Dialect.Steps.KeyedByPosition || o.Except.Has(step) {
@@ -53,12 +56,25 @@ func (s *Solver) addObserved(op *operation, parent *State, step *dockerfile.Step
 		observe[i] = i < len(parent.copied) && parent.copied[i] && d != layer.EmptyDiffID
 		any = any || observe[i]
 	}
-	if any {
-		op.observe, op.weak = observe, cache.Weaken(op.shared, parent.Chain(), observe)
+	var mounts []cache.Mounted
+	for _, m := range op.mounts {
+		if m.Observe = isObservable(m); m.Observe {
+			mounts = append(mounts, mountedAs(m))
+		}
+	}
+	if any || len(mounts) > 0 {
+		op.observe, op.weak = observe, cache.Weaken(op.shared, parent.Chain(), observe, mounts)
 	}
 }
 
-// served are the layers that an operation is observed on, as what was read of others is compared with them.
+// isObservable says whether what a step reads of a mount can be noted: of a directory of a context. A single file
+// counts as a whole anyway, and so does what comes from a stage or an image.
+func isObservable(m *exec.Mount) bool {
+	sel, ok := m.Content.(*sources)
+	return ok && m.Type == dockerfile.MountBind && m.From == nil && len(sel.Matches) == 1 && sel.Matches[0].Dir
+}
+
+// served are the layers and mounts that an operation is observed on, as what was read of others is compared with them.
 func (s *Solver) served(ctx context.Context, parent *State, op *operation) []observed.Served {
 	var list []observed.Served
 	for i, d := range parent.Chain() {
@@ -66,7 +82,24 @@ func (s *Solver) served(ctx context.Context, parent *State, op *operation) []obs
 			list = append(list, observed.Served{Of: d, TOC: func() (*layer.TOC, error) { return s.toc(ctx, d) }})
 		}
 	}
+	for _, m := range op.mounts {
+		if m.Observe {
+			list = append(list, observed.Served{Of: m.Content.Sum(), TOC: func() (*layer.TOC, error) { return m.List(ctx) }})
+		}
+	}
 	return list
+}
+
+// remember keeps the names of what the mounts of a step show that did not run, for who asks later what changed.
+func (s *Solver) remember(ctx context.Context, op *operation) {
+	for _, m := range op.mounts {
+		if !m.Observe {
+			continue
+		}
+		if err := m.Remember(ctx, s.store); err != nil && ctx.Err() == nil {
+			s.warn(err.Error())
+		}
+	}
 }
 
 func (s *Solver) toc(ctx context.Context, diffID digest.Digest) (*layer.TOC, error) {
@@ -77,8 +110,8 @@ func (s *Solver) toc(ctx context.Context, diffID digest.Digest) (*layer.TOC, err
 	return l[0].TOC(ctx)
 }
 
-// fromObserved finds a record whose step would do the same on the parent, and keeps it as the operation's own; nil if there is
-// none.
+// fromObserved finds a record whose step would do the same on the parent, and keeps it as the operation's own; nil if
+// there is none.
 func (s *Solver) fromObserved(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
 	if op.observe == nil {
 		return nil, nil
@@ -103,9 +136,13 @@ func (s *Solver) fromObserved(ctx context.Context, parent *State, step *dockerfi
 			return nil, err
 		}
 		c := *r
-		c.Instruction, c.Fetches = step.Text, s.fetches(step)
+		c.Instruction = step.Text
+		if c.Reached == nil {
+			c.Fetches = s.fetches(step)
+		}
 		c.Observed = cache.NewObserved(weak, in.Rebase(served))
 		c.Observed.Hit = true
+		s.remember(ctx, op)
 		return s.known(&c)
 	}
 	for _, f := range found {

@@ -40,7 +40,7 @@ func (s *Solver) lookup(step *dockerfile.Step, key *cache.Key) (*cache.Record, e
 	if s.isUnavailable(r) {
 		return nil, err
 	}
-	if r != nil && r.Fetches == "" {
+	if r != nil && r.Fetches == "" && r.Reached == nil {
 		r.Fetches = s.fetches(step)
 	}
 	return r, err

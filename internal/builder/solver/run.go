@@ -35,7 +35,7 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	key.Add(cache.PartUser, r.User)
 	key.Add(cache.PartDir, r.Dir)
 	network := s.network(r)
-	key.Add(cache.PartNetwork, string(network))
+	key.Add(cache.PartNetwork, networkPart(network))
 	s.addMachine(key, r)
 	addMounts(key, mounts)
 	addSecrets(key, r)
@@ -102,6 +102,15 @@ func (s *Solver) network(r *dockerfile.Run) runner.Network {
 	return n
 }
 
+// networkPart is what the network is to a step's key. A step that can fetch gets the same files on the machine's
+// network and on one of its own, or fails, and records from before there was the second are good for it.
+func networkPart(n runner.Network) string {
+	if n == runner.NetworkBridge {
+		n = runner.NetworkHost
+	}
+	return string(n)
+}
+
 // execute runs a RUN on top of parent. What a failed step left becomes a state that can be entered.
 func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount, op *operation) (exec.Made, error) {
 	made, err := s.executor().Execute(ctx, &exec.Step{
@@ -120,7 +129,8 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 	if !errors.As(err, &failed) {
 		return made, err
 	}
-	failure := &StepError{Args: step.Run.Args, ExitCode: failed.ExitCode, Cause: failed.Cause, Shortage: failed.Shortage}
+	failure := &StepError{Args: step.Run.Args, ExitCode: failed.ExitCode, Cause: failed.Cause, Shortage: failed.Shortage, Network: failed.Network}
+	failure.namesMachine = network == runner.NetworkBridge && namesLoopback(step.Run)
 	if failed.Kept {
 		failure.State = s.putFailed(parent, step, failed.Layer)
 	}
@@ -154,8 +164,8 @@ func (o *stream) Write(p []byte) (int, error) {
 func (s *Solver) newExecutor() *exec.Executor {
 	b := s.config.Sandbox
 	return exec.New(exec.Config{
-		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Log: b.Log,
-		Rules: s.config.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn,
+		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Allow: b.Allow, Log: b.Log,
+		Rules: s.config.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn, Distrust: s.config.Records.NoCache,
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -91,6 +92,10 @@ type StepError struct {
 	Cause error
 	// Shortage says that the store's disk was full then, and what to do about it; "" where it was not.
 	Shortage string
+	// Network is what the process asked of its network.
+	Network network.Report
+	// namesMachine says that the step has a network of its own, and names the loopback in what it is given.
+	namesMachine bool
 }
 
 func (e *StepError) Error() string {
@@ -102,8 +107,23 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Cause }
 
-// Advice says what exit codes of a shell mean that people do not know by heart (POSIX, "Shell Command Language", 2.8.2),
-// and what to look at; "" for others.
+// NetworkAdvice says what the step may have lacked on its network, and what to do; "" where that is nothing.
+func (e *StepError) NetworkAdvice() string {
+	switch {
+	case len(e.Network.Refused) > 0:
+		return "the step wanted " + strings.Join(e.Network.Refused, ", ") + ", which --network-allow does not permit"
+	case len(e.Network.Machine) > 0:
+		return "the step wanted " + strings.Join(e.Network.Machine, ", ") + ", which is this machine: " + reachMachine
+	case e.namesMachine:
+		return "the step has a network of its own, whose loopback is not this machine's: " + reachMachine
+	}
+	return ""
+}
+
+const reachMachine = "it is reached with --network=host, or at NAME with --add-host NAME:host-gateway"
+
+// Advice says what exit codes of a shell mean that people do not know by heart (POSIX, "Shell Command Language",
+// 2.8.2), and what to look at; "" for others.
 func (e *StepError) Advice() string {
 	if e.Cause != nil {
 		return ""

@@ -175,8 +175,8 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 	}
 	r = &cache.Record{
 		Layer: made.Layer, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Written: step.Written(),
-		Fetches: s.fetches(step),
 	}
+	s.noteReached(r, step, made.Network)
 	r.Observed = op.observed(ctx, made.Inputs)
 	if before != nil {
 		if err := s.settle(ctx, before, r); err != nil {

@@ -29,8 +29,8 @@ func (s *Solver) use(r *cache.Record) {
 // maxDamages is how often a layer may turn out to be damaged in one build: as a tar, as a tree, and made again.
 const maxDamages = 3
 
-// mended says whether an error is a layer that turned out to be damaged while its files were read. It is set aside, so that
-// solving again reads another form of it, or runs the step that makes it.
+// mended says whether an error is a layer that turned out to be damaged while its files were read. It is set aside, so
+// that solving again reads another form of it, or runs the step that makes it.
 func (s *Solver) mended(err error) bool {
 	var damaged *store.DamagedError
 	if !errors.As(err, &damaged) {
@@ -74,8 +74,8 @@ func (s *Solver) giveUp(gone *store.UnavailableError) {
 	s.warn(fmt.Sprintf("%s: its layer %s%s cannot be fetched, so the step runs again: %v", r.Instruction, image.ShortID(gone.DiffID), from, gone.Cause))
 }
 
-// isUnavailable says that a record is of no use, since its layer cannot be had. Once the step ran again the layer is here, if it
-// turned out to be the same.
+// isUnavailable says that a record is of no use, since its layer cannot be had. Once the step ran again the layer is
+// here, if it turned out to be the same.
 func (s *Solver) isUnavailable(r *cache.Record) bool {
 	if r == nil || r.Layer == "" {
 		return false
@@ -90,8 +90,9 @@ func (s *Solver) isUnavailable(r *cache.Record) bool {
 	return err != nil || !l.Present()
 }
 
-// incomplete is a *store.UnavailableError where a recorded layer of the target is neither here nor known to be elsewhere:
-// its record came without it (see Steps), or somebody has removed its files. The layers of other stages may be so.
+// incomplete is a *store.UnavailableError where a recorded layer of the target is neither here nor known to be
+// elsewhere: its record came without it (see Steps), or somebody has removed its files. The layers of other stages may
+// be so.
 func (s *Solver) incomplete(state *State) error {
 	for _, d := range state.Chain() {
 		s.mu.Lock()
@@ -112,6 +113,7 @@ func (s *Solver) incomplete(state *State) error {
 // Solve gives the state of the plan's target. The error of a step is a *dockerfile.Error around what went
 // wrong.
 func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
+	defer func() { s.executor().Close() }()
 	for {
 		state, err := s.solve(ctx, plan)
 		if err == nil {

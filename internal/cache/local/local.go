@@ -24,6 +24,10 @@ func lookup(s *store.Store, key digest.Digest) (*cache.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !row.AsSealed() {
+		s.Note("the record of a step was damaged and is set aside: " + key.String())
+		return nil, nil
+	}
 	r, err := cache.Decode(row.Data)
 	if err != nil || r.Layer != row.Layer {
 		return nil, nil // from a strata that wrote records differently: as good as none
@@ -42,7 +46,8 @@ func Save(s *store.Store, k *cache.Key, r *cache.Record) error {
 }
 
 func row(k *cache.Key, r *cache.Record, data []byte) store.Record {
-	return store.Record{Key: k.Digest(), Layer: r.Layer, Data: data, Made: r.Created, Text: textOf(k, r.Instruction)}
+	key := k.Digest()
+	return store.Record{Key: key, Layer: r.Layer, Data: data, Made: r.Created, Text: textOf(k, r.Instruction)}
 }
 
 // SaveObserved is Save of a record that says what its step read, so that Candidates finds it.
@@ -68,7 +73,7 @@ func Candidates(s *store.Store, weak digest.Digest, limit int) ([]Found, error) 
 	var all []Found
 	for _, row := range rows {
 		r, err := cache.Decode(row.Data)
-		if err == nil && r.Layer == row.Layer && r.Observed != nil {
+		if err == nil && r.Layer == row.Layer && r.Observed != nil && row.AsSealed() {
 			all = append(all, Found{row.Key, r})
 		}
 	}

@@ -199,7 +199,7 @@ func (r *layerRow) moving() bool {
 		return false
 	}
 	switch r.status {
-	case "Downloading", "Extracting", "Pushing", "Compressing", "Loading layer", "Saving layer":
+	case event.Downloading, "Extracting", "Pushing", "Compressing", "Loading layer", "Saving layer", "Exporting":
 		return true
 	}
 	return false

@@ -10,9 +10,9 @@ import (
 )
 
 // Near is the one of options that word is probably a misspelling of, "" if none is like it. A word of three to five
-// letters may differ in one letter, a longer one in two, and shorter ones not at all but for a change of place; letters
-// that changed places count as one difference, upper and lower case as none. So "buidl" is near "build", and "ps" is not
-// near "du". Of options that are equally near the first counts.
+// letters may differ in one letter, a longer one in two, and shorter ones not at all but for a change of place;
+// letters that changed places count as one difference, upper and lower case as none. So "buidl" is near "build",
+// and "ps" is not near "du". Of options that are equally near the first counts.
 func Near(word string, options []string) string {
 	if near := All(word, options); len(near) > 0 {
 		return near[0]
@@ -20,8 +20,8 @@ func Near(word string, options []string) string {
 	return ""
 }
 
-// All are those of options that word may be a misspelling of, the nearest first; none if word itself is among them, since
-// something else is wrong with it then.
+// All are those of options that word may be a misspelling of, the nearest first; none if word itself is among them,
+// since something else is wrong with it then.
 func All(word string, options []string) []string {
 	most := allowed(word)
 	found := make([][]string, most+1) // by distance

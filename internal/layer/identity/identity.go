@@ -36,16 +36,22 @@ func (Same) Image(o Owner) Owner { return o }
 type Identity struct {
 	owners Owners
 	self   Owner // of the files that this process makes
+	place  place
 }
 
-// New returns the identity of this process with other owners on the disk.
+// New returns the identity of this process with other owners on the disk. In a user name space with too few numbers the
+// owners are noted beside the files instead (Marked).
 func New(owners Owners) *Identity {
-	return &Identity{owners: owners, self: Owner{os.Geteuid(), os.Getegid()}}
+	id := &Identity{owners: owners, self: Owner{os.Geteuid(), os.Getegid()}, place: here()}
+	if id.place.marked() {
+		id.owners = noted{}
+	}
+	return id
 }
 
 var current atomic.Pointer[Identity]
 
-// Current is the identity of this process: root's, until Use says another.
+// Current is the identity of this process: that of its user in its user name space, until Use says another.
 func Current() *Identity {
 	if id := current.Load(); id != nil {
 		return id
@@ -60,25 +66,27 @@ func Use(id *Identity) (restore func()) {
 	return func() { current.Store(before) }
 }
 
-// Names of overlayfs's own attributes in an upper directory (kernel, Documentation/filesystems/overlayfs, "whiteouts
-// and opaque directories").
-const (
-	OpaqueMark   = "trusted.overlay.opaque"
-	WhiteoutMark = "trusted.overlay.whiteout"
-)
-
 // OwnerOf is the owner in an image of a file on the disk.
 func (id *Identity) OwnerOf(st *unix.Stat_t) Owner {
 	return id.owners.Image(Owner{int(st.Uid), int(st.Gid)})
 }
 
 // OnDisk is the owner on the disk of what belongs to an owner of an image; an error where there is none.
-func (id *Identity) OnDisk(o Owner) (Owner, error) { return id.owners.Disk(o) }
+func (id *Identity) OnDisk(o Owner) (Owner, error) {
+	d, err := id.owners.Disk(o)
+	if err == nil && !id.place.has(d) {
+		err = &OwnerError{o, id.place.ids}
+	}
+	return d, err
+}
 
 // OwnNew gives an open file, which this process has made, to an owner of an image.
 func (id *Identity) OwnNew(fd int, o Owner) error {
-	d, err := id.owners.Disk(o)
+	d, err := id.OnDisk(o)
 	if err != nil || d == id.self {
+		if note, ok := id.NoteOf(o); err == nil && ok {
+			return unix.Fsetxattr(fd, OwnerXattr, []byte(note), 0)
+		}
 		return err
 	}
 	return unix.Fchown(fd, d.UID, d.GID)
@@ -86,7 +94,10 @@ func (id *Identity) OwnNew(fd int, o Owner) error {
 
 // Own gives what has a name in the open directory at to an owner of an image. Links are not followed.
 func (id *Identity) Own(at int, name string, o Owner) error {
-	d, err := id.owners.Disk(o)
+	if id.Marked() {
+		return noteOwner(at, name, o)
+	}
+	d, err := id.OnDisk(o)
 	if err != nil {
 		return err
 	}
@@ -103,24 +114,37 @@ func (id *Identity) OwnPath(path string, o Owner) error {
 
 // Device makes a device, or a named pipe, that only this process can open until it has its owner and mode. kind is
 // S_IFCHR, S_IFBLK or S_IFIFO, without numbers.
+//
+// In a user name space no devices can be made (user_namespaces(7)): there an empty file stands for one, with an
+// attribute that says which (ReadMark). No device opens in a container of ours anyway.
 func (id *Identity) Device(at int, name string, kind, major, minor uint32) error {
-	return unix.Mknodat(at, name, kind|0o600, int(unix.Mkdev(major, minor)))
+	if !id.place.mapped || kind == unix.S_IFIFO {
+		return unix.Mknodat(at, name, kind|0o600, int(unix.Mkdev(major, minor)))
+	}
+	fd, err := unix.Openat(at, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return id.MarkDevice(fd, Device{kind == unix.S_IFBLK, major, minor})
 }
 
-// Whiteout makes what hides a name of the layers below: a character device 0/0.
+// Whiteout makes what hides a name of the layers below: a character device 0/0, which anybody may make.
 func (id *Identity) Whiteout(at int, name string) error {
 	return unix.Mknodat(at, name, unix.S_IFCHR, 0)
 }
 
 // MarkOpaque makes a directory hide all that the layers below have in it. The last component of path is not followed.
-func (id *Identity) MarkOpaque(path string) error { return id.SetXattr(path, OpaqueMark, "y") }
-
-// SetXattr sets an extended attribute. The last component of path is not followed.
-func (id *Identity) SetXattr(path, name, value string) error {
-	return unix.Lsetxattr(path, name, []byte(value), 0)
+func (id *Identity) MarkOpaque(path string) error {
+	return unix.Lsetxattr(path, id.OpaqueMark(), []byte("y"), 0)
 }
 
-// SetXattrNew sets an extended attribute of an open file.
+// SetXattr sets an extended attribute of an image. The last component of path is not followed.
+func (id *Identity) SetXattr(path, name, value string) error {
+	return unix.Lsetxattr(path, id.diskXattr(name), []byte(value), 0)
+}
+
+// SetXattrNew sets an extended attribute of an image on an open file.
 func (id *Identity) SetXattrNew(fd int, name, value string) error {
-	return unix.Fsetxattr(fd, name, []byte(value), 0)
+	return unix.Fsetxattr(fd, id.diskXattr(name), []byte(value), 0)
 }

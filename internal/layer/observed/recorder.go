@@ -1,6 +1,8 @@
 package observed
 
 import (
+	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -38,13 +40,18 @@ func NewRecorder(v *View) *Recorder {
 // View is what is asked.
 func (r *Recorder) View() *View { return r.view }
 
-// Ask notes that something was asked of a node.
-func (r *Recorder) Ask(n int, q Questions) {
+// Ask notes that something was asked of a node, and returns what was before.
+func (r *Recorder) Ask(n int, q Questions) (before Questions) {
 	q |= LookedUp
-	if old := r.asked[n].Load(); old&uint32(q) != uint32(q) {
-		r.asked[n].Or(uint32(q))
+	old := r.asked[n].Load()
+	if old&uint32(q) != uint32(q) {
+		old = r.asked[n].Or(uint32(q))
 	}
+	return Questions(old)
 }
+
+// Asked is what was asked of a node.
+func (r *Recorder) Asked(n int) Questions { return Questions(r.asked[n].Load()) }
 
 // Miss notes that a name was looked up in a directory that does not have it.
 func (r *Recorder) Miss(dir int, name string) {
@@ -85,6 +92,71 @@ func (r *Recorder) Tree(of digest.Digest, mount string) Tree {
 	}
 	slices.SortFunc(t.Inputs, func(a, b Input) int { return layer.Compare(a.Path, b.Path) })
 	return t
+}
+
+// Encode writes what was asked: how many nodes anything was asked of, of each its distance from the one before and the
+// questions; then 1 where too many names were missed to be kept, or 0 and of each name that was, the directory and the
+// name. Numbers are varints, and a name has its length before it.
+func (r *Recorder) Encode() []byte {
+	var nodes []byte
+	count, before := uint64(0), 0
+	for n := range r.asked {
+		if asked := r.asked[n].Load(); asked != 0 {
+			nodes = append(binary.AppendUvarint(nodes, uint64(n-before)), byte(asked))
+			count, before = count+1, n
+		}
+	}
+	b := append(binary.AppendUvarint(nil, count), nodes...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.many {
+		return append(b, 1)
+	}
+	b = append(b, 0)
+	for a := range r.absent {
+		b = binary.AppendUvarint(b, uint64(a.dir))
+		b = append(binary.AppendUvarint(b, uint64(len(a.name))), a.name...)
+	}
+	return b
+}
+
+var errAsked = errors.New("what was asked of a layer cannot be read")
+
+// Decode notes what Encode wrote of a recorder of the same view.
+func (r *Recorder) Decode(b []byte) error {
+	bad := false
+	num := func(below int) int {
+		n, size := binary.Uvarint(b)
+		if size <= 0 || n >= uint64(below) {
+			b, bad = nil, true
+			return 0
+		}
+		b = b[size:]
+		return int(n)
+	}
+	node := 0
+	for count := num(r.view.Len() + 1); count > 0; count-- {
+		node += num(r.view.Len())
+		if bad || len(b) == 0 || node >= r.view.Len() || Questions(b[0])&^allQuestions != 0 {
+			return errAsked
+		}
+		r.Ask(node, Questions(b[0]))
+		b = b[1:]
+	}
+	r.many = num(2) == 1
+	for len(b) > 0 && !bad {
+		dir := num(r.view.Len())
+		size := num(len(b) + 1)
+		if bad || size > len(b) {
+			return errAsked
+		}
+		r.Miss(dir, string(b[:size]))
+		b = b[size:]
+	}
+	if bad {
+		return errAsked
+	}
+	return nil
 }
 
 func (r *Recorder) whole(n int) Input { return wholeOf(r.view, n) }

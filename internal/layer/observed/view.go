@@ -1,8 +1,9 @@
 // Package observed knows what a step read of layers, and says whether other layers would have answered the same.
 //
-// A step whose layers are served to overlayfs by package tracefs asks for names, contents and lists. Each answer follows
-// from a layer's table of contents alone. Inputs are the questions with a digest of each answer; where other layers give
-// the same answers to the same questions, the step would do the same on them. docs/observed.md tells the rules.
+// A step whose layers are served to overlayfs by package tracefs asks for names, contents and lists. Each answer
+// follows from a layer's table of contents alone. Inputs are the questions with a digest of each answer; where other
+// layers give the same answers to the same questions, the step would do the same on them. docs/observed.md tells the
+// rules.
 package observed
 
 import (
@@ -20,20 +21,25 @@ type Aspect uint16
 
 // The aspects of answers.
 const (
-	Content  Aspect = 1 << iota // the bytes of a file
-	Metadata                    // type, mode, owner and size; the numbers of a device
-	Absence                     // that there is nothing of a name
-	Listing                     // the names in a directory, and their types
-	Target                      // where a symbolic link leads
-	Xattrs                      // extended attributes
-	Names                       // which names are hard links of one file
+	Content Aspect = 1 << iota // the bytes of a file
+	Kind                       // type and size; the numbers of a device
+	Mode
+	Owner
+	Opaque  // that a directory hides what is below it
+	Absence // that there is nothing of a name
+	Listing // the names in a directory
+	Types   // of the names in a directory that is listed
+	Target  // where a symbolic link leads
+	Xattrs  // extended attributes
+	Names   // which names are hard links of one file
+	Within  // what is in a directory that counts as a whole
 )
 
 // ignored are the aspects that do not count; none, except in the test that sees whether each of them is needed.
 var ignored atomic.Uint32
 
-// Without makes an aspect count for nothing, and returns what takes that back. Only the property test calls it: it has to
-// find a wrong hit then.
+// Without makes an aspect count for nothing, and returns what takes that back. Only the property test calls it: it has
+// to find a wrong hit then.
 func Without(a Aspect) (restore func()) {
 	ignored.Store(uint32(a))
 	return func() { ignored.Store(0) }
@@ -143,8 +149,8 @@ func (v *View) Len() int { return len(v.nodes) }
 // Files is the number of regular files, each inode once.
 func (v *View) Files() int { return v.files }
 
-// Entry is what the layer has at a node; of a hard link, at the file that it is a name of. Of a directory that is implied it
-// is one with mode 0755 that belongs to root.
+// Entry is what the layer has at a node; of a hard link, at the file that it is a name of. Of a directory that is
+// implied it is one with mode 0755 that belongs to root.
 func (v *View) Entry(n int) *layer.Entry { return v.nodes[v.nodes[n].inode].entry }
 
 // Implied says that the layer has no entry for a directory: what shows of it is what the layers below have there.
@@ -211,17 +217,23 @@ func (v *View) appendAnswer(b []byte, n int) []byte {
 		return append(b, 'i')
 	}
 	e := v.Entry(n)
-	if counts(Metadata) {
+	if counts(Kind) {
 		b = append(b, byte(e.Type))
+	}
+	if counts(Mode) {
 		num(uint64(e.Mode))
+	}
+	if counts(Owner) {
 		num(uint64(e.UID))
 		num(uint64(e.GID))
+	}
+	if counts(Kind) {
 		num(uint64(e.Size))
 		num(uint64(e.Major))
 		num(uint64(e.Minor))
-		if e.Opaque {
-			b = append(b, 'o')
-		}
+	}
+	if counts(Opaque) && e.Opaque {
+		b = append(b, 'o')
 	}
 	if counts(Content) {
 		str(string(e.Digest))
@@ -253,7 +265,9 @@ func (v *View) appendListing(b []byte, n int) []byte {
 	for _, c := range v.nodes[n].children {
 		name := v.nodes[c].name
 		b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
-		b = append(b, byte(v.Entry(int(c)).Type))
+		if counts(Types) {
+			b = append(b, byte(v.Entry(int(c)).Type))
+		}
 	}
 	return b
 }
@@ -263,6 +277,9 @@ func (v *View) appendWhole(b []byte, n int) []byte {
 	name := v.nodes[n].name
 	b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
 	b = v.appendAnswer(b, n)
+	if !counts(Within) {
+		return b
+	}
 	b = binary.AppendUvarint(b, uint64(len(v.nodes[n].children)))
 	for _, c := range v.nodes[n].children {
 		b = v.appendWhole(b, int(c))

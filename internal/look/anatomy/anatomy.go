@@ -1,6 +1,6 @@
-// Package anatomy takes an image apart: the rows of its history, its layers with their tables of contents and files, and
-// the image that it is based on, wherever the image rests: in the store, in an archive, or in a registry, of which no
-// more is fetched than what is asked for.
+// Package anatomy takes an image apart: the rows of its history, its layers with their tables of contents and files,
+// and the image that it is based on, wherever the image rests: in the store, in an archive, or in a registry, of which
+// no more is fetched than what is asked for.
 package anatomy
 
 import (
@@ -52,8 +52,9 @@ type part interface {
 	look(ctx context.Context) error
 	each(fn func(*layer.Entry) error) error
 	open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
-	// blob is the size of the layer as it is moved, compressed as a rule, in bytes; -1 where it never was.
-	blob() int64
+	// blob is the layer as it is moved, compressed as a rule: its digest, "" if that is not known, and its size in
+	// bytes; -1 where it never was.
+	blob() (digest.Digest, int64)
 }
 
 // Close closes what the image was read from.
@@ -90,8 +91,9 @@ func (im *Image) BaseRow() int {
 // Known says that a layer's table of contents is on this machine. It may be asked while another goroutine looks.
 func (im *Image) Known(layer int) bool { return im.layers[layer].known() }
 
-// BlobSize is how many bytes a layer has as it is moved, compressed as a rule; -1 where that is not known.
-func (im *Image) BlobSize(layer int) int64 { return im.layers[layer].blob() }
+// Blob is a layer as it is moved, compressed as a rule: its digest, "" if that is not known, and its size in bytes; -1
+// where it never was.
+func (im *Image) Blob(layer int) (digest.Digest, int64) { return im.layers[layer].blob() }
 
 // Look sees to it that the tables of contents of layers are known, and reads or fetches these for it; several at
 // once. Without an argument it looks at all.
@@ -169,8 +171,8 @@ func (im *Image) Entry(ctx context.Context, index int, path string) (*layer.Entr
 	return nil, err
 }
 
-// Open reads the contents of a regular file that a layer has, by its path; hard links lead to their target. A file whose
-// contents do not have the digest that the table of contents says ends with an error in the place of io.EOF.
+// Open reads the contents of a regular file that a layer has, by its path; hard links lead to their target. A file
+// whose contents do not have the digest that the table of contents says ends with an error in the place of io.EOF.
 func (im *Image) Open(ctx context.Context, index int, path string) (io.ReadCloser, error) {
 	e, err := im.Entry(ctx, index, path)
 	if err == nil && e.Type == layer.Hardlink {

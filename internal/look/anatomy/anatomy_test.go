@@ -139,7 +139,7 @@ func TestRemoteMovesWhatIsLookedAt(t *testing.T) {
 	}
 	m := anatomytest.Mover(t)
 	im := open(t, m, name)
-	if im.Known(0) || im.Known(1) || im.BlobSize(1) <= 0 {
+	if _, size := im.Blob(1); im.Known(0) || im.Known(1) || size <= 0 {
 		t.Error("a layer was moved though nobody looked")
 	}
 	if err := im.Look(t.Context(), 1); err != nil {

@@ -62,8 +62,8 @@ func (p *archived) each(fn func(*layer.Entry) error) error {
 	return p.store.EachEntry(p.layer.DiffID, fn)
 }
 
-// open prefers a layer that the store has as well: its table of contents is the one that each reads, and has no offsets in
-// the archive's tar.
+// open prefers a layer that the store has as well: its table of contents is the one that each reads, and has no offsets
+// in the archive's tar.
 func (p *archived) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	if l, err := p.store.Layer(p.layer.DiffID); err == nil && l.Present() {
 		return l.OpenFile(ctx, e)
@@ -81,7 +81,7 @@ func (p *archived) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, err
 	return &member{contents, z, f}, nil
 }
 
-func (p *archived) blob() int64 { return p.layer.Desc.Size }
+func (p *archived) blob() (digest.Digest, int64) { return p.layer.Desc.Digest, p.layer.Desc.Size }
 
 // member is a file in a layer in an archive.
 type member struct {

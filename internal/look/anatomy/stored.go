@@ -64,10 +64,10 @@ func (p *stored) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error
 	return p.layer.OpenFile(ctx, e)
 }
 
-func (p *stored) blob() int64 {
+func (p *stored) blob() (digest.Digest, int64) {
 	blobs, err := p.store.Blobs(p.id)
 	if err != nil || len(blobs) == 0 {
-		return -1
+		return "", -1
 	}
-	return blobs[0].Size
+	return blobs[0].Digest, blobs[0].Size
 }

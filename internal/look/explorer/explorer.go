@@ -1,5 +1,5 @@
-// Package explorer is the terminal program in which a person looks through an image: its layers on the left, the file tree
-// at the selected one on the right.
+// Package explorer is the terminal program in which a person looks through an image: its layers on the left, the file
+// tree at the selected one on the right.
 package explorer
 
 import (
@@ -21,6 +21,8 @@ type Options struct {
 	Image *anatomy.Image
 	// Shell makes the command that enters the state of an ID.
 	Shell func(id digest.Digest) *exec.Cmd
+	// Fetching, if not nil, hears of what is fetched for Image.
+	Fetching *Fetching
 	// NoColor leaves colours out (no-color.org); signs say the same.
 	NoColor bool
 }
@@ -28,8 +30,8 @@ type Options struct {
 // patience is how long the first screen may take before another one says what it is waiting for.
 const patience = 150 * time.Millisecond
 
-// Run shows the explorer on a terminal until the person leaves it. What has to be read or fetched for the first screen is
-// shown meanwhile.
+// Run shows the explorer on a terminal until the person leaves it. What has to be read or fetched for the first screen
+// is shown meanwhile.
 func Run(ctx context.Context, o Options, in, out *os.File) error {
 	ctx, cancel := context.WithCancel(ctx)
 	r := read(ctx, o.Image)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
@@ -38,15 +39,17 @@ type loader struct {
 	reading       *reading
 	started       time.Time
 	width, height int
-	sizes         []int64 // of the layers as they are moved, -1 where that is not known
-	known         []bool  // the layers that were read
+	blobs         []digest.Digest // of the layers as they are moved, "" where that is not known
+	sizes         []int64         // of the blobs, -1 where that is not known
+	known         []bool          // the layers that were read
 	err           error
 }
 
 func newLoader(ctx context.Context, o Options, r *reading) *loader {
 	l := &loader{ctx: ctx, options: o, reading: r, started: time.Now(), width: 80, height: 24}
 	for i := range o.Image.Layers() {
-		l.sizes = append(l.sizes, o.Image.BlobSize(i))
+		blob, size := o.Image.Blob(i)
+		l.blobs, l.sizes = append(l.blobs, blob), append(l.sizes, size)
 	}
 	l.known = make([]bool, len(l.sizes))
 	l.look()
@@ -114,11 +117,13 @@ func (l *loader) draw() string {
 			break
 		}
 		word, size := "…", ""
-		if known {
-			word = "✔"
-		}
 		if l.sizes[i] >= 0 {
 			size = human.Size(l.sizes[i])
+		}
+		if known {
+			word = "✔"
+		} else if n := l.fetched(i); n > 0 && l.sizes[i] > 0 {
+			size = fmt.Sprintf("%d%%", n*100/l.sizes[i])
 		}
 		text := ""
 		if row := im.RowOf(i); row >= 0 {
@@ -136,6 +141,14 @@ func (l *loader) draw() string {
 	return strings.Join(lines, "\n")
 }
 
+// fetched is how many bytes of a layer came from its registry so far.
+func (l *loader) fetched(layer int) int64 {
+	if l.options.Fetching == nil {
+		return 0
+	}
+	return min(l.options.Fetching.of(l.blobs[layer]), max(0, l.sizes[layer]))
+}
+
 // progress says how many layers were read, and for how long that has gone on.
 func (l *loader) progress() string {
 	read, bytes, all := 0, int64(0), int64(0)
@@ -143,12 +156,14 @@ func (l *loader) progress() string {
 		if known {
 			read++
 			bytes += max(0, l.sizes[i])
+		} else {
+			bytes += l.fetched(i)
 		}
 		all += max(0, l.sizes[i])
 	}
 	text := fmt.Sprintf("%d of %d", read, len(l.known))
 	if all > 0 {
-		text += fmt.Sprintf(", %s of %s", human.Size(bytes), human.Size(all))
+		text += fmt.Sprintf(", %s of %s (%d%%)", human.Size(bytes), human.Size(all), bytes*100/all)
 	}
 	return fmt.Sprintf("%s, %d s", text, int(time.Since(l.started).Seconds()))
 }

@@ -3,12 +3,14 @@ package explorer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/anatomy/anatomytest"
 )
@@ -41,6 +43,12 @@ func TestLoader(t *testing.T) {
 	l.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
 	if text := l.draw(); !strings.Contains(text, "0 of 3") || !strings.Contains(text, "… ") || !strings.Contains(text, "COPY layer0 /") {
 		t.Errorf("before:\n%s", text)
+	}
+	blob, size := im.Blob(0)
+	l.options.Fetching = &Fetching{}
+	l.options.Fetching.Send(event.Layer{ID: blob, Status: event.Downloading, Current: size / 2, Total: size})
+	if text := l.draw(); !strings.Contains(text, fmt.Sprintf("… %7s ", fmt.Sprintf("%d%%", size/2*100/size))) || strings.Contains(text, "(0%)") {
+		t.Errorf("while a layer comes:\n%s", text)
 	}
 	if err := im.Look(t.Context(), 1); err != nil {
 		t.Fatal(err)

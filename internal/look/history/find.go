@@ -8,12 +8,28 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
 // NotFoundError says that nothing in the store is what a person typed. It is a store.ErrNotFound.
-type NotFoundError struct{ Text string }
+type NotFoundError struct {
+	Text string
+	// Invalid is why nothing can ever have this name; nil for a name or an ID.
+	Invalid error
+}
+
+func notFound(text string) *NotFoundError {
+	e := &NotFoundError{Text: text}
+	if text != "" && !isHex(text) {
+		_, e.Invalid = registry.ParseName(text)
+	}
+	return e
+}
 
 func (e *NotFoundError) Error() string {
+	if e.Invalid != nil {
+		return e.Invalid.Error()
+	}
 	if isHex(e.Text) {
 		return fmt.Sprintf("no image or step %s here; `strata images` lists images, `strata history` the steps of one", e.Text)
 	}
@@ -46,7 +62,7 @@ func Find(s *store.Store, text string) (*store.Config, error) {
 func configOf(s *store.Store, id digest.Digest, text string) (*store.Config, error) {
 	c, err := s.Config(id)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, &NotFoundError{text}
+		return nil, notFound(text)
 	}
 	return c, err
 }
@@ -61,14 +77,14 @@ func FindID(s *store.Store, text string) (*store.Config, error) {
 		return nil, err
 	}
 	if !isHex(text) {
-		return nil, &NotFoundError{text}
+		return nil, notFound(text)
 	}
 	row, err := findRow(s, strings.TrimPrefix(text, "sha256:"))
 	if err != nil {
 		return nil, err
 	}
 	if row == nil {
-		return nil, &NotFoundError{text}
+		return nil, notFound(text)
 	}
 	if id, err = s.PutConfig(row.Config, "", store.Step); err != nil {
 		return nil, err

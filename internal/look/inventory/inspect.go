@@ -5,17 +5,15 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/strata-build/strata/internal/image"
 )
 
 // Inspection is what `inspect` shows of an image: Docker's fields, in Docker's order.
 type Inspection struct {
-	Id            digest.Digest //nolint:revive,staticcheck // templates name the fields as the JSON does
+	Id            string //nolint:revive,staticcheck // templates name the fields as the JSON does
 	RepoTags      []string
 	RepoDigests   []string
-	Parent        digest.Digest
+	Parent        string
 	Comment       string
 	Created       string
 	DockerVersion string
@@ -27,6 +25,7 @@ type Inspection struct {
 	OsVersion     string `json:",omitempty"`
 	Size          int64  // bytes, -1 if a layer was never here
 	VirtualSize   int64
+	GraphDriver   GraphDriver
 	RootFS        RootFS
 	Metadata      Metadata
 }
@@ -34,11 +33,18 @@ type Inspection struct {
 // RootFS are the layers.
 type RootFS struct {
 	Type   string
-	Layers []digest.Digest
+	Layers []string
+}
+
+// GraphDriver is how layers are kept. It has no directories for an image: what a container of it sees is mounted when
+// one runs.
+type GraphDriver struct {
+	Data map[string]string
+	Name string
 }
 
 // ID is Id under the name that templates for docker inspect have for it, too.
-func (i *Inspection) ID() digest.Digest { return i.Id }
+func (i *Inspection) ID() string { return i.Id }
 
 // Metadata is what is known of the image on this machine only.
 type Metadata struct{ LastTagTime time.Time }
@@ -77,11 +83,14 @@ func Inspect(img *Image) (*Inspection, error) {
 		return nil, err
 	}
 	i := &Inspection{
-		Id: img.ID, RepoTags: []string{}, RepoDigests: []string{}, Parent: img.Parent,
+		Id: string(img.ID), RepoTags: []string{}, RepoDigests: []string{}, Parent: string(img.Parent),
 		Comment: stored.Comment, Created: image.Created(img.Config).Format(time.RFC3339Nano), DockerVersion: stored.DockerVersion,
 		Author: img.Config.Author, Config: stored.Config, Architecture: img.Config.Architecture, Variant: img.Config.Variant,
 		Os: img.Config.OS, OsVersion: img.Config.OSVersion, Size: img.Size, VirtualSize: img.Size,
-		RootFS: RootFS{Type: "layers", Layers: img.Config.RootFS.DiffIDs},
+		GraphDriver: GraphDriver{Name: "overlayfs"}, RootFS: RootFS{Type: "layers"},
+	}
+	for _, id := range img.Config.RootFS.DiffIDs {
+		i.RootFS.Layers = append(i.RootFS.Layers, string(id))
 	}
 	if i.Config == nil {
 		i.Config = &Runtime{}

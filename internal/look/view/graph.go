@@ -59,8 +59,8 @@ func (l *Log) Graph(p *Printer, b *explain.Build) {
 	}
 }
 
-// last is the last step of the build, nil if there is none: the ID of its state is not the image's where the image carries the
-// steps of other stages as a cache.
+// last is the last step of the build, nil if there is none: the ID of its state is not the image's where the image
+// carries the steps of other stages as a cache.
 func (g *graph) last() *explain.Step {
 	if len(g.stages) == 0 {
 		return nil

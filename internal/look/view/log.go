@@ -97,7 +97,8 @@ func Instruction(r *anatomy.Row) string {
 }
 
 func newLogLayer(im *anatomy.Image, r anatomy.Row, t *timeline.Timeline) *LogLayer {
-	l := &LogLayer{DiffID: r.DiffID, Size: r.Size, Blob: im.BlobSize(r.Layer)}
+	_, blob := im.Blob(r.Layer)
+	l := &LogLayer{DiffID: r.DiffID, Size: r.Size, Blob: blob}
 	if r.Layer < t.Layers() {
 		s := t.Stats(r.Layer)
 		l.Size, l.Changes = s.Stored, &LogChanges{s.Added, s.Changed, s.Removed, s.Dirs}

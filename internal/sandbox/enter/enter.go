@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/sandbox/plainroot"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
@@ -51,13 +52,15 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	if len(spec.Args) == 0 {
 		return runner.ExitSandbox, ErrNoCommand
 	}
-	if err := s.Begin(); err != nil {
+	if err := s.BeginReading(); err != nil {
 		return runner.ExitSandbox, err
 	}
-	if err := s.Touch(c.ID); err != nil {
-		return runner.ExitSandbox, err
+	if !s.ReadOnly() {
+		if err := s.Touch(c.ID); err != nil {
+			return runner.ExitSandbox, err
+		}
 	}
-	if o.Init && !underInit(&spec) && o.Warn != nil {
+	if o.Init && (plainroot.Needed() || !underInit(&spec)) && o.Warn != nil {
 		o.Warn("--init: this machine has no docker-init and no tini-static, so the command is process 1 itself")
 	}
 	binds, release, err := takeVolumes(ctx, s, config.RootFS.DiffIDs, o.Volumes)
@@ -66,6 +69,9 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	}
 	defer release()
 	spec.Binds = append(spec.Binds, binds...)
+	if plainroot.Needed() {
+		return runPlain(ctx, s, config, spec, binds)
+	}
 	spec.Arch = platform.Normal(config.Platform).Architecture
 	for {
 		lowers, err := s.Lowers(ctx, config.RootFS.DiffIDs)
@@ -90,6 +96,13 @@ func run(ctx context.Context, s *store.Store, config *image.Config, lowers *stor
 		return runner.ExitSandbox, err
 	}
 	defer done()
+	below, err := s.Stack(config.RootFS.DiffIDs)
+	if err != nil {
+		return runner.ExitSandbox, err
+	}
+	if spec.Owners, err = workspace.Owners(ctx, root, below, nil); err != nil {
+		return runner.ExitSandbox, err
+	}
 	spec.Rootfs, spec.StateDir, spec.Gate = root, state, lowers.Trusted
 	return runner.Run(ctx, spec)
 }
@@ -132,7 +145,7 @@ func mount(ctx context.Context, s *store.Store, c *image.Config, lowers []string
 	if err != nil {
 		return "", "", nil, err
 	}
-	dir, err := s.Temp("enter")
+	dir, err := s.Scratch("enter")
 	if err != nil {
 		return "", "", nil, err
 	}

@@ -24,8 +24,8 @@ type Volume struct {
 	Empty        bool // a new one begins empty, whatever the image has at Target
 }
 
-// takeVolumes takes the volumes, and makes those that are new with what the image has at their targets, as Docker does. The
-// caller releases them.
+// takeVolumes takes the volumes, and makes those that are new with what the image has at their targets, as Docker does.
+// The caller releases them.
 func takeVolumes(ctx context.Context, s *store.Store, chain []digest.Digest, volumes []Volume) (binds []runner.Bind, release func(), err error) {
 	var taken []*store.CacheMount
 	var own []string
@@ -39,7 +39,7 @@ func takeVolumes(ctx context.Context, s *store.Store, chain []digest.Digest, vol
 	}
 	for _, v := range volumes {
 		if v.Name == "" {
-			dir, err := s.Temp("volume")
+			dir, err := s.Scratch("volume")
 			if err == nil {
 				own = append(own, dir)
 				if err = os.Chmod(dir, 0o755); err == nil {

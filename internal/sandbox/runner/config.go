@@ -1,17 +1,21 @@
 package runner
 
 import (
+	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/user"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 const noAccess = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
@@ -45,7 +49,7 @@ func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Proces
 		return nil, nil, err
 	}
 	// Docker's containers of any user have the capabilities within reach of a set-user-ID program only.
-	bounding, err := s.capabilities()
+	bounding, err := s.capabilities(s.Network)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -74,11 +78,16 @@ func convert(s Spec, points *mountPoints) (*configs.Config, *libcontainer.Proces
 			return nil, nil, err
 		}
 	}
-	s.Network.configure(config)
+	s.Network.configure(config, s.Connection)
+	if identity.Current().Mapped() {
+		if err := errors.Join(showSys(config), showProc(s, config)); err != nil {
+			return nil, nil, err
+		}
+	}
 	process := &libcontainer.Process{
 		Init:             true,
 		Args:             s.Args,
-		Env:              withPath(s.Env),
+		Env:              ownHome(withPath(s.Env), user),
 		Cwd:              s.Dir,
 		UID:              user.Uid,
 		GID:              user.Gid,
@@ -93,6 +102,14 @@ func withPath(env []string) []string {
 		return env
 	}
 	return append([]string{"PATH=" + image.DefaultPath}, env...)
+}
+
+// ownHome adds the user's home where libcontainer would add root's, since all processes are root's.
+func ownHome(env []string, user *user.ExecUser) []string {
+	if !identity.Current().Marked() || slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") && kv != "HOME=" }) {
+		return env
+	}
+	return append(slices.Clip(env), "HOME="+cmp.Or(user.Home, "/"))
 }
 
 func namespaces() configs.Namespaces {
@@ -110,7 +127,7 @@ func standardMounts(s Spec) []*configs.Mount {
 		{Source: "tmpfs", Destination: "/dev", Device: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_STRICTATIME,
 			Data: "mode=755,size=65536k"},
 		{Source: "devpts", Destination: "/dev/pts", Device: "devpts", Flags: unix.MS_NOSUID | unix.MS_NOEXEC,
-			Data: "newinstance,ptmxmode=0666,mode=0620,gid=5"},
+			Data: terminalOptions()},
 		{Source: "sysfs", Destination: "/sys", Device: "sysfs", Flags: noAccess | unix.MS_RDONLY},
 		{Source: "mqueue", Destination: "/dev/mqueue", Device: "mqueue", Flags: noAccess},
 		{Source: "shm", Destination: "/dev/shm", Device: "tmpfs", Flags: noAccess,
@@ -122,6 +139,15 @@ func standardMounts(s Spec) []*configs.Mount {
 		})
 	}
 	return mounts
+}
+
+// terminalOptions are those of devpts. Its group is tty's, if there is one.
+func terminalOptions() string {
+	const options = "newinstance,ptmxmode=0666,mode=0620"
+	if identity.Current().Marked() {
+		return options
+	}
+	return options + ",gid=5"
 }
 
 // deviceMounts show the host's /dev/null and its kin.

@@ -12,10 +12,10 @@ import (
 	"syscall"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
-	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/sandbox/binfmt"
 )
 
@@ -129,9 +129,9 @@ func registered(arch, rootfs string) bool {
 // registrar is the first argument of the process that registers, and everything names it as its own environment does.
 const registrar = "strata-register-emulator"
 
-// wholeRange maps every ID to itself.
+// wholeRange maps every ID that there is here to itself.
 func wholeRange() []syscall.SysProcIDMap {
-	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1<<32 - 1}}
+	return []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: int(identity.Current().IDs())}}
 }
 
 // startEmulator starts a process in a user name space of its own, which registers the interpreter there and then waits:
@@ -205,54 +205,14 @@ func (e *emulator) stop() {
 	_ = e.process.Wait()
 }
 
-// join makes a container part of the emulator's user name space. There sysfs cannot be mounted anew, since the network
-// is not the name space's own, so that the machine's is shown. What the machine has mounted below it comes along, cgroups
-// and debugfs for instance, and root of this name space is root of the machine's files: all of it is read-only, and
-// hidden.
+// join makes a container part of the emulator's user name space.
 func (e *emulator) join(config *configs.Config) error {
 	if e == nil {
 		return nil
 	}
 	path := filepath.Join("/proc", fmt.Sprint(e.process.Process.Pid), "ns/user")
 	config.Namespaces = append(configs.Namespaces{{Type: configs.NEWUSER, Path: path}}, config.Namespaces...)
-	config.UIDMappings = []configs.IDMap{{ContainerID: 0, HostID: 0, Size: 1<<32 - 1}}
+	config.UIDMappings = []configs.IDMap{{ContainerID: 0, HostID: 0, Size: int64(identity.Current().IDs())}}
 	config.GIDMappings = config.UIDMappings
-	var mounts []*configs.Mount
-	for _, m := range config.Mounts {
-		switch m.Device {
-		case "sysfs":
-			closed := m.Flags&unix.MS_RDONLY != 0 // else it is an insecure container, which gets at everything
-			m = &configs.Mount{
-				Source: "/sys", Destination: "/sys", Device: "bind", Flags: unix.MS_BIND | unix.MS_REC | m.Flags,
-				PropagationFlags: []int{unix.MS_PRIVATE | unix.MS_REC},
-			}
-			if closed {
-				// MS_RDONLY holds for the topmost mount only.
-				m.RecAttr = &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODEV}
-				below, err := mountedBelow("/sys/")
-				if err != nil {
-					return err
-				}
-				config.MaskPaths = append(config.MaskPaths, below...)
-			}
-		case "cgroup":
-			continue
-		}
-		mounts = append(mounts, m)
-	}
-	config.Mounts = mounts
-	return nil
-}
-
-// mountedBelow lists what is mounted in a directory of the machine, whose name ends with a slash, at any depth.
-func mountedBelow(dir string) ([]string, error) {
-	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) { return !strings.HasPrefix(i.Mountpoint, dir), false })
-	if err != nil {
-		return nil, fmt.Errorf("listing what is mounted in %s: %w", dir, err)
-	}
-	var names []string
-	for _, m := range mounts {
-		names = append(names, m.Mountpoint)
-	}
-	return names, nil
+	return showSys(config)
 }

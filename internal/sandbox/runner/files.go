@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/strata-build/strata/internal/sandbox/network"
 )
 
 // generateFiles writes the files that a container gets in place of the image's, and returns how to mount them.
@@ -14,9 +16,13 @@ func generateFiles(s Spec) ([]Bind, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the host's resolv.conf: %w", err)
 	}
+	dns := s.DNS
+	if s.Network == NetworkBridge && len(dns.Servers) == 0 {
+		dns.Servers = []string{network.Resolver()}
+	}
 	contents := []struct{ name, text string }{
-		{"resolv.conf", s.DNS.change(string(resolv))},
-		{"hosts", hostsFile(s.Hostname, s.Hosts)},
+		{"resolv.conf", dns.change(string(resolv))},
+		{"hosts", hostsFile(s.Hostname, s.Hosts, s.Network)},
 		{"hostname", s.Hostname + "\n"},
 	}
 	var binds []Bind

@@ -18,11 +18,12 @@ import (
 //  1. The container's init starts lastSteps on a thread of its own, which waits on descriptor 3.
 //  2. libcontainer's init sets everything up, gives up its privileges and waits for permission to execute
 //     the program. The thread of lastSteps keeps its own, as threads do.
-//  3. The builder hands over the files and the seccomp filter (pipe.handOver). The thread shows the files, puts the
-//     filter on all threads at once, closes the descriptor and confirms. Only then does the builder permit the program.
+//  3. The builder hands over the files and the seccomp filters (pipe.handOver). The thread shows the files, puts the
+//     filters on all threads at once, closes the descriptor and confirms, with the listener of the filter that asks the
+//     builder, if there is one. Only then does the builder permit the program.
 //
-// The filter cannot come earlier, since it forbids mounting. libcontainer could not do it, which takes a profile only, nor
-// the files, for which it wants paths on the machine.
+// The filter cannot come earlier, since it forbids mounting. libcontainer could not do it, which takes a profile only,
+// nor the files, for which it wants paths on the machine.
 
 // handoverFD is the descriptor of the first of libcontainer's ExtraFiles.
 const handoverFD = 3
@@ -33,8 +34,12 @@ const maxHandover = 64 << 20
 // handover is what the builder tells the init. The filter and the files' contents follow it, in this order.
 type handover struct {
 	Filter int // bytes, 0 for none
+	Asking int // bytes of the filter that has the kernel ask the builder (package supervisor), 0 for none
 	Files  []handedFile
 }
+
+// filters are the seccomp programs of a container; an empty one stands for none.
+type filters struct{ forbidding, asking []byte }
 
 type handedFile struct {
 	File
@@ -52,23 +57,23 @@ func newPipe() (*pipe, error) {
 	return &pipe{ours, theirs}, nil
 }
 
-// handOver sends the files and the filter that compile gives, and waits until the files are there and the filter is in
-// force. An empty filter stands for none.
-func (p *pipe) handOver(files []File, compile func() ([]byte, error)) error {
-	program, err := compile()
+// handOver sends the files and the filters that compile gives, and waits until the files are there and the filters are
+// in force. It returns the listener of the filter that asks, nil without one.
+func (p *pipe) handOver(files []File, compile func() (filters, error)) (*os.File, error) {
+	programs, err := compile()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.theirs.Close() // or the end of the init would not be seen
-	h := handover{Filter: len(program)}
-	parts := [][]byte{nil, program}
+	h := handover{Filter: len(programs.forbidding), Asking: len(programs.asking)}
+	parts := [][]byte{nil, programs.forbidding, programs.asking}
 	for _, f := range files {
 		h.Files = append(h.Files, handedFile{f, len(f.Data)})
 		parts = append(parts, f.Data)
 	}
 	head, err := json.Marshal(h)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	parts[0] = append(binary.NativeEndian.AppendUint32(nil, uint32(len(head))), head...)
 	for _, part := range parts {
@@ -76,16 +81,44 @@ func (p *pipe) handOver(files []File, compile func() ([]byte, error)) error {
 			break // what the init says of it is the better error
 		}
 	}
-	answer, rerr := io.ReadAll(p.ours)
+	answer, listener, rerr := p.receiveAnswer()
 	switch {
 	case len(answer) == 0 && (err != nil || rerr != nil):
-		return fmt.Errorf("hand over to the container's init: %w", errors.Join(err, rerr))
+		return nil, fmt.Errorf("hand over to the container's init: %w", errors.Join(err, rerr))
 	case len(answer) == 0:
-		return errors.New("hand over to the container's init: it has ended")
+		return nil, errors.New("hand over to the container's init: it has ended")
 	case string(answer) != "ok":
-		return errors.New(string(answer))
+		return nil, errors.New(string(answer))
+	case h.Asking > 0 && listener == nil:
+		return nil, errors.New("hand over to the container's init: it gave no listener")
 	}
-	return nil
+	return listener, nil
+}
+
+// maxAnswer bounds what the init says.
+const maxAnswer = 4096
+
+// receiveAnswer waits for what the init says, and for the listener that may come with it.
+func (p *pipe) receiveAnswer() (answer []byte, listener *os.File, err error) {
+	buf, rights := make([]byte, maxAnswer), make([]byte, unix.CmsgSpace(4))
+	for {
+		n, nrights, _, _, err := unix.Recvmsg(int(p.ours.Fd()), buf, rights, unix.MSG_CMSG_CLOEXEC)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil || nrights == 0:
+			return buf[:max(n, 0)], nil, err
+		}
+		messages, err := unix.ParseSocketControlMessage(rights[:nrights])
+		if err != nil {
+			return nil, nil, err
+		}
+		fds, err := unix.ParseUnixRights(&messages[0])
+		if err != nil {
+			return nil, nil, err
+		}
+		return buf[:n], os.NewFile(uintptr(fds[0]), "seccomp listener"), nil
+	}
 }
 
 func (p *pipe) close() {
@@ -99,14 +132,21 @@ func lastSteps(ready chan<- struct{}) {
 	// A change of user takes the privileges of all threads, except for what this retains.
 	err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
 	close(ready)
+	listener := -1
 	if err == nil {
-		err = receive()
+		listener, err = receive()
 	}
 	answer := "ok"
 	if err != nil {
 		answer = err.Error()
 	}
-	_, _ = unix.Write(handoverFD, []byte(answer))
+	answer = answer[:min(len(answer), maxAnswer)]
+	if listener < 0 {
+		_, _ = unix.Write(handoverFD, []byte(answer))
+	} else {
+		_ = unix.Sendmsg(handoverFD, []byte(answer), unix.UnixRights(listener), nil, 0)
+		_ = unix.Close(listener)
+	}
 	_ = unix.Close(handoverFD)
 	if answer != "ok" {
 		os.Exit(ExitSandbox)
@@ -114,37 +154,46 @@ func lastSteps(ready chan<- struct{}) {
 	select {} // until execve ends the thread
 }
 
-func receive() error {
+// receive does what the builder says. It returns the listener of the filter that asks, -1 without one.
+func receive() (listener int, err error) {
 	size, err := readBytes(4)
 	if err != nil {
-		return err
+		return -1, err
 	}
 	head, err := readBytes(int(binary.NativeEndian.Uint32(size)))
 	if err != nil {
-		return err
+		return -1, err
 	}
 	var h handover
 	if err := json.Unmarshal(head, &h); err != nil {
-		return err
+		return -1, err
 	}
-	program, err := readBytes(h.Filter)
+	forbidding, err := readBytes(h.Filter)
 	if err != nil {
-		return err
+		return -1, err
+	}
+	asking, err := readBytes(h.Asking)
+	if err != nil {
+		return -1, err
 	}
 	files := make([]File, 0, len(h.Files))
 	for _, f := range h.Files {
 		if f.File.Data, err = readBytes(f.Size); err != nil {
-			return err
+			return -1, err
 		}
 		files = append(files, f.File)
 	}
 	if err := showFiles(files); err != nil {
-		return err
+		return -1, err
 	}
-	if err := installFilter(program); err != nil {
-		return fmt.Errorf("install the seccomp filter: %w", err)
+	// The one that forbids may forbid to install another.
+	if listener, err = installAsking(asking); err != nil {
+		return -1, fmt.Errorf("install the seccomp filter that asks about users and owners: %w", err)
 	}
-	return nil
+	if err := installFilter(forbidding); err != nil {
+		return -1, fmt.Errorf("install the seccomp filter: %w", err)
+	}
+	return listener, nil
 }
 
 // readBytes reads from handoverFD with the thread blocked in the kernel, not in Go's poller.

@@ -5,14 +5,26 @@ import (
 	"net"
 	"strings"
 	"unicode"
+
+	"github.com/strata-build/strata/internal/sandbox/network"
 )
 
-// Host is a line of a container's /etc/hosts.
+// Host is a line of a container's /etc/hosts. IP may be HostGateway.
 type Host struct{ Name, IP string }
 
-// hostGateway stands for the machine in --add-host. A container of ours shares the machine's network, so the
-// machine is where the container is.
-const hostGateway, hostGatewayIP = "host-gateway", "127.0.0.1"
+// HostGateway stands for the machine in --add-host: for its loopback, where others than the machine itself do not come.
+const HostGateway = "host-gateway"
+
+// in is the address for a container on the network n.
+func (h Host) in(n Network) string {
+	switch {
+	case h.IP != HostGateway:
+		return h.IP
+	case n == NetworkBridge:
+		return network.HostAddress().String()
+	}
+	return "127.0.0.1"
+}
 
 // ParseHost reads what --add-host takes: NAME:IP or NAME=IP, where IP may be in brackets, several with commas between
 // them, or host-gateway. Names are in lower case afterwards, as in BuildKit (dockerui, parseExtraHosts).
@@ -31,8 +43,8 @@ func ParseHost(text string) ([]Host, error) {
 		return nil, fmt.Errorf("%q: %q cannot be a host's name", text, name)
 	}
 	name = strings.ToLower(name)
-	if addresses == hostGateway {
-		return []Host{{name, hostGatewayIP}}, nil
+	if addresses == HostGateway {
+		return []Host{{name, HostGateway}}, nil
 	}
 	var hosts []Host
 	for address := range strings.SplitSeq(addresses, ",") {
@@ -49,11 +61,11 @@ func ParseHost(text string) ([]Host, error) {
 }
 
 // hostsFile is a container's /etc/hosts, as BuildKit has it (executor/oci/hosts.go).
-func hostsFile(hostname string, hosts []Host) string {
+func hostsFile(hostname string, hosts []Host, n Network) string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	for _, h := range hosts {
-		b.WriteString(h.IP + "\t" + h.Name + "\n")
+		b.WriteString(h.in(n) + "\t" + h.Name + "\n")
 	}
 	return b.String()
 }

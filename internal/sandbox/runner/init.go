@@ -26,6 +26,12 @@ func Init() {
 		keepGuard()
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == keeperArg && os.Getenv(keeperArg) != "" {
+		keep()
+	}
+	if len(os.Args) == 2 && os.Args[1] == stepArg && os.Getenv(stepArg) != "" {
+		becomeStep()
+	}
 	if len(os.Args) < 2 || os.Args[1] != "init" || os.Getenv("_LIBCONTAINER_INITPIPE") == "" {
 		logrus.SetLevel(logrus.ErrorLevel) // libcontainer warns of cgroups that it was not given
 		return

@@ -8,6 +8,8 @@ import (
 	"github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 // unprotect makes of a container what BuildKit makes of one with --security=insecure (its package
@@ -55,7 +57,11 @@ func ownCapabilities() ([]string, error) {
 // insecureDevices are the nodes that an insecure container finds below /dev; it can make others for itself.
 func insecureDevices() []*config.Device {
 	var nodes []*config.Device
+	mapped := identity.Current().Mapped()
 	add := func(path string, kind config.Type, major, minor int64) {
+		if _, err := os.Stat(path); mapped && err != nil {
+			return // in a user name space the machine's are shown
+		}
 		nodes = append(nodes, &config.Device{Path: path, FileMode: 0o600, Rule: config.Rule{
 			Type: kind, Major: major, Minor: minor, Permissions: "rwm", Allow: true,
 		}})

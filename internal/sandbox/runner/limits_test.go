@@ -75,7 +75,7 @@ func TestParseHost(t *testing.T) {
 		"db:::1":                {{"db", "::1"}},
 		"db=[::1]":              {{"db", "::1"}},
 		"db=10.0.0.1,[2001::1]": {{"db", "10.0.0.1"}, {"db", "2001::1"}},
-		"me:host-gateway":       {{"me", "127.0.0.1"}},
+		"me:host-gateway":       {{"me", HostGateway}},
 	} {
 		got, err := ParseHost(text)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -99,7 +99,7 @@ func FuzzParseHost(f *testing.F) {
 		if err != nil {
 			return
 		}
-		lines := strings.Split(strings.TrimSuffix(hostsFile("h", hosts), "\n"), "\n")
+		lines := strings.Split(strings.TrimSuffix(hostsFile("h", hosts, NetworkBridge), "\n"), "\n")
 		if len(lines) != 2+len(hosts) {
 			t.Fatalf("%q: %q", text, lines)
 		}

@@ -74,7 +74,7 @@ func TestRunErrors(t *testing.T) {
 		{"unknown user", Spec{Args: []string{"true"}, User: "bob"}, ExitSandbox, "unable to find user bob"},
 		{"working directory is a file", Spec{Args: []string{"true"}, Dir: "/plain"}, ExitSandbox, "start the container: mkdir /plain: not a directory"},
 		{"no command", Spec{}, ExitSandbox, "no command"},
-		{"unknown network", Spec{Args: []string{"true"}, Network: "bridge"}, ExitSandbox, `unknown network bridge`},
+		{"unknown network", Spec{Args: []string{"true"}, Network: "lan"}, ExitSandbox, `unknown network lan`},
 		{"missing bind", Spec{Args: []string{"true"}, Binds: []Bind{{Source: "/nothere", Target: "/x"}}}, ExitSandbox, "/nothere"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -16,6 +16,9 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer/identity"
+	"github.com/strata-build/strata/internal/sandbox/network"
 )
 
 // Bind shows a file or directory of the host in the container, as docker run -v does, or an empty directory in memory.
@@ -31,11 +34,13 @@ type Bind struct {
 
 // Machine is what a container finds on its machine, where that is not the usual.
 type Machine struct {
-	Hostname string   // "strata" when empty
-	Hosts    []Host   // further lines of /etc/hosts
-	DNS      DNS      // instead of the machine's
-	ShmSize  int64    // bytes of /dev/shm; DefaultShmSize when 0
-	Ulimits  []Ulimit // instead of the limits of this process
+	Hostname string // "strata" when empty
+	Hosts    []Host // further lines of /etc/hosts
+	DNS      DNS    // instead of the machine's
+	// Publish are ports of the container that are reached from outside, where its network is its own.
+	Publish []network.Port
+	ShmSize int64    // bytes of /dev/shm; DefaultShmSize when 0
+	Ulimits []Ulimit // instead of the limits of this process
 	// CgroupParent, when not empty, is the cgroup below which the container gets one of its own: a path below the
 	// root of the hierarchies.
 	CgroupParent string
@@ -62,12 +67,16 @@ type Spec struct {
 	Hooks
 }
 
-// Hooks are what a run asks and tells its caller; each may be nil.
+// Hooks are what a run asks, tells and has from its caller; each may be nil.
 type Hooks struct {
+	// Connection is the network that Connect makes, in place of Network; where it is nil, Run makes one.
+	Connection *Connection
 	// Gate is waited for when the container is ready, before the program starts. Its error ends the run.
 	Gate func(context.Context) error
 	// Warn is told in one line what this machine does not have and the container goes without.
 	Warn func(line string)
+	// Owners gets the owners of files that can have no note of it beside them, where owners are noted.
+	Owners *identity.Ledger
 }
 
 // Rights are what a container's processes may do, where that is not the usual.
@@ -75,9 +84,11 @@ type Rights struct {
 	// Insecure takes the protection away that keeps a container's root from being the machine's: all capabilities of
 	// this process, no seccomp, no masked and read-only paths, all devices.
 	Insecure bool
-	// AddCapabilities and DropCapabilities change the usual ones: CAP_NAME, as ParseCapability returns it, or AllCapabilities.
+	// AddCapabilities and DropCapabilities change the usual ones: CAP_NAME, as ParseCapability returns it, or
+	// AllCapabilities.
 	AddCapabilities, DropCapabilities []string
-	// NoNewPrivileges lets no program give more rights than its caller has: set-user-ID and file capabilities count for nothing.
+	// NoNewPrivileges lets no program give more rights than its caller has: set-user-ID and file capabilities count for
+	// nothing.
 	NoNewPrivileges bool
 }
 
@@ -114,6 +125,10 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 		return ExitSandbox, err
 	}
 
+	if s.Connection == nil {
+		s.Connection = Connect(s.Network, s.Machine, nil)
+		defer s.Connection.Close()
+	}
 	// The kernel sends the parent death signal when the thread that started the process ends, not the
 	// process (prctl(2), PR_SET_PDEATHSIG), so this thread has to live as long as the container.
 	runtime.LockOSThread()
@@ -123,6 +138,9 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 		if err := makeDir(s); err != nil {
 			return ExitSandbox, err
 		}
+	}
+	if err := s.Connection.use(&s); err != nil {
+		return ExitSandbox, err
 	}
 	points, err := makeMountPoints(s)
 	if err != nil {
@@ -168,11 +186,11 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 			exitCode, err = ExitSandbox, fmt.Errorf("remove container: %w", derr)
 		}
 	}()
-	return run(ctx, s, container, process)
+	return run(ctx, s, container, process, superviseOwners(s, process))
 }
 
 // run starts process in container, with its streams connected, and waits for it.
-func run(ctx context.Context, s Spec, container *libcontainer.Container, process *libcontainer.Process) (int, error) {
+func run(ctx context.Context, s Spec, container *libcontainer.Container, process *libcontainer.Process, owners *owners) (int, error) {
 	streams, err := connect(s, process)
 	if err != nil {
 		return ExitSandbox, err
@@ -181,7 +199,8 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 
 	stop := context.AfterFunc(ctx, func() { _ = container.Signal(unix.SIGKILL) })
 	defer stop()
-	if code, err := start(ctx, s, container, process, streams); err != nil {
+	defer owners.stop()
+	if code, err := start(ctx, s, container, process, streams, owners); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -203,32 +222,35 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 }
 
 // start brings the container to the point where its program runs. After an error there is no process left.
-func start(ctx context.Context, s Spec, container *libcontainer.Container, process *libcontainer.Process, streams *streams) (int, error) {
+func start(ctx context.Context, s Spec, container *libcontainer.Container, process *libcontainer.Process, streams *streams, owners *owners) (int, error) {
 	p, err := newPipe()
 	if err != nil {
 		return ExitSandbox, err
 	}
 	defer p.close()
 	process.ExtraFiles = []*os.File{p.theirs}
-	program := seccompFilter
-	if s.Insecure {
-		program = func() ([]byte, error) { return nil, nil }
-	}
-	go program() // for the first container it is compiled while that starts
+	compile := func() (filters, error) { return compileFilters(s, owners) }
+	go compile() // for the first container they are compiled while that starts
 
-	if err := container.Start(process); err != nil {
-		return startError(err)
+	for try := 0; ; try++ {
+		err := container.Start(process)
+		if err == nil {
+			break
+		}
+		if try == maxSeals || !isSealing(err) {
+			return startError(err)
+		}
 	}
 	// What ended ctx before there was a process had nothing to kill; from here on it has.
 	err = ctx.Err()
 	if err == nil {
-		err = p.handOver(s.Files, program)
-	}
-	if err == nil {
-		err = streams.started()
+		err = confine(p, s.Files, process, owners, compile)
 	}
 	if err == nil && s.Gate != nil {
 		err = s.Gate(ctx)
+	}
+	if err == nil {
+		err = streams.started()
 	}
 	if err == nil {
 		err = container.Exec()
@@ -271,8 +293,9 @@ func (s *Spec) check() error {
 	switch {
 	case len(s.Args) == 0:
 		return errors.New("no command given: the image has none either, so name one")
-	case os.Geteuid() != 0:
-		return errors.New("containers need root: run this with sudo")
+	}
+	if err := identity.Current().Trees(); err != nil {
+		return fmt.Errorf("running a container: %w", err)
 	}
 	if _, err := ParseNetwork(string(s.Network)); err != nil {
 		return fmt.Errorf("unknown network %w", err)

@@ -23,9 +23,11 @@ func TestSandbox(t *testing.T) {
 		spec               Spec
 	}{
 		{name: "capabilities", script: "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2",
+			want: "00000000a80405fb\n00000000a80405fb\n00000000a80405fb\n"},
+		{name: "capabilities beside the machine's network", spec: Spec{Network: NetworkNone}, script: "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2",
 			want: "00000000a80425fb\n00000000a80425fb\n00000000a80425fb\n"},
 		{name: "capabilities of a user", spec: Spec{User: "ann"}, script: "grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status | cut -f2",
-			want: "0000000000000000\n0000000000000000\n0000000000000000\n00000000a80425fb\n0000000000000000\n"},
+			want: "0000000000000000\n0000000000000000\n0000000000000000\n00000000a80405fb\n0000000000000000\n"},
 		{name: "capabilities added and dropped", spec: Spec{Rights: Rights{AddCapabilities: []string{"CAP_SYS_TIME"}, DropCapabilities: []string{AllCapabilities}}},
 			script: "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2", want: strings.Repeat("0000000002000000\n", 3)},
 		{name: "a capability dropped", spec: Spec{Rights: Rights{DropCapabilities: []string{"CAP_CHOWN"}}}, script: "chown 1:1 /bin 2>&1",
@@ -53,6 +55,9 @@ func TestSandbox(t *testing.T) {
 		{name: "limits", spec: Spec{Machine: Machine{Ulimits: []Ulimit{{"nofile", 100, 200}, {"core", 0, 0}}}}, script: "ulimit -Sn; ulimit -Hn; ulimit -Hc", want: "100\n200\n0\n"},
 		{name: "hosts", spec: Spec{Machine: Machine{Hosts: []Host{{"a", "10.0.0.1"}, {"b", "::2"}}}}, script: "tail -n +3 /etc/hosts", want: "10.0.0.1\ta\n::2\tb\n"},
 		{name: "resolv.conf is read-only", script: "echo x >> /etc/resolv.conf", want: "/bin/sh: can't create /etc/resolv.conf: Read-only file system\n"},
+		{name: "a network of its own", spec: Spec{Network: NetworkBridge, Machine: Machine{Hosts: []Host{{"me", HostGateway}}}},
+			script: "ls /sys/class/net; ip -o -4 addr show eth0 | grep -c 198.19.255.2/; grep ^nameserver /etc/resolv.conf; tail -n1 /etc/hosts",
+			want:   "eth0\nlo\n1\nnameserver 198.19.255.1\n198.19.255.4\tme\n"},
 		{name: "no network", spec: Spec{Network: NetworkNone}, script: "ls /sys/class/net; ip -o addr show lo | grep -c 127.0.0.1", want: "lo\n1\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

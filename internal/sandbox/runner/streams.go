@@ -14,6 +14,8 @@ import (
 // and a program could reach more than bytes through them (TIOCSTI on a terminal).
 type streams struct {
 	child  []*os.File // the container's ends, closed here once it has started
+	from   io.Reader  // the caller's input, of which nothing is read before the container runs
+	to     *os.File   // the pipe to the container, until the input is fed to it
 	input  *input
 	output sync.WaitGroup
 	tty    *terminal
@@ -32,11 +34,13 @@ func connect(s Spec, process *libcontainer.Process) (_ *streams, err error) {
 		return c, err
 	}
 	if s.Stdin != nil {
-		r, err := c.stdin(s.Stdin)
+		theirs, ours, err := os.Pipe()
 		if err != nil {
-			return c, err
+			return c, fmt.Errorf("make a pipe for the container's input: %w", err)
 		}
-		process.Stdin = r
+		c.child = append(c.child, theirs)
+		c.from, c.to = s.Stdin, ours
+		process.Stdin = theirs
 	}
 	if s.Stdout != nil {
 		w, err := c.copyTo(s.Stdout)
@@ -82,27 +86,20 @@ func (c *streams) copyTo(w io.Writer) (*os.File, error) {
 	return theirs, nil
 }
 
-// stdin gives a pipe that is fed from r.
-func (c *streams) stdin(r io.Reader) (*os.File, error) {
-	theirs, ours, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("make a pipe for the container's input: %w", err)
-	}
-	c.child = append(c.child, theirs)
-	if c.input, err = feed(ours, r, ours.Close); err != nil {
-		ours.Close()
-		return nil, err
-	}
-	return theirs, nil
-}
-
-// started is called once the container runs.
-func (c *streams) started() error {
+// started is called once nothing keeps the container from running. Where it does not, another may take its place, which
+// is to get all of the input.
+func (c *streams) started() (err error) {
 	c.closeChild()
 	if c.tty != nil {
 		return c.tty.attach()
 	}
-	return nil
+	if c.to == nil {
+		return nil
+	}
+	if c.input, err = feed(c.to, c.from, c.to.Close); err == nil {
+		c.to = nil
+	}
+	return err
 }
 
 // finish waits until everything that the container wrote has arrived. All of its processes have ended, so
@@ -117,6 +114,9 @@ func (c *streams) finish() {
 // close frees what is left, whatever happened before.
 func (c *streams) close() {
 	c.closeChild()
+	if c.to != nil {
+		c.to.Close()
+	}
 	c.output.Wait()
 	c.input.stop()
 	if c.tty != nil {

@@ -10,16 +10,23 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 // selfContained are the options that keep references to other layers out of an upper directory, and spare work that a
 // short-lived mount has no use for. A kernel that does not know one does not do it either.
 var selfContained = [][2]string{{"redirect_dir", "off"}, {"metacopy", "off"}, {"index", "off"}, {"xino", "off"}}
 
+// inNameSpace are those of a user name space, where overlayfs keeps its marks in attributes user.* and makes neither
+// redirects nor metadata-only copies (kernel, fs/overlayfs/params.c): it takes neither option beside that.
+var inNameSpace = [][2]string{{"index", "off"}, {"xino", "off"}}
+
 // errOldKernel says that lowers cannot be given one by one (before Linux 6.8).
 var errOldKernel = errors.New("the kernel does not know lowerdir+")
 
-// openOverlay mounts an overlay, by the mount API or, on kernels whose API only takes all lowers in 255 bytes, by mount(2).
+// openOverlay mounts an overlay, by the mount API or, on kernels whose API only takes all lowers in 255 bytes, by
+// mount(2).
 func openOverlay(lowers []string, o Options) (int, error) {
 	fd, err := openByAPI(lowers, o)
 	if errors.Is(err, errOldKernel) {
@@ -66,7 +73,14 @@ func openByAPI(lowers []string, o Options) (int, error) {
 		}
 		_ = unix.FsconfigSetFlag(fs, "volatile") // since Linux 5.10; without it only slower
 	}
-	for _, opt := range selfContained {
+	options := selfContained
+	if identity.Current().Mapped() {
+		options = inNameSpace
+		if err := unix.FsconfigSetFlag(fs, "userxattr"); err != nil {
+			return -1, explain("setting userxattr, which takes Linux 5.11,", err)
+		}
+	}
+	for _, opt := range options {
 		_ = unix.FsconfigSetString(fs, opt[0], opt[1])
 	}
 	_ = unix.FsconfigSetString(fs, "source", "strata")
@@ -102,9 +116,9 @@ func colon(s string) string {
 	return ": " + s
 }
 
-// openByMount mounts with mount(2) on a directory of its own and takes the mount off it. The options have to fit in a page, which
-// 500 paths do only if each is a number: the descriptors of the lowers, as paths relative to /proc/self/fd, in a thread that has
-// its own working directory and ends with the call.
+// openByMount mounts with mount(2) on a directory of its own and takes the mount off it. The options have to fit in a
+// page, which 500 paths do only if each is a number: the descriptors of the lowers, as paths relative to /proc/self/fd,
+// in a thread that has its own working directory and ends with the call.
 func openByMount(lowers []string, o Options) (int, error) {
 	type result struct {
 		fd  int
@@ -174,6 +188,9 @@ func mountPlain(place string, names []string, readOnly bool) error {
 		flags = 0
 	}
 	tries := []string{",redirect_dir=off,metacopy=off,index=off,xino=off,volatile", ",redirect_dir=off,metacopy=off,index=off", ",redirect_dir=off,index=off", ""}
+	if identity.Current().Mapped() {
+		tries = []string{",userxattr,index=off,xino=off,volatile", ",userxattr,index=off,xino=off", ",userxattr"}
+	}
 	if readOnly {
 		tries = tries[len(tries)-1:]
 	}

@@ -26,15 +26,16 @@ type Options struct {
 	ReadOnly    bool
 }
 
-// Mount mounts lowers, the topmost first, at target, with Upper on top unless ReadOnly is set. Changes go to Upper in
-// a form that is a lower layer in its turn: no redirects, no metadata-only copies, no index (they would name files of other layers).
+// Mount mounts lowers, the topmost first, at target, with Upper on top unless ReadOnly is set. Changes go to Upper in a
+// form that is a lower layer in its turn: no redirects, no metadata-only copies, no index (they would name files of
+// other layers).
 //
-// The mount is volatile: nothing is ever synced to disk, and the mark that overlayfs leaves of that is in Work. Duplicate lowers
-// are mounted once, at their topmost place. No lowers give Upper itself; a single one read-only is a
+// The mount is volatile: nothing is ever synced to disk, and the mark that overlayfs leaves of that is in Work.
+// Duplicate lowers are mounted once, at their topmost place. No lowers give Upper itself; a single one read-only is a
 // read-only bind mount, in which a whiteout, should the lowest layer have any, is visible as a device.
 //
-// The mount is private: what is mounted in it shows nowhere else. Whether it shows itself in other mount name spaces is decided by
-// the mount that target is on; who wants it hidden calls Open, and attaches it in a name space of their own.
+// The mount is private: what is mounted in it shows nowhere else. Whether it shows itself in other mount name spaces is
+// decided by the mount that target is on; who wants it hidden calls Open, and attaches it in a name space of their own.
 func Mount(target string, lowers []string, o Options) error {
 	fd, err := Open(lowers, o)
 	if err != nil {
@@ -47,8 +48,8 @@ func Mount(target string, lowers []string, o Options) error {
 	return nil
 }
 
-// Open is Mount without a place: it returns a mount that is attached nowhere, which paths can be opened in with the *at calls, and
-// which goes away when the descriptor is closed. Attach gives it its place.
+// Open is Mount without a place: it returns a mount that is attached nowhere, which paths can be opened in with the *at
+// calls, and which goes away when the descriptor is closed. Attach gives it its place.
 func Open(lowers []string, o Options) (fd int, err error) {
 	if o.ReadOnly && o.Upper != "" {
 		lowers, o.Upper = append([]string{o.Upper}, lowers...), ""
@@ -81,8 +82,8 @@ func Attach(fd int, target string) error {
 	return nil
 }
 
-// Unmount takes away what Mount put at target. A mount that is still in use is detached, and goes when its last user does.
-// No mount at target is not an error.
+// Unmount takes away what Mount put at target. A mount that is still in use is detached, and goes when its last user
+// does. No mount at target is not an error.
 func Unmount(target string) error {
 	err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
 	if errors.Is(err, unix.EBUSY) {
@@ -149,14 +150,15 @@ func explain(what string, err error) error {
 	case errors.Is(err, unix.ENODEV):
 		return ErrNoOverlay
 	case errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
-		return fmt.Errorf("%s: %w; mounting needs root", what, err)
+		return fmt.Errorf("%s: %w; mounting needs root, or a user name space (strata info)", what, err)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%s: %w; mounting needs CAP_SYS_ADMIN, which a container has with --privileged", what, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// short gives a path that the mount API takes literally, with what to close afterwards: at most 255 bytes, without a backslash.
+// short gives a path that the mount API takes literally, with what to close afterwards: at most 255 bytes, without a
+// backslash.
 func short(path string) (string, func(), error) {
 	if len(path) < 256 && !strings.ContainsAny(path, `\:,`) {
 		return path, func() {}, nil

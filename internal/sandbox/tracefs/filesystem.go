@@ -1,11 +1,12 @@
 package tracefs
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 	"strconv"
-	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -19,56 +20,44 @@ import (
 // valid is how long the kernel keeps what it is told.
 const valid = time.Hour
 
-// fileSystem answers the kernel. Node 1 is a directory with one for each layer; the others are the nodes of the layers' views,
-// one layer after the other.
+// fileSystem answers the kernel. Node 1 is a directory with one for each layer; the others are the nodes of the layers'
+// views, one layer after the other.
 type fileSystem struct {
 	fuse.RawFileSystem // ENOSYS for all else
-	layers             []Layer
+	layers             []servedLayer
 	first              []uint64 // by layer, the number of its root
-	closing            sync.Once
+	xattrs             bool     // something in the layers has some
+	ahead              *ahead
 	failed             atomic.Pointer[error] // the first that a process was given
 }
 
-func newFileSystem(layers []Layer) *fileSystem {
-	fs := &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), layers: layers}
+func newFileSystem(layers []servedLayer) *fileSystem {
+	fs := &fileSystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), layers: layers, xattrs: withXattrs(layers), ahead: newAhead()}
 	next := uint64(2)
 	for _, l := range layers {
 		fs.first = append(fs.first, next)
-		next += uint64(l.Recorder.View().Len())
+		next += uint64(l.recorder.View().Len())
 	}
 	return fs
-}
-
-func (fs *fileSystem) close() {
-	fs.closing.Do(func() {
-		for _, l := range fs.layers {
-			_ = l.Contents.Close()
-		}
-	})
 }
 
 // String is what the file system is called.
 func (fs *fileSystem) String() string { return "strata" }
 
 // node is the layer and the node that a number means; no layer is the directory of all.
-func (fs *fileSystem) node(id uint64) (l *Layer, n int) {
+func (fs *fileSystem) node(id uint64) (l *servedLayer, n int) {
 	i := sort.Search(len(fs.first), func(i int) bool { return fs.first[i] > id }) - 1
 	if i < 0 {
 		return nil, 0
 	}
-	if l, n = &fs.layers[i], int(id-fs.first[i]); n >= l.Recorder.View().Len() {
+	if l, n = &fs.layers[i], int(id-fs.first[i]); n >= l.recorder.View().Len() {
 		return nil, 0
 	}
 	return l, n
 }
 
-func (fs *fileSystem) id(l *Layer, n int) uint64 {
-	for i := range fs.layers {
-		if &fs.layers[i] == l {
-			return fs.first[i] + uint64(n)
-		}
-	}
-	return 0
+func (fs *fileSystem) id(l *servedLayer, n int) uint64 {
+	return fs.first[l.place] + uint64(n)
 }
 
 // Lookup finds a name in a directory. One that is not there is an answer too, which the kernel keeps.
@@ -83,18 +72,23 @@ func (fs *fileSystem) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, o
 		fs.fill(&fs.layers[i], 0, out)
 		return fuse.OK
 	}
-	n, ok := l.Recorder.View().Child(dir, name)
+	n, ok := l.recorder.View().Child(dir, name)
 	if !ok {
-		l.Recorder.Miss(dir, name)
+		l.recorder.Miss(dir, name)
 		return fuse.OK
 	}
-	l.Recorder.Ask(n, observed.LookedUp)
+	before := l.recorder.Ask(n, observed.LookedUp)
+	fs.ahead.lookedUp(l, n, before)
+	if before == 0 && l.recorder.Asked(dir)&observed.Listed != 0 {
+		fs.ahead.names.take()
+		fs.ahead.walk(h.NodeId, directory{l, dir})
+	}
 	fs.fill(l, n, out)
 	return fuse.OK
 }
 
-func (fs *fileSystem) fill(l *Layer, n int, out *fuse.EntryOut) {
-	out.NodeId, out.Generation = fs.id(l, l.Recorder.View().Inode(n)), 1
+func (fs *fileSystem) fill(l *servedLayer, n int, out *fuse.EntryOut) {
+	out.NodeId, out.Generation = fs.id(l, l.recorder.View().Inode(n)), 1
 	out.SetAttrTimeout(valid)
 	fs.attr(l, n, &out.Attr)
 }
@@ -105,15 +99,21 @@ const (
 	blockSize = 4096
 )
 
-// attr are the attributes of a node. The numbers of links of a directory, and its size, are the same whatever is in it.
-func (fs *fileSystem) attr(l *Layer, n int, out *fuse.Attr) {
-	v := l.Recorder.View()
-	e := v.Entry(n)
-	if v.Implied(n) && l.Below != nil && n != 0 {
-		if below := l.Below(v.Path(n)); below != nil && below.Type == layer.Dir {
-			e = below
+// entry is what a node shows of itself. A directory that the layer only implies shows what it is below.
+func (l *servedLayer) entry(n int) *layer.Entry {
+	v := l.recorder.View()
+	if v.Implied(n) && n != 0 {
+		if below := l.below[v.Path(n)]; below != nil {
+			return below
 		}
 	}
+	return v.Entry(n)
+}
+
+// attr are the attributes of a node. The numbers of links of a directory, and its size, are the same whatever is in it.
+func (fs *fileSystem) attr(l *servedLayer, n int, out *fuse.Attr) {
+	v := l.recorder.View()
+	e := l.entry(n)
 	out.Ino = fs.id(l, v.Inode(n))
 	out.Mode = typeOf(e.Type) | e.Mode
 	out.Nlink = uint32(v.Links(n))
@@ -141,7 +141,10 @@ func (fs *fileSystem) attr(l *Layer, n int, out *fuse.Attr) {
 	if e.ModTime > 0 {
 		out.Mtime = uint64(e.ModTime)
 	}
-	out.Atime, out.Ctime = out.Mtime, out.Mtime
+	if fine, ok := l.files.modTime(e); ok {
+		out.Mtimensec = uint32(fine.Nsec)
+	}
+	out.Atime, out.Ctime, out.Atimensec, out.Ctimensec = out.Mtime, out.Mtime, out.Mtimensec, out.Mtimensec
 }
 
 func typeOf(t layer.Type) uint32 {
@@ -168,13 +171,18 @@ func (fs *fileSystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 		out.Attr = fuse.Attr{Ino: in.NodeId, Mode: unix.S_IFDIR | 0o755, Nlink: 1, Size: dirSize}
 		return fuse.OK
 	}
-	l.Recorder.Ask(n, observed.LookedUp)
+	l.recorder.Ask(n, observed.LookedUp)
 	fs.attr(l, n, &out.Attr)
 	return fuse.OK
 }
 
 // Open says that files need not be opened.
 func (fs *fileSystem) Open(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status {
+	return fuse.ENOSYS
+}
+
+// Flush says that there is nothing to be done when a file is closed.
+func (fs *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status {
 	return fuse.ENOSYS
 }
 
@@ -189,12 +197,16 @@ func (fs *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	if l == nil {
 		return nil, fuse.EIO
 	}
-	e := l.Recorder.View().Entry(n)
+	e := l.recorder.View().Entry(n)
 	if e.Type != layer.File {
 		return nil, fuse.EINVAL
 	}
-	l.Recorder.Ask(n, observed.Read)
-	got, err := l.Contents.ReadAt(e, buf[:min(len(buf), int(in.Size))], int64(in.Offset))
+	if l.recorder.Ask(n, observed.Read)&observed.Read == 0 {
+		fs.ahead.files.take()
+	}
+	dir := l.recorder.View().Parent(n)
+	fs.ahead.read(fs.id(l, dir), directory{l, dir})
+	got, err := l.files.readAt(e, buf[:min(len(buf), int(in.Size))], int64(in.Offset))
 	if err != nil {
 		err = fmt.Errorf("reading /%s: %w", e.Path, err)
 		fs.failed.CompareAndSwap(nil, &err)
@@ -209,43 +221,25 @@ func (fs *fileSystem) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fus
 	if l == nil {
 		return nil, fuse.EINVAL
 	}
-	e := l.Recorder.View().Entry(n)
+	e := l.recorder.View().Entry(n)
 	if e.Type != layer.Symlink {
 		return nil, fuse.EINVAL
 	}
-	l.Recorder.Ask(n, observed.Followed)
+	l.recorder.Ask(n, observed.Followed)
 	return []byte(e.Link), fuse.OK
-}
-
-// ReadDir lists a directory with the types of what is in it.
-func (fs *fileSystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	l, dir := fs.node(in.NodeId)
-	if l == nil {
-		return fuse.OK
-	}
-	v := l.Recorder.View()
-	l.Recorder.Ask(dir, observed.Listed)
-	children := v.Children(dir)
-	for i := in.Offset; i < uint64(len(children))+2; i++ {
-		e := fuse.DirEntry{Off: i + 1, Mode: unix.S_IFDIR}
-		switch i {
-		case 0:
-			e.Name, e.Ino = ".", in.NodeId
-		case 1:
-			e.Name, e.Ino = "..", fs.id(l, v.Parent(dir))
-		default:
-			n := int(children[i-2])
-			e.Name, e.Ino, e.Mode = v.Name(n), fs.id(l, v.Inode(n)), typeOf(v.Entry(n).Type)
-		}
-		if !out.AddDirEntry(e) {
-			break
-		}
-	}
-	return fuse.OK
 }
 
 // StatFs says that there is nothing to be had.
 func (fs *fileSystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	*out = fuse.StatfsOut{Bsize: blockSize, Frsize: blockSize, NameLen: layer.MaxName}
 	return fuse.OK
+}
+
+// errno is the number of an error; EIO where it has none.
+func errno(err error) fuse.Status {
+	var n syscall.Errno
+	if errors.As(err, &n) {
+		return fuse.Status(n)
+	}
+	return fuse.EIO
 }

@@ -20,7 +20,10 @@ var (
 	seed  = flag.Uint64("seed", 0, "what they follow from; 0 takes one by the time")
 )
 
-func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+func TestMain(m *testing.M) {
+	tracefs.Init()
+	os.Exit(testbed.Main(m))
+}
 
 func needFUSE(t testing.TB) {
 	t.Helper()
@@ -32,8 +35,9 @@ func needFUSE(t testing.TB) {
 	}
 }
 
-// A script that is a hit gives what it gives when it runs: random scripts are observed on random layers, which are edited at
-// random; wherever the edited layers would have answered alike, the script is run on them without being observed.
+// A script that is a hit gives what it gives when it runs: random scripts are observed on random layers, which are
+// edited at random; wherever the edited layers would have answered alike, the script is run on them without being
+// observed.
 func TestObservedEqualsUncached(t *testing.T) {
 	needFUSE(t)
 	if *seed == 0 {
@@ -55,7 +59,10 @@ func TestObservedEqualsUncached(t *testing.T) {
 	}
 }
 
-// compare observes one script, and compares it on several edits of its layers. wrong is a wrong hit.
+const wrongHit = "a wrong hit of\n"
+
+// compare observes one script, and compares it on several edits of its layers. wrong is a wrong hit, or how the script
+// does something else where it is observed.
 func (w *world) compare() (hits, misses int, wrong string) {
 	s, script := w.stack(), w.script()
 	w.said = nil
@@ -81,7 +88,7 @@ func (w *world) compare() (hits, misses int, wrong string) {
 		hits++
 		now, ran, _ := w.run(edited, script, false)
 		if now != id {
-			return hits, misses, "a wrong hit of\n" + strings.Join(script, "\n") + "\nrecorded (-) and now (+):\n" + cmp.Diff(show(made), show(ran)) +
+			return hits, misses, wrongHit + strings.Join(script, "\n") + "\nrecorded (-) and now (+):\n" + cmp.Diff(show(made), show(ran)) +
 				"\nlow:\n" + cmp.Diff(show(s.low.toc(w.t)), show(edited.low.toc(w.t))) + "\nhigh:\n" + cmp.Diff(show(s.high.toc(w.t)), show(edited.high.toc(w.t)))
 		}
 	}
@@ -99,16 +106,19 @@ func TestEachAspectIsNeeded(t *testing.T) {
 		t.Skip("needs some thousand scripts: make observe")
 	}
 	for name, aspect := range map[string]observed.Aspect{
-		"content": observed.Content, "metadata": observed.Metadata, "absence": observed.Absence, "listing": observed.Listing,
-		"target": observed.Target, "xattrs": observed.Xattrs, "names": observed.Names,
+		"content": observed.Content, "kind": observed.Kind, "mode": observed.Mode, "owner": observed.Owner,
+		"opaque": observed.Opaque, "absence": observed.Absence, "listing": observed.Listing, "types": observed.Types,
+		"target": observed.Target, "xattrs": observed.Xattrs, "names": observed.Names, "within": observed.Within,
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer observed.Without(aspect)()
 			w := newWorld(t, rand.Uint64())
 			for i := range 3000 {
-				if _, _, wrong := w.compare(); wrong != "" {
+				if _, _, wrong := w.compare(); strings.HasPrefix(wrong, wrongHit) {
 					t.Logf("after %d scripts", i+1)
 					return
+				} else if wrong != "" {
+					t.Fatal(wrong)
 				}
 			}
 			t.Error("no wrong hit is found without it")

@@ -1,9 +1,7 @@
 package tracefs_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -13,12 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/observed"
@@ -71,12 +66,29 @@ func (s source) Open(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(s.all[e.Digest])), nil
 }
 
-// ReadAt and Close implement tracefs.Contents.
-func (s source) ReadAt(e *layer.Entry, p []byte, offset int64) (int, error) {
-	return copy(p, s.all[e.Digest][min(offset, e.Size):]), nil
+// served is the layer with its files in a tree, or one after the other as in a tar.
+func (s source) served(t testing.TB, asTree bool) tracefs.Layer {
+	if asTree {
+		dir := filepath.Join(t.TempDir(), "tree")
+		check(t, workspace.Mkdir(dir, 0o755))
+		check(t, layer.Materialise(t.Context(), s.toc, layer.FileSource{Open: s.Open}, dir))
+		f, err := os.Open(dir)
+		check(t, err)
+		return tracefs.Layer{TOC: s.toc, View: observed.NewView(s.toc), Files: f}
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "files"))
+	check(t, err)
+	at := int64(0)
+	for _, e := range s.toc.Entries {
+		if e.Type == layer.File {
+			_, err := f.WriteString(s.all[e.Digest])
+			check(t, err)
+			e.Offset = at
+			at += e.Size
+		}
+	}
+	return tracefs.Layer{TOC: s.toc, View: observed.NewView(s.toc), Files: f}
 }
-
-func (s source) Close() error { return nil }
 
 // world makes layers, edits and scripts at random.
 type world struct {
@@ -88,6 +100,7 @@ type world struct {
 	program  string   // a program that can be copied
 	said     []string // what the runs have printed
 	there    []string // paths of the case, which scripts use more often than others
+	devices  []string // those of them that are devices
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -187,10 +200,12 @@ func (w *world) add(f *files) {
 			w.put(f, p, &layer.Entry{Type: layer.Hardlink, Link: to})
 		}
 	case 4:
-		if w.IntN(3) == 0 {
-			w.put(f, p, &layer.Entry{Type: layer.Whiteout})
-			f.entries[p].ModTime = 0
+		if w.IntN(3) > 0 {
+			w.put(f, p, w.device())
+			break
 		}
+		w.put(f, p, &layer.Entry{Type: layer.Whiteout})
+		f.entries[p].ModTime = 0
 	default:
 		e := w.file()
 		if w.IntN(4) == 0 {
@@ -198,6 +213,11 @@ func (w *world) add(f *files) {
 		}
 		w.put(f, p, e)
 	}
+}
+
+// device is a device that no driver has, so that nothing comes of opening it.
+func (w *world) device() *layer.Entry {
+	return &layer.Entry{Type: layer.Char, Mode: 0o644, Major: 510, Minor: uint32(w.IntN(3))}
 }
 
 // some is a path of a type; "" if there is none.
@@ -217,7 +237,13 @@ func (w *world) some(f *files, types ...layer.Type) string {
 
 // edit changes a layer as people do.
 func (w *world) edit(f *files) {
-	switch w.IntN(9) {
+	switch w.IntN(10) {
+	case 9:
+		if p := w.some(f, layer.Char); p != "" {
+			f.entries[p].Minor = (f.entries[p].Minor + 1) % 3
+		} else if p := w.some(f, layer.File, layer.Dir); p != "" && p != "app" { // another type, whose name is the same
+			w.put(f, p, &layer.Entry{Type: layer.Dir, Mode: 0o755})
+		}
 	case 0, 1, 2:
 		if p := w.some(f, layer.File); p != "" { // its contents, often of the same size
 			x, old := w.file(), f.entries[p]
@@ -228,12 +254,12 @@ func (w *world) edit(f *files) {
 	case 3:
 		if p := w.some(f, layer.File, layer.Dir); p != "" {
 			e := f.entries[p]
-			switch w.IntN(3) {
+			switch w.IntN(5) {
 			case 0:
 				e.Mode ^= 0o050
 			case 1:
 				e.UID = 1 - min(e.UID, 1)
-			default:
+			default: // which few scripts ask for
 				e.Xattrs = nil
 				if w.IntN(3) > 0 {
 					e.Xattrs = []layer.Xattr{{Name: "user.note", Value: w.pick("1", "2")}}
@@ -271,7 +297,7 @@ func (w *world) line() string {
 	if w.IntN(3) == 0 {
 		p = strings.TrimPrefix(p, "/app/") // the scripts run there
 	}
-	switch w.IntN(38) {
+	switch w.IntN(45) {
 	case 0, 1:
 		return "cat " + p
 	case 2:
@@ -334,12 +360,17 @@ func (w *world) line() string {
 		return "stat -c '%h %s' $(find " + p + " -type f | sort)"
 	case 33, 34, 35:
 		return "test -f " + p + " && stat -c %h " + p
-	case 36:
-		return "getxattr " + p // done by the test, after the others
+	case 36, 39:
+		return "types /" + layer.Parent(w.anyPath()) // done by ask, after the others
+	case 37, 40:
+		if len(w.devices) > 0 {
+			p = "/" + w.pick(w.devices...)
+		}
+		return "stat -c '%F %t:%T' " + p
 	case 32:
 		return "touch /tmp-$(ls -d " + p + "/* | wc -l)"
 	}
-	return "getxattr " + p // done by the test, after the others
+	return "getxattr " + p // done by ask, too
 }
 
 func (w *world) script() []string {
@@ -348,131 +379,4 @@ func (w *world) script() []string {
 		lines = append(lines, w.line())
 	}
 	return lines
-}
-
-// stack is the states of a case: the base, a copied layer, one that a RUN made, and another copied one.
-type stack struct {
-	low, high *files
-	ran       *files
-}
-
-func (s *stack) sources(w *world) (all []layer.Source, low, high source) {
-	low, high = source{s.low.toc(w.t), w.contents}, source{s.high.toc(w.t), w.contents}
-	return []layer.Source{layer.TreeSource(w.base, w.baseTOC), low, source{s.ran.toc(w.t), w.contents}, high}, low, high
-}
-
-func (w *world) stack() *stack {
-	s := &stack{}
-	for _, f := range []**files{&s.low, &s.ran, &s.high} {
-		*f = &files{map[string]*layer.Entry{"app": {Path: "app", Type: layer.Dir, Mode: 0o755, ModTime: 1e9}}, w.contents}
-	}
-	for range 3 + w.IntN(10) {
-		w.add(s.low)
-	}
-	for range w.IntN(4) {
-		w.add(s.ran)
-	}
-	for range w.IntN(8) {
-		w.add(s.high)
-	}
-	w.there = slices.Concat(slices.Sorted(maps.Keys(s.low.entries)), slices.Sorted(maps.Keys(s.high.entries)))
-	return s
-}
-
-func (s *stack) edited(w *world) *stack {
-	c := &stack{low: s.low.clone(), high: s.high.clone(), ran: s.ran}
-	for range 1 + w.IntN(2) {
-		w.edit([]*files{c.low, c.high}[w.IntN(2)])
-	}
-	return c
-}
-
-// run runs a script on a state, and gives the content ID of what it changed, with the inputs if it is observed.
-func (w *world) run(s *stack, script []string, observe bool) (digest.Digest, *layer.TOC, *observed.Inputs) {
-	dir := w.t.TempDir()
-	sources, low, high := s.sources(w)
-	below := layer.NewStack(sources...)
-	ran := w.materialise(filepath.Join(dir, "ran"), s.ran)
-	var served *tracefs.Mount
-	var recorders []*observed.Recorder
-	var lowers []string
-	if observe {
-		var layers []tracefs.Layer
-		for _, l := range []source{low, high} {
-			r := observed.NewRecorder(observed.NewView(l.toc))
-			recorders = append(recorders, r)
-			layers = append(layers, tracefs.Layer{Recorder: r, Contents: l})
-		}
-		var err error
-		served, err = tracefs.Serve(filepath.Join(dir, "served"), layers)
-		check(w.t, err)
-		lowers = []string{served.Dir(1), ran, served.Dir(0), w.base}
-	} else {
-		lowers = []string{w.materialise(filepath.Join(dir, "high"), s.high), ran, w.materialise(filepath.Join(dir, "low"), s.low), w.base}
-	}
-	root, err := workspace.Mount(dir, lowers, workspace.Attributes{Mode: 0o755})
-	check(w.t, err)
-	if served != nil {
-		check(w.t, served.Detach())
-	}
-	// A program of its own enters the root. Between fork and exec, a child of this process must not touch what this process
-	// serves: Go's runtime may wait for the exec to stop the world.
-	shell := exec.Command("/bin/busybox", "chroot", root.Root(), "/bin/sh", "-c", "cd /app\n"+strings.Join(script, "\n"))
-	var out bytes.Buffer
-	shell.Stdout, shell.Stderr = &out, &out
-	shell.Env = []string{"PATH=/bin", "LC_ALL=C"}
-	shell.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	_ = shell.Run() // how it ends is part of what it says
-	fmt.Fprintln(&out, shell.ProcessState.ExitCode())
-	for _, l := range script {
-		if p, ok := strings.CutPrefix(l, "getxattr "); ok {
-			value := make([]byte, 64)
-			n, err := unix.Lgetxattr(filepath.Join(root.Root(), "app", p), "user.note", value)
-			fmt.Fprintln(&out, string(value[:max(n, 0)]), err)
-		}
-	}
-	w.said = append(w.said, out.String())
-	check(w.t, root.Unmount())
-	check(w.t, os.WriteFile(filepath.Join(root.Upper(), "out"), out.Bytes(), 0o644))
-	toc, err := layer.Diff(w.t.Context(), root.Upper(), below)
-	check(w.t, err)
-	var in *observed.Inputs
-	if observe {
-		check(w.t, served.Err())
-		select {
-		case <-served.Done():
-		case <-time.After(time.Minute):
-			w.t.Fatal("the server is still there a minute after the overlay is gone")
-		}
-		in = &observed.Inputs{}
-		for i, r := range recorders {
-			in.Trees = append(in.Trees, r.Tree(digest.FromString(fmt.Sprint(i)), ""))
-		}
-	}
-	check(w.t, os.RemoveAll(dir))
-	return toc.ContentID(), toc, in
-}
-
-func (w *world) materialise(dir string, f *files) string {
-	check(w.t, workspace.Mkdir(dir, 0o755))
-	from := source{f.toc(w.t), w.contents}
-	check(w.t, layer.Materialise(w.t.Context(), from.toc, layer.FileSource{Open: from.Open}, dir))
-	return dir
-}
-
-// served is a state as the inputs of another are compared with it.
-func (s *stack) served(w *world) []observed.Served {
-	var list []observed.Served
-	for _, f := range []*files{s.low, s.high} {
-		list = append(list, observed.Served{Of: digest.FromString("another"), TOC: func() (*layer.TOC, error) { return f.toc(w.t), nil }})
-	}
-	return list
-}
-
-func show(toc *layer.TOC) string {
-	var b strings.Builder
-	for _, e := range toc.Entries {
-		fmt.Fprintf(&b, "%c %s %o %d:%d %d %s %s %v opaque=%v\n", e.Type, e.Path, e.Mode, e.UID, e.GID, e.Size, e.Digest, e.Link, e.Xattrs, e.Opaque)
-	}
-	return b.String()
 }

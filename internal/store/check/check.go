@@ -26,7 +26,7 @@ type Options struct {
 
 // Problem is something that is not as the store promises.
 type Problem struct {
-	Kind   string        `json:"kind"` // "database", "image", "name", "layer" or "blob"
+	Kind   string        `json:"kind"` // "database", "image", "name", "layer", "blob", "record", or what kept.Damage says
 	Digest digest.Digest `json:"digest,omitempty"`
 	Name   string        `json:"name,omitempty"`
 	// Wrong is what was found.
@@ -44,6 +44,7 @@ type Report struct {
 	Images   int       `json:"images"`
 	Layers   int       `json:"layers"` // that are here
 	Blobs    int       `json:"blobs"`  // that are here
+	Records  int       `json:"records"`
 	Problems []Problem `json:"problems"`
 }
 
@@ -52,11 +53,11 @@ func (r *Report) Sound() bool {
 	return !slices.ContainsFunc(r.Problems, func(p Problem) bool { return !p.Repaired })
 }
 
-// Check compares a store with what it promises: meta.db, the digests of images, what names mean, that the layers of images
-// can be had, layers and blobs that are here.
+// Check compares a store with what it promises: meta.db, the digests of images, what names mean, that the layers of
+// images can be had, layers and blobs that are here, records, and what is kept to save time.
 func (c *Checker) Check(ctx context.Context, o Options) (*Report, error) {
 	k := &checking{Checker: c, ctx: ctx, options: o, report: &Report{Problems: []Problem{}}, needed: map[digest.Digest][]string{}}
-	for _, f := range []func() error{k.database, k.images, k.names, k.blobs, k.allLayers, k.complete} {
+	for _, f := range []func() error{k.database, k.images, k.names, k.blobs, k.allLayers, k.complete, k.records, k.keptThings} {
 		if err := f(); err != nil {
 			return nil, fmt.Errorf("checking the store: %w", err)
 		}

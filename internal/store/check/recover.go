@@ -16,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/kept"
 	"github.com/strata-build/strata/internal/store/layers"
 	"github.com/strata-build/strata/internal/store/session"
 )
@@ -27,11 +28,12 @@ type Checker struct {
 	session *session.Session
 	content *content.Content
 	layers  *layers.Layers
+	kept    *kept.Kept
 }
 
 // New makes what looks at the store in the folder root.
-func New(root string, d *db.DB, se *session.Session, c *content.Content, ls *layers.Layers) *Checker {
-	return &Checker{root: root, db: d, session: se, content: c, layers: ls}
+func New(root string, d *db.DB, se *session.Session, c *content.Content, ls *layers.Layers, k *kept.Kept) *Checker {
+	return &Checker{root: root, db: d, session: se, content: c, layers: ls, kept: k}
 }
 
 // Lost is what was not on the disk when the machine stopped, and was set aside.

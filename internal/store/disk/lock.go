@@ -1,10 +1,12 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,9 +24,9 @@ func CreateLock(dir string, shared bool) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !tryLock(f, shared) {
+	if ok, err := tryLock(f, shared); !ok {
 		f.Close()
-		return nil, unix.EWOULDBLOCK
+		return nil, errors.Join(err, unix.EWOULDBLOCK)
 	}
 	return f, nil
 }
@@ -41,6 +43,28 @@ func TakeNamedLock(path string) (*os.File, error) {
 	return take(path, false, os.O_CREATE)
 }
 
+// AwaitLock waits until nobody else holds the exclusive lock of a file, which it makes if it is not there, and takes
+// it. Whoever has it ends it with release, which removes the file.
+func AwaitLock(ctx context.Context, path string) (release func(), err error) {
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		f, err := TakeNamedLock(path)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			return func() {
+				os.Remove(path)
+				f.Close()
+			}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+}
+
 func take(path string, shared bool, flags int) (*os.File, error) {
 	f, err := os.OpenFile(path, flags|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if errors.Is(err, fs.ErrNotExist) && flags&os.O_CREATE == 0 {
@@ -51,8 +75,13 @@ func take(path string, shared bool, flags int) (*os.File, error) {
 	}
 	// Who held the lock may have removed or renamed the file meanwhile: then this lock is on a file of another name, or
 	// of none.
+	ok, err := tryLock(f, shared)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
 	var held, named unix.Stat_t
-	if !tryLock(f, shared) || unix.Fstat(int(f.Fd()), &held) != nil ||
+	if !ok || unix.Fstat(int(f.Fd()), &held) != nil ||
 		unix.Stat(path, &named) != nil || held.Ino != named.Ino {
 		return nil, f.Close()
 	}
@@ -66,13 +95,22 @@ func InUse(dir string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	return !tryLock(f, false), nil
+	ok, err := tryLock(f, false)
+	return !ok, err
 }
 
-func tryLock(f *os.File, shared bool) bool {
+// tryLock is false where another's lock is in the way. A file system without locks is an error.
+func tryLock(f *os.File, shared bool) (bool, error) {
 	how := unix.LOCK_EX
 	if shared {
 		how = unix.LOCK_SH
 	}
-	return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) == nil
+	err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &fs.PathError{Op: "flock", Path: f.Name(), Err: err}
+	}
+	return true, nil
 }

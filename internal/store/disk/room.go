@@ -45,8 +45,8 @@ const Full = 1 << 18
 // full says that there is no room for a small file or folder.
 func (r *Room) full() bool { return r.lacksInodes() || r.Free < Full }
 
-// Fits says whether the file system of the folder dir takes a file of size bytes and a few more, by trying: root may have
-// more than statfs counts.
+// Fits says whether the file system of the folder dir takes a file of size bytes and a few more, by trying: root may
+// have more than statfs counts.
 func Fits(dir string, size int64) bool {
 	room, err := RoomAt(dir)
 	if err != nil || room.lacksInodes() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/seal"
 )
 
 // A copy of a context is what a RUN's mount showed of a build context, kept so that the next build
@@ -45,9 +47,10 @@ func (k *Kept) ContextCopy(name string) (*Copy, error) {
 	if lock == nil {
 		return nil, nil
 	}
-	t, times, err := readCopy(dir)
+	t, times, err := k.readCopy(name)
 	if err != nil {
-		return nil, lock.Close() // as good as none: it is made anew
+		k.session.Note("a kept copy of the build context is not as it was made: it is made again")
+		return nil, lock.Close()
 	}
 	now := time.Now()
 	_ = os.Chtimes(dir, now, now) // without it, it is pruned a little earlier
@@ -55,7 +58,17 @@ func (k *Kept) ContextCopy(name string) (*Copy, error) {
 	return &Copy{Dir: filepath.Join(dir, "fs"), TOC: t, Times: times, lock: lock}, nil
 }
 
-func readCopy(dir string) (*layer.TOC, []int64, error) {
+// readCopy reads what is known of a copy that is as it was made.
+func (k *Kept) readCopy(name string) (*layer.TOC, []int64, error) {
+	dir := k.path(copies, name)
+	was := seal.Read(filepath.Join(dir, copySeal))
+	now, err := sealCopy(dir, name)
+	if err == nil && !maps.Equal(was, now) {
+		err = errors.New("it is not as it was sealed")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	t, err := disk.ReadTOC(filepath.Join(dir, "toc"))
 	if err != nil {
 		return nil, nil, err
@@ -99,6 +112,13 @@ func (k *Kept) keepCopy(name string, c *Copy, dir string) (string, error) {
 	if err := k.session.MarkUnsynced(final); err != nil {
 		return "", err
 	}
+	seals, err := sealCopy(dir, name)
+	if err == nil {
+		err = seals.Write(filepath.Join(dir, copySeal))
+	}
+	if err != nil {
+		return "", err
+	}
 	placed, err := disk.Place(dir, final)
 	if err != nil {
 		return "", err
@@ -107,6 +127,27 @@ func (k *Kept) keepCopy(name string, c *Copy, dir string) (string, error) {
 		return filepath.Join(dir, "fs"), nil
 	}
 	return filepath.Join(final, "fs"), k.limit(copies, maxCopies)
+}
+
+// copySeal is the file with the seals of a copy.
+const copySeal = "seal"
+
+// sealCopy seals the copy of a name, in dir: its files by what the kernel keeps of them, and what is known of them by
+// its bytes.
+func sealCopy(dir, name string) (seal.Seals, error) {
+	seals := seal.Seals{}
+	for _, part := range []string{"fs", "toc", "times"} {
+		of := seal.OfContents
+		if part == "fs" {
+			of = seal.Of
+		}
+		sum, err := of(filepath.Join(dir, part), name+" "+part)
+		if err != nil {
+			return nil, err
+		}
+		seals[part] = sum
+	}
+	return seals, nil
 }
 
 // describeCopy writes what is known of a copy beside it, and locks it.
@@ -134,5 +175,9 @@ func copySize(dir string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseInt(string(text), 10, 64)
+	size, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil { // damaged
+		return disk.Usage(dir)
+	}
+	return size, nil
 }

@@ -117,7 +117,7 @@ func TestContextCopiesAreLimited(t *testing.T) {
 
 // What cannot be read counts as none.
 func TestContextCopyDamaged(t *testing.T) {
-	for _, file := range []string{"toc", "times"} {
+	for _, file := range []string{"toc", "times", "fs/file", "seal"} {
 		root := t.TempDir()
 		s := open(t, root)
 		keep(t, s, "one")

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/seal"
@@ -51,7 +52,8 @@ func (l *Layer) readTOC() (*layer.TOC, error) {
 	})
 }
 
-// Tree returns the folder that overlayfs takes as a lower layer, making it from the other forms if need be.
+// Tree returns the folder that overlayfs takes as a lower layer, making it from the other forms if need be. Of a store
+// that cannot be written to, one that has to be made lies elsewhere, for as long as the process lives.
 func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if err := l.ensure(ctx); err != nil {
 		return "", err
@@ -60,6 +62,9 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	dir := ls.Path(l.DiffID, formTree)
 	if here, err := l.trust(ctx, formTree); here || err != nil {
 		return dir, err
+	}
+	if err := identity.Current().Trees(); err != nil {
+		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
 	}
 	tar, err := l.trust(ctx, formTar)
 	if err == nil && !tar {
@@ -77,7 +82,7 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if l.tree().Here() {
 		return dir, nil
 	}
-	tmp, err := ls.session.Temp("tree")
+	tmp, err := ls.session.Scratch("tree")
 	if err != nil {
 		return "", err
 	}
@@ -92,6 +97,9 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	}
 	if err := layer.Extract(ctx, t, f, out, layer.ExtractOptions{}); err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, ls.session.Explain(err))
+	}
+	if ls.session.ReadOnly() {
+		return out, nil // it goes with the process
 	}
 	err = ls.session.MarkUnsynced(dir)
 	if err == nil {

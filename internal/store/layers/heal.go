@@ -15,9 +15,9 @@ import (
 	"github.com/strata-build/strata/internal/store/session"
 )
 
-// heal verifies a layer that turned out to be damaged, sets aside what is wrong with it, and brings the layer here again
-// from where it can be had: another form, a repository. A *UnavailableError says that only the step that made it can
-// make it again. cause is what turned out, and the error if the layer is sound.
+// heal verifies a layer that turned out to be damaged, sets aside what is wrong with it, and brings the layer here
+// again from where it can be had: another form, a repository. A *UnavailableError says that only the step that made it
+// can make it again. cause is what turned out, and the error if the layer is sound.
 func (l *Layer) heal(ctx context.Context, cause error) error {
 	ls := l.layers
 	if !l.Present() { // set aside just now
@@ -57,13 +57,13 @@ func (ls *Layers) setAsideDamaged(ctx context.Context, diffID digest.Digest) (*D
 	if damage == nil || err != nil {
 		return nil, err
 	}
-	ls.memory.note(fmt.Sprintf("layer %s was damaged and is set aside: %v", image.ShortID(diffID), damage.Cause))
+	ls.session.Note(fmt.Sprintf("layer %s was damaged and is set aside: %v", image.ShortID(diffID), damage.Cause))
 	return damage, ls.SetAside(ctx, damage)
 }
 
-// SetAside takes what is damaged out of the store, so that it is made again when it is needed. What another goroutine or
-// process has made again since it was verified stays. A table of contents is made again at once, of the tar. A layer that
-// cannot be had anywhere else is known no more, and the records that lead to it are no hits.
+// SetAside takes what is damaged out of the store, so that it is made again when it is needed. What another goroutine
+// or process has made again since it was verified stays. A table of contents is made again at once, of the tar. A layer
+// that cannot be had anywhere else is known no more, and the records that lead to it are no hits.
 func (ls *Layers) SetAside(ctx context.Context, d *Damage) error {
 	trash, err := ls.session.Trash()
 	if err != nil {
@@ -137,13 +137,6 @@ func (ls *Layers) ForgetMissing(tx *sql.Tx, diffID digest.Digest) (gone bool, er
 	}
 	_, err = tx.Exec("DELETE FROM derived WHERE source = ?1 OR result = ?1", diffID)
 	return n > 0, err
-}
-
-// Healed are lines that say which layers turned out to be damaged since the store was opened.
-func (ls *Layers) Healed() []string {
-	ls.memory.mu.Lock()
-	defer ls.memory.mu.Unlock()
-	return ls.memory.notes
 }
 
 func (ls *Layers) remakeTOC(ctx context.Context, diffID digest.Digest) error {

@@ -14,7 +14,6 @@ type memory struct {
 	tocs  map[digest.Digest]*tocEntry
 	locks map[digest.Digest]*sync.Mutex
 	looks map[digest.Digest]map[string]*look
-	notes []string // what a person is told at the end
 }
 
 type tocEntry struct {
@@ -63,7 +62,8 @@ func (m *memory) toc(diffID digest.Digest, read func() (*layer.TOC, error)) (*la
 	return e.toc, e.err
 }
 
-// trusted says whether a form of a layer can be relied on. What is not known yet is found out by see; a no is asked again.
+// trusted says whether a form of a layer can be relied on. What is not known yet is found out by see; a no is asked
+// again.
 func (m *memory) trusted(diffID digest.Digest, form string, see func() (bool, error)) (bool, error) {
 	m.mu.Lock()
 	of := m.looks[diffID]
@@ -106,11 +106,4 @@ func (m *memory) forget(diffID digest.Digest) {
 	defer m.mu.Unlock()
 	delete(m.tocs, diffID)
 	delete(m.looks, diffID)
-}
-
-// note keeps a line for the end.
-func (m *memory) note(line string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.notes = append(m.notes, line)
 }

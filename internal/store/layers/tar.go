@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/store/content"
 )
 
@@ -33,6 +34,9 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 	}
 	if !hasSparse(t) {
 		return ls.AddLayer(diffID, t, dir)
+	}
+	if err := identity.Current().Trees(); err != nil {
+		return nil, fmt.Errorf("storing layer %s, which has sparse files: %w", diffID, err)
 	}
 	// The contents of sparse files are not in the tar as they are: keep it as a blob beside the tree.
 	size, err := f.Seek(0, io.SeekCurrent)

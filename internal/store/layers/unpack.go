@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 )
@@ -42,6 +44,12 @@ func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Read
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	defer z.Close()
+	if identity.Current().Trees() != nil { // whoever can make none keeps the tar
+		if diffID == "" {
+			return ls.addNewTar(ctx, z, dir, limits)
+		}
+		return ls.AddTar(ctx, diffID, z)
+	}
 	hash := digest.SHA256.Digester()
 	tee := io.TeeReader(z, hash.Hash())
 	t, err := layer.Unpack(ctx, tee, out, layer.UnpackOptions{Limits: limits})
@@ -64,6 +72,38 @@ func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Read
 		return nil, fmt.Errorf("%s: its contents have the digest %s; whoever made or sent the image damaged it: pull it again, or ask its author", what, got)
 	}
 	return ls.AddLayer(got, t, dir)
+}
+
+// addNewTar makes a layer of the files of the tar r, in the folder dir, without a tree.
+func (ls *Layers) addNewTar(ctx context.Context, r io.Reader, dir string, l layer.Limits) (*Layer, error) {
+	failed := func(err error) (*Layer, error) {
+		return nil, fmt.Errorf("storing the tar: %w", ls.session.Explain(err))
+	}
+	came, err := os.OpenFile(filepath.Join(dir, "came"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return failed(err)
+	}
+	defer came.Close()
+	t, err := layer.Scan(ctx, io.TeeReader(r, came), l)
+	if err != nil {
+		return failed(err)
+	}
+	if hasSparse(t) {
+		return failed(fmt.Errorf("it has sparse files: %w", identity.Current().Trees()))
+	}
+	out, err := os.OpenFile(filepath.Join(dir, formTar), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return failed(err)
+	}
+	defer out.Close()
+	made, err := layer.WriteTarFile(ctx, out, t, layer.TarSource(came.Name(), t).Open)
+	if err == nil {
+		err = errors.Join(os.Remove(came.Name()), os.Remove(filepath.Join(dir, formTree)))
+	}
+	if err != nil {
+		return failed(err)
+	}
+	return ls.AddLayer(made.DiffID, made.TOC, dir)
 }
 
 // Unpacking is a layer that is unpacked while its blob is written.

@@ -33,12 +33,12 @@ type Record struct {
 	Weak digest.Digest
 }
 
-// PutRecord keeps a record, replacing the one under the same key.
+// PutRecord keeps a record, replacing the one under the same key. Its data, which is a JSON object, gets a seal.
 func (rs *Records) PutRecord(r Record) error {
 	err := rs.db.Tx(func(tx *sql.Tx) error {
 		_, err := tx.Exec(`INSERT INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
 			layer = excluded.layer, data = excluded.data, made = excluded.made, used = max(used, excluded.used)`,
-			r.Key, r.Layer, r.Data, r.Made.UnixMilli(), db.Now())
+			r.Key, r.Layer, withSeal(r.Key, r.Data), r.Made.UnixMilli(), db.Now())
 		if err != nil {
 			return err
 		}
@@ -126,8 +126,8 @@ func (rs *Records) RecordsLike(text string, limit int) ([]Record, error) {
 	return like, rows.Err()
 }
 
-// Candidates returns up to limit records with a weak key whose layers are known, those made or used last first. It counts as
-// no use.
+// Candidates returns up to limit records with a weak key whose layers are known, those made or used last first. It
+// counts as no use.
 func (rs *Records) Candidates(weak digest.Digest, limit int) ([]Record, error) {
 	rows, err := rs.db.Query(`SELECT key, layer, data, made FROM observed JOIN records USING (key)
 		WHERE weak = ? AND (layer = '' OR EXISTS (SELECT 1 FROM layers WHERE diff_id = layer))

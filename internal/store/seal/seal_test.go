@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -150,4 +151,25 @@ func BenchmarkOf(b *testing.B) {
 	must(b, unix.Getrusage(unix.RUSAGE_SELF, &to))
 	cpu := to.Utime.Nano() + to.Stime.Nano() - from.Utime.Nano() - from.Stime.Nano()
 	b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+}
+
+// A text is what was sealed under its name, and nothing else is.
+func TestText(t *testing.T) {
+	sealed := SealText([]byte("one\ntwo"), "a")
+	if text, ok := OpenText(sealed, "a"); !ok || string(text) != "one\ntwo" {
+		t.Errorf("%q, %v", text, ok)
+	}
+	if _, ok := OpenText(sealed, "b"); ok {
+		t.Error("it opens under another name")
+	}
+	for at := range sealed {
+		flipped := bytes.Clone(sealed)
+		flipped[at] ^= 1
+		if _, ok := OpenText(flipped, "a"); ok {
+			t.Errorf("byte %d flipped: it opens", at)
+		}
+		if _, ok := OpenText(sealed[:at], "a"); ok {
+			t.Errorf("cut at %d: it opens", at)
+		}
+	}
 }

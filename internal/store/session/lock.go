@@ -3,9 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/strata-build/strata/internal/store/disk"
 )
@@ -16,22 +14,9 @@ func (s *Session) Lock(ctx context.Context, name string) (release func(), err er
 	if s.readOnly {
 		return nil, &disk.ReadOnlyError{Root: s.root}
 	}
-	path := filepath.Join(s.root, "locks", name)
-	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		f, err := disk.TakeNamedLock(path)
-		if err != nil {
-			return nil, fmt.Errorf("locking %s: %w", name, s.Explain(err))
-		}
-		if f != nil {
-			return func() {
-				os.Remove(path)
-				f.Close()
-			}, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(wait):
-		}
+	release, err = disk.AwaitLock(ctx, filepath.Join(s.root, "locks", name))
+	if err != nil && context.Cause(ctx) == nil {
+		err = fmt.Errorf("locking %s: %w", name, s.Explain(err))
 	}
+	return release, err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,7 +30,10 @@ type Session struct {
 	dir   string   // "" before Begin
 	lock  *os.File // of dir
 	held  []*os.File
+	notes []string
 	marks map[string]*mark // by name
+
+	scratch *Session // of a store that cannot be written to: see Scratch
 }
 
 // Open begins the use of the store in the folder root, and removes what killed processes left in its tmp/.
@@ -129,14 +133,31 @@ func (s *Session) Hold(lock *os.File) {
 	s.held = append(s.held, lock)
 }
 
+// Note keeps a line that tells a person, when the command ends, of what was damaged and is made again. The same line is
+// kept once.
+func (s *Session) Note(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.notes, line) {
+		s.notes = append(s.notes, line)
+	}
+}
+
+// Healed are the lines of Note.
+func (s *Session) Healed() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notes)
+}
+
 // Close ends the session: its locks are free, and its folder is removed. Where Sync did not come after
 // all that was marked, the marks stay, and whoever opens the store next waits for the disk instead.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var err error
+	err := s.leaveScratch()
 	if s.dir != "" {
-		err = errors.Join(s.clear(), s.lock.Close())
+		err = errors.Join(err, s.clear(), s.lock.Close())
 		s.dir = ""
 	}
 	for _, lock := range s.held {

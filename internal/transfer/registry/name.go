@@ -19,7 +19,7 @@ func ParseName(s string) (reference.Named, error) {
 	if err == nil {
 		return named, nil
 	}
-	return nil, fmt.Errorf("%q is not an image name: %s", s, nameProblem(s, err))
+	return nil, fmt.Errorf("%q is not an image name: invalid reference format: %s", s, nameProblem(s, err))
 }
 
 // nameProblem says what the reference grammar (github.com/distribution/reference) minds in s.
@@ -41,16 +41,28 @@ func nameProblem(s string, err error) string {
 	if hasDigest && !isHex64(strings.TrimPrefix(digest, "sha256:")) {
 		return "the digest must have 64 lower case hexadecimal digits after sha256:"
 	}
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		if !validTag(name[i+1:]) {
-			return "the tag after the colon must have 1 to 128 letters, digits, underscores, full stops or hyphens, and may not start with a full stop or hyphen"
-		}
-		name = name[:i]
+	name, tag, hasTag := cutTag(name)
+	if hasTag && !validTag(tag) {
+		return fmt.Sprintf("the tag after the colon, %q, must have 1 to 128 letters, digits, underscores, full stops or hyphens, and may not start with a full stop or hyphen", tag)
 	}
 	if path := name[strings.IndexByte(name, '/')+1:]; strings.ToLower(path) != path {
 		return "repository name must be lowercase"
 	}
 	return "a name's parts between slashes are lower case letters and digits, separated by one full stop, one or two underscores, or hyphens"
+}
+
+// cutTag splits a name at the colon that a person means to stand before the tag: the first one that stands before no
+// port of a host.
+func cutTag(text string) (name, tag string, found bool) {
+	start := 0
+	if host, _, isPath := strings.Cut(text, "/"); isPath {
+		i := strings.LastIndexByte(host, ':')
+		if strings.HasPrefix(host, "[") || i > 0 && i+1 < len(host) && strings.Trim(host[i+1:], "0123456789") == "" {
+			start = len(host)
+		}
+	}
+	name, tag, found = strings.Cut(text[start:], ":")
+	return text[:start] + name, tag, found && name != ""
 }
 
 func isHex64(s string) bool {

@@ -163,7 +163,7 @@ func gitHint(r *address.Repository, err error, seen string) error {
 	}
 	switch {
 	case has("terminal prompts disabled", "could not read Username", "Authentication failed", "returned error: 403", "returned error: 401"):
-		return fmt.Errorf("%w; see whether the address is right; a private repository wants a token: --secret id=GIT_AUTH_TOKEN,src=FILE", err)
+		return fmt.Errorf("%w; see whether the address is right; a private repository wants a token: --secret id=GIT_AUTH_TOKEN,src=FILE, or to bake BUILDX_BAKE_GIT_AUTH_TOKEN in the environment", err)
 	case has("Permission denied (publickey"):
 		return fmt.Errorf("%w; a repository through ssh wants a key: --ssh default with an agent that has it (SSH_AUTH_SOCK)", err)
 	case has("not found", "does not appear to be a git repository", "repository not exported"):

@@ -24,9 +24,12 @@ type Fetcher struct {
 	Secret func(id string) ([]byte, error)
 	// SSH gives the socket of the agent that the build may use for git through ssh, "" for none.
 	SSH func() (socket string, err error)
-	// Events, if not nil, gets a Fetch vertex when the bytes of a URL or the objects of a repository begin to move. It gets
-	// nothing where nothing has to move. Names have no passwords.
+	// Events, if not nil, gets a Fetch vertex when the bytes of a URL or the objects of a repository begin to move. It
+	// gets nothing where nothing has to move. Names have no passwords.
 	Events event.Sink
+	// Distrust has what was fetched before compared with its digests before it is used, whatever its seals say:
+	// --no-cache.
+	Distrust bool
 	// Stall is for how long a server may send nothing of a URL before it is asked again.
 	Stall time.Duration
 

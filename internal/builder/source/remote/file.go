@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	_ "crypto/sha512" // go-digest's sha384 and sha512
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/source/address"
+	"github.com/strata-build/strata/internal/store/seal"
 )
 
 // File is what the server of a URL has.
@@ -32,19 +32,6 @@ type File struct {
 
 // Reader reads the bytes from their beginning.
 func (f *File) Reader() *io.SectionReader { return io.NewSectionReader(f.bytes, 0, f.Size) }
-
-// answer is what is kept of a server's answer, in the file "answer" of the URL's folder; the bytes are beside it,
-// under the hexadecimal digits of their digest.
-type answer struct {
-	ETag string `json:"etag,omitempty"`
-	// LastModified is as the server wrote it, and Strong says that it lay far enough in the past to tell two versions
-	// of the file apart: a second write within the same second would not show (RFC 9110, 8.8.2.2).
-	LastModified string        `json:"lastModified,omitempty"`
-	Strong       bool          `json:"strong,omitempty"`
-	Disposition  string        `json:"disposition,omitempty"`
-	Digest       digest.Digest `json:"digest"`
-	Size         int64         `json:"size"`
-}
 
 // File gives what a URL has now. The server is asked once in a build, and sends no bytes that are here already. With
 // a digest in pinned it is not asked at all if the bytes are here; other bytes are an error.
@@ -103,39 +90,6 @@ func (d *download) file(ctx context.Context) (*File, error) {
 	return d.keep(fresh, known)
 }
 
-// known is what is here of the URL; nil if there is nothing, or the bytes are not those that the answer tells of.
-func (d *download) known() (*answer, *File) {
-	data, err := os.ReadFile(filepath.Join(d.dir, "answer"))
-	if err != nil {
-		return nil, nil
-	}
-	var a answer
-	if json.Unmarshal(data, &a) != nil || a.Digest.Validate() != nil {
-		return nil, nil
-	}
-	file, err := a.open(filepath.Join(d.dir, a.Digest.Encoded()))
-	if err != nil {
-		return nil, nil
-	}
-	return &a, file
-}
-
-func (a *answer) open(path string) (*File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if st, err := f.Stat(); err != nil || st.Size() != a.Size {
-		f.Close()
-		return nil, errors.Join(err, io.ErrUnexpectedEOF)
-	}
-	file := &File{Digest: a.Digest, Size: a.Size, Name: address.DispositionName(a.Disposition), bytes: f}
-	if t, err := parseTime(a.LastModified); err == nil {
-		file.Modified = t
-	}
-	return file, nil
-}
-
 // keep gives fetched bytes their name and remembers the answer, unless the bytes are not those that were asked for.
 func (d *download) keep(a, before *answer) (*File, error) {
 	partial := filepath.Join(d.dir, partialName)
@@ -147,16 +101,13 @@ func (d *download) keep(a, before *answer) (*File, error) {
 		file.bytes.Close()
 		return nil, errors.Join(err, d.forgetPartial())
 	}
-	data, err := json.Marshal(a)
-	if err == nil {
-		err = os.Rename(partial, filepath.Join(d.dir, a.Digest.Encoded()))
+	bytes := filepath.Join(d.dir, a.Digest.Encoded())
+	if err = os.Rename(partial, bytes); err == nil {
+		a.Seal, err = seal.Of(bytes, d.url)
 	}
 	if err == nil {
 		// The answer comes after the bytes, by a rename: it never tells of what is not there.
-		err = os.WriteFile(filepath.Join(d.dir, ".answer"), data, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(filepath.Join(d.dir, ".answer"), filepath.Join(d.dir, "answer"))
+		err = d.write(answerName, a)
 	}
 	if err != nil {
 		file.bytes.Close()

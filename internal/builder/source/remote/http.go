@@ -2,15 +2,11 @@ package remote
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -19,10 +15,6 @@ import (
 )
 
 const (
-	// partialName is a download under way or broken off, and validatorName what tells which version
-	// of the file it is of.
-	partialName   = "partial"
-	validatorName = "partial-of"
 	// maxFile is the largest file that is taken, so that an endless answer does not fill the disk.
 	maxFile = 64 << 30
 	// tries is how often a server is asked that is overloaded or breaks off without having sent anything new.
@@ -100,24 +92,6 @@ func worthAgain(err error) bool {
 	return errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-func (d *download) partialSize() int64 {
-	st, err := os.Stat(filepath.Join(d.dir, partialName))
-	if err != nil {
-		return 0
-	}
-	return st.Size()
-}
-
-func (d *download) forgetPartial() error {
-	var errs []error
-	for _, name := range []string{partialName, validatorName} {
-		if err := os.Remove(filepath.Join(d.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // errStalled ends a request in which no byte moved for the Fetcher's Stall.
 var errStalled = errors.New("the server stopped sending")
 
@@ -139,8 +113,12 @@ func (d *download) askOnce(ctx context.Context, c *http.Client, known *answer) (
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "strata")
-	began := d.resume(req)
-	if began == 0 {
+	began, b := d.resumed()
+	if began != nil {
+		defer began.Close()
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", began.size))
+		req.Header.Set("If-Range", b.Validator)
+	} else {
 		condition(req, known)
 	}
 	resp, err := c.Do(req)
@@ -151,11 +129,11 @@ func (d *download) askOnce(ctx context.Context, c *http.Client, known *answer) (
 	switch {
 	case resp.StatusCode == http.StatusNotModified && known != nil:
 		return nil, nil
-	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && began > 0:
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && began != nil:
 		return nil, errors.Join(io.ErrUnexpectedEOF, d.forgetPartial())
-	case resp.StatusCode == http.StatusPartialContent && began > 0 && rangeBegins(resp, began):
+	case resp.StatusCode == http.StatusPartialContent && began != nil && rangeBegins(resp, began.size):
 	case resp.StatusCode == http.StatusOK:
-		began = 0
+		began = nil
 		if known != nil && same(resp, known) {
 			return nil, nil // a server that knows no conditions: the body is not read
 		}
@@ -192,77 +170,50 @@ func same(resp *http.Response, known *answer) bool {
 	return known.ETag != "" && strings.TrimPrefix(resp.Header.Get("ETag"), "W/") == strings.TrimPrefix(known.ETag, "W/")
 }
 
-// resume asks for the rest of what an earlier download left, if that is still the same version.
-func (d *download) resume(req *http.Request) int64 {
-	validator, err := os.ReadFile(filepath.Join(d.dir, validatorName))
-	size := d.partialSize()
-	if err != nil || len(validator) == 0 || size == 0 {
-		return 0
-	}
-	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", size))
-	req.Header.Set("If-Range", string(validator))
-	return size
-}
-
 func rangeBegins(resp *http.Response, at int64) bool {
 	return strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at))
 }
 
-// save appends the body to the first began bytes of the file partial, and calls moved whenever there is more of it.
-func (d *download) save(resp *http.Response, began int64, moved func()) (*answer, error) {
+// save appends the body to what began, nil for the beginning, and calls moved whenever there is more of it.
+func (d *download) save(resp *http.Response, began *partial, moved func()) (_ *answer, err error) {
 	written, err := d.fetcher.Store.MarkWriting(d.dir)
 	if err != nil {
 		return nil, fmt.Errorf("keeping the file: %w", err)
 	}
 	defer written()
-	f, h, err := d.openPartial(began)
+	if began == nil {
+		if err = d.forgetPartial(); err == nil {
+			began, err = d.begin()
+		}
+	} else {
+		err = began.Truncate(began.size)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("keeping the file: %w", err)
 	}
-	defer f.Close()
+	defer began.Close()
 	a := readAnswer(resp)
-	if began == 0 {
-		if err := os.WriteFile(filepath.Join(d.dir, validatorName), []byte(a.rangeValidator()), 0o600); err != nil {
-			return nil, fmt.Errorf("keeping the file: %w", err)
-		}
-	}
 	total := int64(0)
 	if resp.ContentLength >= 0 {
-		total = began + resp.ContentLength
+		total = began.size + resp.ContentLength
 	}
-	body := &meter{io.LimitReader(resp.Body, maxFile-began+1), began, func(n int64) {
+	body := &meter{io.LimitReader(resp.Body, maxFile-began.size+1), began.size, func(n int64) {
 		moved()
 		if d.shown == nil {
 			d.shown = d.fetcher.begin(d.url)
 		}
 		d.shown.bytes(n, total)
 	}}
-	n, err := io.Copy(io.MultiWriter(f, h), body)
-	if err != nil {
-		return nil, plain(err)
+	w := &noting{partial: began, download: d, validator: a.rangeValidator(), noted: began.size}
+	// Without what File can do besides, a Write is what is called.
+	if _, err := io.Copy(struct{ io.Writer }{w}, body); err != nil {
+		return nil, errors.Join(plain(err), w.note())
 	}
-	if a.Size = began + n; a.Size > maxFile {
+	if a.Size = began.size; a.Size > maxFile {
 		return nil, errors.Join(fmt.Errorf("the file is larger than %d GiB; fetch it in a RUN", maxFile>>30), d.forgetPartial())
 	}
-	a.Digest = digest.NewDigest(digest.SHA256, h)
-	return a, f.Close()
-}
-
-// openPartial opens the file partial behind its first began bytes, with their hash.
-func (d *download) openPartial(began int64) (*os.File, hash.Hash, error) {
-	f, err := os.OpenFile(filepath.Join(d.dir, partialName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, nil, err
-	}
-	h := sha256.New()
-	if _, err = io.CopyN(h, f, began); err == nil {
-		err = f.Truncate(began)
-	}
-	if err != nil {
-		f.Close()
-		return nil, nil, err
-	}
-	return f, h, nil
+	a.Digest = digest.NewDigest(digest.SHA256, began.hash)
+	return a, began.File.Close()
 }
 
 func readAnswer(resp *http.Response) *answer {

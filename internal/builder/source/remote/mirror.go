@@ -37,8 +37,10 @@ func (f *Fetcher) mirror(ctx context.Context, r *address.Repository, commit stri
 		m.dir += "-sha256"
 		format = "sha256"
 	}
-	if _, err = os.Stat(m.dir); errors.Is(err, os.ErrNotExist) {
-		err = f.initMirror(ctx, m, format)
+	if err = m.trust(ctx); err == nil {
+		if _, err = os.Stat(m.dir); errors.Is(err, os.ErrNotExist) {
+			err = f.initMirror(ctx, m, format)
+		}
 	}
 	if err == nil {
 		now := time.Now() // pruning goes by it
@@ -109,8 +111,10 @@ func (m *mirror) fetch(ctx context.Context, ref, object string) error {
 		return err
 	}
 	// As a ref the object is told to the server next time, so that it sends the differences only.
-	_, err = m.run(ctx, "update-ref", "refs/strata/"+object, object)
-	return err
+	if _, err = m.run(ctx, "update-ref", "refs/strata/"+object, object); err != nil {
+		return err
+	}
+	return m.seal()
 }
 
 // fetchWays tries what servers allow, the cheapest first: the ref; the object itself, which some do not give by its

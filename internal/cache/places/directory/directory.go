@@ -1,5 +1,5 @@
-// Package directory is a cache that is an artifact in an OCI layout, a directory of files. Layers stay there until one is
-// needed.
+// Package directory is a cache that is an artifact in an OCI layout, a directory of files. Layers stay there until one
+// is needed.
 package directory
 
 import (
@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
@@ -78,20 +79,34 @@ func New(m *transfer.Mover, dir string) (*Place, error) {
 	return p, nil
 }
 
+// read reads the cache that the index names. Another one may take its place meanwhile, whose writer removes the blobs
+// of the one before: then that is read.
 func (p *Place) read(context.Context) (*artifact.Records, error) {
+	for last := digest.Digest(""); ; {
+		records, of, err := p.readIndexed()
+		if !errors.Is(err, fs.ErrNotExist) || of == "" || of == last {
+			return records, err
+		}
+		last = of
+	}
+}
+
+// readIndexed reads the cache that the index names, and says which manifest it is of.
+func (p *Place) readIndexed() (_ *artifact.Records, of digest.Digest, err error) {
 	l, err := archive.OpenLayout(p.dir)
 	if err != nil {
-		return nil, err
+		return nil, of, err
 	}
 	defer l.Close()
 	index, err := l.Index()
 	if err != nil {
-		return nil, err
+		return nil, of, err
 	}
 	i := slices.IndexFunc(index.Manifests, isCache)
 	if i < 0 {
-		return nil, fmt.Errorf("%s holds no cache of strata; write one there with --cache-to type=local,dest=%[1]s", p.name)
+		return nil, of, fmt.Errorf("%s holds no cache of strata; write one there with --cache-to type=local,dest=%[1]s", p.name)
 	}
+	of = index.Manifests[i].Digest
 	var manifest ocispec.Manifest
 	data, err := l.Read(index.Manifests[i], archive.MaxManifest)
 	if err == nil {
@@ -101,19 +116,20 @@ func (p *Place) read(context.Context) (*artifact.Records, error) {
 		data, err = l.Read(manifest.Config, archive.MaxConfig)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the cache in %s: %w", p.name, err)
+		return nil, of, fmt.Errorf("reading the cache in %s: %w", p.name, err)
 	}
 	records, err := artifact.Decode(p.name, data, manifest.Layers)
 	if err != nil {
-		return nil, err
+		return nil, of, err
 	}
-	return records, records.Locate(p.mover, transfer.LayoutLocation(p.dir))
+	return records, of, records.Locate(p.mover, transfer.LayoutLocation(p.dir))
 }
 
 func isCache(d ocispec.Descriptor) bool { return d.ArtifactType == artifact.Type }
 
 // Put writes the steps. What else the layout has stays; the cache that was there is replaced once the new one is
-// complete, and its blobs are removed that nothing in the layout needs any more.
+// complete, and its blobs are removed that nothing in the layout needs any more. Whoever else writes there meanwhile
+// does not remove what this cache needs.
 func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 	steps, diffIDs, err := places.Sendable(p.mover, steps)
 	if err != nil {
@@ -124,29 +140,49 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 	if err != nil {
 		return err
 	}
-	blobs := make([]ocispec.Descriptor, len(diffIDs))
-	for i, d := range diffIDs {
-		if blobs[i], err = p.mover.SendLayer(ctx, d, to); err != nil {
-			return err
-		}
+	// What takes long is done without the lock. What another one has removed since is sent again with it.
+	if _, err := p.send(ctx, to, steps, diffIDs); err != nil {
+		return err
 	}
-	config, manifest, err := artifact.Encode(steps, diffIDs, blobs)
+	unlock, err := to.lock(ctx)
 	if err != nil {
 		return err
 	}
-	for _, b := range []registry.Blob{config, manifest} {
-		if err := to.put(ctx, b); err != nil {
-			return err
-		}
+	defer unlock()
+	desc, err := p.send(ctx, to, steps, diffIDs)
+	if err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	desc := manifest.Descriptor()
-	desc.ArtifactType = artifact.Type
 	replaced, err := enterIndex(p.dir, desc)
 	if err != nil {
 		return err
 	}
 	return p.tidy(ctx, replaced)
+}
+
+// send writes the blobs of a cache that are not there yet, and returns its manifest.
+func (p *Place) send(ctx context.Context, to layout, steps []cache.Step, diffIDs []digest.Digest) (
+	desc ocispec.Descriptor, err error,
+) {
+	blobs := make([]ocispec.Descriptor, len(diffIDs))
+	for i, d := range diffIDs {
+		if blobs[i], err = p.mover.SendLayer(ctx, d, to); err != nil {
+			return desc, err
+		}
+	}
+	config, manifest, err := artifact.Encode(steps, diffIDs, blobs)
+	if err != nil {
+		return desc, err
+	}
+	for _, b := range []registry.Blob{config, manifest} {
+		if err := to.put(ctx, b); err != nil {
+			return desc, err
+		}
+	}
+	desc = manifest.Descriptor()
+	desc.ArtifactType = artifact.Type
+	return desc, nil
 }

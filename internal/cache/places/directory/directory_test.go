@@ -2,10 +2,12 @@ package directory
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -130,5 +132,43 @@ func TestPutBesideOthers(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(dir, "blobs", "sha256", ".*"))
 	if err != nil || len(names) > 0 {
 		t.Errorf("left behind: %v, %v", strings.Join(names, " "), err)
+	}
+}
+
+// TestReadWhileWritten reads a cache that others replace all the time, and whose blobs they remove.
+func TestReadWhileWritten(t *testing.T) {
+	dir := t.TempDir()
+	machines := []*transfer.Mover{placetest.Machine(t), placetest.Machine(t)}
+	steps := [][]cache.Step{placetest.Steps(t, machines[0], "a"), placetest.Steps(t, machines[1], "b")}
+	put(t, machines[0], dir, steps[0])
+	ctx, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	for i, m := range machines {
+		p, err := New(m, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writers.Go(func() {
+			for ctx.Err() == nil {
+				if err := p.Put(ctx, steps[i]); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	reader := placetest.Machine(t)
+	for range 100 {
+		p, err := New(reader, dir)
+		if err == nil {
+			_, err = p.Get(t.Context(), steps[0][0].Key) // the first step is that of both
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	stop()
+	writers.Wait()
+	if left, _ := filepath.Glob(filepath.Join(dir, "*.lock")); left != nil {
+		t.Errorf("%v stays", left)
 	}
 }

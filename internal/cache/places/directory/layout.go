@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/transfer/archive"
@@ -25,6 +27,19 @@ type layout string
 
 func makeLayout(dir string) (layout, error) {
 	return layout(dir), os.MkdirAll(filepath.Join(dir, ocispec.ImageBlobsDir, "sha256"), 0o755)
+}
+
+// lock waits until nobody else writes the index, and takes its lock: that which BuildKit takes too. On a file system
+// without locks there is none, and two that write at once may remove each other's blobs.
+func (l layout) lock(ctx context.Context) (unlock func(), err error) {
+	unlock, err = disk.AwaitLock(ctx, filepath.Join(string(l), ocispec.ImageIndexFile+".lock"))
+	if errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return func() {}, nil
+	}
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("waiting for the others who write to %s: %w", string(l), err)
+	}
+	return unlock, err
 }
 
 // Has says whether the layout has a blob, by its size.
@@ -73,8 +88,8 @@ func readIndex(dir string) (*ocispec.Index, error) {
 	return l.Index()
 }
 
-// enterIndex makes the manifest desc the cache of a layout, beside what else its index names. It returns the manifests of
-// the caches that were there.
+// enterIndex makes the manifest desc the cache of a layout, beside what else its index names. It returns the manifests
+// of the caches that were there.
 func enterIndex(dir string, desc ocispec.Descriptor) (replaced []ocispec.Descriptor, err error) {
 	index, err := readIndex(dir)
 	if errors.Is(err, fs.ErrNotExist) {

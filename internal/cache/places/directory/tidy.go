@@ -19,8 +19,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer/archive"
 )
 
-// tidy removes the blobs of replaced caches, or with reset all blobs, that the layout's index does not lead to. Where it
-// cannot be told what the index leads to, nothing is removed.
+// tidy removes the blobs of replaced caches, or with reset all blobs, that the layout's index does not lead to. Where
+// it cannot be told what the index leads to, nothing is removed.
 func (p *Place) tidy(ctx context.Context, replaced []ocispec.Descriptor) error {
 	l, err := archive.OpenLayout(p.dir)
 	if err != nil {
