@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test short test-real edits observe equal fuzz crash load bench lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test short test-real edits observe equal fuzz crash load bench bench-tools lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -26,10 +26,11 @@ static: ## bin/strata as one file that runs on any Linux
 	test/require build
 	GO="$(GO)" VCS=$(VCS) TAGS="$(TAGS)" LDFLAGS="$(LDFLAGS)" packaging/build $$($(GO) env GOARCH) bin/strata
 
+# With -trimpath as for bin/strata, so that make install compiles each package once.
 man: ## bin/man: a man page for each command
 	test/require build
 	rm -rf bin/man
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(GO) run -tags $(TAGS) ./packaging/man \
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null) $(GO) run -trimpath -tags $(TAGS) ./packaging/man \
 		-o bin/man -version "$(VERSION)"
 
 completions: build ## bin/completions: for bash, zsh and fish
@@ -57,24 +58,26 @@ image: packages ## strata in an image, built by strata: IMAGE=strata:latest; fet
 
 test-install: packages ## the packages in a Debian with nothing but apt, which is made of Debian's packages
 	test/require build demo test
-	$(GO) test -tags $(TAGS) -count=1 -timeout 20m -v ./test/install -dist $(CURDIR)/bin/dist
+	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v ./test/install -dist $(CURDIR)/bin/dist
 
 demo: build ## the lesson, from the first build to entering a layer
 	test/require demo
 	examples/demo
 
-# The tests in test/ build the binary themselves, which go's cache of test results does not see: -count=1.
-test: ## unit tests, transcripts, and the comparison with Docker
+# The tests in test/ build the binary themselves, which go's cache of test results does not see: -count=1. Those that take
+# longest go first, so that none of them runs alone at the end.
+test: ## unit tests, transcripts, and the comparison with Docker; WITHOUT='test/crash|test/load' leaves packages out
 	test/require build demo test
-	$(GO) test -tags $(TAGS) -count=1 -timeout 20m ./...
+	$(GO) test -tags $(TAGS) -count=1 -timeout 120m \
+		$$($(GO) list -tags $(TAGS) ./test ./test/equal ./test/real ./test/habits ./... | grep -vE '/($(or $(WITHOUT),none))$$')
 
 short: ## the tests that need neither dockerd nor a Python image, in two minutes; the slow ones are skipped
 	test/require build test
 	$(GO) test -short -tags $(TAGS) -count=1 ./...
 
-test-real: ## ten Dockerfiles as people write them, built, built again, edited and run; fetches about 300 MB
+test-real: ## ten Dockerfiles as people write them, built, edited, run and compared with --no-cache; fetches 300 MB; TABLE=docs/observed.md
 	test/require build demo
-	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v ./test/real -all
+	$(GO) test -tags $(TAGS) -count=1 -timeout 120m -v ./test/real -all -uncached $(if $(TABLE),-table $(CURDIR)/$(TABLE))
 
 edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
 	test/require build test
@@ -84,9 +87,9 @@ observe: ## hits by observed inputs against results of running, and whether each
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 6h -count=1 -v ./internal/sandbox/tracefs -steps $(or $(STEPS),2000) -seed $(or $(SEED),0)
 
-equal: ## the comparison with Docker: file systems and configs of 286 Dockerfiles, of which make test builds every third
+equal: ## the comparison with Docker: file systems and configs of 286 Dockerfiles, of which make test builds every fifth; AS_USER=1 has strata build without root
 	test/require build test
-	$(GO) test -tags $(TAGS) -timeout 60m -count=1 -v ./test/equal -every 1
+	$(GO) test -tags $(TAGS) -timeout 60m -count=1 -v ./test/equal -every 1 $(if $(AS_USER),-user)
 
 fuzz: ## every fuzz target for FUZZTIME=10m, on PARALLEL cores (all); TARGETS='internal/layer/ FuzzOpen' for some
 	test/require build
@@ -100,9 +103,13 @@ load: ## 16 builds, prunes, rmi, push and pull, save and load at a time on one s
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/load -minutes $(or $(MINUTES),10) -seed $(or $(SEED),1) -races=$(or $(RACES),false)
 
-bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, ONLY=COPY
+bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, unsynced or unobserved, ONLY=COPY
 	test/require build demo test
 	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -against "$(AGAINST)"
+
+bench-tools: build ## what observing costs pip, npm, go, javac and gcc in a copied tree of 20,000 files; fetches 300 MB of packages once
+	test/require build demo test
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -tools -against unobserved
 
 lint: ## gofmt, go mod tidy, go vet, staticcheck, shellcheck
 	test/require build lint

@@ -23,19 +23,29 @@ type builder interface {
 	close()
 }
 
-// setUp makes strata's store and starts what else is installed, or makes another strata's. What it returns is to be closed
-// even when it fails.
-func setUp(ctx context.Context, binary, against, work string) ([]contender, error) {
+// setUp makes strata's store and starts what else is installed, or makes another strata's. What it returns is to be
+// closed even when it fails.
+func setUp(ctx context.Context, binary string, o options, work string) ([]contender, error) {
 	progress("setting up strata")
-	ours, err := setUpStrata(ctx, &strata{label: "strata", binary: binary}, filepath.Join(work, "strata"))
+	ours, err := setUpStrata(ctx, &strata{label: "strata", binary: binary}, o, filepath.Join(work, "strata"))
 	contenders := []contender{ours}
 	if err != nil {
 		return contenders, err
 	}
-	if against != "" {
-		progress("setting up %s", against)
-		theirs, err := setUpStrata(ctx, &strata{label: against, binary: against}, filepath.Join(work, "against"))
+	if o.against != "" {
+		progress("setting up %s", o.against)
+		other := &strata{label: o.against, binary: o.against}
+		switch o.against {
+		case unsyncedArg:
+			other.binary, other.unsynced = binary, true
+		case unobserved:
+			other.binary, other.environment = binary, []string{"STRATA_OBSERVE=off"}
+		}
+		theirs, err := setUpStrata(ctx, other, o, filepath.Join(work, "against"))
 		return append(contenders, theirs), err
+	}
+	if o.tools {
+		return contenders, nil
 	}
 	progress("setting up the other builders")
 	if _, err := exec.LookPath("dockerd"); err == nil {
@@ -59,13 +69,17 @@ func setUp(ctx context.Context, binary, against, work string) ([]contender, erro
 }
 
 // setUpStrata makes the stores of a strata, and a registry that has its caches.
-func setUpStrata(ctx context.Context, s *strata, work string) (contender, error) {
+func setUpStrata(ctx context.Context, s *strata, o options, work string) (contender, error) {
 	c := contender{builder: s}
 	var err error
 	if s.base, err = testbed.MakeStore(ctx, s.binary, filepath.Join(work, "base"), true); err != nil {
 		return c, err
 	}
 	s.root = filepath.Join(work, "store")
+	if o.tools {
+		c.scenarios, err = s.toolScenarios(ctx, work)
+		return c, err
+	}
 	if err := s.forget(ctx, ""); err != nil {
 		return c, err
 	}
@@ -83,7 +97,11 @@ func setUpStrata(ctx context.Context, s *strata, work string) (contender, error)
 	if err != nil {
 		return c, err
 	}
-	c.scenarios = slices.Concat(e.scenarios(), []*scenario{f.scenario()}, l.scenarios())
+	observed, err := s.observedScenarios(work)
+	if err != nil {
+		return c, err
+	}
+	c.scenarios = slices.Concat(observed, e.scenarios(), []*scenario{f.scenario()}, l.scenarios())
 	return c, nil
 }
 
@@ -113,6 +131,9 @@ type strata struct {
 	base     *testbed.Store
 	root     string
 	registry *testbed.Registry // has what the scenarios of an empty store need; to be stopped
+	unsynced bool              // its builds wait for no disk
+
+	environment []string // beside that of the bench
 }
 
 func (s *strata) name() string { return s.label }
@@ -128,6 +149,10 @@ func (s *strata) version(ctx context.Context) string { return firstLine(s.comman
 func (s *strata) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.binary, args...)
 	cmd.Env = append(os.Environ(), "STRATA_ROOT="+s.root)
+	cmd.Env = append(cmd.Env, s.environment...)
+	if s.unsynced {
+		cmd.Err = unsynced(cmd)
+	}
 	return cmd
 }
 

@@ -23,14 +23,28 @@ import (
 func main() {
 	runs := flag.Int("runs", 5, "how often each scenario is measured")
 	only := flag.String("only", "", "scenarios whose name has this in it")
-	against := flag.String("against", "", "another strata `binary`, which takes turns with this one in the place of the other builders")
+	against := flag.String("against", "", "another strata `binary`, which takes turns with this one in the place of the other builders; "+
+		unsyncedArg+" is this one without durability, "+unobserved+" without observing what steps read")
+	tools := flag.Bool("tools", false, "measure what compilers and package managers take in a copied tree, and nothing else")
+	if len(os.Args) > 2 && os.Args[1] == unsyncedArg {
+		fmt.Fprintln(os.Stderr, "bench:", becomeUnsynced(os.Args[2:]))
+		os.Exit(1)
+	}
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := bench(ctx, *runs, *only, *against); err != nil {
+	if err := bench(ctx, options{*runs, *only, *against, *tools}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// options say what is measured.
+type options struct {
+	runs    int
+	only    string
+	against string
+	tools   bool
 }
 
 // A contender is a builder and what it is measured at. All have the scenarios of the builds first, and strata has more.
@@ -40,7 +54,7 @@ type contender struct {
 }
 
 // bench sets up a directory of its own, beside the inputs, measures, and takes it away again.
-func bench(ctx context.Context, runs int, only, against string) error {
+func bench(ctx context.Context, o options) error {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return err
@@ -64,7 +78,7 @@ func bench(ctx context.Context, runs int, only, against string) error {
 	if err != nil {
 		return err
 	}
-	contenders, err := setUp(ctx, binary, against, work)
+	contenders, err := setUp(ctx, binary, o, work)
 	defer func() {
 		for _, c := range contenders {
 			c.close()
@@ -75,16 +89,18 @@ func bench(ctx context.Context, runs int, only, against string) error {
 	}
 	for i := range contenders {
 		c := &contenders[i]
-		c.scenarios = choose(slices.Concat(builds, c.scenarios), only)
+		if !o.tools {
+			c.scenarios = choose(slices.Concat(builds, c.scenarios), o.only)
+		}
 	}
 	results := results{}
-	for run := range runs {
+	for run := range o.runs {
 		for i, s := range contenders[0].scenarios {
 			for _, c := range contenders {
 				if i >= len(c.scenarios) {
 					continue
 				}
-				progress("round %d of %d: %s: %s", run+1, runs, s.name, c.name())
+				progress("round %d of %d: %s: %s", run+1, o.runs, s.name, c.name())
 				measured, err := c.scenarios[i].measure(ctx, c)
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", s.name, c.name(), err)

@@ -115,7 +115,7 @@ func (b *beside) round(ctx context.Context) {
 		dir := b.context(i)
 		builds.Go(func() {
 			out := &output{b: b}
-			if err := b.run(ctx, out, "build", "-t", fmt.Sprintf("beside/%d", i), dir); err != nil {
+			if err := b.run(ctx, out, "build", "--network=host", "-t", fmt.Sprintf("beside/%d", i), dir); err != nil {
 				b.t.Errorf("build %d: %v\n%s", i, err, &out.text)
 				out.Write(nil) // or the others wait for ever
 			}

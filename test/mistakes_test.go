@@ -5,14 +5,18 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 	"github.com/strata-build/strata/test/testbed"
 )
 
@@ -24,6 +28,9 @@ const mistakesPage = "mistakes/mistakes.md"
 func TestMistakes(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("strata builds as root only")
+	}
+	if testing.Short() {
+		t.Skip("needs half a minute: run without -short")
 	}
 	page, err := os.ReadFile(mistakesPage)
 	if err != nil {
@@ -73,16 +80,42 @@ func newMistakes(t *testing.T) *mistakes {
 		t.Fatal(err)
 	}
 	t.Cleanup(registry.Stop)
-	private := httptest.NewServer(faults["unauthorized"](nil))
-	t.Cleanup(private.Close)
 	m := &mistakes{dir: filepath.Join(bed.dir, "project")}
-	pairs := []string{registry.Address, "127.0.0.1:5000", private.Listener.Addr().String(), "127.0.0.1:5001", m.dir, "/home/me/project"}
-	m.replacer = strings.NewReplacer(pairs...)
-	m.typed = strings.NewReplacer(pairs[1], pairs[0], pairs[3], pairs[2])
+	addresses := []string{
+		registry.Address, "127.0.0.1:5000", registrytest.StartAuth(t), "127.0.0.1:5001",
+		startServer(t, denies), "127.0.0.1:5002", startServer(t, expires), "127.0.0.1:5003",
+	}
+	m.replacer = strings.NewReplacer(append(addresses, m.dir, "/home/me/project", store.Root, "/var/lib/strata")...)
+	slices.Reverse(addresses)
+	m.typed = strings.NewReplacer(addresses...)
 	m.env = []string{
 		"PATH=" + testbed.Path(bed.binary), "HOME=" + bed.dir, "STRATA_ROOT=" + store.Root, "LANG=C", "TERM=dumb",
 	}
 	return m
+}
+
+// startServer starts a registry and returns its address.
+func startServer(t *testing.T, answer http.HandlerFunc) string {
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// denies is a registry that knows who asks, and lets nobody do anything.
+func denies(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/v2/" {
+		http.Error(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`, http.StatusForbidden)
+	}
+}
+
+// expires is a registry whose tokens have expired when they are used.
+func expires(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/token" {
+		io.WriteString(w, `{"token":"old"}`)
+		return
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="test"`)
+	http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"the token has expired"}]}`, http.StatusUnauthorized)
 }
 
 var (

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/strata-build/strata/internal/sandbox/tracefs"
 	"github.com/strata-build/strata/test/testbed"
 )
 
@@ -62,11 +63,16 @@ func TestScript(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("strata builds as root only")
 	}
-	bed := newBed(t)
-	testscript.Run(t, testscript.Params{
-		Dir: "script",
+	p := newBed(t).params()
+	p.Dir = "script"
+	testscript.Run(t, p)
+}
+
+// params are what all scripts have.
+func (b *bed) params() testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("PATH", testbed.Path(bed.binary))
+			env.Setenv("PATH", testbed.Path(b.binary))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("STRATA_ROOT", filepath.Join(env.WorkDir, ".strata"))
 			env.Setenv("STRATA_OBSERVE", os.Getenv("STRATA_OBSERVE"))
@@ -85,6 +91,8 @@ func TestScript(t *testing.T) {
 				_, makes := exec.LookPath("mkfs.ext4")
 				_, mounts := os.Stat("/dev/loop-control")
 				return makes == nil && mounts == nil, nil
+			case "observes": // what a step reads can be observed
+				return tracefs.Available() == nil, nil
 			}
 			return false, fmt.Errorf("no condition %q", name)
 		},
@@ -93,8 +101,10 @@ func TestScript(t *testing.T) {
 			"docker":      program("docker"),
 			"skopeo":      program("skopeo"),
 			"buildah":     buildah,
-			"base":        bed.base,
-			"dockerd":     bed.dockerd,
+			"asuser":      asUser,
+			"incontainer": inContainer,
+			"base":        b.base,
+			"dockerd":     b.dockerd,
 			"registry":    registry,
 			"badregistry": badRegistry,
 			"capture":     capture,
@@ -106,8 +116,9 @@ func TestScript(t *testing.T) {
 			"checkdiff":   checkDiff,
 			"web":         web,
 			"gitserver":   gitserver,
+			"peers":       peers,
 		},
-	})
+	}
 }
 
 // program runs a program like exec does, under its own name: "strata build ." rather than "exec strata build .".

@@ -5,13 +5,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // serve DIR stands in for the network: it serves a directory on a free port of 127.0.0.1, sets SERVER to its
-// address, and writes the path of each request as a line of $WORK/requests.
+// address and SERVER_PORT to its port, and writes the path of each request as a line of $WORK/requests.
 func serve(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: serve DIR")
@@ -34,4 +35,5 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 		requests.Close()
 	})
 	ts.Setenv("SERVER", listener.Addr().String())
+	ts.Setenv("SERVER_PORT", strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
 }

@@ -2,8 +2,9 @@
 // files (https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/). Packages install it as
 // /usr/share/doc/strata/copyright; in the tarballs it is THIRD_PARTY_LICENSES.
 //
-// The modules are those that go list finds below ./cmd/strata, for each architecture that is released; their licences are
-// the files in the module cache. C libraries are linked statically: their licences are those of the Debian packages.
+// The modules are those that go list finds below ./cmd/strata, for each architecture that is released; their licences
+// are the files in the module cache. C libraries are linked statically: their licences are those of the Debian
+// packages.
 package main
 
 import (
@@ -59,7 +60,7 @@ Comment: strata is linked statically with the Go modules and C libraries below.
  versions of them, with "make static" in its source.
 
 Files: *
-Copyright: The strata authors
+Copyright: 2026 The strata authors
 License: Apache-2.0
  On Debian systems the text is in /usr/share/common-licenses/Apache-2.0. In the
  source and the tarballs it is the file LICENSE.
@@ -99,7 +100,8 @@ func format(parts []part) string {
 	return b.String()
 }
 
-// holderLine is a line that says who has the copyright. A line of a licence that speaks of copyright in general has no year.
+// holderLine is a line that says who has the copyright. A line of a licence that speaks of copyright in general has no
+// year.
 var holderLine = regexp.MustCompile(`(?im)^[\s*#]*(copyright .*(?:\d{4}|authors).*)$`)
 
 func holders(content string) []string {

@@ -10,6 +10,8 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,24 +19,39 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/strata-build/strata/internal/builder/source/remote/remotetest"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/test/testbed"
 )
 
 var (
-	cells = flag.Int("cells", 60, "how many cells of the matrix, 0 for all")
+	cells = flag.Int("cells", 40, "how many cells of the matrix, 0 for all")
 	seed  = flag.Uint64("seed", 1, "decides which cells")
 	table = flag.Bool("table", false, "print what happened in each cell")
 )
 
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
-const dockerfile = "FROM busybox\nCOPY f g /c/\nRUN cat /c/f > /made && cat /c/g > /other && chmod 640 /made\n"
+// dockerfile is the image's; a SITE is put in it. What it mounts, adds and keeps lies in the store too.
+const dockerfile = `FROM busybox
+COPY f g /c/
+ADD SITE/one SITE/two /a/
+ADD SITE/r.git /r/
+RUN cat /c/f > /made && cat /c/g > /other && chmod 640 /made
+RUN --mount=type=bind,source=many,target=/m --mount=type=cache,target=/k cat /m/* | sha256sum > /sum; date > /k/date
+`
+
+// again is what needs all of that once more.
+const again = `ADD --chmod=600 SITE/one SITE/two /b/
+ADD --chmod=600 SITE/r.git /s/
+RUN --mount=type=bind,source=many,target=/m --mount=type=cache,target=/k cat /m/* | sha256sum > /sums
+RUN `
 
 // look prints what the files of the image are: names, modes, owners and contents.
-const look = `cd /; (find bin c etc made other | sort | xargs stat -c "%n %f %u %g"; ` +
-	`find bin/busybox c etc/passwd etc/group made other -type f | sort | xargs sha256sum) | sha256sum | sed "s/^/SUM /"`
+const look = `cd /; (find bin [a-c] etc made other r s sum* | sort | xargs stat -c "%n %f %u %g"; ` +
+	`find bin/busybox [a-c] etc/passwd etc/group made other r s sum* -type f | sort | xargs sha256sum) | sha256sum | sed "s/^/SUM /"`
 
 // bench is what all cells start from.
 type bench struct {
@@ -71,6 +88,11 @@ func TestMatrix(t *testing.T) {
 				from = "pushed"
 			}
 			m := b.copy(t, from)
+			if c.kind.warm {
+				if _, err := m.strata(t.Context(), "build", "-q", m.path("warm")); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := c.damage(m.root); err != nil {
 				t.Fatal(err)
 			}
@@ -93,17 +115,8 @@ func newBench(t *testing.T) *bench {
 	if _, err := testbed.MakeStore(ctx, b.binary, b.path("store"), false); err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"f": "hello\n", "g": strings.Repeat("text ", 3000), "Dockerfile": dockerfile}
-	for _, dir := range []string{"context", "more"} {
-		if err := os.Mkdir(b.path(dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for name, text := range files {
-			if err := os.WriteFile(filepath.Join(b.path(dir), name), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		files["Dockerfile"] += "RUN " + look + "\n"
+	if err := b.contexts(t); err != nil {
+		t.Fatal(err)
 	}
 	m := &machine{b, b.path("store")}
 	if err := errors.Join(m.make(ctx), m.seal(ctx)); err != nil {
@@ -126,10 +139,57 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
+// contexts makes the build contexts: of the image, of what operations build, and of what has all that is kept used
+// once.
+func (b *bench) contexts(t *testing.T) error {
+	site, err := serve(t)
+	if err != nil {
+		return err
+	}
+	for dir, more := range map[string]string{"context": "", "more": again + look + "\n", "warm": strings.ReplaceAll(again, "=600", "=640") + "true\n"} {
+		text := strings.ReplaceAll(dockerfile+more, "SITE", site)
+		files := map[string]string{"f": "hello\n", "g": strings.Repeat("text ", 3000), "Dockerfile": text}
+		for i := range 300 {
+			files[fmt.Sprintf("many/%d", i)] = fmt.Sprintf("%d\n", i)
+		}
+		if err := os.MkdirAll(filepath.Join(b.path(dir), "many"), 0o755); err != nil {
+			return err
+		}
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(b.path(dir), name), []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// serve serves two files and a git repository, and returns its address.
+func serve(t *testing.T) (string, error) {
+	dir := t.TempDir()
+	repository := filepath.Join(dir, "r.git")
+	if err := os.Mkdir(repository, 0o755); err != nil {
+		return "", err
+	}
+	if err := remotetest.Make(repository, "echo one >file; echo two >other; git add -A; git commit -qm 1"); err != nil {
+		return "", err
+	}
+	files := &remotetest.Server{}
+	for _, name := range []string{"one", "two"} {
+		files.Set("/"+name, remotetest.Answer{Body: strings.Repeat(name+" ", 1000), Modified: time.Unix(1_500_000_000, 0)})
+	}
+	all := http.NewServeMux()
+	all.Handle("/", files)
+	all.Handle("/r.git/", &remotetest.Git{Dir: dir})
+	server := httptest.NewServer(all)
+	t.Cleanup(server.Close)
+	return server.URL, nil
+}
+
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
-// copy makes a store like another one, sealed: a copy has other times. "pushed" is a store whose image was pushed, with the
-// blobs of that.
+// copy makes a store like another one, sealed: a copy has other times. "pushed" is a store whose image was pushed, with
+// the blobs of that.
 func (b *bench) copy(t *testing.T, from string) *machine {
 	m := &machine{b, filepath.Join(t.TempDir(), "store")}
 	if out, err := exec.Command("cp", "-a", b.path(from), m.root).CombinedOutput(); err != nil {

@@ -18,6 +18,8 @@ type kind struct {
 	// at and other are patterns of the paths of two of the kind, below the store's folder.
 	at, other string
 	harms     []harm
+	// warm has a build use it first, since a copy of a store has other times.
+	warm bool
 }
 
 // harm is what is done to a file; other is another one of its kind.
@@ -112,19 +114,43 @@ var contents = []harm{truncated, zeroed, flipped, missing}
 
 // kinds are the rows of the matrix. A layer of a COPY has a tar and a tree, that of a RUN or of the base a tree.
 var kinds = []kind{
-	{"tar", "layers/*/tar", "layers/*/fs/made", append(contents, swapped)},
-	{"toc of a COPY", "layers/*/fs/c/../../toc", "layers/*/fs/etc/../../toc", append(contents, swapped)},
-	{"toc of a RUN", "layers/*/fs/made/../../toc", "layers/*/fs/etc/../../toc", append(contents, swapped)},
-	{"file of a COPY's tree", "layers/*/fs/c/g", "layers/*/fs/c/f", append(contents, swapped, changed)},
-	{"file of a RUN's tree", "layers/*/fs/made", "layers/*/fs/other", append(contents, swapped, changed)},
-	{"file of a base's tree", "layers/*/fs/etc/passwd", "layers/*/fs/etc/group", append(contents, swapped, changed)},
-	{"tree of a COPY", "layers/*/fs/c/..", "layers/*/fs/made/..", []harm{missing, added}},
-	{"layer of a RUN", "layers/*/fs/made/../..", "layers/*/fs/c/../..", []harm{missing, swapped}},
-	{"seal", "layers/*/fs/c/../../seal", "layers/*/fs/etc/../../seal", append(contents, swapped)},
-	{"blob", "blobs/sha256/[0-9a-f]*", "blobs/sha256/[0-9a-f]*", append(contents, swapped)},
-	{"meta.db", "meta.db", "", contents},
-	{"locks", "locks", "", []harm{missing}},
-	{"boot", "boot", "", []harm{missing}},
-	{"blobs", "blobs", "", []harm{missing}},
-	{"tmp", "tmp", "", []harm{missing}},
+	{"tar", "layers/*/tar", "layers/*/fs/made", append(contents, swapped), false},
+	{"toc of a COPY", "layers/*/fs/c/../../toc", "layers/*/fs/etc/../../toc", append(contents, swapped), false},
+	{"toc of a RUN", "layers/*/fs/made/../../toc", "layers/*/fs/etc/../../toc", append(contents, swapped), false},
+	{"file of a COPY's tree", "layers/*/fs/c/g", "layers/*/fs/c/f", append(contents, swapped, changed), false},
+	{"file of a RUN's tree", "layers/*/fs/made", "layers/*/fs/other", append(contents, swapped, changed), false},
+	{"file of a base's tree", "layers/*/fs/etc/passwd", "layers/*/fs/etc/group", append(contents, swapped, changed), false},
+	{"tree of a COPY", "layers/*/fs/c/..", "layers/*/fs/made/..", []harm{missing, added}, false},
+	{"layer of a RUN", "layers/*/fs/made/../..", "layers/*/fs/c/../..", []harm{missing, swapped}, false},
+	{"seal", "layers/*/fs/c/../../seal", "layers/*/fs/etc/../../seal", append(contents, swapped), false},
+	{"blob", "blobs/sha256/[0-9a-f]*", "blobs/sha256/[0-9a-f]*", append(contents, swapped), false},
+	{"meta.db", "meta.db", "", contents, false},
+	{"stat cache", "contexts/*", "contexts/*", append(contents, swapped), false},
+	{"file of a context's copy", "laid/*/fs/299", "laid/*/fs/298", append(contents, swapped, changed), true},
+	{"toc of a context's copy", "laid/*/toc", "layers/*/fs/etc/../../toc", append(contents, swapped), true},
+	{"times of a context's copy", "laid/*/times", "laid/*/toc", append(contents, swapped), true},
+	{"seal of a context's copy", "laid/*/seal", "layers/*/fs/etc/../../seal", append(contents, swapped), true},
+	{"size of a context's copy", "laid/*/size", "laid/*/times", append(contents, swapped), true},
+	{"lock of a context's copy", "laid/*/lock", "", []harm{missing}, true},
+	{"download", "downloads/*/[0-9a-f][0-9a-f]*", "downloads/*/[0-9a-f][0-9a-f]*", append(contents, swapped), true},
+	{"answer of a download", "downloads/*/answer", "downloads/*/answer", append(contents, swapped), true},
+	{"folder of a download", "downloads/*", "downloads/*", []harm{missing, swapped}, true},
+	{"pack of a git repository", "git/*/repository/objects/pack/*.pack", "git/*/repository/objects/pack/*.idx", append(contents, swapped), true},
+	{"config of a git repository", "git/*/repository/config", "git/*/repository/HEAD", append(contents, swapped), true},
+	{"shallow of a git repository", "git/*/repository/shallow", "git/*/repository/HEAD", append(contents, swapped), true},
+	{"seal of a git repository", "git/*/repository.seal", "git/*/seen", append(contents, swapped), true},
+	{"seen of a git repository", "git/*/seen", "git/*/repository.seal", append(contents, swapped), true},
+	{"listing", "listings/*", "layers/*/fs/etc/../../toc", append(contents, swapped), true},
+	{"info of a cache mount", "mounts/*/*/info", "mounts/*/*/lock", append(contents, swapped), true},
+	{"lock of a cache mount", "mounts/*/*/lock", "", []harm{missing}, true},
+	{"log of meta.db", "meta.db-wal", "", []harm{missing}, false},
+	{"log's index of meta.db", "meta.db-shm", "", []harm{truncated, missing}, false},
+	{"reserve", "reserve", "", []harm{missing}, false},
+	{"contexts", "contexts", "", []harm{missing}, false},
+	{"laid", "laid", "", []harm{missing}, false},
+	{"mounts", "mounts", "", []harm{missing}, false},
+	{"locks", "locks", "", []harm{missing}, false},
+	{"boot", "boot", "", []harm{missing}, false},
+	{"blobs", "blobs", "", []harm{missing}, false},
+	{"tmp", "tmp", "", []harm{missing}, false},
 }

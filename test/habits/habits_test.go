@@ -1,16 +1,16 @@
-// Package habits holds lines as people and scripts type them for docker, run with Debian's docker and with strata in its
-// place: the exit codes have to be the same, and so does the output where it is data. The lines are in habits.txtar, a
-// section for each command:
+// Package habits holds lines as people and scripts type them for docker, run with Debian's docker and with strata
+// in its place: the exit codes have to be the same, and so does the output where it is data. The lines are in
+// habits.txtar, a section for each command:
 //
 //	= images
 //	same docker images -q app | wc -l
 //	code docker build -t app app
 //	new docker buildx ls ## what of it is not the same
 //
-// The first word says what is compared: same is exit code and standard output, code is the exit code, new is a line that
-// Docker 20.10 does not know, which has to succeed with strata; differs is a line of which the exit code is not the same,
-// and says why behind ##. setup prepares what follows; it is no habit. Each side has its own directory with the archive's
-// files, its own registry at $REGISTRY, and keeps its images from line to line.
+// The first word says what is compared: same is exit code and standard output, code is the exit code, new is a line
+// that Docker 20.10 does not know, which has to succeed with strata; differs is a line of which the exit code is
+// not the same, and says why behind ##. setup prepares what follows; it is no habit. Each side has its own
+// directory with the archive's files, its own registry at $REGISTRY, and keeps its images from line to line.
 package habits
 
 import (

@@ -1,4 +1,5 @@
-// Package install tries the packages where nothing else of strata is: in a Debian root file system with nothing but apt.
+// Package install tries the packages where nothing else of strata is: in a Debian root file system with nothing but
+// apt.
 package install
 
 import (
@@ -33,11 +34,19 @@ func TestInstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inside, err := filepath.Abs("inside")
+	python, err := testbed.Debian(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dockerfile, err := filepath.Abs("../../packaging/Dockerfile")
+	module, err := testbed.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := exec.Command("go", "env", "GOPROXY").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := filepath.Abs("inside")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +58,9 @@ func TestInstall(t *testing.T) {
 				return err
 			}
 			env.Setenv("ROOT", root)
-			env.Setenv("DOCKERFILE", dockerfile)
+			env.Setenv("MODULE", module)
+			env.Setenv("GOPROXY", strings.TrimSpace(string(proxy)))
+			env.Setenv("PYTHON", python)
 			env.Setenv("BUSYBOX", busybox)
 			env.Setenv("BASE", strings.TrimSpace(string(base)))
 			env.Setenv("ARCH", runtime.GOARCH)

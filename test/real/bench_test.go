@@ -98,12 +98,13 @@ func (b *bench) edit(e edit) {
 type step struct {
 	instruction string // [stage 1/2] RUN …
 	cached      bool
+	remark      string // what is said of how it was cached
 }
 
 // Plain progress, as BuildKit has it: "#5 [build 2/3] RUN make" and later "#5 CACHED", perhaps with a remark.
 var (
 	stepLine   = regexp.MustCompile(`(?m)^#(\d+) (\[(?:\S+ )?\d+/\d+\] .*)$`)
-	cachedLine = regexp.MustCompile(`(?m)^#(\d+) CACHED\b`)
+	cachedLine = regexp.MustCompile(`(?m)^#(\d+) CACHED\b(?: \((.*)\))?`)
 )
 
 // build builds the example as it now is. FROM is no step: nothing runs there.
@@ -114,15 +115,16 @@ func (b *bench) build(args ...string) ([]step, time.Duration) {
 	out := command(b.t, b.dir, "strata", append(args, ".")...)
 	took := time.Since(start)
 	b.logs.WriteString(out)
-	cached := map[string]bool{}
+	remarks := map[string]string{} // of those that were cached
 	for _, match := range cachedLine.FindAllStringSubmatch(out, -1) {
-		cached[match[1]] = true
+		remarks[match[1]] = match[2]
 	}
 	var steps []step
 	seen := map[string]bool{}
 	for _, match := range stepLine.FindAllStringSubmatch(out, -1) {
 		if !seen[match[1]] && !strings.Contains(match[2], "] FROM ") {
-			steps = append(steps, step{match[2], cached[match[1]]})
+			remark, cached := remarks[match[1]]
+			steps = append(steps, step{match[2], cached, remark})
 		}
 		seen[match[1]] = true
 	}

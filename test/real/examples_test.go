@@ -15,6 +15,9 @@ type example struct {
 	check string
 	// edits are made one after the other, each followed by a build.
 	edits []edit
+	// changes are shell scripts that edit the files further, as people do: a comment, what the program needs, a new
+	// file, one that is renamed or only touched, and what is for people or tests. Each is followed by a build.
+	changes []string
 	// runs looks at what was built.
 	runs func(*bench)
 }
@@ -35,6 +38,13 @@ var examples = []example{
 		edits: []edit{
 			{"internal/links/links.go", `"ok"`, `"fine"`, []string{"go build", "COPY --link --from=build"}},
 		},
+		changes: []string{
+			`echo '// more' >>internal/links/links.go`,
+			`echo '// checked' >>go.mod`,
+			`echo 'package links' >internal/links/unit.go`,
+			`mv internal/links/unit.go internal/links/units.go`,
+			`echo '# Links' >README.md`,
+		},
 		runs: func(b *bench) {
 			s := b.serve()
 			s.get("/version", "1.2.3")
@@ -46,6 +56,13 @@ var examples = []example{
 		name: "node", bases: []string{"node"}, check: "test", args: npmConfig,
 		edits: []edit{
 			{"src/server.ts", "bread", "butter", []string{"COPY src", "npm run build", "--from=build"}},
+		},
+		changes: []string{
+			`echo '// more' >>src/list.ts`,
+			`sed -i 's/"1.0.0"/"1.0.1"/' package.json`,
+			`echo 'export const unit = 1;' >src/unit.ts`,
+			`touch src/*`,
+			`echo '// more' >>test/list.test.js`,
 		},
 		runs: func(b *bench) {
 			s := b.serve()
@@ -62,6 +79,13 @@ var examples = []example{
 			{"quotes/__init__.py", "Simplicity is", "Simplicity is a", []string{"COPY --link quotes"}},
 			{"requirements.txt", "bottle", "# the web\nbottle", []string{"pip install", "--from=venv"}},
 		},
+		changes: []string{
+			`echo '# more' >>quotes/__main__.py`,
+			`echo '# the web' >>requirements.txt`,
+			`echo 'UNIT = 1' >quotes/unit.py`,
+			`mv quotes/unit.py quotes/units.py`,
+			`echo '# more' >>tests/test_quotes.py`,
+		},
 		runs: func(b *bench) {
 			s := b.serve()
 			s.get("/quotes/dijkstra", "Simplicity is a prerequisite")
@@ -73,7 +97,14 @@ var examples = []example{
 		name: "nginx", bases: []string{"debian"}, quick: true,
 		edits: []edit{
 			{"site/index.html", "is older", "is the older", []string{"COPY site .", "[site 4/4] RUN", "--from=site"}},
-			{"site.conf.template", "1h", "2h", []string{"site.conf.template", "install -d", "nginx -t"}},
+			{"site.conf.template", "1h", "2h", []string{"site.conf.template", "nginx -t"}},
+		},
+		changes: []string{
+			`echo '/* more */' >>site/style.css`,
+			`echo '# more' >>nginx.conf`,
+			`echo '<p>new' >site/new.html`,
+			`mv site/new.html site/news.html`,
+			`echo '# Site' >README.md`,
 		},
 		runs: func(b *bench) {
 			s := b.serve()
@@ -90,9 +121,14 @@ var examples = []example{
 	{
 		name: "non-root", bases: []string{"debian"}, quick: true,
 		edits: []edit{
-			{"redis.conf", "64mb", "32mb", []string{
-				"COPY --chown=root:redis", "COPY --chmod=755", "install -d", "WORKDIR",
-			}},
+			{"redis.conf", "64mb", "32mb", []string{"COPY --chown=root:redis", "COPY --chmod=755", "WORKDIR"}},
+		},
+		changes: []string{
+			`echo '# more' >>docker-entrypoint`,
+			`echo 'timeout 60' >>redis.conf`,
+			`echo 'timeout 30' >other.conf`,
+			`touch redis.conf docker-entrypoint`,
+			`echo '# Redis' >README.md`,
 		},
 		runs: func(b *bench) {
 			if got := b.run("id", "-un"); got != "redis\n" {
@@ -112,6 +148,13 @@ var examples = []example{
 		name: "private-index", bases: []string{"python"}, quick: true,
 		args:  privateIndex,
 		edits: []edit{{"invoice.py", "'total':<20", "'sum':<20", []string{"COPY --link invoice.py"}}},
+		changes: []string{
+			`echo '# more' >>invoice.py`,
+			`echo '# the house' >>requirements.txt`,
+			`echo 'UNIT = 1' >unit.py`,
+			`touch invoice.py requirements.txt`,
+			`echo '# Invoice' >README.md`,
+		},
 		runs: func(b *bench) {
 			want := "tea                       3.10\ncake                      4.25\nsum                       7.35\n"
 			if got := b.run("tea=3.10", "cake=4.25"); got != want {
@@ -127,7 +170,14 @@ var examples = []example{
 			{"src/com/example/tides/Server.java", "03:00:00Z", "04:00:00Z", []string{
 				"COPY src", "[build 4/4] RUN", "[runtime 1/1] RUN", "--from=build",
 			}},
-			{"test/com/example/tides/TidesTest.java", "15:25:14Z", "15:25:15Z", nil},
+			{"test/com/example/tides/TidesTest.java", "Instant high", "final Instant high", nil},
+		},
+		changes: []string{
+			`echo '// more' >>src/com/example/tides/Health.java`,
+			`sed -i 's/"ok"/"fine"/' src/com/example/tides/Server.java`,
+			`echo 'package com.example.tides; class Unit {}' >src/com/example/tides/Unit.java`,
+			`rm src/com/example/tides/Unit.java`,
+			`echo '// more' >>test/com/example/tides/TidesTest.java`,
 		},
 		runs: func(b *bench) {
 			s := b.serve()
@@ -142,6 +192,13 @@ var examples = []example{
 				"COPY src", "make -j", "COPY test", "make check", "COPY --link --from=build",
 			}},
 		},
+		changes: []string{
+			`echo '// more' >>src/count.c`,
+			`echo '# more' >>Makefile`,
+			`echo '// new' >src/unit.c`,
+			`mv src/unit.c src/units.c`,
+			`echo 'How they are run' >test/README`,
+		},
 		runs: func(b *bench) {
 			out := b.input("To be, or not to be\n", ":memory:")
 			if want := "     2 be\n     2 to\n     1 not\n     1 or\n"; out != want {
@@ -155,6 +212,13 @@ var examples = []example{
 			{"clock.cpp", "%F %R %Z", "%R %Z", []string{
 				"COPY clock.cpp", "g++ -std", "COPY --link --from=build",
 			}},
+		},
+		changes: []string{
+			`echo '// more' >>clock.cpp`,
+			`sed -i 's/no zone/unknown zone/' clock.cpp`,
+			`echo '// new' >unit.cpp`,
+			`touch clock.cpp`,
+			`echo '# Clock' >README.md`,
 		},
 		runs: func(b *bench) {
 			want := "Europe/Berlin       23:13 CET\nAsia/Tokyo          07:13 JST\n"
@@ -172,6 +236,13 @@ var examples = []example{
 			{"apps/worker/index.js", "reminder", "remember", nil},
 			{"packages/dates/README.md", "Days", "Dates", nil},
 			{"apps/api/index.js", "}\\n` : \"\"", "}!\\n` : \"\"", []string{"apps/api ./", "WORKDIR /repo/apps/api"}},
+		},
+		changes: []string{
+			`echo '// more' >>apps/api/index.js`,
+			`sed -i 's/"private": true/"private": true, "version": "1.0.0"/' package.json`,
+			`echo 'exports.unit = 1;' >packages/log/unit.js`,
+			`mv packages/log/unit.js packages/log/units.js`,
+			`echo 'More.' >>packages/dates/README.md`,
 		},
 		runs: func(b *bench) {
 			s := b.serve()

@@ -21,7 +21,7 @@ type Docker struct {
 }
 
 // startTime is how long a daemon may take to listen.
-const startTime = 30 * time.Second
+const startTime = 2 * time.Minute
 
 // StartDocker starts a daemon with its data in dir, which must not lie on overlayfs.
 func StartDocker(ctx context.Context, dir string) (*Docker, error) {
@@ -80,9 +80,16 @@ func (d *Docker) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Run runs a docker command and returns what it prints, without the last line's end.
+// busy is what the daemon's BuildKit says when a step that two builds share had no processor for a second or so.
+const busy = "flightcontrol: exceeded retry timeout"
+
+// Run runs a docker command and returns what it prints, without the last line's end. A command that a busy machine made
+// fail is run again.
 func (d *Docker) Run(ctx context.Context, args ...string) (string, error) {
 	out, err := d.Command(ctx, args...).CombinedOutput()
+	for tries := 1; err != nil && tries < 5 && strings.Contains(string(out), busy); tries++ {
+		out, err = d.Command(ctx, args...).CombinedOutput()
+	}
 	if err != nil {
 		return "", fmt.Errorf("docker %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
@@ -129,7 +136,7 @@ func (d *Docker) ImportBases(ctx context.Context) error {
 		tar            func(context.Context) (string, error)
 	}{
 		{BusyboxImage, `CMD ["sh"]`, Busybox},
-		{DebianImage, `CMD ["bash"]`, Debian},
+		{DebianImage, `CMD ["bash"]`, func(ctx context.Context) (string, error) { return Debian(ctx) }},
 	} {
 		if _, err := d.Run(ctx, "inspect", base.image); err == nil {
 			continue

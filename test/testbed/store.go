@@ -23,11 +23,7 @@ func MakeStore(ctx context.Context, binary, root string, python bool) (*Store, e
 	if err := s.run(ctx, binary, "import", "--change", `CMD ["sh"]`, busybox, BusyboxImage); err != nil || !python {
 		return s, err
 	}
-	debian, err := Debian(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.run(ctx, binary, "import", "--change", `CMD ["bash"]`, debian, DebianImage); err != nil {
+	if err := s.ImportDebian(ctx, binary); err != nil {
 		return nil, err
 	}
 	module, err := Root()
@@ -36,6 +32,31 @@ func MakeStore(ctx context.Context, binary, root string, python bool) (*Store, e
 	}
 	dockerfile := filepath.Join(module, "examples", "python-base")
 	return s, s.run(ctx, binary, "build", "--engine", "classic", "-t", PythonImage, dockerfile)
+}
+
+// ImportDebian adds the Debian image.
+func (s *Store) ImportDebian(ctx context.Context, binary string) error {
+	debian, err := Debian(ctx)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, binary, "import", "--change", `CMD ["bash"]`, debian, DebianImage)
+}
+
+// MakeUserStore fills a new store of a user's with the images of a store of root's.
+func MakeUserStore(ctx context.Context, binary string, from *Store, u *User, images ...string) (*Store, error) {
+	s, archive := &Store{Root: filepath.Join(u.Home, "store")}, filepath.Join(u.Home, "images.tar")
+	if err := from.run(ctx, binary, append([]string{"save", "-o", archive}, images...)...); err != nil {
+		return nil, err
+	}
+	if err := os.Chown(archive, UserID, UserID); err != nil {
+		return nil, err
+	}
+	load := u.Command(ctx, "STRATA_ROOT="+s.Root, binary, "load", "-q", "-i", archive)
+	if out, err := load.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%v: %w\n%s", load.Args, err, out)
+	}
+	return s, os.Remove(archive)
 }
 
 func (s *Store) run(ctx context.Context, binary string, args ...string) error {
@@ -67,16 +88,9 @@ func (s *Store) Copy(ctx context.Context, root string) error {
 		return err
 	}
 	for _, database := range databases {
-		target := filepath.Join(root, filepath.Base(database))
-		if err := os.Remove(target); err != nil {
-			return err
-		}
-		data, err := os.ReadFile(database)
+		out, err := exec.CommandContext(ctx, "cp", "-a", "--remove-destination", database, root).CombinedOutput()
 		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(target, data, 0o600); err != nil {
-			return err
+			return fmt.Errorf("copying the store: %w\n%s", err, out)
 		}
 	}
 	return nil
