@@ -157,6 +157,7 @@ func argOffers() map[string][]offer {
 		"log":                       once(anyImage),
 		"login":                     once(hosts),
 		"logout":                    once(hosts),
+		"packages":                  once(anyImage),
 		"pull":                      once(imageNames),
 		"push":                      once(imageNames),
 		"rm":                        all(newOnly(containers)),

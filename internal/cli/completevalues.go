@@ -186,6 +186,7 @@ var filterKeys = map[string][]string{
 	"system prune":      {"until=", "label=", "label!="},
 	"container prune":   {},
 	"volume prune":      {},
+	"packages":          {"type=", "name=", "ecosystem=", "layer=", "base="},
 	"ps":                {"name=", "id=", "ancestor=", "status="},
 	"container ls":      {"name=", "id=", "ancestor=", "status="},
 	"volume ls":         {"name=", "driver=", "dangling=", "label="},
@@ -196,6 +197,9 @@ var filterKeys = map[string][]string{
 	"buildx history ls": {"status=", "ref="},
 }
 
+// packageTypes are the values of packages --filter type=.
+var packageTypes = []string{"dpkg", "apk", "rpm", "python", "npm", "go", "java", "ruby", "php", "rust"}
+
 // filters offers the keys of --filter, and the values of those that have few.
 func filters(r *request) choices {
 	_, path, _ := strings.Cut(r.cmd.CommandPath(), " ")
@@ -205,7 +209,7 @@ func filters(r *request) choices {
 	}
 	var values []string
 	switch key {
-	case "dangling", "mutable", "immutable", "shared", "private", "inuse":
+	case "dangling", "base", "mutable", "immutable", "shared", "private", "inuse":
 		values = yesOrNo
 	case "status":
 		values = []string{"completed", "error"}
@@ -214,12 +218,18 @@ func filters(r *request) choices {
 		}
 	case "type":
 		values = []string{"exec.cachemount", "regular"}
+		if path == "packages" {
+			values = packageTypes
+		}
 	case "driver":
 		values = []string{"local"}
 	case "name":
 		of := containers
 		if path == "volume ls" {
 			of = volumes
+		}
+		if path == "packages" {
+			of = anything
 		}
 		values = withoutDescription(of(r).words)
 	case "before", "since", "ancestor":

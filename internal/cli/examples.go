@@ -138,6 +138,14 @@ strata history --dockerfile me/app`,
 # Which copied files each RUN read, and which none of them did
 strata inputs me/app`,
 
+	"packages": `
+# The packages of an image, and those that its own layers brought
+strata packages me/app
+strata packages --filter base=false me/app
+
+# What each layer added, upgraded and removed
+strata packages --changes me/app`,
+
 	"inspect": `
 strata inspect me/app
 strata inspect --format '{{json .Config.Env}}' me/app`,

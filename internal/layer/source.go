@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -81,6 +82,14 @@ type verifiedReader struct {
 	verifier digest.Verifier
 	path     string
 	damaged  func(*DamageError) error
+}
+
+// ReadAt implements io.ReaderAt, where what is verified does; nothing is compared then. Else it is errors.ErrUnsupported.
+func (r *verifiedReader) ReadAt(p []byte, offset int64) (int, error) {
+	if at, ok := r.ReadCloser.(io.ReaderAt); ok {
+		return at.ReadAt(p, offset)
+	}
+	return 0, errors.ErrUnsupported
 }
 
 func (r *verifiedReader) Read(p []byte) (int, error) {

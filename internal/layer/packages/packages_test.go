@@ -229,7 +229,7 @@ func listing(text string) Listing {
 		if manager, unread := strings.CutPrefix(part, "!"); unread {
 			l.Unread = append(l.Unread, Unread{Manager: manager})
 		} else if words := strings.Fields(part); len(words) == 3 {
-			l.Packages = append(l.Packages, Package{words[0], words[1], words[2]})
+			l.Packages = append(l.Packages, Package{Manager: words[0], Name: words[1], Version: words[2]})
 		}
 	}
 	return l

@@ -5,6 +5,7 @@ package anatomy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -52,6 +53,8 @@ type part interface {
 	look(ctx context.Context) error
 	each(fn func(*layer.Entry) error) error
 	open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
+	// read reads several files, as store.Layer.ReadFiles.
+	read(ctx context.Context, entries []*layer.Entry, fn func(*layer.Entry, io.Reader) error) error
 	// blob is the layer as it is moved, compressed as a rule: its digest, "" if that is not known, and its size in
 	// bytes; -1 where it never was.
 	blob() (digest.Digest, int64)
@@ -189,4 +192,52 @@ func (im *Image) Open(ctx context.Context, index int, path string) (io.ReadClose
 		return nil, err
 	}
 	return verified(r, e), nil
+}
+
+// Read reads the regular files of a layer that are wanted, each once, in the order that takes the least; a layer that is
+// compressed is decompressed once. fn gets all paths that a file has in the layer: one, or those of hard links. What it reads is
+// checked as with Open, but for parts of it that it reads as an io.ReaderAt.
+func (im *Image) Read(ctx context.Context, index int, wanted func(*layer.Entry) bool, fn func(paths []string, e *layer.Entry, r io.Reader) error) error {
+	paths := map[string][]string{} // by the path whose contents they share
+	err := im.Each(ctx, index, func(e *layer.Entry) error {
+		switch {
+		case e.Type != layer.File && e.Type != layer.Hardlink || !wanted(e):
+		case e.Type == layer.Hardlink:
+			paths[e.Link] = append(paths[e.Link], e.Path)
+		default:
+			paths[e.Path] = append(paths[e.Path], e.Path)
+		}
+		return nil
+	})
+	if err != nil || len(paths) == 0 {
+		return err
+	}
+	var entries []*layer.Entry
+	err = im.Each(ctx, index, func(e *layer.Entry) error {
+		if _, ok := paths[e.Path]; ok && e.Type == layer.File {
+			kept := *e
+			entries = append(entries, &kept)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return im.layers[index].read(ctx, entries, func(e *layer.Entry, r io.Reader) error {
+		return fn(paths[e.Path], e, verified(unclosed{r}, e))
+	})
+}
+
+// unclosed is a reader that somebody else closes.
+type unclosed struct{ io.Reader }
+
+// Close implements io.Closer.
+func (unclosed) Close() error { return nil }
+
+// ReadAt implements io.ReaderAt, where the reader does.
+func (u unclosed) ReadAt(p []byte, offset int64) (int, error) {
+	if at, ok := u.Reader.(io.ReaderAt); ok {
+		return at.ReadAt(p, offset)
+	}
+	return 0, errors.ErrUnsupported
 }

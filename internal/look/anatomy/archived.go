@@ -81,6 +81,20 @@ func (p *archived) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, err
 	return &member{contents, z, f}, nil
 }
 
+// read prefers the store as open does.
+func (p *archived) read(ctx context.Context, entries []*layer.Entry, fn func(*layer.Entry, io.Reader) error) error {
+	if l, err := p.store.Layer(p.layer.DiffID); err == nil && l.Present() {
+		return l.ReadFiles(ctx, entries, fn)
+	}
+	z, f, err := p.tar()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	defer z.Close()
+	return layer.ReadIn(ctx, z, entries, fn)
+}
+
 func (p *archived) blob() (digest.Digest, int64) { return p.layer.Desc.Digest, p.layer.Desc.Size }
 
 // member is a file in a layer in an archive.

@@ -64,6 +64,13 @@ func (p *stored) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error
 	return p.layer.OpenFile(ctx, e)
 }
 
+func (p *stored) read(ctx context.Context, entries []*layer.Entry, fn func(*layer.Entry, io.Reader) error) error {
+	if err := p.unavailable(); err != nil {
+		return err
+	}
+	return p.layer.ReadFiles(ctx, entries, fn)
+}
+
 func (p *stored) blob() (digest.Digest, int64) {
 	blobs, err := p.store.Blobs(p.id)
 	if err != nil || len(blobs) == 0 {

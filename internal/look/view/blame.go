@@ -64,8 +64,8 @@ type BlameEntry struct {
 	Culprit
 }
 
-// culprit is the step whose layer this is.
-func culprit(im *anatomy.Image, index int) Culprit {
+// CulpritOf is the step whose layer this is, counted from the lowest, which is 0.
+func CulpritOf(im *anatomy.Image, index int) Culprit {
 	at := im.RowOf(index)
 	if at < 0 {
 		return Culprit{Layer: index + 1, Image: im.Text}
@@ -110,7 +110,7 @@ func BlameOf(im *anatomy.Image, t *timeline.Timeline, n timeline.Node, top int) 
 		if e.Kind == timeline.Kept && e.Type == layer.Dir {
 			continue // the parent of something
 		}
-		v := BlameEvent{Change: change(e.Kind), Culprit: culprit(im, e.Layer)}
+		v := BlameEvent{Change: change(e.Kind), Culprit: CulpritOf(im, e.Layer)}
 		if e.Kind != timeline.Removed && i > 0 {
 			v.Detail = what(events[i-1], e)
 		}
@@ -157,7 +157,7 @@ func blameEntries(im *anatomy.Image, t *timeline.Timeline, dir timeline.Node, to
 			at, kind = e.Layer, e.Kind
 		}
 		if _, known := culprits[at]; !known {
-			culprits[at] = culprit(im, at)
+			culprits[at] = CulpritOf(im, at)
 		}
 		entries = append(entries, BlameEntry{Name: t.Name(n), Change: change(kind), BlameFile: *blameFile(e), Culprit: culprits[at]})
 	}

@@ -86,7 +86,7 @@ func NewDu(ctx context.Context, im *anatomy.Image, o DuOptions) (*Du, error) {
 		hidden[it.Layer] += it.Size
 	}
 	for i := top; i >= 0; i-- {
-		d.Layers = append(d.Layers, DuLayer{culprit(im, i), t.Stats(i).Stored, hidden[i]})
+		d.Layers = append(d.Layers, DuLayer{CulpritOf(im, i), t.Stats(i).Stored, hidden[i]})
 	}
 	d.addDirs(t, root, top, o)
 	d.addWastes(im, t, report)
@@ -172,7 +172,7 @@ func (d *Du) addWastes(im *anatomy.Image, t *timeline.Timeline, r *timeline.Wast
 		g := group{it.By, it.Layer, it.Kind, it.What &^ layer.AttrTime}
 		w := byGroup[g]
 		if w == nil {
-			w = &DuWaste{By: culprit(im, it.By), Of: culprit(im, it.Layer), Change: change(it.Kind), Detail: g.what.String()}
+			w = &DuWaste{By: CulpritOf(im, it.By), Of: CulpritOf(im, it.Layer), Change: change(it.Kind), Detail: g.what.String()}
 			byGroup[g] = w
 			order = append(order, g)
 		}

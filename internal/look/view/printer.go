@@ -49,6 +49,12 @@ func (p *Printer) line(format string, args ...any) {
 	p.w.WriteByte('\n')
 }
 
+// Line prints a line. Texts of an image must be human.Clean.
+func (p *Printer) Line(format string, args ...any) { p.line(format, args...) }
+
+// Paint is paint for those who print elsewhere.
+func (p *Printer) Paint(s style.Style, text string) string { return p.paint(s, text) }
+
 // room cuts a text that has used so many columns of its line already.
 func (p *Printer) room(used int, text string) string {
 	if p.Width <= 0 {

@@ -18,11 +18,20 @@ import (
 // errDamaged is that a database points to something outside of it or twice to the same.
 var errDamaged = errors.New("the database is damaged")
 
-// Packages calls found for every package that a database lists. A version is as rpm writes it, EPOCH:VERSION-RELEASE,
-// without the epoch where there is none. An empty database has no packages.
+// Package is a package of the database.
+type Package struct {
+	Name string
+	// Version is as rpm writes it, EPOCH:VERSION-RELEASE, without the epoch where there is none.
+	Version      string
+	Architecture string // "" of one that has none, as gpg-pubkey
+	Licence      string
+	Source       string // the file name of the source package, SOURCERPM
+}
+
+// Packages calls found for every package that a database lists. An empty database has no packages.
 //
 // Of rpmdb.sqlite a write-ahead log is not read; rpm leaves none behind.
-func Packages(db []byte, found func(name, version string)) error {
+func Packages(db []byte, found func(Package)) error {
 	w := &walk{db: db, left: uint64(len(db)), found: found}
 	switch {
 	case len(db) == 0:
@@ -41,7 +50,7 @@ func Packages(db []byte, found func(name, version string)) error {
 type walk struct {
 	db    []byte
 	left  uint64 // bytes that may still be found to be a header or a row: all together are not longer than the database
-	found func(name, version string)
+	found func(Package)
 }
 
 // at is n bytes of the database, from the offset on.
@@ -68,6 +77,7 @@ func (w *walk) take(n uint64) error {
 // Tags and types of a header's entries, of RPM's lib/rpmtag.h and the reference manual's "RPM Header format".
 const (
 	tagName, tagVersion, tagRelease, tagEpoch = 1000, 1001, 1002, 1003
+	tagLicence, tagArchitecture, tagSource    = 1014, 1022, 1044
 	typeInt32, typeString                     = 4, 6
 )
 
@@ -90,10 +100,10 @@ func (w *walk) header(b []byte) error {
 	values := map[uint32]string{}
 	for ; len(index) > 0; index = index[16:] {
 		tag, kind := binary.BigEndian.Uint32(index), binary.BigEndian.Uint32(index[4:])
-		if _, known := values[tag]; known || tag < tagName || tag > tagEpoch {
+		if _, known := values[tag]; known || !wanted(tag) {
 			continue
 		}
-		if values[tag], err = value(data, kind, binary.BigEndian.Uint32(index[8:])); err != nil {
+		if values[tag], err = value(data, kind, binary.BigEndian.Uint32(index[8:])); err != nil && tag <= tagEpoch {
 			return err
 		}
 	}
@@ -107,8 +117,16 @@ func (w *walk) header(b []byte) error {
 	if values[tagEpoch] != "" {
 		version = values[tagEpoch] + ":" + version
 	}
-	w.found(values[tagName], version)
+	w.found(Package{values[tagName], version, values[tagArchitecture], values[tagLicence], values[tagSource]})
 	return nil
+}
+
+func wanted(tag uint32) bool {
+	switch tag {
+	case tagName, tagVersion, tagRelease, tagEpoch, tagLicence, tagArchitecture, tagSource:
+		return true
+	}
+	return false
 }
 
 // value is the text of a header's entry.

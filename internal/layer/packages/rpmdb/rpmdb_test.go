@@ -35,7 +35,7 @@ func fixture(t testing.TB, name string) []byte {
 // list is what is found in a database, a line for each package, sorted.
 func list(db []byte) (string, error) {
 	var lines []string
-	err := Packages(db, func(name, version string) { lines = append(lines, name+" "+version+"\n") })
+	err := Packages(db, func(p Package) { lines = append(lines, p.Name+" "+p.Version+"\n") })
 	slices.Sort(lines)
 	return strings.Join(lines, ""), err
 }
@@ -197,7 +197,7 @@ func TestHeader(t *testing.T) {
 		{map[uint32]any{}, ""},
 	} {
 		got := ""
-		w := &walk{found: func(name, version string) { got = name + " " + version }}
+		w := &walk{found: func(p Package) { got = p.Name + " " + p.Version }}
 		if err := w.header(header(c.tags)); got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%v: %q, %v; expected %q", c.tags, got, err, c.want)
 		}
@@ -208,10 +208,10 @@ func FuzzHeader(f *testing.F) {
 	f.Add(header(map[uint32]any{tagName: "a", tagVersion: "1", tagRelease: "2", tagEpoch: uint32(3)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		found := 0
-		w := &walk{found: func(name, version string) {
+		w := &walk{found: func(p Package) {
 			found++
-			if name == "" || version == "" {
-				t.Errorf("package %q has version %q", name, version)
+			if p.Name == "" || p.Version == "" {
+				t.Errorf("package %q has version %q", p.Name, p.Version)
 			}
 		}}
 		if err := w.header(b); (err == nil) != (found == 1) {
@@ -264,7 +264,7 @@ func FuzzPackages(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, db []byte) {
 		size := 0
-		err := Packages(db, func(name, version string) { size += len(name) + len(version) })
+		err := Packages(db, func(p Package) { size += len(p.Name) + len(p.Version) })
 		if size > 20*len(db) {
 			t.Errorf("%d bytes list %d bytes of packages, error %v", len(db), size, err)
 		}
