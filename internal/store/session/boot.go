@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/orphans"
 )
@@ -120,7 +122,12 @@ func (s *Session) Recovered() error {
 			return err
 		}
 	}
-	next := filepath.Join(s.tmp(), hidden+"boot")
+	guard, err := lockTmp(s.tmp(), unix.LOCK_SH)
+	if err != nil {
+		return fmt.Errorf("noting that the store was verified: %w", err)
+	}
+	defer guard.Close()
+	next := filepath.Join(s.tmp(), making+"boot")
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

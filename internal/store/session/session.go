@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
 )
@@ -62,8 +64,11 @@ func (s *Session) MakeRoom() {
 
 func (s *Session) tmp() string { return filepath.Join(s.root, "tmp") }
 
-// hidden begins the name of a session's folder that somebody is making.
-const hidden = ".new-"
+// What begins the name of a session's folder that somebody makes or removes.
+const (
+	making   = ".new-"
+	removing = ".gone-"
+)
 
 // Begin declares that this process uses what it finds in the store from now on, so that a prune that runs
 // at the same time leaves it alone. Calling it again does nothing.
@@ -90,8 +95,14 @@ func (s *Session) begin() error {
 		return &disk.ReadOnlyError{Root: s.root}
 	}
 	// A folder without a locked file would be garbage to another process: make it under a hidden name, lock
-	// the file in it, and rename.
-	dir, err := os.MkdirTemp(s.tmp(), hidden)
+	// the file in it, and rename. As long as that takes, tmp/ itself is locked, so that what has such a name while
+	// nobody has the lock is known to be of a process that was killed.
+	guard, err := lockTmp(s.tmp(), unix.LOCK_SH)
+	if err != nil {
+		return fmt.Errorf("making a folder for work under way: %w", s.Explain(err))
+	}
+	defer guard.Close()
+	dir, err := os.MkdirTemp(s.tmp(), making)
 	if err != nil {
 		return fmt.Errorf("making a folder for work under way: %w", s.Explain(err))
 	}
@@ -103,7 +114,7 @@ func (s *Session) begin() error {
 		lock.Close()
 		return fmt.Errorf("making a folder for work under way: %w", s.Explain(err))
 	}
-	name := filepath.Join(s.tmp(), fmt.Sprintf("%d-%s", db.Now(), strings.TrimPrefix(filepath.Base(dir), hidden)))
+	name := filepath.Join(s.tmp(), fmt.Sprintf("%d-%s", db.Now(), strings.TrimPrefix(filepath.Base(dir), making)))
 	if err := os.Rename(dir, name); err != nil {
 		lock.Close()
 		return fmt.Errorf("making a folder for work under way: %w", err)
@@ -170,7 +181,11 @@ func (s *Session) Close() error {
 // clear removes the session's folder, or what is in it beside marks.
 func (s *Session) clear() error {
 	if len(s.marks) == 0 {
-		return os.RemoveAll(s.dir)
+		gone := filepath.Join(s.tmp(), removing+filepath.Base(s.dir))
+		if err := os.Rename(s.dir, gone); err != nil {
+			gone = s.dir // removed all the same
+		}
+		return os.RemoveAll(gone)
 	}
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t *testing.T, root string) *Session {
@@ -68,29 +70,83 @@ func TestTrash(t *testing.T) {
 	}
 }
 
-// A session's folder that is being made has a lock file that is not locked yet: whoever opens the store meanwhile
-// leaves it alone, unless it was left behind long ago.
+// A session's folder that is being made is left alone by whoever opens the store meanwhile, however old it looks, and
+// removed at once when its process was killed.
 func TestSweepBesideBegin(t *testing.T) {
 	root := t.TempDir()
 	open(t, root)
-	dir := filepath.Join(root, "tmp", hidden+"1")
+	tmp := filepath.Join(root, "tmp")
+	dir := filepath.Join(tmp, making+"1")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	open(t, root)
-	if _, err := os.Stat(dir); err != nil {
-		t.Errorf("a folder that is being made went: %v", err)
+	guard, err := lockTmp(tmp, unix.LOCK_SH)
+	if err != nil {
+		t.Fatal(err)
 	}
 	old := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(dir, old, old); err != nil {
 		t.Fatal(err)
 	}
 	open(t, root)
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("a folder that is being made went: %v", err)
+	}
+	guard.Close()
+	open(t, root)
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("a folder that was left behind is still there: %v", err)
+	}
+}
+
+// A session that was killed while it removed its folder leaves nothing for long, in whatever order the files went.
+func TestSweepHalfRemoved(t *testing.T) {
+	root := t.TempDir()
+	open(t, root)
+	for _, name := range []string{removing + "1-a", "2-b"} {
+		dir := filepath.Join(root, "tmp", name)
+		if err := os.MkdirAll(filepath.Join(dir, "work"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		open(t, root)
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+}
+
+// Sessions that begin and end beside others that open the store lose nothing and leave nothing.
+func TestSweepRace(t *testing.T) {
+	root := t.TempDir()
+	open(t, root)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				s, err := Open(root)
+				if err == nil {
+					_, err = s.Temp("work")
+				}
+				if err == nil {
+					_, err = os.Stat(filepath.Join(s.dir, "lock"))
+				}
+				if err == nil {
+					err = s.Close()
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	left, err := os.ReadDir(filepath.Join(root, "tmp"))
+	if len(left) > 0 || err != nil {
+		t.Errorf("tmp/ has %v, %v", left, err)
 	}
 }
 

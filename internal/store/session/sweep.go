@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,16 +35,21 @@ func (s *Session) sweep() error {
 // did not wait for is brought to the disk first. A folder of before the machine's last start that has
 // marks stays until these were verified.
 func (s *Session) removeDead(dir string) (alive bool, err error) {
-	if strings.HasPrefix(filepath.Base(dir), hidden) && isNew(dir) {
-		return false, nil // its lock may be there and not yet taken
+	switch name := filepath.Base(dir); {
+	case strings.HasPrefix(name, removing):
+		return false, os.RemoveAll(dir)
+	case strings.HasPrefix(name, making):
+		guard, err := lockTmp(s.tmp(), unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil {
+			return false, nil // somebody is making one, perhaps this
+		}
+		defer guard.Close()
+		return false, os.RemoveAll(dir)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		// Either somebody is making it this very moment, or was killed between two system calls.
-		if isNew(dir) {
-			return false, nil
-		}
+		// It is being removed, or was when its process was killed.
 	case err != nil:
 		return false, err
 	default:
@@ -75,10 +79,23 @@ func (s *Session) removeDead(dir string) (alive bool, err error) {
 	return false, os.RemoveAll(dir)
 }
 
-// isNew says whether somebody may be making dir this very moment, or it is gone already.
-func isNew(dir string) bool {
-	st, err := os.Stat(dir)
-	return err != nil || time.Since(st.ModTime()) < time.Minute
+// lockTmp locks the folder of sessions itself, which who makes a session's folder has locked shared. Closing the file
+// gives the lock back.
+func lockTmp(dir string, how int) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // unmountBelow detaches all that is mounted below dir, innermost first.
