@@ -87,7 +87,7 @@ observe: ## hits by observed inputs against results of running, and whether each
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 6h -count=1 -v ./internal/sandbox/tracefs -steps $(or $(STEPS),2000) -seed $(or $(SEED),0)
 
-equal: ## the comparison with Docker: file systems and configs of 286 Dockerfiles, of which make test builds every fifth; AS_USER=1 has strata build without root
+equal: ## the comparison with Docker: file systems and configs of 286 Dockerfiles, of which make test builds every eighth; AS_USER=1 has strata build without root
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 60m -count=1 -v ./test/equal -every 1 $(if $(AS_USER),-user)
 

@@ -42,7 +42,7 @@ import (
 	"github.com/strata-build/strata/test/testbed"
 )
 
-var every = flag.Int("every", 5, "build only every so manieth case, unless -run names some; make equal builds all")
+var every = flag.Int("every", 8, "build only every so manieth case, unless -run names some; make equal builds all")
 
 // asUser has strata build without root: what it builds has to be the same.
 var asUser = flag.Bool("user", false, "have strata build as an ordinary user with subordinate IDs")
