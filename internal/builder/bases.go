@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/strata-build/strata/internal/builder/attest"
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
@@ -28,6 +29,7 @@ type bases struct {
 
 	mu    sync.Mutex
 	found map[string]func() (*solver.State, error)
+	taken attest.Dependencies
 }
 
 func newBases(b *build) *bases {
@@ -69,11 +71,39 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if err != nil {
 		return nil, err
 	}
+	if err := b.take(ref, want, c); err != nil {
+		return nil, err
+	}
 	state, err := solver.NewState(b.build.store, c)
 	if err == nil && b.build.Cache.NoCache {
 		err = b.verify(ctx, state.Chain())
 	}
 	return state, err
+}
+
+// take notes an image as what the build depends on. Its digest is that of the manifest, by which registries know it,
+// and of an image that never was in one its ID.
+func (b *bases) take(ref string, want ocispec.Platform, c *store.Config) error {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil || b.build.input.named.others[ref] != nil || b.build.input.named.layouts[ref] != nil {
+		return nil // it is of this machine, and no name leads to it
+	}
+	d := attest.Dependency{URI: transfer.PackageURL(named, want), Digest: digestSet(c.ID), Annotations: map[string]string{"digest": "of the image's config"}}
+	manifests, err := b.build.store.ManifestsOf(c.ID)
+	if err != nil {
+		return err
+	}
+	if len(manifests) > 0 {
+		d.Digest, d.Annotations = digestSet(manifests[0].Digest), nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken.Add(d)
+	return nil
+}
+
+func digestSet(d digest.Digest) map[string]string {
+	return map[string]string{d.Algorithm().String(): d.Encoded()}
 }
 
 // verify reads the layers of a base image that are here, since --no-cache relies on nothing that was kept. What is

@@ -32,6 +32,8 @@ type build struct {
 	file    *dockerfile.File // the Dockerfile, parsed once
 	values  values
 	epoch   *time.Time // SOURCE_DATE_EPOCH, nil if it is not set
+	bases   *bases
+	journal *explain.Journal
 }
 
 // values are those of a build's arguments: the request's, but for a SOURCE_DATE_EPOCH that is a word.
@@ -70,7 +72,7 @@ func Run(ctx context.Context, m *transfer.Mover, r Request) (*Result, error) {
 		return result, err
 	}
 	j := explain.NewJournal(ctx, b.store, b.record(), b.events)
-	b.events = j
+	b.events, b.journal = j, j
 	remembered, err := b.solve(ctx, parts, result)
 	if err != nil && ctx.Err() == nil && b.Target.Dialect.File.Lint {
 		lookOn(ctx, parts)
@@ -130,6 +132,9 @@ func (b *build) solve(ctx context.Context, parts []*part, result *Result) (remem
 	}
 	for _, img := range images {
 		result.Images = append(result.Images, Image{img.Platform, img.ID})
+	}
+	if err := b.attest(ctx, parts, images); err != nil {
+		return "", err
 	}
 	exported, err := b.export(ctx, images)
 	if err != nil {

@@ -56,11 +56,12 @@ func (b *build) plans() ([]*part, error) {
 // others.
 func (b *build) solveAll(ctx context.Context, parts []*part) ([]export.Image, error) {
 	imported := b.imported(ctx)
-	executed, bases := solver.NewExecuted(), newBases(b)
+	executed := solver.NewExecuted()
+	b.bases = newBases(b)
 	images := make([]export.Image, len(parts))
 	for _, p := range parts {
 		p.imported, p.executed = imported[platform.Format(p.plan.Platform())], executed
-		p.solver = b.newSolver(p, bases)
+		p.solver = b.newSolver(p, b.bases)
 		if b.Target.Dialect.File.Lint && p.plan.Strict() {
 			if err := strict(ctx, p.solver, p.plan); err != nil {
 				return nil, err

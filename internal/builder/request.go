@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/builder/attest"
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
@@ -102,6 +103,8 @@ type Output struct {
 	File func(dest string, write func(io.Writer) error) error
 	// Annotations are those of all images that go out.
 	Annotations []export.Annotation
+	// Attest is what is attested of them.
+	Attest attest.Options
 }
 
 // Result is what a build gave. Where it failed, what is not there is zero.

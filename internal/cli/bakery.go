@@ -120,20 +120,6 @@ func (t *bakedTarget) image(ctx context.Context, want ocispec.Platform) (digest.
 
 func (b *bakery) run(ctx context.Context) error {
 	a := b.app
-	said := map[string]bool{}
-	for _, name := range b.names {
-		t := b.targets[name]
-		warnings, err := t.flags.output.attestations()
-		if err != nil {
-			return &targetError{name, err}
-		}
-		for _, line := range warnings {
-			if !t.flags.silent() && !said[line] {
-				said[line] = true
-				fmt.Fprintln(a.stderr, "WARNING: "+printable(line))
-			}
-		}
-	}
 	began := time.Now()
 	limit, err := cacheLimit()
 	if err != nil {

@@ -62,11 +62,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return err
 	}
 	r.Output.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
-	warnings, err := f.output.attestations()
-	if err != nil {
-		return err
-	}
-	warnings = append(warnings, epochWarning(r)...)
+	warnings := epochWarning(r)
 	legacy, err := f.legacy.check()
 	if err != nil {
 		return err

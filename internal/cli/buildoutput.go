@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/builder/attest"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/event/progress"
@@ -32,7 +33,7 @@ func (f *outputFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.load, "load", false, "store the image, also if there are other outputs, as --output type=docker")
 	fl.Var((*listFlag)(&f.annotations), "annotation", "annotation of the exported image, as `KEY=VALUE` or TYPE[PLATFORM]:KEY=VALUE; types are manifest, manifest-descriptor, index, index-descriptor")
 	fl.StringVar(&f.metadata, "metadata-file", "", "write digests and names of the result to this `FILE`, as JSON")
-	fl.Var((*listFlag)(&f.attests), "attest", "attestation, as `type=TYPE`: type=sbom or type=provenance; not supported, and ignored with a warning")
+	fl.Var((*listFlag)(&f.attests), "attest", "attestation of the image, as `type=TYPE` with attributes: type=provenance,mode=max; may be given several times")
 	fl.StringVar(&f.provenance, "provenance", "", "`VALUE` of --attest type=provenance, such as false")
 	fl.StringVar(&f.sbom, "sbom", "", "`VALUE` of --attest type=sbom, such as false")
 }
@@ -57,8 +58,15 @@ func (f *outputFlags) options(r *builder.Request) error {
 		r.Output.Annotations = append(r.Output.Annotations, notes...)
 	}
 	r.Output.Specs = export.Add(r.Output.Specs, f.push, f.load)
+	var err error
+	if r.Output.Attest, err = f.attestations(); err != nil {
+		return err
+	}
 	if !r.Target.Dialect.Output.BuildKitOptions && (len(r.Output.Specs) > 0 || len(r.Output.Annotations) > 0 || f.metadata != "") {
 		return &exit{exitUsage, errors.New("--output, --push, --load, --annotation and --metadata-file require BuildKit: leave out DOCKER_BUILDKIT=0 or --engine=classic")}
+	}
+	if !r.Target.Dialect.Output.BuildKitOptions {
+		r.Output.Attest = attest.Options{} // Docker's classic builder knows none
 	}
 	if err := export.Check(r.Output.Specs, r.Output.Tags); err != nil {
 		return &exit{exitUsage, err}

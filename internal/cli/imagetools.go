@@ -44,7 +44,7 @@ func (a *app) imageToolsInspect() *cobra.Command {
 			return a.runImageToolsInspect(cmd.Context(), args[0], format, raw)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language; fields: .Name .Manifest .Image, such as '{{json .Manifest}}' or '{{.Manifest.Digest}}'")
+	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language; fields: .Name .Manifest .Image .Provenance .SBOM, such as '{{json .Manifest}}' or '{{.Manifest.Digest}}'")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the manifest or index as the registry has it")
 	return cmd
 }
@@ -72,6 +72,9 @@ func (a *app) runImageToolsInspect(ctx context.Context, name, format string, raw
 	}
 	d, err := describeImage(ctx, client, ref, m)
 	if err != nil {
+		return err
+	}
+	if err := d.attested(ctx, client, ref, m); err != nil {
 		return err
 	}
 	d.Name = name
@@ -116,8 +119,10 @@ type imageDescription struct {
 	Name     string `json:"name"`
 	Manifest any    `json:"manifest"`
 	// Image is the config, or the configs by their platforms where there are several.
-	Image            any      `json:"image,omitempty"`
-	Provenance, SBOM struct{} `json:"-"`
+	Image any `json:"image,omitempty"`
+	// Provenance and SBOM are what is attested, or that by platforms where there are several.
+	Provenance map[string]any `json:"provenance,omitempty"`
+	SBOM       map[string]any `json:"sbom,omitempty"`
 }
 
 // shownManifest is an index, or the descriptor of a manifest, as buildx shows them.

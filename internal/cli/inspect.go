@@ -17,6 +17,7 @@ import (
 
 type inspectFlags struct {
 	format, kind string
+	attestations bool
 	only         *ocispec.Platform
 }
 
@@ -40,12 +41,16 @@ func (a *app) inspect() *cobra.Command {
 			if f.only, err = parseOnlyPlatform(wanted); err != nil {
 				return err
 			}
+			if f.attestations {
+				return a.runInspectAttestations(cmd.Context(), args, f)
+			}
 			return a.runInspect(args, f)
 		},
 	}
 	cmd.Flags().StringVarP(&f.format, "format", "f", "", "`TEMPLATE` in Go's language, such as '{{json .Config.Env}}'")
 	cmd.Flags().StringVar(&f.kind, "type", "", "`TYPE` of the objects: image, container or volume")
 	cmd.Flags().BoolP("size", "s", false, "ignored: .Size of an image is always there")
+	cmd.Flags().BoolVar(&f.attestations, "attestations", false, "show what is attested of images, here or in a registry, instead: provenance, SBOM")
 	onlyPlatformFlag(cmd.Flags(), &wanted)
 	return cmd
 }

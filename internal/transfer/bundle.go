@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,8 @@ type Item struct {
 	Platform ocispec.Platform
 	// Described are the annotations of the manifest's descriptor, in an index or a layout.
 	Described map[string]string
+	// Attestations go out beside it; then it has OCI's media types, and there is an index.
+	Attestations []Attestation
 }
 
 // Bundle is what goes out together: an image, or images for several platforms under an index.
@@ -35,6 +38,40 @@ type Bundle struct {
 	Described   map[string]string // of the index's descriptor in a layout
 	// ByDigest pushes without a tag.
 	ByDigest bool
+	// Names are those that attestations give the images; none is the name that they are pushed to.
+	Names []reference.Named
+}
+
+// always is the answer of what has attestations to whether its media types are OCI's, as in BuildKit.
+var always = true
+
+// attest sees to it that images have the form that their attestations need.
+func (b *Bundle) attest() {
+	b.Items = slices.Clone(b.Items)
+	for i := range b.Items {
+		if len(b.Items[i].Attestations) > 0 {
+			b.Index, b.Items[i].Packing.OCI = true, &always
+		}
+	}
+}
+
+// attested are the attestations of the items, whose manifests are in sent.
+func (b *Bundle) attested(names []reference.Named, sent *Sent) ([]*attested, error) {
+	if len(b.Names) > 0 {
+		names = b.Names
+	}
+	var all []*attested
+	for i := range b.Items {
+		if len(b.Items[i].Attestations) == 0 {
+			continue
+		}
+		a, err := attest(sent.Manifests[i], &b.Items[i], names)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
 }
 
 // Sent tells what went out.
@@ -49,6 +86,7 @@ func (m *Mover) PushBundle(ctx context.Context, ref reference.Named, b Bundle) (
 	if err := m.Store.Begin(); err != nil {
 		return nil, err
 	}
+	b.attest()
 	sent := &Sent{}
 	var entries []ocispec.Descriptor
 	for _, item := range b.Items {
@@ -70,6 +108,20 @@ func (m *Mover) PushBundle(ctx context.Context, ref reference.Named, b Bundle) (
 	sent.Descriptor = entries[0]
 	if !b.Index {
 		return sent, nil
+	}
+	attested, err := b.attested([]reference.Named{ref}, sent)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range attested {
+		to, err := reference.WithDigest(reference.TrimNamed(ref), a.manifest.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := m.Registry.Push(ctx, to, a.uploads(), a.manifest, nil); err != nil {
+			return nil, fmt.Errorf("pushing the attestations: %w", err)
+		}
+		entries = append(entries, a.descriptor())
 	}
 	index, err := b.index(entries)
 	if err != nil {
@@ -122,6 +174,7 @@ func (m *Mover) pack(ctx context.Context, b Bundle, keep bool) (*Sent, []archive
 	if err := m.Store.Begin(); err != nil {
 		return nil, nil, nil, err
 	}
+	b.attest()
 	sent := &Sent{}
 	var entries []ocispec.Descriptor
 	var sources []archive.Source
@@ -137,6 +190,14 @@ func (m *Mover) pack(ctx context.Context, b Bundle, keep bool) (*Sent, []archive
 	sent.Descriptor = entries[0]
 	if !b.Index {
 		return sent, sources, nil, nil
+	}
+	attested, err := b.attested(nil, sent)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, a := range attested {
+		sources = append(sources, a.source())
+		entries = append(entries, a.descriptor())
 	}
 	index, err := b.index(entries)
 	sent.Descriptor = index.Descriptor()
@@ -196,6 +257,10 @@ func (p *push) bring(ctx context.Context, i int, b store.Blob) error {
 
 // SaveBundle writes images as one archive, under the names.
 func (m *Mover) SaveBundle(ctx context.Context, w io.Writer, format Format, b Bundle, names []string) (*Sent, error) {
+	if format == DockerArchive && len(b.Items) == 1 {
+		b.Items = []Item{b.Items[0]}
+		b.Items[0].Attestations = nil // docker load has no place for them
+	}
 	if format == DockerArchive && b.Index {
 		return nil, errors.New("docker load takes no image for several platforms; take type=oci, or one platform")
 	}
@@ -221,7 +286,12 @@ func (m *Mover) SaveIndex(ctx context.Context, w io.Writer, ref reference.Named)
 	if err != nil {
 		return err
 	}
-	_, err = m.SaveBundle(ctx, w, OCIArchive, bundleOf(members), []string{reference.FamiliarString(ref)})
+	b, err := m.bundleOf(members)
+	if err != nil {
+		return err
+	}
+	b.Names = []reference.Named{ref}
+	_, err = m.SaveBundle(ctx, w, OCIArchive, b, []string{reference.FamiliarString(ref)})
 	return err
 }
 

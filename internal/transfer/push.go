@@ -43,7 +43,11 @@ func (m *Mover) Push(ctx context.Context, ref reference.Named, want *ocispec.Pla
 	if err != nil {
 		return nil, err
 	}
-	sent, err := m.PushBundle(ctx, ref, bundleOf(members))
+	b, err := m.bundleOf(members)
+	if err != nil {
+		return nil, err
+	}
+	sent, err := m.PushBundle(ctx, ref, b)
 	if err != nil {
 		return nil, err
 	}
@@ -59,16 +63,21 @@ func (m *Mover) Push(ctx context.Context, ref reference.Named, want *ocispec.Pla
 	return pushed, m.Store.SetManifest(ref, ids, pushed.Digest)
 }
 
-// bundleOf are images as they go out together, in the order of their platforms where there are several.
-func bundleOf(members []store.Member) Bundle {
+// bundleOf are images as they go out together, with what is attested of them, in the order of their platforms where
+// there are several.
+func (m *Mover) bundleOf(members []store.Member) (Bundle, error) {
 	b := Bundle{Index: len(members) > 1}
-	for _, m := range members {
-		b.Items = append(b.Items, Item{ID: m.ID, Platform: m.Platform})
+	for _, member := range members {
+		attestations, err := Attestations(m.Store, member.ID)
+		if err != nil {
+			return b, err
+		}
+		b.Items = append(b.Items, Item{ID: member.ID, Platform: member.Platform, Attestations: attestations})
 	}
 	slices.SortFunc(b.Items, func(x, y Item) int {
 		return strings.Compare(platform.Format(x.Platform), platform.Format(y.Platform))
 	})
-	return b
+	return b, nil
 }
 
 // push is layers on their way to a registry, with a config and a manifest about them.

@@ -183,6 +183,9 @@ type stageKey struct {
 	index      int
 }
 
+// Target is the platform of the image that the stage was built for, as event.StageID has it.
+func (s *Stage) Target() string { return s.plan }
+
 func (s *Stage) key() stageKey { return stageKey{s.plan, s.Name, s.Index} }
 
 // stored is what the store keeps as a build's data.

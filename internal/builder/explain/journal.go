@@ -154,6 +154,29 @@ func (j *Journal) question(v *event.Vertex) (*Explainer, *Miss) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	m := j.steps[v].miss
+	b := j.copy()
+	for i, live := range j.build.Stages {
+		if live != m.Stage {
+			continue
+		}
+		m.Stage = b.Stages[i]
+		if k := slices.Index(live.Steps, m.Step); k >= 0 {
+			m.Step = m.Stage.Steps[k]
+		}
+	}
+	m.Rejected = slices.Clone(m.Rejected)
+	return &Explainer{store: j.store, build: b, history: j.past}, &m
+}
+
+// Build is the build as it is at this moment, in a copy.
+func (j *Journal) Build() *Build {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.copy()
+}
+
+// copy is the build as it is. j.mu is held.
+func (j *Journal) copy() *Build {
 	b := *j.build
 	b.Stages = make([]*Stage, len(j.build.Stages))
 	for i, live := range j.build.Stages {
@@ -161,18 +184,11 @@ func (j *Journal) question(v *event.Vertex) (*Explainer, *Miss) {
 		st.Steps = make([]*Step, len(live.Steps))
 		for k, s := range live.Steps {
 			c := *s
-			if s == m.Step {
-				m.Step = &c
-			}
 			st.Steps[k] = &c
-		}
-		if live == m.Stage {
-			m.Stage = &st
 		}
 		b.Stages[i] = &st
 	}
-	m.Rejected = slices.Clone(m.Rejected)
-	return &Explainer{store: j.store, build: &b, history: j.past}, &m
+	return &b
 }
 
 func (j *Journal) finish(e event.Finished) {

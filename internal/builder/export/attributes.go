@@ -23,7 +23,7 @@ func (s *Spec) attributes() map[string]setter {
 	case Local, Tar:
 		all["source-date-epoch"] = s.epoch
 		all["platform-split"] = pointTo(&s.Split)
-		all["attestation-prefix"] = ignore
+		all["attestation-prefix"] = s.attestationPrefix
 		if s.Kind == Local {
 			all["mode"] = s.mode
 		}
@@ -68,8 +68,8 @@ func (s *Spec) imageAttributes(all map[string]setter) {
 	all["compression-level"] = s.level
 	all["force-compression"] = boolean(&s.Force)
 	all["oci-mediatypes"] = pointTo(&s.OCI)
-	// Attestations are not made, so it does not matter which form they would have; build information is what
-	// BuildKit had before it had attestations.
+	// Attestations have one form, that of BuildKit's default; build information is what BuildKit had before it had
+	// attestations.
 	for _, name := range []string{"oci-artifact", "attestation-inline", "buildinfo", "buildinfo-attrs"} {
 		all[name] = ignore
 	}
@@ -96,6 +96,14 @@ func (s *Spec) storeAttributes(all map[string]setter) {
 		s.NotStored = !stored
 		return err
 	}
+}
+
+func (s *Spec) attestationPrefix(v string) error {
+	if strings.Contains(v, "/") {
+		return errors.New("the files of attestations are in the result's first folder; leave out the slash")
+	}
+	s.AttestationPrefix = v
+	return nil
 }
 
 func (s *Spec) names(v string) error {

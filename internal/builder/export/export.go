@@ -39,6 +39,8 @@ type Image struct {
 	Base *image.Config
 	// Steps are those since, as the inline cache has them.
 	Steps []cache.Step
+	// Attestations are what is attested of it.
+	Attestations []transfer.Attestation
 }
 
 // baseLayers is how many of the image's layers are the base's.

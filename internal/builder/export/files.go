@@ -40,6 +40,10 @@ func (x *exporter) files(ctx context.Context, s *Spec) (*files, error) {
 		if err != nil {
 			return nil, err
 		}
+		attested, err := x.attestationFiles(s, img, t)
+		if err != nil {
+			return nil, err
+		}
 		folder := ""
 		if split {
 			folder = strings.ReplaceAll(platform.Format(img.Platform), "/", "_")
@@ -66,6 +70,15 @@ func (x *exporter) files(ctx context.Context, s *Spec) (*files, error) {
 			}
 			from[placed.Path] = origin{open, e, img}
 			all = append(all, &placed)
+		}
+		for _, f := range attested {
+			f.entry.Path = path.Join(folder, f.entry.Path)
+			if other, ok := from[f.entry.Path]; ok {
+				return nil, fmt.Errorf("%s is in the result for %s; name the attestation's file otherwise with attestation-prefix=",
+					f.entry.Path, platform.Format(other.of.Platform))
+			}
+			from[f.entry.Path] = origin{f.open, f.entry, img}
+			all = append(all, f.entry)
 		}
 	}
 	t, err := layer.NewTOC(all)

@@ -29,7 +29,7 @@ func (x *exporter) pack(ctx context.Context, m *transfer.Mover, s *Spec) (*packe
 	}
 	p := &packed{bundle: transfer.Bundle{
 		Index: x.several() || notes.onIndex(), ByDigest: s.ByDigest,
-		Annotations: notes.at(OnIndex, nil), Described: notes.at(OnIndexDescriptor, nil),
+		Annotations: notes.at(OnIndex, nil), Described: notes.at(OnIndexDescriptor, nil), Names: x.namesOf(s),
 	}}
 	for i := range x.images {
 		img := &x.images[i]
@@ -39,7 +39,7 @@ func (x *exporter) pack(ctx context.Context, m *transfer.Mover, s *Spec) (*packe
 		}
 		p.configs = append(p.configs, c)
 		item := transfer.Item{
-			ID: id, Platform: img.Platform, Described: notes.at(OnManifestDescriptor, &img.Platform),
+			ID: id, Platform: img.Platform, Described: notes.at(OnManifestDescriptor, &img.Platform), Attestations: img.Attestations,
 			Packing: transfer.Packing{
 				Compression: s.Compression, Level: s.Level, Base: img.baseLayers(), Force: s.Force, OCI: s.OCI,
 				Annotations: notes.at(OnManifest, &img.Platform),
@@ -51,6 +51,8 @@ func (x *exporter) pack(ctx context.Context, m *transfer.Mover, s *Spec) (*packe
 		if s.OCI == nil && (s.Kind == OCI || s.Kind == Docker && s.Dest != "") {
 			item.Packing.OCI = &always
 		}
+		// An archive for docker load has no place for them.
+		p.bundle.Index = p.bundle.Index || len(item.Attestations) > 0 && (s.Kind != Docker || s.Dest == "")
 		p.bundle.Items = append(p.bundle.Items, item)
 	}
 	return p, nil

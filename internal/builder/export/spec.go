@@ -51,8 +51,9 @@ type Spec struct {
 	// Of OCI: a directory instead of a tar.
 	Directory bool
 	// Of files.
-	Delete bool  // remove from the directory what the result does not have
-	Split  *bool // a folder for each platform; nil if there are several
+	Delete            bool   // remove from the directory what the result does not have
+	Split             *bool  // a folder for each platform; nil if there are several
+	AttestationPrefix string // of the names of the files with attestations
 }
 
 // Packing says how an image is put into words and bytes for others.

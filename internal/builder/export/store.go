@@ -157,6 +157,9 @@ func (x *exporter) keep(p *packed, out *output) error {
 		if err != nil {
 			return fmt.Errorf("keeping the image: %w", err)
 		}
+		if err := x.SetAttestations(item.ID, item.Attestations); err != nil {
+			return err
+		}
 		out.item("writing image "+item.ID.String(), 0, 0, "done")
 	}
 	return nil

@@ -245,6 +245,9 @@ func removeConfigs(tx *sql.Tx, ids []digest.Digest, cut cutoffs, p *Pruned) erro
 		if _, err := tx.Exec("UPDATE configs SET kind = 'step' WHERE id = ?", id); err != nil {
 			return err
 		}
+		if _, err := tx.Exec("DELETE FROM derived WHERE source = ?", id); err != nil { // how it was packed, what was attested
+			return err
+		}
 		removed[id] = true
 	}
 	steps, err := dropSteps(tx, cut.used)

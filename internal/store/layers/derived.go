@@ -25,6 +25,14 @@ func (ls *Layers) PutDerived(source digest.Digest, how string, d Derived) error 
 	return nil
 }
 
+// RemoveDerived forgets what how made of source, if anything.
+func (ls *Layers) RemoveDerived(source digest.Digest, how string) error {
+	if _, err := ls.db.Exec("DELETE FROM derived WHERE source = ? AND how = ?", source, how); err != nil {
+		return fmt.Errorf("forgetting what was made of %s: %w", source, err)
+	}
+	return nil
+}
+
 // Derived returns what was made of a layer; db.ErrNotFound if nothing was. It may be gone since; if
 // it is a layer that is not, that counts as used now.
 func (ls *Layers) Derived(source digest.Digest, how string) (Derived, error) {

@@ -112,7 +112,7 @@ func (c *Client) fillImage(ctx context.Context, img *Image) error {
 			return fmt.Errorf("%s: the manifest %s has a bad descriptor (digest %q, size %d)", who, img.Manifest.Digest, d.Digest, d.Size)
 		}
 	}
-	data, err := c.small(ctx, img.Ref, m.Config, maxConfig)
+	data, err := c.Small(ctx, img.Ref, m.Config, maxConfig)
 	if err != nil {
 		return err
 	}
@@ -290,10 +290,13 @@ func manifestType(header string, data []byte) (string, error) {
 	return "", fmt.Errorf("not an image: the type is %q", printable(kind))
 }
 
-// small fetches a blob into memory.
-func (c *Client) small(ctx context.Context, ref reference.Named, desc ocispec.Descriptor, limit int64) ([]byte, error) {
+// Small fetches a blob of at most limit bytes into memory, and checks its digest.
+func (c *Client) Small(ctx context.Context, ref reference.Named, desc ocispec.Descriptor, limit int64) ([]byte, error) {
+	if err := desc.Digest.Validate(); err != nil || desc.Size < 0 {
+		return nil, fmt.Errorf("%s: a descriptor is bad (digest %q, size %d)", reference.FamiliarString(ref), desc.Digest, desc.Size)
+	}
 	if desc.Size > limit {
-		return nil, fmt.Errorf("%s: the config is %d bytes large, more than the %d that are allowed", reference.FamiliarString(ref), desc.Size, limit)
+		return nil, fmt.Errorf("%s: %s is %d bytes large, more than the %d that are allowed", reference.FamiliarString(ref), desc.Digest, desc.Size, limit)
 	}
 	if int64(len(desc.Data)) == desc.Size && desc.Digest.Algorithm().FromBytes(desc.Data) == desc.Digest {
 		return desc.Data, nil // embedded in the manifest (image-spec, "Embedded Content")

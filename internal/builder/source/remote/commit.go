@@ -30,6 +30,18 @@ type Commit struct {
 // Commit finds out what a repository's ref stands for, which asks the server once in a build and moves no files. A
 // whole commit needs no answer.
 func (f *Fetcher) Commit(ctx context.Context, r *address.Repository) (*Commit, error) {
+	c, err := f.commit(ctx, r)
+	if err == nil {
+		algorithm := "sha1"
+		if len(c.ID) == 64 { // of a repository with SHA-256 (gitformat-hash-function-transition(5))
+			algorithm = "sha256"
+		}
+		f.take(r.String(), algorithm, c.ID)
+	}
+	return c, err
+}
+
+func (f *Fetcher) commit(ctx context.Context, r *address.Repository) (*Commit, error) {
 	if address.IsCommit(r.Ref) {
 		return &Commit{Repository: r, ID: r.Ref}, checkCommit(r, r.Ref)
 	}

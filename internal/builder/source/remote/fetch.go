@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -36,7 +37,34 @@ type Fetcher struct {
 	mu      sync.Mutex
 	files   map[string]*promise[*File]
 	commits map[string]*promise[*Commit]
+	taken   map[string]Taken // by what it is
 	atClose []func()
+}
+
+// Taken is something that the build took from elsewhere, or would have if its step had not been in the cache.
+type Taken struct {
+	URI    string // without a password
+	Digest map[string]string
+}
+
+// Taken are the files and commits that were asked for, by their URIs.
+func (f *Fetcher) Taken() []Taken {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []Taken
+	for _, uri := range slices.Sorted(maps.Keys(f.taken)) {
+		all = append(all, f.taken[uri])
+	}
+	return all
+}
+
+func (f *Fetcher) take(uri, algorithm, sum string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.taken == nil {
+		f.taken = map[string]Taken{}
+	}
+	f.taken[uri] = Taken{uri, map[string]string{algorithm: sum}}
 }
 
 // New returns a Fetcher that knows no secrets.

@@ -36,7 +36,7 @@ func (f *File) Reader() *io.SectionReader { return io.NewSectionReader(f.bytes, 
 // File gives what a URL has now. The server is asked once in a build, and sends no bytes that are here already. With
 // a digest in pinned it is not asked at all if the bytes are here; other bytes are an error.
 func (f *Fetcher) File(ctx context.Context, url string, pinned digest.Digest) (*File, error) {
-	return once(&f.mu, f.files, url+" "+string(pinned), func() (*File, error) {
+	file, err := once(&f.mu, f.files, url+" "+string(pinned), func() (*File, error) {
 		sum := sha256.Sum256([]byte(url))
 		dir, release, err := f.folder(ctx, "downloads", hex.EncodeToString(sum[:16]))
 		if err != nil {
@@ -55,6 +55,10 @@ func (f *Fetcher) File(ctx context.Context, url string, pinned digest.Digest) (*
 		now := time.Now()
 		return file, os.Chtimes(dir, now, now)
 	})
+	if err == nil {
+		f.take(address.Redact(url), file.Digest.Algorithm().String(), file.Digest.Encoded())
+	}
+	return file, err
 }
 
 // download is one URL's turn.

@@ -1,0 +1,142 @@
+package attest
+
+import (
+	"encoding/csv"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/strata-build/strata/internal/human/suggest"
+)
+
+// Options say what is to be attested of the images of a build. nil fields are not.
+type Options struct {
+	Provenance *ProvenanceOptions
+	SBOM       *SBOMOptions
+}
+
+// ProvenanceOptions are those of --provenance.
+type ProvenanceOptions struct {
+	// Max has the values of build arguments, the steps and the Dockerfile in it, which mode=min has not.
+	Max          bool
+	BuilderID    string // builder-id=
+	Reproducible bool   // reproducible=: the person says so
+	NoVCS        bool   // says nothing of the repository that the context is a checkout of
+	// InlineOnly leaves the provenance out of files (inline-only=).
+	InlineOnly bool
+}
+
+// SBOMOptions are those of --sbom.
+type SBOMOptions struct{}
+
+// Kinds are the types of attestations.
+var kinds = []string{"provenance", "sbom"}
+
+// Set reads an --attest, type=TYPE with attributes, into the options.
+func (o *Options) Set(text string) error {
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil {
+		return err
+	}
+	attrs := map[string]string{}
+	for _, field := range fields {
+		name, value, ok := strings.Cut(field, "=")
+		if !ok {
+			return fmt.Errorf("%q is not NAME=VALUE", field)
+		}
+		attrs[name] = value
+	}
+	kind := attrs["type"]
+	delete(attrs, "type")
+	if !slices.Contains(kinds, kind) {
+		return fmt.Errorf("type=%s: it is provenance or sbom%s", kind, suggest.DidYouMean(kind, kinds))
+	}
+	return o.set(kind, attrs)
+}
+
+// SetKind reads the value of --provenance or --sbom: a boolean, or attributes.
+func (o *Options) SetKind(kind, value string) error {
+	if on, err := strconv.ParseBool(value); err == nil {
+		return o.set(kind, map[string]string{"disabled": strconv.FormatBool(!on)})
+	}
+	return o.Set("type=" + kind + "," + value)
+}
+
+func (o *Options) set(kind string, attrs map[string]string) error {
+	off, err := boolean(attrs, "disabled")
+	if err != nil {
+		return err
+	}
+	switch {
+	case kind == "sbom" && off:
+		o.SBOM = nil
+	case kind == "sbom":
+		o.SBOM = &SBOMOptions{}
+		return o.SBOM.set(attrs)
+	case off:
+		o.Provenance = nil
+	default:
+		o.Provenance = &ProvenanceOptions{}
+		return o.Provenance.set(attrs)
+	}
+	return nil
+}
+
+func (o *ProvenanceOptions) set(attrs map[string]string) (err error) {
+	for name, value := range attrs {
+		switch name {
+		case "disabled":
+		case "mode":
+			if value != "min" && value != "max" {
+				return fmt.Errorf("mode=%s: it is min or max", value)
+			}
+			o.Max = value == "max"
+		case "builder-id":
+			o.BuilderID = value
+		case "reproducible":
+			o.Reproducible, err = boolean(attrs, name)
+		case "inline-only":
+			o.InlineOnly, err = boolean(attrs, name)
+		case "filename":
+			return fmt.Errorf("filename=%s: the file is provenance.json; attestation-prefix= of --output puts something before that", value)
+		case "version":
+			if value != "v1" {
+				return fmt.Errorf("version=%s: provenance is made as of SLSA v1; leave it out, or write v1", value)
+			}
+		default:
+			known := []string{"mode", "builder-id", "reproducible", "inline-only", "version", "disabled"}
+			return fmt.Errorf("%s is not an attribute of it%s; it takes %s", name, suggest.DidYouMean(name, known), strings.Join(known, ", "))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *SBOMOptions) set(attrs map[string]string) error {
+	for name := range attrs {
+		switch name {
+		case "disabled":
+		case "generator":
+			return fmt.Errorf("generator=%s: strata reads the packages itself, and runs no image for it; leave it out", attrs[name])
+		default:
+			return fmt.Errorf("%s is not an attribute of it; it takes disabled", name)
+		}
+	}
+	return nil
+}
+
+// boolean reads an attribute that is true or false, and false where it is not there.
+func boolean(attrs map[string]string, name string) (bool, error) {
+	value, ok := attrs[name]
+	if !ok {
+		return false, nil
+	}
+	on, err := strconv.ParseBool(value)
+	if err != nil {
+		return false, fmt.Errorf("%s=%s: it is true or false", name, value)
+	}
+	return on, nil
+}

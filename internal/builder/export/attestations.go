@@ -1,0 +1,69 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+
+	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// attestationNames are the files that attestations are in beside the files of a result, by their predicate's type: those
+// that BuildKit writes.
+var attestationNames = map[string]string{
+	"https://slsa.dev/provenance/v1": "provenance.json",
+	"https://spdx.dev/Document":      "sbom.spdx.json",
+	"https://cyclonedx.org/bom":      "sbom.cdx.json",
+}
+
+// attestationFile is a file of a result with a statement about all others.
+type attestationFile struct {
+	entry *layer.Entry
+	data  []byte
+}
+
+// open reads the file.
+func (f *attestationFile) open(context.Context, *layer.Entry) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(f.data)), nil
+}
+
+// attestationFiles are the files with what is attested of the image. Their subjects are the image's regular files.
+func (x *exporter) attestationFiles(s *Spec, img *Image, tree *layer.TOC) ([]*attestationFile, error) {
+	if len(img.Attestations) == 0 {
+		return nil, nil
+	}
+	modified := image.Created(img.Config)
+	if epoch := s.Packing.epochOr(x.o.Epoch); epoch != nil {
+		modified = *epoch
+	}
+	var subjects []transfer.Subject
+	for _, e := range tree.Entries {
+		if e.Type == layer.File && e.Digest != "" {
+			subjects = append(subjects, transfer.Subject{Name: e.Path, Digest: map[string]string{e.Digest.Algorithm().String(): e.Digest.Encoded()}})
+		}
+	}
+	var files []*attestationFile
+	for _, a := range img.Attestations {
+		if a.Inline {
+			continue
+		}
+		name := s.AttestationPrefix + attestationNames[a.Type]
+		if tree.Lookup(name) != nil {
+			return nil, fmt.Errorf("the result has a file %s itself; give the attestation's another name with attestation-prefix=", name)
+		}
+		data, err := json.MarshalIndent(transfer.NewStatement(a, subjects), "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("making the attestation %s: %w", a.Type, err)
+		}
+		data = append(data, '\n')
+		files = append(files, &attestationFile{&layer.Entry{
+			Path: path.Clean(name), Type: layer.File, Mode: 0o644, Size: int64(len(data)), ModTime: modified.Unix(),
+		}, data})
+	}
+	return files, nil
+}
