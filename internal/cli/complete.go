@@ -62,6 +62,7 @@ func flagOffers() map[string]offer {
 		"engine":          words("graph", "classic"),
 		"env":             list(inheritedVariables),
 		"explore json":    paths,
+		"fail-on":         words("negligible", "low", "medium", "high", "critical"),
 		"filter":          filters,
 		"format":          words("json", "table"),
 		"info format":     words("json"),
@@ -88,6 +89,7 @@ func flagOffers() map[string]offer {
 		"secret":          secrets,
 		"security-opt":    words("no-new-privileges"),
 		"set":             bakeOverrides,
+		"severity":        words("negligible", "low", "medium", "high", "critical"),
 		"ssh":             fromDockerfile(sshNames),
 		"step":            steps,
 		"tag":             imageNames,
@@ -104,6 +106,8 @@ func flagOffers() map[string]offer {
 		"env-file":        paths,
 		"metadata-file":   paths,
 		"ci-config":       paths,
+		"ignore-file":     paths,
+		"vex":             paths,
 		"policy":          paths,
 	}
 }
@@ -130,6 +134,9 @@ func argOffers() map[string][]offer {
 		"buildx imagetools inspect": once(imageNames),
 		"builds show":               once(builds),
 		"buildx create":             {nothing},
+		"vulndb import":             all(paths),
+		"vulndb rm":                 all(nothing),
+		"vulndb update":             all(words("Debian", "Alpine", "Ubuntu", "PyPI", "npm", "Go", "Maven", "RubyGems", "Packagist", "crates.io")),
 		"volume create":             {nothing},
 		"volume inspect":            all(newOnly(volumes)),
 		"volume rm":                 all(newOnly(volumes)),
@@ -164,6 +171,7 @@ func argOffers() map[string][]offer {
 		"rmi":                       all(newOnly(anyImage)),
 		"run":                       {anyImage, paths},
 		"save":                      all(newOnly(imageNames)),
+		"scan":                      once(anyImage),
 		"show":                      once(anyImage),
 		"tag":                       {anyImage, imageNames, nothing},
 	}

@@ -187,6 +187,7 @@ var filterKeys = map[string][]string{
 	"container prune":   {},
 	"volume prune":      {},
 	"packages":          {"type=", "name=", "ecosystem=", "layer=", "base="},
+	"scan":              {"type=", "name=", "ecosystem=", "layer=", "base="},
 	"ps":                {"name=", "id=", "ancestor=", "status="},
 	"container ls":      {"name=", "id=", "ancestor=", "status="},
 	"volume ls":         {"name=", "driver=", "dangling=", "label="},
@@ -218,7 +219,7 @@ func filters(r *request) choices {
 		}
 	case "type":
 		values = []string{"exec.cachemount", "regular"}
-		if path == "packages" {
+		if path == "packages" || path == "scan" {
 			values = packageTypes
 		}
 	case "driver":
@@ -228,7 +229,7 @@ func filters(r *request) choices {
 		if path == "volume ls" {
 			of = volumes
 		}
-		if path == "packages" {
+		if path == "packages" || path == "scan" {
 			of = anything
 		}
 		values = withoutDescription(of(r).words)

@@ -146,6 +146,32 @@ strata packages --filter base=false me/app
 # What each layer added, upgraded and removed
 strata packages --changes me/app`,
 
+	"scan": `
+# What is known to be vulnerable, and which instruction to change
+strata scan me/app
+
+# In CI: fail for what the image's own layers brought
+strata scan --fail-on high --filter base=false --ignore-file ignore.yaml me/app`,
+
+	"vulndb ls": `
+# What is known, and how old it is
+strata vulndb ls`,
+
+	"vulndb import": `
+# A file that was brought to a machine without a network
+strata vulndb import PyPI.zip
+
+# Debian's own tracker
+strata vulndb import https://security-tracker.debian.org/tracker/data/json`,
+
+	"vulndb update": `
+# OSV's advisories for two ecosystems; later, all that came from a URL again
+strata vulndb update Debian PyPI
+strata vulndb update`,
+
+	"vulndb rm": `
+strata vulndb rm 'OSV PyPI'`,
+
 	"inspect": `
 strata inspect me/app
 strata inspect --format '{{json .Config.Env}}' me/app`,

@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -48,10 +47,7 @@ type javaReader struct {
 }
 
 func (j *javaReader) archive(r io.ReaderAt, size int64, name string, depth int) error {
-	if err := checkDirectory(r, size); err != nil {
-		return err
-	}
-	z, err := zip.NewReader(r, size)
+	z, err := OpenZip(r, size, maxDirectory)
 	if err != nil {
 		return err
 	}
@@ -76,22 +72,6 @@ func (j *javaReader) archive(r io.ReaderAt, size int64, name string, depth int) 
 	}
 	if p, ok := ofManifest(manifest, name); ok {
 		j.list = append(j.list, p)
-	}
-	return nil
-}
-
-// checkDirectory bounds what the list of a zip's files takes in memory, before archive/zip reads it (APPNOTE, 4.3.16).
-func checkDirectory(r io.ReaderAt, size int64) error {
-	tail := make([]byte, min(size, 22+1<<16))
-	if _, err := r.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF {
-		return err
-	}
-	at := bytes.LastIndex(tail, []byte("PK\x05\x06"))
-	if at < 0 || at+16 > len(tail) {
-		return zip.ErrFormat
-	}
-	if n := binary.LittleEndian.Uint32(tail[at+12:]); n > maxDirectory {
-		return fmt.Errorf("its list of files is larger than %d MiB", maxDirectory>>20)
 	}
 	return nil
 }

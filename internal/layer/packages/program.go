@@ -74,8 +74,8 @@ func goModules(r io.ReaderAt) ([]Package, error) {
 	add("stdlib", strings.TrimPrefix(version, "go"))
 	add(info.Main.Path, info.Main.Version)
 	for _, m := range info.Deps {
-		if m.Replace != nil {
-			m = m.Replace
+		if m.Replace != nil && !strings.HasPrefix(m.Replace.Path, ".") && !strings.HasPrefix(m.Replace.Path, "/") {
+			m = m.Replace // by another module; a directory has no version of its own
 		}
 		add(m.Path, m.Version)
 	}

@@ -38,7 +38,9 @@ type Package struct {
 	Ecosystem string `json:"ecosystem,omitempty"` // OSV's name of it: Debian:12, PyPI; "" where OSV has none
 	PURL      string `json:"purl"`                // package-url
 	Path      string `json:"path"`                // of the file that tells of it, with a slash in front
-	Layer     Origin `json:"layer"`               // that brought it in this version
+	// Owner is the package of the distribution that the file is part of, as of a Python package that dpkg installed; "" if none.
+	Owner string `json:"owner,omitempty"`
+	Layer Origin `json:"layer"` // that brought it in this version
 }
 
 // Origin is the layer and the instruction that something comes from.
@@ -86,6 +88,9 @@ func Of(ctx context.Context, im *anatomy.Image) (*Inventory, error) {
 	}
 	inv := &Inventory{Image: im.Text, ID: im.ID, Packages: []Package{}, Distribution: f.distribution(t)}
 	f.merge(t, inv)
+	if err := f.owners(ctx, t, inv); err != nil {
+		return nil, fmt.Errorf("reading which packages the files of %s are part of: %w", im.Text, err)
+	}
 	slices.SortFunc(inv.Packages, func(a, b Package) int {
 		return cmp.Or(packages.Compared(a.Package, b.Package), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Architecture, b.Architecture))
 	})

@@ -112,6 +112,31 @@ layer 1: what java has installed is not known: /srv/x.jar: zip: not a valid zip 
 	}
 }
 
+// What a distribution has packed is its package's.
+func TestOwner(t *testing.T) {
+	m := anatomytest.Mover(t)
+	six := func(dir string) string {
+		return dir + "/six-1.16.0.dist-info/METADATA=" + fmt.Sprintf(metadata, "six", "1.16.0")
+	}
+	file := anatomytest.Save(t, anatomytest.Image(t, "me/app:1",
+		anatomytest.Tar(t, status("python3-six_1.16.0-4"), six("usr/lib/python3/dist-packages"), six("usr/local/lib/python3/dist-packages"),
+			"var/lib/dpkg/info/python3-six:all.list=/.\n/usr/lib/python3/dist-packages/six-1.16.0.dist-info/METADATA\n"),
+		anatomytest.Tar(t, six("usr/lib/python3.12/site-packages"), "lib/apk/db/installed=P:py3-six\nV:1-r0\nF:usr/lib/python3.12/site-packages/six-1.16.0.dist-info\nR:METADATA\n")))
+	got := map[string]string{}
+	for _, p := range of(t, m, file).Packages {
+		if p.Owner != "" {
+			got[p.Path] = p.Owner
+		}
+	}
+	want := map[string]string{
+		"/usr/lib/python3/dist-packages/six-1.16.0.dist-info/METADATA":    "python3-six",
+		"/usr/lib/python3.12/site-packages/six-1.16.0.dist-info/METADATA": "py3-six",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-expected +found)\n%s", d)
+	}
+}
+
 func TestFilter(t *testing.T) {
 	p := &Package{Ecosystem: "Debian:12", Layer: Origin{Base: true}}
 	p.Manager, p.Name, p.Layer.Layer = "dpkg", "libc6", 1
