@@ -163,6 +163,9 @@ type partReader struct {
 
 // ReadAt implements io.ReaderAt.
 func (p *partReader) ReadAt(b []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, io.ErrUnexpectedEOF // what the file says of itself is wrong, not its reading
+	}
 	n, err := p.at.ReadAt(b, offset)
 	if err != nil && err != io.EOF {
 		p.r.err = err

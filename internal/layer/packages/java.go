@@ -51,11 +51,14 @@ func (j *javaReader) archive(r io.ReaderAt, size int64, name string, depth int) 
 	if err != nil {
 		return err
 	}
-	manifest, own := map[string]string{}, len(j.list)
+	manifest, known := map[string]string{}, false // known: Maven says what the archive itself is
+	stem := strings.TrimSuffix(name, path.Ext(name))
 	for _, f := range z.File {
 		switch {
 		case path.Base(f.Name) == "pom.properties" && strings.HasPrefix(f.Name, "META-INF/maven/"):
-			err = j.pom(f)
+			var artifact string
+			artifact, err = j.pom(f)
+			known = known || artifact != "" && (stem == artifact || strings.HasPrefix(stem, artifact+"-"))
 		case f.Name == "META-INF/MANIFEST.MF":
 			manifest, err = j.properties(f, ": ")
 		case isJavaArchive(path.Base(f.Name)) && depth < maxNested:
@@ -65,28 +68,23 @@ func (j *javaReader) archive(r io.ReaderAt, size int64, name string, depth int) 
 			return fmt.Errorf("%q in it: %w", f.Name, err)
 		}
 	}
-	for _, p := range j.list[own:] {
-		if _, artifact := cutLast(p.Name, ":"); strings.HasPrefix(name, artifact) {
-			return nil // Maven says what the archive itself is
-		}
-	}
-	if p, ok := ofManifest(manifest, name); ok {
+	if p, ok := ofManifest(manifest, stem); ok && !known {
 		j.list = append(j.list, p)
 	}
 	return nil
 }
 
-// pom reads groupId, artifactId and version.
-func (j *javaReader) pom(f *zip.File) error {
+// pom reads groupId, artifactId and version, and returns the artifactId; "" of an archive of which not all three are known.
+func (j *javaReader) pom(f *zip.File) (string, error) {
 	v, err := j.properties(f, "=")
 	if err != nil {
-		return err
+		return "", err
 	}
 	if v["groupId"] == "" || v["artifactId"] == "" || v["version"] == "" {
-		return nil
+		return "", nil
 	}
 	j.list = append(j.list, Package{Manager: "java", Name: v["groupId"] + ":" + v["artifactId"], Version: v["version"]})
-	return nil
+	return v["artifactId"], nil
 }
 
 // properties reads lines of a key and a value. Of a manifest the sections behind the first are left out, and a line that goes
@@ -142,16 +140,16 @@ func (j *javaReader) nested(f *zip.File, depth int) error {
 }
 
 // ofManifest tells of an archive without Maven's files, by its manifest (JAR specification, "Main Attributes"; OSGi's bundles) and
-// by its name.
-func ofManifest(m map[string]string, name string) (Package, bool) {
-	artifact, version, _ := cutVersion(strings.TrimSuffix(name, path.Ext(name)))
+// by its name without the ending.
+func ofManifest(m map[string]string, stem string) (Package, bool) {
+	artifact, version, _ := cutVersion(stem)
 	for _, key := range []string{"Implementation-Version", "Bundle-Version", "Specification-Version"} {
 		if version == "" {
 			version = m[key]
 		}
 	}
 	if artifact == "" {
-		artifact = strings.TrimSuffix(name, path.Ext(name))
+		artifact = stem
 	}
 	group := m["Implementation-Vendor-Id"]
 	if symbolic, _, _ := strings.Cut(m["Bundle-SymbolicName"], ";"); group == "" && strings.HasSuffix(symbolic, "."+artifact) {
