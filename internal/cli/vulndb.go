@@ -18,7 +18,8 @@ import (
 
 // vulndbGroup is `strata vulndb …`: the advisories that scan compares with. Alone it lists them.
 func (a *app) vulndbGroup() *cobra.Command {
-	cmd := group("vulndb", "Manage the advisories that strata scan compares packages with")
+	cmd := group("vulndb", "Manage the advisories that strata scan compares packages with; alone, list them")
+	cmd.RunE = func(*cobra.Command, []string) error { return a.runListAdvisories("") }
 	cmd.AddCommand(a.listAdvisories(), a.importAdvisories(), a.updateAdvisories(), a.removeAdvisories())
 	return cmd
 }
@@ -30,27 +31,30 @@ func (a *app) listAdvisories() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List the sources of advisories, with their ages",
 		Args:    args(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.open()
-			if err != nil {
-				return err
-			}
-			d, err := vulnerability.OpenReadOnly(vulnerability.Path(s.Root()))
-			if err != nil && !errors.Is(err, vulnerability.ErrEmpty) {
-				return err
-			}
-			var sources []vulnerability.Source
-			if err == nil {
-				defer d.Close()
-				if sources, err = d.Sources(); err != nil {
-					return err
-				}
-			}
-			return a.printSources(sources, format)
-		},
+		RunE:    func(*cobra.Command, []string) error { return a.runListAdvisories(format) },
 	}
 	cmd.Flags().StringVar(&format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Name .Advisories .Imported .Newest .Ecosystems .Origin")
 	return cmd
+}
+
+func (a *app) runListAdvisories(format string) error {
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	d, err := vulnerability.OpenReadOnly(vulnerability.Path(s.Root()))
+	if errors.Is(err, vulnerability.ErrEmpty) {
+		return a.printSources(nil, format)
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	sources, err := d.Sources()
+	if err != nil {
+		return err
+	}
+	return a.printSources(sources, format)
 }
 
 func (a *app) printSources(sources []vulnerability.Source, format string) error {

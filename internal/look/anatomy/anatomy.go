@@ -199,12 +199,17 @@ func (im *Image) Open(ctx context.Context, index int, path string) (io.ReadClose
 // checked as with Open, but for parts of it that it reads as an io.ReaderAt.
 func (im *Image) Read(ctx context.Context, index int, wanted func(*layer.Entry) bool, fn func(paths []string, e *layer.Entry, r io.Reader) error) error {
 	paths := map[string][]string{} // by the path whose contents they share
+	var entries []*layer.Entry
+	links := map[string]bool{} // targets that are not wanted themselves, perhaps
 	err := im.Each(ctx, index, func(e *layer.Entry) error {
 		switch {
 		case e.Type != layer.File && e.Type != layer.Hardlink || !wanted(e):
 		case e.Type == layer.Hardlink:
+			links[e.Link] = true
 			paths[e.Link] = append(paths[e.Link], e.Path)
 		default:
+			kept := *e
+			entries = append(entries, &kept)
 			paths[e.Path] = append(paths[e.Path], e.Path)
 		}
 		return nil
@@ -212,16 +217,20 @@ func (im *Image) Read(ctx context.Context, index int, wanted func(*layer.Entry) 
 	if err != nil || len(paths) == 0 {
 		return err
 	}
-	var entries []*layer.Entry
-	err = im.Each(ctx, index, func(e *layer.Entry) error {
-		if _, ok := paths[e.Path]; ok && e.Type == layer.File {
-			kept := *e
-			entries = append(entries, &kept)
+	for _, e := range entries {
+		delete(links, e.Path)
+	}
+	if len(links) > 0 {
+		err := im.Each(ctx, index, func(e *layer.Entry) error {
+			if links[e.Path] && e.Type == layer.File {
+				kept := *e
+				entries = append(entries, &kept)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	return im.layers[index].read(ctx, entries, func(e *layer.Entry, r io.Reader) error {
 		return fn(paths[e.Path], e, verified(unclosed{r}, e))
