@@ -11,7 +11,7 @@ type commandGroup struct {
 func (a *app) groups() []commandGroup {
 	return []commandGroup{
 		{"build", "Build:", []*cobra.Command{a.build(), a.bake(), a.composeGroup(), a.explain(), a.builds(), a.builderGroup(), a.buildxGroup()}},
-		{"look", "Inspect:", []*cobra.Command{a.explore(), a.log(), a.show(), a.diff(), a.blame(), a.du(), a.history(), a.inputs(), a.packages(), a.scan(), a.inspect()}},
+		{"look", "Inspect:", []*cobra.Command{a.explore(), a.webPage(), a.log(), a.show(), a.diff(), a.blame(), a.du(), a.history(), a.inputs(), a.packages(), a.scan(), a.inspect()}},
 		{"enter", "Enter:", []*cobra.Command{a.run(), a.create(), a.copyFiles(), a.containers("ps [OPTIONS]"), a.removeContainers(), a.containerGroup()}},
 		{"carry", "Transfer:", []*cobra.Command{
 			a.pull(), a.push(), a.login(), a.logout(), a.save(), a.load(), a.importTar(), a.export(),

@@ -165,6 +165,7 @@ func argOffers() map[string][]offer {
 		"login":                     once(hosts),
 		"logout":                    once(hosts),
 		"packages":                  once(anyImage),
+		"page":                      once(anyImage),
 		"pull":                      once(imageNames),
 		"push":                      once(imageNames),
 		"rm":                        all(newOnly(containers)),

@@ -93,6 +93,16 @@ strata explore me/app
 # Fail if more than 20 MB are wasted, for CI
 strata explore --ci --highestWastedBytes 20MB me/app`,
 
+	"page": `
+# An image in the browser: its layers, files, packages and builds
+strata page me/app
+
+# All images and builds of the store
+strata page
+
+# One file that a pipeline keeps
+strata page -o image.html registry.example/me/app:1`,
+
 	"log": `
 # The layers of an image, newest first
 strata log me/app

@@ -24,12 +24,16 @@ import (
 type Status string
 
 // The states that a step ends in. Config is a step that only changes the configuration, which needs no cache.
+// Waiting and Running are states of a build under way, which Live finds.
 const (
 	Hit      Status = "hit"
 	Ran      Status = "ran"
 	Failed   Status = "failed"
 	Canceled Status = "canceled"
 	Config   Status = "config"
+
+	Waiting Status = "waiting" // for what it needs: another build of the same step, its layers
+	Running Status = "running"
 )
 
 // Build is a past build. Durations are in milliseconds.
@@ -86,7 +90,17 @@ type Step struct {
 	Made time.Time `json:"made,omitzero"`
 	// Took is how long it ran, now or when it was recorded.
 	Took    int64    `json:"took,omitempty"`
+	Span    Span     `json:"span,omitzero"`
 	Reasons []Reason `json:"reasons,omitempty"`
+}
+
+// Span is when a step was under way, in milliseconds since the build began. It is zero in what older versions
+// remember.
+type Span struct {
+	Began int64 `json:"began,omitempty"`
+	// Ran is when all was there that it needs, and it ran; 0 for a step that did not.
+	Ran   int64 `json:"ran,omitempty"`
+	Ended int64 `json:"ended,omitempty"` // 0 while it is under way
 }
 
 // Known is what is known of a step's record.
@@ -148,7 +162,8 @@ type File struct {
 	Context string `json:"context,omitempty"`
 	Change  string `json:"change"`
 	Detail  string `json:"detail,omitempty"`
-	// Lines are the first that differ of a small text, with "-" before those that went and "+" before those that came.
+	// Lines are the first that differ of a small text, with "-" before those that went and "+" before those that
+	// came.
 	Lines []string `json:"lines,omitempty"`
 	Line  int      `json:"line,omitempty"` // number of the first
 }

@@ -24,6 +24,7 @@ type Journal struct {
 	store *store.Store
 	next  event.Sink
 	past  *history
+	live  *live
 
 	mu      sync.Mutex // of all below
 	build   *Build
@@ -41,10 +42,36 @@ type entry struct {
 // NewJournal returns a journal of b, whose stages are filled in while it goes on, that passes events on to next. The
 // caller does not touch b before Close.
 func NewJournal(ctx context.Context, s *store.Store, b *Build, next event.Sink) *Journal {
-	return &Journal{
+	j := &Journal{
 		ctx: ctx, store: s, next: next, past: &history{}, build: b,
 		stages: map[event.StageID]*Stage{}, steps: map[*event.Vertex]*entry{},
 	}
+	j.live = newLive(s, j.snapshot)
+	return j
+}
+
+// now is the time since the build began, in milliseconds; at least 1, for 0 is no time.
+func (j *Journal) now() int64 { return max(1, time.Since(j.build.Started).Milliseconds()) }
+
+// snapshot is the build as it is at the moment, which nobody changes.
+func (j *Journal) snapshot() *Build {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b := j.copy()
+	b.Took = j.now()
+	for _, st := range b.Stages {
+		for _, s := range st.Steps {
+			switch {
+			case s.Span.Ended > 0:
+			case s.Span.Ran > 0:
+				s.Status = Running
+			default:
+				s.Status = Waiting
+			}
+		}
+	}
+	b.Count()
+	return b
 }
 
 // Send implements event.Sink.
@@ -65,12 +92,31 @@ func (j *Journal) Send(e event.Event) {
 		return
 	case event.Executing:
 		j.mu.Lock()
-		j.steps[e.Vertex].started = time.Now()
+		j.begin(e.Vertex)
 		j.mu.Unlock()
+	case event.Output:
+		j.live.print(j.label(e.Vertex), e.Data)
 	case event.Finished:
 		j.finish(e)
 	}
+	j.live.changed()
 	j.next.Send(e)
+}
+
+// begin notes that a step runs from now on. j.mu is held.
+func (j *Journal) begin(v *event.Vertex) {
+	entry := j.steps[v]
+	entry.started, entry.miss.Step.Span.Ran = time.Now(), j.now()
+}
+
+// label is how progress names a step.
+func (j *Journal) label(v *event.Vertex) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if entry := j.steps[v]; entry != nil {
+		return j.build.Label(entry.miss.Stage, entry.miss.Step)
+	}
+	return v.Name
 }
 
 func (j *Journal) plan(e event.Planned) {
@@ -100,6 +146,7 @@ func (j *Journal) start(v *event.Vertex) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	st, step := j.stage(v.Stage), newStep(v)
+	step.Span.Began = j.now()
 	st.Steps = append(st.Steps, step)
 	j.steps[v] = &entry{miss: Miss{Stage: st, Step: step, Instruction: v.Text}}
 }
@@ -134,8 +181,9 @@ func (j *Journal) run(e event.Running) {
 	j.mu.Lock()
 	entry := j.steps[e.Vertex]
 	entry.miss.near, entry.miss.Step.Reasons = m.near, reasons
-	entry.started = time.Now()
+	j.begin(e.Vertex)
 	j.mu.Unlock()
+	j.live.changed()
 	j.next.Send(e)
 	// Which files of a COPY changed is known when they are copied.
 	if line := Line(reasons); line != "" && !slices.ContainsFunc(reasons, isFiles) && !j.past.first(reasons) {
@@ -223,7 +271,7 @@ func (j *Journal) finishStep(e event.Finished) {
 	defer j.mu.Unlock()
 	entry := j.steps[e.Vertex]
 	step := entry.miss.Step
-	step.State, step.Status = e.State, statusOf(e.Status)
+	step.State, step.Status, step.Span.Ended = e.State, statusOf(e.Status), j.now()
 	if r := e.Record; r != nil {
 		step.Layer, step.Made, step.Took, step.Origin, step.Fetches = r.Layer, r.Created, r.Took.Milliseconds(), r.Origin, r.Fetches
 		if r.Fetches != "" && r.Reached != nil {
@@ -291,6 +339,7 @@ func (j *Journal) summarize(e event.Finished) {
 // Close ends the journal once no more events come, and keeps the build. image is what it gave, failure why it failed.
 // What could not be kept costs an explanation, not the build. The summary is what remains to be said, line by line.
 func (j *Journal) Close(image digest.Digest, failure error) (b *Build, summary []string) {
+	j.live.close()
 	j.mu.Lock()
 	b, summary = j.build, j.summary
 	j.mu.Unlock()

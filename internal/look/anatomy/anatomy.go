@@ -154,6 +154,24 @@ func (im *Image) Timeline(ctx context.Context) (*timeline.Timeline, error) {
 	return t, nil
 }
 
+// KnownTimeline makes the timeline of the lowest layers whose tables of contents are known: what a layer changed can be told as
+// long as all below it are.
+func (im *Image) KnownTimeline(ctx context.Context) (*timeline.Timeline, error) {
+	t := timeline.New()
+	for i, p := range im.layers {
+		if !p.known() {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := t.Add(p.each); err != nil {
+			return nil, fmt.Errorf("reading layer %d: %w", i+1, err)
+		}
+	}
+	return t, nil
+}
+
 // Entry returns a path's entry in one layer; fs.ErrNotExist where the layer has none.
 func (im *Image) Entry(ctx context.Context, index int, path string) (*layer.Entry, error) {
 	var found *layer.Entry

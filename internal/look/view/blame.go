@@ -96,7 +96,7 @@ func NewBlame(ctx context.Context, im *anatomy.Image, name string) (*Blame, erro
 		return nil, err
 	}
 	if n == timeline.None {
-		return nil, fmt.Errorf("%s: no layer of %s ever had it: %w; strata show lists what a layer holds", quoted(name), im.Text, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s: no layer of %s ever had it: %w; strata show lists what a layer holds", Quoted(name), im.Text, fs.ErrNotExist)
 	}
 	return BlameOf(im, t, n, top), nil
 }
@@ -112,7 +112,7 @@ func BlameOf(im *anatomy.Image, t *timeline.Timeline, n timeline.Node, top int) 
 		}
 		v := BlameEvent{Change: change(e.Kind), Culprit: CulpritOf(im, e.Layer)}
 		if e.Kind != timeline.Removed && i > 0 {
-			v.Detail = what(events[i-1], e)
+			v.Detail = What(events[i-1], e)
 		}
 		b.Events = append(b.Events, v)
 	}
@@ -186,12 +186,12 @@ func lastChange(t *timeline.Timeline, n timeline.Node, top int) (at int, kind ti
 
 // Print prints the blame: of a path what happened to it, of a directory a line for each entry.
 func (b *Blame) Print(p *Printer) error {
-	head := p.paint(style.Bold, quoted(b.Path))
+	head := p.paint(style.Bold, Quoted(b.Path))
 	switch {
 	case b.File == nil:
 		head += "  " + p.paint(style.Red, "is not in the image any more")
 	case b.File.Link != "":
-		head += " -> " + quoted(b.File.Link)
+		head += " -> " + Quoted(b.File.Link)
 	default:
 		head += "  " + b.File.Mode + " " + owner(b.File.UID, b.File.GID) + "  " + human.Size(b.File.Size)
 	}
@@ -218,11 +218,11 @@ func (b *Blame) Print(p *Printer) error {
 func (b *Blame) printEntries(p *Printer) {
 	names, sizes, ages := 0, 0, 0
 	for _, e := range b.Entries {
-		names, sizes, ages = max(names, len([]rune(quoted(e.Name)))), max(sizes, len(human.Size(e.Size))), max(ages, len(since(e.Created)))
+		names, sizes, ages = max(names, len([]rune(Quoted(e.Name)))), max(sizes, len(human.Size(e.Size))), max(ages, len(since(e.Created)))
 	}
 	names = min(names, 40)
 	for _, e := range b.Entries {
-		name := quoted(e.Name)
+		name := Quoted(e.Name)
 		pad := max(0, names-len([]rune(name)))
 		used := 10 + 1 + sizes + 1 + len([]rune(name)) + pad + 2 + 2 + 12 + 2 + ages + 2
 		p.line("%s %*s %s%*s  %s %s  %-*s  %s", e.Mode, sizes, human.Size(e.Size), name, pad, "", p.mark(e.Change),

@@ -95,7 +95,7 @@ func NewDiff(ctx context.Context, before, after *anatomy.Image, paths []string) 
 			}
 		}
 		if nodes[0] == timeline.None && nodes[1] == timeline.None {
-			return nil, fmt.Errorf("%s is neither in %s nor in %s", quoted(p), d.Before, d.After)
+			return nil, fmt.Errorf("%s is neither in %s nor in %s", Quoted(p), d.Before, d.After)
 		}
 		d.compare(nodes[0], nodes[1], found)
 	}
@@ -124,7 +124,7 @@ func (d *Diff) compare(a, b timeline.Node, name string) {
 		w := timeline.Differs(before, after) &^ layer.AttrTime
 		if w != 0 {
 			after.What = w
-			e.Change, e.Detail, e.content = "changed", what(before, after), w&layer.AttrContent != 0
+			e.Change, e.Detail, e.content = "changed", What(before, after), w&layer.AttrContent != 0
 		}
 	}
 	if e.Change != "" {
@@ -227,6 +227,11 @@ func (d *Diff) Counts() (added, changed, removed int) {
 	return added, changed, removed
 }
 
+// Text says that the two sides have other contents of a regular file, in which Patch may find lines that differ.
+func (e *DiffEntry) Text() bool {
+	return e.content && e.Before.Size <= maxPatch && e.After.Size <= maxPatch && !e.After.dir()
+}
+
 // file is the path as it is on the side that has it, the later one if both have.
 func (e *DiffEntry) file() *BlameFile {
 	if e.After != nil {
@@ -292,12 +297,12 @@ func (e *DiffEntry) print(p *Printer, owners, sizes int) {
 	if e.content {
 		detail = strings.Replace(detail, "content", "content, was "+human.Size(e.Before.Size), 1)
 	}
-	name := quoted(e.Path)
+	name := Quoted(e.Path)
 	if f.dir() && e.Path != "/" {
 		name += "/"
 	}
 	if f.Link != "" {
-		name += " -> " + quoted(f.Link)
+		name += " -> " + Quoted(f.Link)
 	}
 	if detail != "" {
 		name += "  (" + detail + ")"
@@ -352,12 +357,12 @@ func (d *Diff) read(ctx context.Context, i int, e *DiffEntry) ([]byte, error) {
 func (e *DiffEntry) printPatch(p *Printer, data [2][]byte, readable bool) {
 	names := [2]string{"/dev/null", "/dev/null"}
 	if e.Before != nil {
-		names[0] = "a" + quoted(e.Path)
+		names[0] = "a" + Quoted(e.Path)
 	}
 	if e.After != nil {
-		names[1] = "b" + quoted(e.Path)
+		names[1] = "b" + Quoted(e.Path)
 	}
-	p.line("%s", p.paint(style.Bold, fmt.Sprintf("diff a%s b%[1]s", quoted(e.Path))))
+	p.line("%s", p.paint(style.Bold, fmt.Sprintf("diff a%s b%[1]s", Quoted(e.Path))))
 	switch {
 	case e.Change == "added":
 		p.line("new %s, mode %s", typeName(e.after.Type), e.After.Mode)

@@ -71,13 +71,18 @@ func NewDu(ctx context.Context, im *anatomy.Image, o DuOptions) (*Du, error) {
 	if err != nil {
 		return nil, err
 	}
+	return DuOf(im, t, o)
+}
+
+// DuOf makes the account of an image whose timeline is known.
+func DuOf(im *anatomy.Image, t *timeline.Timeline, o DuOptions) (*Du, error) {
 	top := t.Layers() - 1
 	root, err := t.Resolve(o.Path, top)
 	if err != nil {
 		return nil, err
 	}
 	if e, ok := t.StateAt(max(root, 0), top); root == timeline.None || !ok || e.Kind == timeline.Removed {
-		return nil, fmt.Errorf("%s: %w in %s", quoted(o.Path), fs.ErrNotExist, im.Text)
+		return nil, fmt.Errorf("%s: %w in %s", Quoted(o.Path), fs.ErrNotExist, im.Text)
 	}
 	report := timeline.FindWaste(t)
 	d := &Du{Image: im.Text, Stored: report.Stored, Hidden: report.Bytes, Efficiency: report.Efficiency(), Root: "/" + t.Path(root)}
@@ -215,9 +220,9 @@ func (d *Du) Print(p *Printer) {
 	}
 	p.line("")
 	p.line("%8s  %6s  %s", "SIZE", "FILES", "PATH")
-	p.line("%8s  %6s  %s", human.Size(d.Size), "", quoted(d.Root))
+	p.line("%8s  %6s  %s", human.Size(d.Size), "", Quoted(d.Root))
 	for _, e := range d.Dirs {
-		name, count := quoted(e.Path), ""
+		name, count := Quoted(e.Path), ""
 		if e.Dir {
 			count = fmt.Sprint(e.Files)
 		}
@@ -252,7 +257,7 @@ func (w *DuWaste) print(p *Printer) {
 	p.line("%s  %s %s", p.paint(style.Red, human.Size(w.Bytes)), p.paint(style.Yellow, shortID(w.By.ID)), p.room(20, human.Clean(w.By.Instruction)))
 	p.line("    %s %s of layer %d, step %s: %s", verb, files, w.Of.Layer, p.paint(style.Yellow, shortID(w.Of.ID)), p.room(50, human.Clean(w.Of.Instruction)))
 	for _, path := range w.Paths {
-		p.line("        %s", quoted(path))
+		p.line("        %s", Quoted(path))
 	}
 	if w.Files > len(w.Paths) {
 		p.line("        …")

@@ -62,12 +62,9 @@ func NewLog(ctx context.Context, im *anatomy.Image) (*Log, error) {
 	if err := im.LookHere(ctx); err != nil {
 		return nil, err
 	}
-	// What a layer changed can be told as long as all below it are known.
-	t := timeline.New()
-	for i := 0; i < im.Layers() && im.Known(i); i++ {
-		if err := t.Add(func(fn entryFunc) error { return im.Each(ctx, i, fn) }); err != nil {
-			return nil, fmt.Errorf("reading layer %d: %w", i+1, err)
-		}
+	t, err := im.KnownTimeline(ctx)
+	if err != nil {
+		return nil, err
 	}
 	l := &Log{Image: im.Text, ID: im.ID, Layers: im.Layers()}
 	base := im.BaseRow()

@@ -47,9 +47,9 @@ func Mode(t layer.Type, mode uint32) string {
 // owner is "0:0".
 func owner(uid, gid int) string { return fmt.Sprintf("%d:%d", uid, gid) }
 
-// quoted makes a path from an image fit for a line: one that holds what could do something to a terminal or turn the order of
+// Quoted makes a path from an image fit for a line: one that holds what could do something to a terminal or turn the order of
 // its letters round, or is not UTF-8, is written as a Go string, like git does it.
-func quoted(path string) string {
+func Quoted(path string) string {
 	q := fmt.Sprintf("%q", path)
 	if plain := q[1 : len(q)-1]; plain == path {
 		return path
@@ -60,8 +60,8 @@ func quoted(path string) string {
 	return q
 }
 
-// what says how an event differs from the one before of its path: "mode 0644 → 0755, owner 0:0 → 33:33".
-func what(before, after timeline.Event) string {
+// What says how an event differs from the one before of its path: "mode 0644 → 0755, owner 0:0 → 33:33".
+func What(before, after timeline.Event) string {
 	var words []string
 	for w := layer.AttrType; w <= layer.AttrTime; w <<= 1 {
 		if !after.What.Has(w) {
@@ -75,7 +75,7 @@ func what(before, after timeline.Event) string {
 		case layer.AttrOwner:
 			words = append(words, fmt.Sprintf("owner %s → %s", owner(before.UID, before.GID), owner(after.UID, after.GID)))
 		case layer.AttrLink:
-			words = append(words, fmt.Sprintf("link %s → %s", quoted(before.Link), quoted(after.Link)))
+			words = append(words, fmt.Sprintf("link %s → %s", Quoted(before.Link), Quoted(after.Link)))
 		default:
 			words = append(words, w.String())
 		}

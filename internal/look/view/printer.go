@@ -12,7 +12,6 @@ import (
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/human/style"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/layer"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -99,9 +98,6 @@ func since(t *time.Time) string {
 	}
 	return human.Since(*t)
 }
-
-// entryFunc is what a layer's entries are given to.
-type entryFunc = func(*layer.Entry) error
 
 // Signs and colours of the changes that views name.
 var (

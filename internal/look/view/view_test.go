@@ -56,7 +56,7 @@ func TestQuoted(t *testing.T) {
 		"/latin1\xe9":          `"/latin1\xe9"`,
 		"/right\u202eto\u2066": `"/right\u202eto\u2066"`,
 	} {
-		if got := quoted(path); got != want {
+		if got := Quoted(path); got != want {
 			t.Errorf("%q: %s, expected %s", path, got, want)
 		}
 	}

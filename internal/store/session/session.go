@@ -144,8 +144,8 @@ func (s *Session) Hold(lock *os.File) {
 	s.held = append(s.held, lock)
 }
 
-// Note keeps a line that tells a person, when the command ends, of what was damaged and is made again. The same line is
-// kept once.
+// Note keeps a line that tells a person, when the command ends, of what was damaged and is made again. The same
+// line is kept once.
 func (s *Session) Note(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,3 +211,23 @@ func (s *Session) Shortage() string {
 
 // Explain adds to an error of the disk what a person can do about it: disk.Explain for the store's disk.
 func (s *Session) Explain(err error) error { return disk.Explain(s.root, err) }
+
+// LiveFolders are those that Temp made of a name in processes which have the store open now, this one among them.
+func (s *Session) LiveFolders(name string) ([]string, error) {
+	sessions, err := os.ReadDir(s.tmp())
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, e := range sessions {
+		dir := filepath.Join(s.tmp(), e.Name())
+		found, err := filepath.Glob(filepath.Join(dir, name+"-*"))
+		if err != nil || len(found) == 0 {
+			continue
+		}
+		if alive, err := disk.InUse(dir); err == nil && alive {
+			all = append(all, found...)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,550 @@
+// Package page drives the pages of `strata page` in Chromium, as a person does: what each view shows, keys, a build
+// while it runs, the exported file. Whatever the browser's console says of errors, or of what the
+// Content-Security-Policy kept from running, fails the test.
+package page
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"iter"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/strata-build/strata/test/testbed"
+)
+
+var (
+	pictures = flag.String("pictures", "", "write the pictures of the documentation to this `DIRECTORY`")
+	wait     = flag.Duration("wait", 20*time.Second, "how long something is waited for")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(testbed.Main(m))
+}
+
+const (
+	first  = "me/app:1"
+	second = "me/app:2"
+)
+
+// world is a store with the lesson's image in two versions, and a browser.
+type world struct {
+	t       *testing.T
+	binary  string
+	root    string // of the store
+	dir     string
+	browser context.Context
+
+	mu     sync.Mutex
+	faults []string // what the browser's console said
+}
+
+func newWorld(t *testing.T) *world {
+	if testing.Short() || os.Geteuid() != 0 {
+		t.Skip("needs root, a Python image and Chromium: run without -short")
+	}
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("chromium is not here; test/require test installs it")
+	}
+	w := &world{t: t, dir: t.TempDir()}
+	if w.binary, err = testbed.Build(t.Context(), w.dir); err != nil {
+		t.Fatal(err)
+	}
+	w.root = filepath.Join(w.dir, "store")
+	if _, err := testbed.MakeStore(t.Context(), w.binary, w.root, true); err != nil {
+		t.Fatal(err)
+	}
+	w.build()
+
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.WindowSize(1280, 860),
+		chromedp.UserDataDir(filepath.Join(w.dir, "profile")), chromedp.Flag("disable-gpu", true))
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	browser, end := chromedp.NewContext(allocator)
+	t.Cleanup(end)
+	w.browser = browser
+	messages := chromedp.Console(browser)
+	go w.listen(messages)
+	return w
+}
+
+// build builds the lesson's app, and once more with a file that is changed and one that is wasted.
+func (w *world) build() {
+	root, err := testbed.Root()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	app := filepath.Join(w.dir, "app")
+	if out, err := exec.Command("cp", "-r", filepath.Join(root, "examples", "lesson-app"), app).CombinedOutput(); err != nil {
+		w.t.Fatalf("%v: %s", err, out)
+	}
+	w.strata("build", "-q", "-t", first, app)
+	w.append(filepath.Join(app, "main.py"), "# changed\n")
+	w.append(filepath.Join(app, "Dockerfile"), "RUN dd if=/dev/zero of=/tmp/big bs=1M count=6\nRUN rm /tmp/big && echo prod >/etc/stage\nLABEL version=2\n")
+	w.strata("build", "-q", "-t", second, app)
+}
+
+func (w *world) append(name, text string) {
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(w.binary, args...)
+	cmd.Env = append(os.Environ(), "STRATA_ROOT="+w.root, "HOME="+w.dir, "BROWSER=", "DISPLAY=")
+	return cmd
+}
+
+func (w *world) strata(args ...string) {
+	w.t.Helper()
+	if out, err := w.command(args...).CombinedOutput(); err != nil {
+		w.t.Fatalf("strata %q: %v\n%s", args, err, out)
+	}
+}
+
+// serve starts strata page, and returns the address that it prints. It ends with the test, by Ctrl-C, and well.
+func (w *world) serve(args ...string) string {
+	w.t.Helper()
+	cmd := w.command(append([]string{"page", "--no-open"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGINT)
+		if err := cmd.Wait(); err != nil {
+			w.t.Errorf("strata page ended with %v", err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// listen takes down what the console says.
+func (w *world) listen(messages iter.Seq2[chromedp.ConsoleMessage, error]) {
+	for m, err := range messages {
+		if err != nil {
+			return // the browser ended
+		}
+		switch m.Type {
+		case "error", "warning", "assert", chromedp.ConsoleException:
+			w.mu.Lock()
+			w.faults = append(w.faults, fmt.Sprintf("%s: %s (%s:%d)", m.Type, m.Text, m.URL, m.Line+1))
+			w.mu.Unlock()
+		}
+	}
+}
+
+// calm fails the test for what the console said meanwhile.
+func (w *world) calm(where string) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.faults {
+		w.t.Errorf("%s: the browser says %s", where, f)
+	}
+	w.faults = nil
+}
+
+func (w *world) do(actions ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	ctx, stop := context.WithTimeout(w.browser, *wait)
+	defer stop()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		w.t.Fatalf("%v; the page says:\n%s", err, w.seen())
+	}
+}
+
+// until waits for a condition in JavaScript.
+func (w *world) until(condition string) {
+	w.t.Helper()
+	ctx, stop := context.WithTimeout(w.browser, *wait)
+	defer stop()
+	for ctx.Err() == nil {
+		if ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+condition+")")); err == nil && ok {
+			return
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	w.t.Fatalf("never %s; the page says:\n%s", condition, w.seen())
+}
+
+// seen is what the page says, for a failure.
+func (w *world) seen() string {
+	ctx, stop := context.WithTimeout(w.browser, time.Second)
+	defer stop()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 3000) + "\nfocus: " + document.activeElement?.outerHTML.slice(0, 300) + " " + document.activeElement?.value`))
+	if err != nil {
+		return err.Error()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Join(append([]string{text}, w.faults...), "\n")
+}
+
+// see waits until the page has a text.
+func (w *world) see(texts ...string) {
+	w.t.Helper()
+	for _, text := range texts {
+		w.until(fmt.Sprintf("document.body.innerText.includes(%q)", text))
+	}
+}
+
+func (w *world) ask(expression string) string {
+	w.t.Helper()
+	ctx, stop := context.WithTimeout(w.browser, *wait)
+	defer stop()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("String("+expression+")"))
+	if err != nil {
+		w.t.Fatalf("%s: %v", expression, err)
+	}
+	return text
+}
+
+func (w *world) open(address string) {
+	w.t.Helper()
+	w.do(chromedp.Navigate(address))
+	w.until(`document.querySelector("#main")?.dataset.scripted`)
+}
+
+// key types keys as a keyboard does: of a key whose press the page takes for itself no letter comes.
+func (w *world) key(keys ...string) {
+	w.t.Helper()
+	for _, k := range keys {
+		for _, r := range k {
+			down := kb.Encode(r)
+			press := *down[0]
+			press.Type = input.DispatchKeyEventTypeKeyDown
+			for _, e := range down {
+				if e.Type == input.DispatchKeyEventTypeChar {
+					press.Text, press.UnmodifiedText = e.Text, e.UnmodifiedText
+				}
+			}
+			call(w, input.DispatchKeyEvent, press)
+			press.Type, press.Text, press.UnmodifiedText = input.DispatchKeyEventTypeKeyUp, "", ""
+			call(w, input.DispatchKeyEvent, press)
+		}
+	}
+}
+
+// picture keeps what is seen, for the documentation where that is asked for.
+func (w *world) picture(name string) {
+	w.t.Helper()
+	dir := *pictures
+	if dir == "" {
+		return
+	}
+	w.ask(`document.activeElement?.blur()`)
+	time.Sleep(150 * time.Millisecond)
+	png, err := chromedp.Run(w.browser, chromedp.CaptureScreenshot())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if png, err = fewColors(png); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) scheme(name string, width, height int64, scale float64) {
+	w.t.Helper()
+	call(w, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+	call(w, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: scale, Mobile: width < 600})
+}
+
+func call[P any](w *world, command cdp.Command[P, cdp.Empty], params P) {
+	w.t.Helper()
+	if _, err := chromedp.Call(w.browser, command, params); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func view(page string, pairs ...string) string {
+	v := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1])
+	}
+	return page + "?" + v.Encode()
+}
+
+func TestPage(t *testing.T) {
+	w := newWorld(t)
+	address := w.serve(second)
+	for _, part := range []struct {
+		name string
+		run  func(*world, string)
+	}{
+		{"layers", (*world).layers}, {"keyboard", (*world).keyboard}, {"files", (*world).files}, {"bytes", (*world).bytes}, {"packages", (*world).packages},
+		{"settings", (*world).settings}, {"compare", (*world).compare}, {"images", (*world).images}, {"builds", (*world).builds},
+		{"live", (*world).live}, {"file", (*world).contained}, {"phone", (*world).phone}, {"dark", (*world).dark}, {"without script", (*world).withoutScript},
+		{"another site", (*world).anotherSite}, {"accessible", (*world).accessible},
+	} {
+		ok := t.Run(part.name, func(t *testing.T) {
+			w.t = t
+			w.scheme("light", 1280, 860, 1)
+			part.run(w, address)
+			w.calm(part.name)
+		})
+		if !ok && w.browser.Err() != nil {
+			return
+		}
+	}
+}
+
+// layers is lesson 1.10: the layer in which the base installs pip is clicked, and its command is seen.
+func (w *world) layers(address string) {
+	w.open(address)
+	w.see(second, "Base image", "python:3.11-slim-bookworm", "config")
+	w.until(`document.querySelector(".rows a[aria-current]")`)
+	w.do(chromedp.Click(`//ol//a[contains(., "pip") and ancestor::section[contains(@class, "base")]]`))
+	w.until(`document.querySelector(".detail .note")?.innerText.includes("of python:3.11-slim-bookworm")`)
+	w.until(`document.querySelector(".command").innerText.includes("pip")`)
+	if got := w.ask(`location.search`); !strings.Contains(got, "row=") {
+		w.t.Errorf("the address is %s", got)
+	}
+	w.until(`document.querySelector(".details .window .item")`)
+	w.ask(`history.back()`)
+	w.until(`!document.querySelector(".detail .note")?.innerText.includes("of python")`)
+	w.do(chromedp.Click(`//ol//a[contains(., "pip install -r")]`))
+	w.until(`document.querySelector(".command").innerText.includes("pip install -r requirements.txt")`)
+	w.see("bottle", "made here")
+	w.until(`document.querySelector(".details .window .item")`)
+	w.picture("page-layers")
+}
+
+// keyboard goes through the rows, into the files, opens one, filters, and back.
+func (w *world) keyboard(address string) {
+	w.open(view(address+"image", "image", second, "row", "0"))
+	w.until(`document.querySelector(".details .window .item")`)
+	w.key(kb.ArrowDown, kb.ArrowDown)
+	w.until(`document.querySelector(".rows a[aria-current]").dataset.row === "2"`)
+	w.key("k")
+	w.until(`document.querySelector(".rows a[aria-current]").dataset.row === "1"`)
+	copied := w.ask(`[...document.querySelectorAll(".rows a")].find((a) => a.innerText.includes("COPY")).dataset.row`)
+	w.open(view(address+"image", "image", second, "row", copied))
+	w.until(`document.querySelector(".details .window .item")`)
+	w.key(kb.Enter)
+	w.until(`document.activeElement.className === "window"`)
+	w.key(kb.ArrowDown)
+	w.until(`document.querySelector(".item.active")?.getAttribute("aria-level") === "2"`)
+	w.key("/", "main")
+	w.see("1 found")
+	w.key(kb.Enter, kb.Enter)
+	w.until(`document.querySelector("#preview[open] pre")?.innerText.includes("# changed")`)
+	w.see("Who made it", "/app/main.py")
+	w.picture("page-file")
+	w.key(kb.Escape)
+	w.until(`!document.querySelector("#preview[open]")`)
+	w.key(kb.Escape)
+	w.until(`document.activeElement.matches(".rows a")`)
+	w.key("a")
+	w.until(`document.querySelector(".choice button:last-child").getAttribute("aria-pressed") === "true"`)
+	w.key("?")
+	w.until(`document.querySelector("#help[open]")`)
+	w.key(kb.Escape)
+	w.until(`!document.querySelector("#help[open]")`)
+}
+
+func (w *world) files(address string) {
+	w.open(view(address+"files", "image", second))
+	w.until(`document.querySelector(".window .item")`)
+	w.see("etc/", "usr/")
+	w.do(chromedp.Click(`//div[contains(@class, "item")]/bdi[text()="app/"]`))
+	w.see("main.py", "requirements.txt")
+	blame := w.ask(`[...document.querySelectorAll(".item")].find((i) => i.innerText.includes("main.py")).querySelector(".by a")?.title ?? "none"`)
+	if !strings.Contains(blame, "COPY . .") {
+		w.t.Errorf("main.py is by %s", blame)
+	}
+	w.picture("page-files")
+}
+
+func (w *world) bytes(address string) {
+	w.open(view(address+"bytes", "image", second))
+	w.see("wasted", "What is wasted, and what to do", "/tmp/big")
+	w.until(`document.querySelectorAll(".map.wide .tile").length > 20`)
+	w.until(`document.querySelector(".map.wide .tile.wasted title").textContent.includes("/tmp/big")`)
+	w.picture("page-size")
+}
+
+func (w *world) packages(address string) {
+	w.open(view(address+"packages", "image", second))
+	w.see("bottle", "libc6", "dpkg", "python", "Debian")
+	w.key("/", "bottle")
+	w.until(`[...document.querySelectorAll("#list tbody tr")].filter((r) => !r.hidden).length === 1`)
+	w.see("RUN pip install -r requirements.txt")
+	w.ask(`(document.querySelector("select[name=mine]").value = "mine", document.querySelector("select[name=mine]").form.requestSubmit())`)
+	w.until(`location.search.includes("mine=mine")`)
+	w.open(view(address+"packages", "image", second))
+	w.picture("page-packages")
+}
+
+func (w *world) settings(address string) {
+	w.open(view(address+"settings", "image", second))
+	w.see("APP_ENV", "prod", "PYTHON_VERSION", "WORKDIR")
+}
+
+func (w *world) compare(address string) {
+	w.open(view(address+"compare", "image", first, "with", second))
+	w.see("/app/main.py", "/etc/stage", "version")
+	w.do(chromedp.Click(`//a[contains(., "/app/main.py")]`))
+	w.until(`document.querySelector("#preview[open] .patch .added:nth-of-type(n)")`)
+	w.see("+# changed")
+	w.key(kb.Escape)
+	w.picture("page-compare")
+}
+
+func (w *world) images(address string) {
+	w.open(address + "images")
+	w.see(first, second, "busybox", "Alone")
+	w.key("/", "app:2")
+	w.until(`[...document.querySelectorAll("#list tbody tr")].filter((r) => !r.hidden).length === 1`)
+	w.open(address + "images")
+	w.picture("page-images")
+}
+
+func (w *world) builds(address string) {
+	w.open(address + "builds")
+	w.see(second, "app")
+	w.do(chromedp.Click(`//tr[contains(., "` + second + `")]//a`))
+	w.see("COPY . .", "why", "main.py", "cached")
+	w.until(`document.querySelectorAll(".step svg .ran").length > 1`)
+	w.picture("page-build")
+}
+
+// live follows a build that another process runs.
+func (w *world) live(address string) {
+	dir := w.t.TempDir()
+	dockerfile := "FROM busybox AS one\nRUN echo first && sleep 2\nFROM busybox AS two\nRUN for i in $(seq 40); do echo line $i; sleep 0.15; done\n" +
+		"FROM one\nCOPY --from=two /bin/ls /two-ls\nRUN sleep 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	w.open(address + "builds")
+	cmd := w.command("build", "--no-cache", "-t", "me/live", dir)
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.see("Running now")
+	w.do(chromedp.Click(`#running a`))
+	w.until(`document.querySelector("#build[data-follow]")`)
+	w.see("running", "line 3")
+	w.until(`document.querySelectorAll(".step.running").length >= 1`)
+	w.until(`document.querySelector("#output").innerText.includes("line 8")`)
+	w.picture("page-live")
+	if err := cmd.Wait(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.until(`!document.querySelector("#build[data-follow]") && document.querySelector("#build")`)
+	w.see("me/live")
+	if got := w.ask(`document.querySelectorAll(".step.running").length`); got != "0" {
+		w.t.Errorf("%s steps run", got)
+	}
+}
+
+// contained opens the exported file, without a server.
+func (w *world) contained(string) {
+	file := filepath.Join(w.dir, "image.html")
+	w.strata("page", "-o", file, second)
+	w.open("file://" + file)
+	w.see(second, "Base image")
+	w.until(`document.querySelector(".detail.seen .window .item")`)
+	w.do(chromedp.Click(`//ol//a[contains(., "pip install -r")]`))
+	w.until(`document.querySelector(".detail.seen .command").innerText.includes("pip install -r requirements.txt")`)
+	w.until(`document.querySelector(".detail.seen .window .item")`)
+	w.key("/", "bottle.py")
+	w.see("found")
+	w.key(kb.Enter, kb.Enter)
+	w.until(`document.querySelector("#preview[open]")?.innerText.includes("Who made it")`)
+	w.key(kb.Escape)
+	w.do(chromedp.Click(`//nav[@class="tabs"]//a[text()="Size"]`))
+	w.until(`document.querySelector("#bytes").offsetParent && !document.querySelector("#image").offsetParent`)
+	w.do(chromedp.Click(`//nav[@class="tabs"]//a[text()="Packages"]`))
+	w.until(`document.querySelector("#packages").innerText.includes("bottle")`)
+}
+
+func (w *world) phone(address string) {
+	w.scheme("light", 390, 844, 2)
+	w.open(address)
+	w.until(`document.querySelector(".details .window .item")`)
+	if got := w.ask(`document.documentElement.scrollWidth <= innerWidth`); got != "true" {
+		w.t.Errorf("it is %s wide on a screen of %s", w.ask(`document.documentElement.scrollWidth`), w.ask(`innerWidth`))
+	}
+	w.picture("page-phone")
+	for _, v := range []string{"files", "bytes", "packages", "settings", "compare"} {
+		w.open(view(address+v, "image", second))
+		if got := w.ask(`document.documentElement.scrollWidth <= innerWidth`); got != "true" {
+			w.t.Errorf("%s is %s wide on a screen of %s", v, w.ask(`document.documentElement.scrollWidth`), w.ask(`innerWidth`))
+		}
+	}
+}
+
+func (w *world) dark(address string) {
+	w.scheme("dark", 1280, 860, 1)
+	w.open(address)
+	w.until(`document.querySelector(".details .window .item")`)
+	if got := w.ask(`getComputedStyle(document.body).backgroundColor`); got == "rgb(255, 255, 255)" {
+		w.t.Errorf("the ground is %s", got)
+	}
+	w.picture("page-dark")
+	w.open(view(address+"bytes", "image", second))
+	w.picture("page-size-dark")
+}
+
+// withoutScript reads what is text.
+func (w *world) withoutScript(address string) {
+	call(w, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	defer call(w, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: false})
+	w.do(chromedp.Navigate(view(address+"image", "image", second)))
+	w.do(chromedp.Click(`//ol//a[contains(., "COPY . .")]`), chromedp.WaitVisible(`//li[contains(., "/app/main.py")]`))
+	w.do(chromedp.Click(`//li/a[contains(., "/app/main.py")]`), chromedp.WaitVisible(`//pre[contains(., "# changed")]`))
+	w.do(chromedp.Navigate(view(address+"files", "image", second)), chromedp.Click(`//td/a[contains(., "app")]`),
+		chromedp.WaitVisible(`//td[contains(., "main.py")]`))
+}
+
+// anotherSite is a page that knows the address, and gets nothing of it.
+func (w *world) anotherSite(address string) {
+	w.do(chromedp.Navigate("about:blank"))
+	ctx, stop := context.WithTimeout(w.browser, *wait)
+	defer stop()
+	got, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf(`fetch(%q).then((a) => a.text(), () => "refused")`, address+"images"), chromedp.EvalAwaitPromise))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if got != "refused" {
+		w.t.Errorf("another site's page reads %s", got)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults = nil // the browser says that it was refused
+}
