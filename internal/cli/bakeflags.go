@@ -16,6 +16,7 @@ import (
 // bakeFlags are the flags of bake, not yet parsed.
 type bakeFlags struct {
 	files, sets, vars, allow        []string
+	networkAllow                    []string
 	provenance, sbom, policy        string
 	call, list, progress, metadata  string
 	push, load, print, debug, quiet bool
@@ -47,6 +48,7 @@ func (f *bakeFlags) registerCommon(fl *pflag.FlagSet) {
 	fl.BoolFunc("pull", "ask the registry for newer base images, even if the store has them", optionalBool(&f.pull))
 	fl.StringVar(&f.progress, "progress", cmp.Or(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "progress output, a `MODE`: auto, tty, plain, rawjson, quiet or none")
 	fl.StringVar(&f.metadata, "metadata-file", "", "write digests and names of the results to this `FILE`, as JSON by target")
+	networkAllowFlag(fl, &f.networkAllow, "RUN steps")
 	fl.StringVar(&f.provenance, "provenance", "", "`VALUE` of --set *.attest=type=provenance, such as false")
 	fl.StringVar(&f.sbom, "sbom", "", "`VALUE` of --set *.attest=type=sbom, such as false")
 	fl.StringVar(&f.call, "call", subrequest.Build, "print this instead of building: `METHOD` is check, outline or targets; ,format=json prints JSON")

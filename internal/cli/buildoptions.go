@@ -52,7 +52,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images, even if the store has them")
 	fl.Var((*listFlag)(&f.labels), "label", "label of the image, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: bridge, one of their own; host, this machine's; or none (default STRATA_NETWORK, or "+string(runner.DefaultNetwork)+")")
-	fl.Var((*listFlag)(&f.networkAllow), "network-allow", "let RUN steps reach this `HOST` and no others that are not named so: NAME, *.NAME or an address, and :PORT")
+	networkAllowFlag(fl, &f.networkAllow, "RUN steps")
 	fl.StringVar(&f.progress, "progress", cmp.Or(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "progress output, a `MODE`: auto, tty, plain or rawjson; quiet prints only the image ID, none prints nothing")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID only")
 	fl.StringVar(&f.iidfile, "iidfile", "", "write the image ID to this `FILE`")

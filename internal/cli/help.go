@@ -45,7 +45,7 @@ var flagGroups = map[string][]flagGroup{
 			"interactive", "tty", "env", "volume", "workdir", "user", "entrypoint", "platform", "pull", "env-file", "mount", "rm",
 		}},
 		{"Sandbox", []string{
-			"network", "publish", "hostname", "name", "add-host", "dns", "tmpfs", "read-only", "init", "cap-add", "cap-drop", "privileged", "security-opt",
+			"network", "network-allow", "publish", "hostname", "name", "add-host", "dns", "tmpfs", "read-only", "init", "cap-add", "cap-drop", "privileged", "security-opt",
 		}},
 		{"Limits of the command", limitFlagNames},
 		{"Accepted because docker has them", []string{"detach", "label", "publish-all"}},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/pflag"
+
 	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 )
@@ -43,7 +45,12 @@ func parseNetwork(flag string) (runner.Network, error) {
 	return n, nil
 }
 
-// parseAllow parses the --network-allow of a build; without one it is nil.
+// networkAllowFlag is --network-allow, for who reaches the hosts.
+func networkAllowFlag(fl *pflag.FlagSet, hosts *[]string, who string) {
+	fl.Var((*listFlag)(hosts), "network-allow", "let "+who+" reach this `HOST` and no others that are not named so: NAME, *.NAME or an address, and :PORT")
+}
+
+// parseAllow parses --network-allow; without one it is nil.
 func parseAllow(hosts []string) (*network.Allow, error) {
 	if len(hosts) == 0 {
 		return nil, nil

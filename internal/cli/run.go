@@ -29,7 +29,7 @@ import (
 
 type runFlags struct {
 	interactive, tty, remove, readOnly             bool
-	env, envFiles, volumes                         []string
+	env, envFiles, volumes, networkAllow           []string
 	dir, user, entrypoint, network, name, hostname string
 	platform                                       string
 
@@ -66,6 +66,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringVarP(&f.user, "user", "u", "", "user, as `NAME|UID[:GROUP|GID]`")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "`COMMAND` in place of the image's entrypoint")
 	fl.StringVar(&f.network, "network", "default", "`NETWORK` of the command: bridge, its own; host, this machine's; or none (default STRATA_NETWORK, or "+string(runner.DefaultNetwork)+")")
+	networkAllowFlag(fl, &f.networkAllow, "the command")
 	fl.StringVar(&f.network, "net", "default", "another name of --network")
 	_ = fl.MarkHidden("net")
 	fl.StringVar(&f.name, "name", "", "`NAME` of the container, also its host name")
@@ -166,6 +167,9 @@ func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options,
 	}
 	var err error
 	if o.Network, err = parseNetwork(f.network); err != nil {
+		return o, err
+	}
+	if o.Allow, err = parseAllow(f.networkAllow); err != nil {
 		return o, err
 	}
 	if o.Machine, err = f.machine.machine(); err != nil {

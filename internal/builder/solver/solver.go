@@ -109,18 +109,11 @@ func (e *StepError) Unwrap() error { return e.Cause }
 
 // NetworkAdvice says what the step may have lacked on its network, and what to do; "" where that is nothing.
 func (e *StepError) NetworkAdvice() string {
-	switch {
-	case len(e.Network.Refused) > 0:
-		return "the step wanted " + strings.Join(e.Network.Refused, ", ") + ", which --network-allow does not permit"
-	case len(e.Network.Machine) > 0:
-		return "the step wanted " + strings.Join(e.Network.Machine, ", ") + ", which is this machine: " + reachMachine
-	case e.namesMachine:
-		return "the step has a network of its own, whose loopback is not this machine's: " + reachMachine
+	if advice := e.Network.Advice("the step"); advice != "" || !e.namesMachine {
+		return advice
 	}
-	return ""
+	return "the step has a network of its own, whose loopback is not this machine's: " + network.ReachMachine
 }
-
-const reachMachine = "it is reached with --network=host, or at NAME with --add-host NAME:host-gateway"
 
 // Advice says what exit codes of a shell mean that people do not know by heart (POSIX, "Shell Command Language",
 // 2.8.2), and what to look at; "" for others.

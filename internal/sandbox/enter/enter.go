@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/plainroot"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
@@ -28,6 +29,7 @@ type Options struct {
 	Entrypoint *string  // replaces the image's, and its Cmd; "" takes it away
 	Dir, User  string
 	Network    runner.Network
+	Allow      *network.Allow // where not nil, all that may be reached from a network of its own
 	Machine    runner.Machine
 	ReadOnly   bool
 	Rights     runner.Rights
@@ -70,8 +72,13 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	defer release()
 	spec.Binds = append(spec.Binds, binds...)
 	if plainroot.Needed() {
+		if o.Allow != nil {
+			return runner.ExitSandbox, errors.New("limiting what a command reaches takes a name space, which cannot be made here; leave --network-allow out, or see strata info")
+		}
 		return runPlain(ctx, s, config, spec, binds)
 	}
+	spec.Connection = runner.Connect(o.Network, o.Machine, o.Allow)
+	defer spec.Connection.Close()
 	spec.Arch = platform.Normal(config.Platform).Architecture
 	for {
 		lowers, err := s.Lowers(ctx, config.RootFS.DiffIDs)
@@ -80,11 +87,21 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 		}
 		code, err := run(ctx, s, config, lowers, spec)
 		if !errors.Is(lowers.Trusted(ctx), store.ErrUnsealed) {
+			tellNetwork(spec, code)
 			return code, err
 		}
 		// Nothing was run. What is damaged is made again.
 		if _, err := s.Trees(ctx, config.RootFS.DiffIDs); err != nil {
 			return runner.ExitSandbox, err
+		}
+	}
+}
+
+// tellNetwork says what a command that failed may have lacked on its network.
+func tellNetwork(spec runner.Spec, code int) {
+	if report, known := spec.Connection.Report(); known && code != 0 && spec.Warn != nil {
+		if advice := report.Advice("the command"); advice != "" {
+			spec.Warn(advice)
 		}
 	}
 }

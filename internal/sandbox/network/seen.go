@@ -20,6 +20,20 @@ type Report struct {
 	Machine []string
 }
 
+// ReachMachine says how the machine is reached.
+const ReachMachine = "it is reached with --network=host, or at NAME with --add-host NAME:host-gateway"
+
+// Advice says what was kept from who asked, such as "the step", and what to do; "" where nothing was.
+func (r Report) Advice(who string) string {
+	switch {
+	case len(r.Refused) > 0:
+		return who + " wanted " + strings.Join(r.Refused, ", ") + ", which --network-allow does not permit"
+	case len(r.Machine) > 0:
+		return who + " wanted " + strings.Join(r.Machine, ", ") + ", which is this machine: " + ReachMachine
+	}
+	return ""
+}
+
 // MaxHosts bounds a list of a Report.
 const MaxHosts = 100
 
