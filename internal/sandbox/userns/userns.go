@@ -184,6 +184,12 @@ func findOwn(try func(Ranges) error) Finding {
 				Why: fmt.Sprintf("AppArmor lets only programs with a profile use user name spaces (kernel.apparmor_restrict_unprivileged_userns): %v", err),
 			}
 		}
+		if filtered() {
+			return Finding{
+				Rung: None, Lift: "docker run --user 0 …, or runAsUser: 0 in Kubernetes",
+				Why: fmt.Sprintf("making a user name space, which this container's seccomp profile may forbid: %v", err),
+			}
+		}
 		return Finding{Rung: None, Why: fmt.Sprintf("making a user name space: %v", err)}
 	}
 	return Finding{Rung: One, Why: why, Lift: lift, Ranges: r}
@@ -198,6 +204,12 @@ func forbidden() (why, lift string) {
 		return "the kernel forbids user name spaces (user.max_user_namespaces = 0)", "sysctl -w user.max_user_namespaces=15000"
 	}
 	return "", ""
+}
+
+// filtered says whether a seccomp filter is in force, as in a container.
+func filtered() bool {
+	status, err := os.ReadFile("/proc/self/status")
+	return err == nil && strings.Contains(string(status), "\nSeccomp:\t2\n")
 }
 
 func restricted(file, value string) bool {
