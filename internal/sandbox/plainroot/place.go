@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,8 +33,8 @@ type placed struct {
 	parent *os.File
 	dir    string // its path, where it was
 	name   string
-	aside  string // what was there before; "" for nothing
-	made   []string
+	aside  string   // what was there before; "" for nothing
+	made   []string // directories made for it, by their paths in the root
 }
 
 // Place puts a thing into the root, and what is there already aside. Links in target lead nowhere out of the root.
@@ -69,7 +70,8 @@ func (r *Root) Place(target string, thing Thing) error {
 	})
 }
 
-// makeParents makes what is missing of a directory of the root, and returns what it made, the topmost first.
+// makeParents makes what is missing of a directory of the root, and returns what it made by the paths in the root, the
+// topmost first.
 func (r *Root) makeParents(dir string) (made []string, err error) {
 	rest := strings.TrimPrefix(strings.TrimPrefix(dir, r.Dir()), "/")
 	at := r.Dir()
@@ -86,7 +88,7 @@ func (r *Root) makeParents(dir string) (made []string, err error) {
 		if err != nil {
 			return made, err
 		}
-		made = append(made, at)
+		made = append(made, strings.TrimPrefix(at, r.Dir()+"/"))
 	}
 	return made, nil
 }
@@ -117,7 +119,7 @@ func (r *Root) Clear() error {
 	for len(r.placed) > 0 {
 		last := r.placed[len(r.placed)-1]
 		r.placed = r.placed[:len(r.placed)-1]
-		errs = append(errs, last.clear())
+		errs = append(errs, last.clear(), r.removeMade(last.made))
 	}
 	return errors.Join(errs...)
 }
@@ -125,7 +127,7 @@ func (r *Root) Clear() error {
 func (p *placed) clear() error {
 	defer p.parent.Close()
 	at := fmt.Sprintf("/proc/self/fd/%d/%s", p.parent.Fd(), p.name)
-	err := keepTimes(p.parent, func() error {
+	return keepTimes(p.parent, func() error {
 		if p.Take != nil {
 			if err := p.Take(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
@@ -142,14 +144,38 @@ func (p *placed) clear() error {
 		}
 		return err
 	})
-	for i := len(p.made) - 1; i >= 0; i-- {
-		dir := p.made[i]
-		if _, lerr := os.Lstat(dir); lerr != nil {
+}
+
+// removeMade removes directories that were made, the last one first. Where a step put something into one, it stays; where
+// it put a link in the place of one, nothing behind that is touched.
+func (r *Root) removeMade(made []string) error {
+	if len(made) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(r.Dir())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, name := range slices.Backward(made) {
+		st, err := root.Lstat(name)
+		if err != nil || !st.IsDir() {
 			continue
 		}
-		_ = inDir(filepath.Dir(dir), func() error { return unix.Rmdir(dir) }) // where a step put something into it, it stays
+		parent, err := root.Open(filepath.Dir(name))
+		if err != nil {
+			continue
+		}
+		err = keepTimes(parent, func() error {
+			_ = unix.Unlinkat(int(parent.Fd()), filepath.Base(name), unix.AT_REMOVEDIR)
+			return nil
+		})
+		parent.Close()
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // Moved is a file or directory of the same file system that goes with the root.
@@ -157,8 +183,8 @@ func Moved(from string) Thing {
 	return Thing{Put: func(at string) error { return os.Rename(from, at) }}
 }
 
-// Lent is a directory of the same file system that is in the root meanwhile. An empty one is in its place, should this
-// process be killed.
+// Lent is a directory of the same file system that is in the root meanwhile. An empty one is in its place, which stays
+// there if this process is killed, or if a step puts something else where the directory was.
 func Lent(from string) Thing {
 	exchange := func(at string) error {
 		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, at, unix.RENAME_EXCHANGE)
@@ -171,8 +197,15 @@ func Lent(from string) Thing {
 			return exchange(at)
 		},
 		Take: func(at string) error {
-			if err := exchange(at); err != nil {
+			// A step may have put anything in its place. What is no directory does not become the store's.
+			st, err := os.Lstat(at)
+			if err != nil {
 				return err
+			}
+			if st.IsDir() {
+				if err := exchange(at); err != nil {
+					return err
+				}
 			}
 			return os.RemoveAll(at)
 		},

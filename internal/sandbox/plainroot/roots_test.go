@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer/identity"
 )
 
 func chainOf(names string) (chain []digest.Digest) {
@@ -97,5 +99,49 @@ func TestPlace(t *testing.T) {
 	}
 	if err := r.Place("/", Folder(0o755)); err == nil {
 		t.Error("the root itself was hidden")
+	}
+}
+
+// What a step puts in the place of what was made for it leads nowhere out of the root, and does not become the store's.
+func TestClearBehindLinks(t *testing.T) {
+	r := &Root{folder: t.TempDir()}
+	at := func(name string) string { return filepath.Join(r.Dir(), name) }
+	victim, lent := t.TempDir(), filepath.Join(r.folder, "cache")
+	for _, dir := range []string{r.Dir(), lent, filepath.Join(victim, "deep"), filepath.Join(victim, "moved")} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, place := range []struct {
+		target string
+		thing  Thing
+	}{{"/made/deep/c", Lent(lent)}, {"/made/deep/f", File(nil, 0o600, identity.Owner{})}, {"/made/deep/d", Folder(0o755)}} {
+		if err := r.Place(place.target, place.thing); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, move := range [][2]string{{"made/deep/c", "c"}, {"made", "moved"}} {
+		if err := os.Rename(at(move[0]), at(move[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"made": victim, "moved/deep/c": victim} {
+		if err := os.Symlink(to, at(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Clear(); err != nil {
+		t.Error(err)
+	}
+	if st, err := os.Lstat(lent); err != nil || !st.IsDir() {
+		t.Errorf("the cache is %v, %v", st, err)
+	}
+	for _, name := range []string{"deep", "moved"} {
+		if _, err := os.Stat(filepath.Join(victim, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, _ := os.ReadDir(at("moved/deep")); len(left) > 0 {
+		t.Errorf("%v stayed", left)
 	}
 }

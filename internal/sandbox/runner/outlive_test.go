@@ -173,12 +173,12 @@ func procs(t *testing.T) []int {
 	return pids
 }
 
-// steps whose first process the kernel forgets to end with its builder.
+// steps whose first process the kernel forgets to end with its builder: by the time of their first line it has.
 var unboundSteps = []struct{ name, user, script string }{
 	{"set-user-ID program of a user", "nobody", "echo started; exec sleep 1000"},
-	{"su", "", "echo started; exec su nobody -s /bin/sh -c 'exec sleep 1000'"},
-	{"limits", "limits", "echo started; exec su nobody -s /bin/sh -c 'exec sleep 1000'"},
-	{"insecure", "insecure", "for g in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $g/left; done 2>/dev/null; echo started; exec su nobody -s /bin/sh -c 'exec sleep 1000'"},
+	{"su", "", "exec su nobody -s /bin/sh -c 'echo started; exec sleep 1000'"},
+	{"limits", "limits", "exec su nobody -s /bin/sh -c 'echo started; exec sleep 1000'"},
+	{"insecure", "insecure", "for g in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $g/left; done 2>/dev/null; exec su nobody -s /bin/sh -c 'echo started; exec sleep 1000'"},
 }
 
 // A builder that is killed takes its container along, whatever the container's first process executed.

@@ -66,6 +66,10 @@ func RunPlain(ctx context.Context, s Spec, secrets []string) (int, error) {
 	if s.Warn != nil && (s.CgroupParent != "" || s.Limits != Limits{}) {
 		s.Warn("limits of cgroups left out: none can be made where nothing can be mounted")
 	}
+	// Whoever is root of the container too neither reads this process's memory and environment nor traces it.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return ExitSandbox, fmt.Errorf("keep this process's memory from the step: %w", err)
+	}
 	config, err := s.plainConfig()
 	if err != nil {
 		return ExitSandbox, err

@@ -3,8 +3,6 @@ package runner
 import (
 	"encoding/binary"
 	"errors"
-	"path"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,10 +18,13 @@ func (a *answerer) open(c *pathCall) (int64, error) {
 		}
 		flags = binary.NativeEndian.Uint64(how[:])
 	}
-	a.asAsker()
-	// A pipe without another end would keep this thread.
-	fd, err := unix.Open(a.file, int(flags)&^(unix.O_CREAT|unix.O_EXCL)|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	a.as(0, 0)
+	// A pipe without another end would keep this thread. The link of /proc to an opened file is ours.
+	wanted := int(flags)&^(unix.O_CREAT|unix.O_EXCL) | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+	if a.found.fd >= 0 {
+		wanted &^= unix.O_NOFOLLOW
+	}
+	fd := -1
+	err := a.as(a.who, func() (err error) { fd, err = unix.Open(a.found.file, wanted, 0); return err })
 	if err != nil {
 		return 0, err
 	}
@@ -35,8 +36,11 @@ func (a *answerer) open(c *pathCall) (int64, error) {
 	}
 	add := addedFD{id: a.n.id, src: uint32(fd), flags: addAndSend, fdFlags: uint32(flags) & unix.O_CLOEXEC}
 	err = listenerCall(a.listener, notifyAddFD, unsafe.Pointer(&add))
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return 0, errAnswered // or whoever asked was killed
+	}
 	if !errors.Is(err, unix.EINVAL) {
-		return 0, errAnswered // also where whoever asked was killed
+		return 0, err // as EMFILE, where it has as many as it may
 	}
 	// Before Linux 5.14 it takes two calls.
 	add.flags = 0
@@ -55,14 +59,20 @@ func (a *answerer) noFollow(c *pathCall) int {
 	return 0
 }
 
+// foundNoFollow is noFollow for what was found: the link of /proc to an opened file is ours.
+func (a *answerer) foundNoFollow(c *pathCall) int {
+	if a.found.fd >= 0 {
+		return 0
+	}
+	return a.noFollow(c)
+}
+
 // noFollowAlways in place of an argument's number is lstat(2).
 const noFollowAlways = -2
 
 func (a *answerer) stat(c *pathCall) (int64, error) {
 	var st unix.Stat_t
-	a.asAsker()
-	err := unix.Fstatat(unix.AT_FDCWD, a.file, &st, a.noFollow(c))
-	a.as(0, 0)
+	err := a.as(a.who, func() error { return unix.Fstatat(unix.AT_FDCWD, a.found.file, &st, a.foundNoFollow(c)) })
 	if err != nil {
 		return 0, err
 	}
@@ -71,9 +81,9 @@ func (a *answerer) stat(c *pathCall) (int64, error) {
 
 func (a *answerer) statx(c *pathCall) (int64, error) {
 	var st unix.Statx_t
-	a.asAsker()
-	err := unix.Statx(unix.AT_FDCWD, a.file, a.noFollow(c), int(uint32(a.n.args[c.size])), &st)
-	a.as(0, 0)
+	err := a.as(a.who, func() error {
+		return unix.Statx(unix.AT_FDCWD, a.found.file, a.foundNoFollow(c), int(uint32(a.n.args[c.size])), &st)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -82,31 +92,36 @@ func (a *answerer) statx(c *pathCall) (int64, error) {
 
 func (a *answerer) statfs(c *pathCall) (int64, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(a.file, &st); err != nil {
+	if err := a.as(a.who, func() error { return unix.Statfs(a.found.file, &st) }); err != nil {
 		return 0, err
 	}
 	return 0, a.write(unsafe.Slice((*byte)(unsafe.Pointer(&st)), unsafe.Sizeof(st)), a.n.args[c.buf])
 }
 
 func (a *answerer) access(c *pathCall) (int64, error) {
-	a.asAsker()
-	err := unix.Faccessat(unix.AT_FDCWD, a.file, uint32(a.n.args[c.flags]), unix.AT_EACCESS)
-	a.as(0, 0)
-	return 0, err
+	return 0, a.as(a.who, func() error {
+		return unix.Faccessat(unix.AT_FDCWD, a.found.file, uint32(a.n.args[c.flags]), unix.AT_EACCESS)
+	})
 }
 
 // readlink gives the paths of the step's root as the step knows them.
 func (a *answerer) readlink(c *pathCall) (int64, error) {
-	buf := make([]byte, unix.PathMax)
-	a.asAsker()
-	n, err := unix.Readlink(a.file, buf)
-	a.as(0, 0)
-	if err != nil {
-		return 0, err
-	}
-	target := string(buf[:n])
-	if rest, ok := strings.CutPrefix(target, a.config.Root); ok && (rest == "" || rest[0] == '/') {
-		target = path.Join("/", rest)
+	target := a.found.link
+	if target == "" {
+		err := a.as(a.who, func() (err error) {
+			if a.found.fd >= 0 {
+				target, err = readlinkOf(a.found.fd)
+			} else {
+				target, err = readlink(a.found.file)
+			}
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		if inside, ok := a.inside(target); ok && a.found.fd < 0 {
+			target = inside
+		}
 	}
 	size := min(uint64(len(target)), a.n.args[c.size])
 	if size == 0 {

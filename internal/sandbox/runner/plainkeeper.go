@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -29,15 +29,20 @@ func keep() {
 	if err := from.Decode(&config); err != nil {
 		os.Exit(ExitSandbox)
 	}
-	// What loses its parent becomes a child of this process, so that nothing gets away.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	// What loses its parent becomes a child of this process, so that nothing gets away. Nobody reads or traces it.
+	if err := errors.Join(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)); err != nil {
 		_ = say.Encode(plainEnd{Code: ExitSandbox, Error: fmt.Sprintf("keep the step's processes: %v", err)})
+		os.Exit(ExitSandbox)
+	}
+	secrets, err := openSecrets(config.Secrets)
+	if err != nil {
+		_ = say.Encode(plainEnd{Code: ExitSandbox, Error: err.Error()})
 		os.Exit(ExitSandbox)
 	}
 	go func() {
 		_ = from.Decode(&struct{}{}) // until the builder is gone, or wants it to end
-		for _, name := range config.Secrets {
-			_ = os.Remove(name)
+		for _, s := range secrets {
+			s.remove()
 		}
 		for {
 			killChildren()
@@ -64,6 +69,33 @@ func keep() {
 	os.Exit(0)
 }
 
+// secretFile is a secret in the step's root, opened before there is a process that could put something else in its
+// place.
+type secretFile struct {
+	file, parent *os.File
+	name         string
+}
+
+func openSecrets(names []string) (all []secretFile, err error) {
+	for _, name := range names {
+		s := secretFile{name: filepath.Base(name)}
+		if s.parent, err = os.Open(filepath.Dir(name)); err == nil {
+			s.file, err = os.OpenFile(name, unix.O_PATH|unix.O_NOFOLLOW, 0) // a program among them can still be run
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open a secret so that it can be removed: %w", err)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// remove empties the file, wherever it was moved, and removes it.
+func (s *secretFile) remove() {
+	_ = os.Truncate(fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()), 0)
+	_ = unix.Unlinkat(int(s.parent.Fd()), s.name, 0)
+}
+
 // startStep starts the step's process, up to its program.
 func startStep(config *plainConfig, say *json.Encoder) (pid, code int, err error) {
 	ours, theirs, err := utils.NewSockPair("step")
@@ -88,7 +120,7 @@ func startStep(config *plainConfig, say *json.Encoder) (pid, code int, err error
 		return 0, ExitSandbox, fmt.Errorf("start the step: %w", err)
 	}
 	if listener >= 0 {
-		go answerFor(listener, config)
+		go answerFor(listener, config, pid)
 	}
 	_ = say.Encode(plainEnd{Pid: pid})
 	// The socket closes with execve; before, it tells why there is none.
@@ -150,13 +182,7 @@ func killChildren() {
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + name + "/stat")
-		if err != nil {
-			continue
-		}
-		// pid (name, which may hold anything) state parent …
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(fields) > 1 && fields[1] == self {
+		if fields := statOf(pid); len(fields) > 1 && fields[1] == self {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 	}

@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +16,12 @@ import (
 // /proc cannot be mounted in a root that is a directory. Programs need it, though: a dynamic linker for $ORIGIN, node,
 // java and rustc to find themselves, shells for /dev/stdout. So the kernel asks the keeper about each call that takes a
 // path (seccomp_unotify(2)). Where the path begins with /proc, /sys or one of a few names in /dev, the keeper opens it
-// in its own root, as the process that asks, and gives it the descriptor or the answer; any other call goes on as it
-// is.
+// in its own root (plainpath.go), as the process that asks (plainasker.go), and gives it the descriptor or the answer; any
+// other call goes on as it is.
 //
-// This gives no protection and takes none away: the process may change the path after it was read, and gets then what
-// the kernel gives it anyway.
+// This gives no protection: the process may change the path after it was read, and gets then what the kernel gives it
+// anyway. It takes none away either: what is opened for a process, it could have opened itself, and a path leads to no
+// process but the step's, and by no link out of the step's root.
 
 // pathCall says what a system call does with a path, and which of its arguments are what.
 type pathCall struct {
@@ -41,6 +39,7 @@ const (
 	aLook pathKind = iota
 	anOpen
 	aReadlink
+	anExecute
 )
 
 // notification is seccomp_notif of the kernel, with seccomp_data in it.
@@ -115,21 +114,30 @@ func askingFilter() []byte {
 // answerer answers one notification after the other, on a thread of its own.
 type answerer struct {
 	listener int
-	config   *plainConfig
+	root     *os.File        // of the step
+	rootPath string          // its path here, without links
+	first    int             // the step's first process
+	devices  map[string]bool // paths of those that the root has itself
+	own      rights          // of this thread
 	n        notification
-	file     string // what the path means in the keeper's root
-	uid, gid uint32 // as whom files are opened now
+	who      *asker
+	found    finding
+	pointers pointers
 }
 
-// answerFor answers until nobody is left to ask.
-func answerFor(listener int, config *plainConfig) {
+// answerFor answers until nobody is left to ask. first is the step's first process.
+func answerFor(listener int, config *plainConfig, first int) {
 	runtime.LockOSThread() // and never unlocked: its user changes
+	a, err := newAnswerer(listener, config, first)
+	if err != nil {
+		unix.Close(listener) // those who ask get ENOSYS
+		return
+	}
 	// The one who asks and this thread wait for each other by turns, and may stay on one processor (from Linux 6.6 on).
 	together := uint64(wakeTogether)
 	_ = listenerCall(listener, notifySetFlags, unsafe.Pointer(&together))
-	a := &answerer{listener: listener, config: config}
 	for {
-		a.n = notification{}
+		a.n, a.who = notification{}, nil
 		err := listenerCall(listener, notifyReceive, unsafe.Pointer(&a.n))
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOENT) {
 			continue // whoever asked was killed
@@ -141,11 +149,24 @@ func answerFor(listener int, config *plainConfig) {
 	}
 }
 
+func newAnswerer(listener int, config *plainConfig, first int) (*answerer, error) {
+	root, err := os.OpenFile(config.Root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	a := &answerer{listener: listener, root: root, first: first}
+	if a.rootPath, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", root.Fd())); err != nil {
+		return nil, err
+	}
+	a.devices = ownDevices(root)
+	a.own, err = ownRights()
+	return a, err
+}
+
 func (a *answerer) answer() {
 	r := response{id: a.n.id, flags: answerContinue}
-	call, ok := pathCalls[int(a.n.nr)]
-	if ok && a.find(&call) {
-		val, err := call.act(a, &call)
+	if call, ok := pathCalls[int(a.n.nr)]; ok {
+		val, err := a.act(&call)
 		errno := unix.Errno(0)
 		switch {
 		case errors.Is(err, errAnswered):
@@ -159,24 +180,44 @@ func (a *answerer) answer() {
 	_ = listenerCall(a.listener, notifySend, unsafe.Pointer(&r)) // it may have been killed meanwhile
 }
 
-// errAnswered says that an answer was sent already.
-var errAnswered = errors.New("answered")
+// errAnswered says that an answer was sent already, errNotOurs that the call is to go on as it is.
+var (
+	errAnswered = errors.New("answered")
+	errNotOurs  = errors.New("not to be answered")
+)
 
-// find reads the path, and says whether it is one of those that the keeper answers for.
-func (a *answerer) find(c *pathCall) bool {
+// act answers a call whose path lies outside of the step's root.
+func (a *answerer) act(c *pathCall) (int64, error) {
 	text, ok := a.readPath(a.n.args[c.path])
-	if !ok {
-		return false
+	relative := ok && text != "" && text[0] != '/'
+	if relative { // to the root, where a process starts that nobody told otherwise
+		text = "/" + text
 	}
-	if a.asksForLink(c) && slices.Contains(ownLinks, path.Clean(text)) {
-		return false
+	if !ok || !concerns(text) || relative && c.path == 1 && int32(a.n.args[0]) != unix.AT_FDCWD {
+		return 0, errNotOurs
 	}
-	a.file, ok = outside(text, a.n.pid)
-	return ok && listenerCall(a.listener, notifyIDValid, unsafe.Pointer(&a.n.id)) == nil
+	var err error
+	if a.who, err = readAsker(int(a.n.pid)); err != nil {
+		return 0, errNotOurs
+	}
+	if relative && !a.isInRoot() {
+		return 0, errNotOurs
+	}
+	a.found, err = a.find(text, c)
+	if err != nil {
+		return 0, err
+	}
+	defer a.found.close()
+	if !a.waits() {
+		return 0, errNotOurs
+	}
+	return c.act(a, c)
 }
 
-// ownLinks are links of the step's root to what is outside of it.
-var ownLinks = []string{"/etc/mtab", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/ptmx"}
+// waits says whether who asks is still there: its number could be another process's by now.
+func (a *answerer) waits() bool {
+	return listenerCall(a.listener, notifyIDValid, unsafe.Pointer(&a.n.id)) == nil
+}
 
 // asksForLink says that a call asks for a link itself.
 func (a *answerer) asksForLink(c *pathCall) bool {
@@ -188,47 +229,6 @@ func (a *answerer) asksForLink(c *pathCall) bool {
 		return c.size < 0 && flags&unix.O_NOFOLLOW != 0
 	}
 	return a.noFollow(c) != 0
-}
-
-// outside is what a path of a step means in the keeper's root, if that is where it lies.
-func outside(name string, pid uint32) (string, bool) {
-	if len(name) < 4 || name[0] != '/' {
-		return "", false
-	}
-	if name == "/etc/mtab" {
-		name = "/proc/self/mounts"
-	}
-	name = path.Clean(name)
-	first, rest, _ := strings.Cut(name[1:], "/")
-	own := fmt.Sprintf("/proc/%d", pid)
-	switch first {
-	case "sys":
-		return name, true
-	case "dev":
-		top, below, _ := strings.Cut(rest, "/")
-		switch top {
-		case "fd":
-			return path.Join(own, "fd", below), true
-		case "stdin", "stdout", "stderr":
-			return path.Join(own, "fd", map[string]string{"stdin": "0", "stdout": "1", "stderr": "2"}[top]), true
-		case "pts", "ptmx", "null", "zero", "full", "random", "urandom", "tty":
-			return name, true
-		}
-		return "", false
-	case "proc":
-	default:
-		return "", false
-	}
-	top, below, _ := strings.Cut(rest, "/")
-	switch top {
-	case "self":
-		return path.Join(own, below), true
-	case "thread-self":
-		return path.Join(own, "task", strconv.Itoa(int(pid)), below), true
-	case "mounts", "net":
-		return path.Join(own, top, below), true
-	}
-	return name, true
 }
 
 // readPath reads a string of the process that asks, if its beginning is one of those that matter.
@@ -245,7 +245,7 @@ func (a *answerer) readPath(at uint64) (string, bool) {
 			return string(append(all, buf[:end]...)), true
 		}
 		all = append(all, buf[:n]...)
-		if len(all) > 0 && all[0] != '/' {
+		if begins := string(all[:min(4, len(all))]); begins[0] != '/' && !slices.Contains([]string{"proc", "sys/", "dev/"}, begins) {
 			return "", false
 		}
 		at += uint64(n)
@@ -266,6 +266,9 @@ func (a *answerer) read(buf []byte, at uint64) (int, error) {
 
 // write writes to it.
 func (a *answerer) write(buf []byte, at uint64) error {
+	if !a.waits() {
+		return unix.EFAULT
+	}
 	local := []unix.Iovec{{Base: &buf[0], Len: uint64(len(buf))}}
 	remote := []unix.RemoteIovec{{Base: uintptr(at), Len: len(buf)}}
 	n, err := unix.ProcessVMWritev(int(a.n.pid), local, remote, 0)
@@ -279,43 +282,20 @@ func (a *answerer) write(buf []byte, at uint64) error {
 }
 
 // memory opens the memory as the user whose process it is: without CAP_SYS_PTRACE nobody else may.
-func (a *answerer) memory(flags int, use func(fd int) (int, error)) (int, error) {
-	defer a.as(0, 0)
-	a.asAsker()
-	fd, err := unix.Open(fmt.Sprintf("/proc/%d/mem", a.n.pid), flags|unix.O_CLOEXEC, 0)
+func (a *answerer) memory(flags int, use func(fd int) (int, error)) (n int, err error) {
+	who, err := readAsker(int(a.n.pid))
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(fd)
-	return use(fd)
-}
-
-// asAsker has this thread open files as the user who asks.
-func (a *answerer) asAsker() {
-	uid, gid := uint32(a.config.UID), uint32(a.config.GID)
-	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.n.pid)); err == nil {
-		uid, gid = effective(status, "Uid:", uid), effective(status, "Gid:", gid)
-	}
-	a.as(uid, gid)
-}
-
-// effective is the second number of a line of /proc/PID/status.
-func effective(status []byte, key string, otherwise uint32) uint32 {
-	for line := range strings.Lines(string(status)) {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == key {
-			if n, err := strconv.ParseUint(fields[2], 10, 32); err == nil {
-				return uint32(n)
-			}
+	who.effective = who.permitted // of which ptrace(2) wants all
+	err = a.as(who, func() error {
+		fd, err := unix.Open(fmt.Sprintf("/proc/%d/mem", a.n.pid), flags|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
 		}
-	}
-	return otherwise
-}
-
-func (a *answerer) as(uid, gid uint32) {
-	if a.uid == uid && a.gid == gid {
-		return
-	}
-	_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, uintptr(gid), 0, 0)
-	_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
-	a.uid, a.gid = uid, gid
+		defer unix.Close(fd)
+		n, err = use(fd)
+		return err
+	})
+	return n, err
 }

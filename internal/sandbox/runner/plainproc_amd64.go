@@ -18,4 +18,6 @@ var pathCalls = map[int]pathCall{
 	unix.SYS_ACCESS:     {act: (*answerer).access, path: 0, flags: 1, buf: -1, size: -1},
 	unix.SYS_FACCESSAT:  {act: (*answerer).access, path: 1, flags: 2, buf: -1, size: -1},
 	unix.SYS_FACCESSAT2: {act: (*answerer).access, path: 1, flags: 2, buf: -1, size: -1},
+	unix.SYS_EXECVE:     {kind: anExecute, act: (*answerer).execute, path: 0, flags: -1, buf: -1, size: -1},
+	unix.SYS_EXECVEAT:   {kind: anExecute, act: (*answerer).execute, path: 1, flags: -1, buf: -1, size: -1},
 }

@@ -13,4 +13,6 @@ var pathCalls = map[int]pathCall{
 	unix.SYS_READLINKAT: {kind: aReadlink, act: (*answerer).readlink, path: 1, flags: -1, buf: 2, size: 3},
 	unix.SYS_FACCESSAT:  {act: (*answerer).access, path: 1, flags: 2, buf: -1, size: -1},
 	unix.SYS_FACCESSAT2: {act: (*answerer).access, path: 1, flags: 2, buf: -1, size: -1},
+	unix.SYS_EXECVE:     {kind: anExecute, act: (*answerer).execute, path: 0, flags: -1, buf: -1, size: -1},
+	unix.SYS_EXECVEAT:   {kind: anExecute, act: (*answerer).execute, path: 1, flags: -1, buf: -1, size: -1},
 }
