@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test short test-real edits observe equal fuzz crash load bench bench-tools lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -79,6 +79,10 @@ test-real: ## ten Dockerfiles as people write them, built, edited, run and compa
 	test/require build demo
 	$(GO) test -tags $(TAGS) -count=1 -timeout 120m -v ./test/real -all -uncached $(if $(TABLE),-table $(CURDIR)/$(TABLE))
 
+test-rungs: ## all lessons, the attacks and apt-get on each rung of docs/rootless.md, of which make test does some; a quarter of an hour
+	test/require build demo test
+	$(GO) test -tags $(TAGS) -count=1 -timeout 120m -v ./test -run TestRungs -rungs
+
 edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 80m -count=1 ./internal/builder -run TestCachedEqualsUncached -edits $(or $(EDITS),2000)
@@ -106,6 +110,10 @@ load: ## 16 builds, prunes, rmi, push and pull, save and load at a time on one s
 bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, unsynced or unobserved, ONLY=COPY
 	test/require build demo test
 	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -against "$(AGAINST)"
+
+bench-rungs: build ## the table of docs/rootless.md: strata on each rung, and buildah as an ordinary user; RUNS=1 for a quick look
+	test/require build demo test
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -rungs
 
 bench-tools: build ## what observing costs pip, npm, go, javac and gcc in a copied tree of 20,000 files; fetches 300 MB of packages once
 	test/require build demo test

@@ -133,7 +133,8 @@ type strata struct {
 	registry *testbed.Registry // has what the scenarios of an empty store need; to be stopped
 	unsynced bool              // its builds wait for no disk
 
-	environment []string // beside that of the bench
+	environment []string        // beside that of the bench
+	daemon      *testbed.Docker // in whose containers it runs; to be stopped
 }
 
 func (s *strata) name() string { return s.label }
@@ -141,6 +142,9 @@ func (s *strata) name() string { return s.label }
 func (s *strata) close() {
 	if s.registry != nil {
 		s.registry.Stop()
+	}
+	if s.daemon != nil {
+		s.daemon.Stop()
 	}
 }
 
@@ -236,7 +240,8 @@ func (d *docker) forget(ctx context.Context, tag string) error {
 }
 
 type buildah struct {
-	dir string
+	dir  string
+	user *testbed.User // who is not root; nil for root
 }
 
 func (b *buildah) name() string { return "buildah" }
@@ -245,6 +250,9 @@ func (b *buildah) version(ctx context.Context) string { return firstLine(b.comma
 
 func (b *buildah) command(ctx context.Context, args ...string) *exec.Cmd {
 	global := []string{"--root", filepath.Join(b.dir, "root"), "--runroot", filepath.Join(b.dir, "run"), "--storage-driver", "overlay"}
+	if b.user != nil {
+		return b.user.Command(ctx, slices.Concat([]string{"XDG_RUNTIME_DIR=" + b.dir, "buildah"}, global, args)...)
+	}
 	return exec.CommandContext(ctx, "buildah", append(global, args...)...)
 }
 
@@ -256,6 +264,9 @@ func (b *buildah) prepare(ctx context.Context, s *strata) error {
 	for i, image := range []string{testbed.BusyboxImage, testbed.PythonImage} {
 		archive := filepath.Join(b.dir, fmt.Sprintf("base-%d.tar", i))
 		if err := run(s.command(ctx, "save", "-o", archive, image)); err != nil {
+			return err
+		}
+		if err := os.Chmod(archive, 0o644); err != nil {
 			return err
 		}
 		if err := run(b.command(ctx, "pull", "docker-archive:"+archive)); err != nil {

@@ -26,6 +26,7 @@ func main() {
 	against := flag.String("against", "", "another strata `binary`, which takes turns with this one in the place of the other builders; "+
 		unsyncedArg+" is this one without durability, "+unobserved+" without observing what steps read")
 	tools := flag.Bool("tools", false, "measure what compilers and package managers take in a copied tree, and nothing else")
+	rungs := flag.Bool("rungs", false, "measure strata on each rung of docs/rootless.md, beside buildah as an ordinary user")
 	if len(os.Args) > 2 && os.Args[1] == unsyncedArg {
 		fmt.Fprintln(os.Stderr, "bench:", becomeUnsynced(os.Args[2:]))
 		os.Exit(1)
@@ -33,7 +34,7 @@ func main() {
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := bench(ctx, options{*runs, *only, *against, *tools}); err != nil {
+	if err := bench(ctx, options{*runs, *only, *against, *tools, *rungs}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -45,6 +46,7 @@ type options struct {
 	only    string
 	against string
 	tools   bool
+	rungs   bool
 }
 
 // A contender is a builder and what it is measured at. All have the scenarios of the builds first, and strata has more.
@@ -63,22 +65,21 @@ func bench(ctx context.Context, o options) error {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp(cache, "run-")
+	where := cache
+	if o.rungs {
+		where = "" // where other users get to
+	}
+	work, err := os.MkdirTemp(where, "run-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
 
-	progress("making the inputs")
-	builds, err := makeScenarios(cache, work)
-	if err != nil {
-		return err
-	}
 	binary, err := binary()
 	if err != nil {
 		return err
 	}
-	contenders, err := setUp(ctx, binary, o, work)
+	contenders, err := setUpAll(ctx, binary, o, cache, work)
 	defer func() {
 		for _, c := range contenders {
 			c.close()
@@ -86,12 +87,6 @@ func bench(ctx context.Context, o options) error {
 	}()
 	if err != nil {
 		return err
-	}
-	for i := range contenders {
-		c := &contenders[i]
-		if !o.tools {
-			c.scenarios = choose(slices.Concat(builds, c.scenarios), o.only)
-		}
 	}
 	results := results{}
 	for run := range o.runs {
@@ -115,6 +110,33 @@ func bench(ctx context.Context, o options) error {
 	}
 	fmt.Print(report(ctx, contenders, results, start))
 	return nil
+}
+
+// setUpAll makes the inputs and the contenders. What it returns is to be closed even when it fails.
+func setUpAll(ctx context.Context, binary string, o options, cache, work string) ([]contender, error) {
+	progress("making the inputs")
+	var builds []*scenario
+	setUp := setUp
+	var err error
+	if o.rungs {
+		err = makeRungContexts(work)
+		setUp = func(ctx context.Context, binary string, _ options, work string) ([]contender, error) {
+			return setUpRungs(ctx, binary, work)
+		}
+	} else {
+		builds, err = makeScenarios(cache, work)
+	}
+	if err != nil {
+		return nil, err
+	}
+	contenders, err := setUp(ctx, binary, o, work)
+	for i := range contenders {
+		c := &contenders[i]
+		if !o.tools {
+			c.scenarios = choose(slices.Concat(builds, c.scenarios), o.only)
+		}
+	}
+	return contenders, err
 }
 
 // binary is what `make build` wrote.

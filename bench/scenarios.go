@@ -37,11 +37,7 @@ func makeScenarios(cache, work string) ([]*scenario, error) {
 		return nil, err
 	}
 	echoes := filepath.Join(work, "echoes")
-	dockerfile := "FROM busybox\n"
-	for i := range 20 { // no two alike, or a builder may run one for all
-		dockerfile += fmt.Sprintf("RUN echo %d\n", i)
-	}
-	if err := writeDockerfile(echoes, dockerfile); err != nil {
+	if err := writeEchoes(echoes); err != nil {
 		return nil, err
 	}
 	files := filepath.Join(cache, fmt.Sprintf("files-%d-%d", manyFiles, manyBytes))
@@ -56,6 +52,14 @@ func makeScenarios(cache, work string) ([]*scenario, error) {
 		{name: "COPY 20,000 files, 433 MB: nothing changed", reach: 150 * time.Millisecond, context: files},
 		{name: "COPY 20,000 files, 433 MB: one file changed", reach: 1500 * time.Millisecond, context: files, before: changeFile},
 	}, nil
+}
+
+func writeEchoes(dir string) error {
+	dockerfile := "FROM busybox\n"
+	for i := range 20 { // no two alike, or a builder may run one for all
+		dockerfile += fmt.Sprintf("RUN echo %d\n", i)
+	}
+	return writeDockerfile(dir, dockerfile)
 }
 
 // choose gives the scenarios whose name has text in it.

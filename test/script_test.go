@@ -23,6 +23,9 @@ type bed struct {
 	binary string
 	docker func() (*testbed.Docker, error)
 	stores map[string]func() (*testbed.Store, error)
+
+	mu      sync.Mutex // held while a store is made on a rung
+	onRungs map[string]*testbed.Store
 }
 
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
@@ -43,8 +46,9 @@ func newBed(t *testing.T) *bed {
 		})
 	}
 	return &bed{
-		dir:    dir,
-		binary: binary,
+		onRungs: map[string]*testbed.Store{},
+		dir:     dir,
+		binary:  binary,
 		docker: sync.OnceValues(func() (*testbed.Docker, error) {
 			docker, err := testbed.StartDocker(ctx, filepath.Join(dir, "docker"))
 			if err == nil {
