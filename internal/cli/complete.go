@@ -66,6 +66,7 @@ func flagOffers() map[string]offer {
 		"filter":          filters,
 		"format":          words("json", "table"),
 		"info format":     words("json"),
+		"packages format": words("json", "table", "spdx", "cyclonedx"),
 		"inspect format":  words("json"),
 		"version format":  words("json"),
 		"save format":     words("docker", "oci"),

@@ -154,7 +154,10 @@ strata packages me/app
 strata packages --filter base=false me/app
 
 # What each layer added, upgraded and removed
-strata packages --changes me/app`,
+strata packages --changes me/app
+
+# A bill of materials
+strata packages --format spdx me/app > sbom.spdx.json`,
 
 	"scan": `
 # What is known to be vulnerable, and which instruction to change

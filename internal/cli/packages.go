@@ -3,13 +3,18 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/packages"
+	"github.com/strata-build/strata/internal/look/sbom"
 	"github.com/strata-build/strata/internal/look/view"
 )
 
@@ -41,6 +46,9 @@ read; lists of others are named. With --changes, show what each layer added (+),
 					return err
 				}
 				inv.Keep(filter)
+				if write := bills[f.format]; write != nil {
+					return a.writeBill(inv, image.Created(im.Config), write)
+				}
 				return a.printPackages(inv, f)
 			})
 		},
@@ -49,9 +57,27 @@ read; lists of others are named. With --changes, show what each layer added (+),
 	fl.Var((*listFlag)(&f.filters), "filter", "list only matching packages, as `KEY=VALUE`: type=dpkg, name=PATTERN, ecosystem=NAME, layer=NUMBER, base=true or false")
 	fl.BoolVar(&f.changes, "changes", false, "show what each layer added, upgraded and removed")
 	fl.BoolVar(&f.asJSON, "json", false, "print JSON")
-	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .Name .Version .Type .Architecture .Licence .Source .PURL .Path .Layer .Base .Instruction")
+	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; spdx (2.3) or cyclonedx (1.6) for a bill of materials; fields: .Name .Version .Type .Architecture .Licence .Source .PURL .Path .Layer .Base .Instruction")
 	cmd.MarkFlagsMutuallyExclusive("json", "format", "changes")
 	return cmd
+}
+
+// bills are the formats of --format that are bills of materials.
+var bills = map[string]func(*packages.Inventory, sbom.About) any{"spdx": sbom.SPDX, "cyclonedx": sbom.CycloneDX}
+
+// writeBill prints a bill of materials, of the time at which the image was made, or of SOURCE_DATE_EPOCH.
+func (a *app) writeBill(inv *packages.Inventory, made time.Time, write func(*packages.Inventory, sbom.About) any) error {
+	epoch, err := export.ParseEpoch(os.Getenv(sourceDateEpoch))
+	if err != nil {
+		return err
+	}
+	if epoch != nil {
+		made = *epoch
+	}
+	if err := human.JSON(a.stdout, "  ", write(inv, sbom.About{Version: a.version, Created: made})); err != nil {
+		return err
+	}
+	return unreadPackages(a.stderr, inv)
 }
 
 func (a *app) printPackages(inv *packages.Inventory, f *packagesFlags) error {
