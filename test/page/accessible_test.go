@@ -95,7 +95,7 @@ func (w *world) accessible(address string) {
 	for _, scheme := range []string{"light", "dark"} {
 		w.scheme(scheme, 1280, 860, 1)
 		for _, v := range []string{
-			view("image", "image", second), view("files", "image", second), view("bytes", "image", second), view("packages", "image", second),
+			view("image", "image", second), view("files", "image", second), view("bytes", "image", second), view("packages", "image", second), view("vulnerabilities", "image", second),
 			view("settings", "image", second), view("compare", "image", first, "with", second), "images", "builds", "build", "nothing", "file",
 		} {
 			switch {

@@ -41,7 +41,18 @@ func TestMain(m *testing.M) {
 const (
 	first  = "me/app:1"
 	second = "me/app:2"
+	third  = "me/app:3" // upgrades a package
 )
+
+// advisory is an OSV document of a vulnerability that is made up.
+const advisory = `{"id": "GHSA-made-up", "aliases": ["CVE-2099-0001"], "modified": "2099-01-01T00:00:00Z", "summary": "A <b>flaw</b> that is made up",
+"database_specific": {"severity": "HIGH"}, "references": [{"type": "ADVISORY", "url": "https://example.org/CVE-2099-0001"}],
+"affected": [{"package": {"ecosystem": "PyPI", "name": "bottle"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "0.13"}]}]}]}`
+
+// upgrade is what pip would do with a network.
+const upgrade = "FROM " + second + `
+RUN cd /usr/local/lib/python3.11/site-packages && mv bottle-*.dist-info bottle-0.13.dist-info && sed -i "s/^Version: .*/Version: 0.13/" bottle-0.13.dist-info/METADATA
+`
 
 // world is a store with the lesson's image in two versions, and a browser.
 type world struct {
@@ -99,6 +110,21 @@ func (w *world) build() {
 	w.append(filepath.Join(app, "main.py"), "# changed\n")
 	w.append(filepath.Join(app, "Dockerfile"), "RUN dd if=/dev/zero of=/tmp/big bs=1M count=6\nRUN rm /tmp/big && echo prod >/etc/stage\nLABEL version=2\n")
 	w.strata("build", "-q", "-t", second, app)
+	w.write("upgrade/Dockerfile", upgrade)
+	w.strata("build", "-q", "-t", third, filepath.Join(w.dir, "upgrade"))
+	w.strata("vulndb", "import", w.write("osv/made-up.json", advisory))
+}
+
+// write writes a file in the test's directory, and returns its path.
+func (w *world) write(name, text string) string {
+	path := filepath.Join(w.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	return path
 }
 
 func (w *world) append(name, text string) {
@@ -305,7 +331,7 @@ func TestPage(t *testing.T) {
 		name string
 		run  func(*world, string)
 	}{
-		{"layers", (*world).layers}, {"keyboard", (*world).keyboard}, {"files", (*world).files}, {"bytes", (*world).bytes}, {"packages", (*world).packages},
+		{"layers", (*world).layers}, {"keyboard", (*world).keyboard}, {"files", (*world).files}, {"bytes", (*world).bytes}, {"packages", (*world).packages}, {"vulnerabilities", (*world).vulnerabilities},
 		{"settings", (*world).settings}, {"compare", (*world).compare}, {"images", (*world).images}, {"builds", (*world).builds},
 		{"live", (*world).live}, {"file", (*world).contained}, {"phone", (*world).phone}, {"dark", (*world).dark}, {"without script", (*world).withoutScript},
 		{"another site", (*world).anotherSite}, {"accessible", (*world).accessible},
@@ -409,6 +435,25 @@ func (w *world) packages(address string) {
 	w.picture("page-packages")
 }
 
+// vulnerabilities shows a planted one at the layer that brought it, and that the image which upgrades it has none.
+func (w *world) vulnerabilities(address string) {
+	w.open(view(address+"vulnerabilities", "image", second))
+	w.see("1 known vulnerability", "CVE-2099-0001", "high", "bottle", "0.13", "A <b>flaw</b> that is made up", "RUN pip install -r requirements.txt")
+	w.picture("page-vulnerabilities")
+	w.do(chromedp.Click(`//td/a[contains(., "pip install -r")]`))
+	w.see("Vulnerabilities that it brought", "CVE-2099-0001", "fixed in 0.13")
+	w.open(view(address+"vulnerabilities", "image", second, "mine", "base"))
+	w.see("None is like this")
+	w.open(view(address+"vulnerabilities", "image", second, "severity", "critical"))
+	w.see("None is like this")
+	w.open(view(address+"vulnerabilities", "image", third))
+	w.see("No known vulnerabilities")
+	w.open(view(address+"image", "image", third))
+	w.see("Vulnerabilities that it cured", "CVE-2099-0001")
+	w.open(view(address+"compare", "image", second, "with", third))
+	w.see("Vulnerabilities that are gone", "CVE-2099-0001")
+}
+
 func (w *world) settings(address string) {
 	w.open(view(address+"settings", "image", second))
 	w.see("APP_ENV", "prod", "PYTHON_VERSION", "WORKDIR")
@@ -501,7 +546,7 @@ func (w *world) phone(address string) {
 		w.t.Errorf("it is %s wide on a screen of %s", w.ask(`document.documentElement.scrollWidth`), w.ask(`innerWidth`))
 	}
 	w.picture("page-phone")
-	for _, v := range []string{"files", "bytes", "packages", "settings", "compare"} {
+	for _, v := range []string{"files", "bytes", "packages", "vulnerabilities", "settings", "compare"} {
 		w.open(view(address+v, "image", second))
 		if got := w.ask(`document.documentElement.scrollWidth <= innerWidth`); got != "true" {
 			w.t.Errorf("%s is %s wide on a screen of %s", v, w.ask(`document.documentElement.scrollWidth`), w.ask(`innerWidth`))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/look/view"
+	"github.com/strata-build/strata/internal/look/vulnerability"
 )
 
 // comparison is how two images differ.
@@ -17,7 +18,8 @@ type comparison struct {
 	Before, After string
 	Names         []string // of images here, to choose from
 	Filter        string
-	Diff          *view.Diff // nil until two are named
+	Diff          *view.Diff              // nil until two are named
+	Worse, Better []vulnerability.Finding // vulnerabilities that only the one after has, and only the one before
 	Added         int
 	Changed       int
 	Removed       int
@@ -108,6 +110,11 @@ func (s *Server) fillComparison(r *http.Request, c *comparison) error {
 		return err
 	}
 	c.Added, c.Changed, c.Removed = c.Diff.Counts()
+	if a, err := s.gallery.findings(r.Context(), before); err == nil {
+		if b, err := s.gallery.findings(r.Context(), after); err == nil {
+			c.Worse, c.Better = differing(b, a), differing(a, b)
+		}
+	}
 	from, err := number(r, "from", 0, len(c.Diff.Files))
 	if err != nil {
 		return err

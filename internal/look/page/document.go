@@ -71,6 +71,8 @@ var functions = template.FuncMap{
 	"add":     func(a, b int) int { return a + b },
 	"sign":    func(kind string) string { return strings.ReplaceAll(kind, "-", "−") },
 	"word":    word,
+	// severities are those that a person can filter by.
+	"severities": func() []string { return []string{"low", "medium", "high", "critical"} },
 }
 
 // word is what a change is called.
@@ -122,6 +124,7 @@ var views = []struct {
 	served     bool
 }{
 	{"image", "Layers", false}, {"files", "Files", true}, {"bytes", "Size", false}, {"packages", "Packages", false},
+	{"vulnerabilities", "Vulnerabilities", false},
 	{"settings", "Configuration", false}, {"compare", "Compare", true},
 }
 

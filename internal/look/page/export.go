@@ -3,11 +3,13 @@ package page
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"html/template"
 	"io"
 	"strings"
 
 	"github.com/strata-build/strata/internal/look/view"
+	"github.com/strata-build/strata/internal/look/vulnerability"
 )
 
 // contained is all of an image in one file.
@@ -16,7 +18,9 @@ type contained struct {
 	Bytes    *bytesView
 	Packages *packagesView
 	Failure  string // why there are no packages
-	Settings []view.ConfigChange
+	// Vulnerabilities is nil where the packages, or advisories, are not known.
+	Vulnerabilities *vulnerabilitiesView
+	Settings        []view.ConfigChange
 }
 
 // Export writes all of an image as one file, which a browser opens without a server: its rows, each in detail, its
@@ -55,6 +59,12 @@ func Export(ctx context.Context, o Options, w io.Writer) error {
 		all.Failure = p.err.Error()
 	default:
 		all.Packages = newPackagesView(im, p.inv, &packagesView{Contained: true}, maxPackages)
+		found, err := g.vulnerabilities(ctx, im, p.inv)
+		if err == nil {
+			all.Vulnerabilities = newVulnerabilitiesView(im, found, &vulnerabilitiesView{Contained: true})
+		} else if !errors.Is(err, vulnerability.ErrEmpty) {
+			return err
+		}
 	}
 	packed, err := im.compressed()
 	if err != nil {

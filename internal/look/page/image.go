@@ -230,7 +230,7 @@ func (g *gallery) newDetail(ctx context.Context, o *opened, index, from int, pat
 	d.Size, d.Counts = stats.Stored, &stats
 	d.Files, d.More = changes(t, order, r.Layer, from)
 	d.Next = from + len(d.Files)
-	d.Packages = o.ofRow(ctx, index, patience)
+	d.Packages = g.ofRow(ctx, o, index, patience)
 	return d, ctx.Err()
 }
 

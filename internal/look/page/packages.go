@@ -10,6 +10,7 @@ import (
 
 	layerpackages "github.com/strata-build/strata/internal/layer/packages"
 	"github.com/strata-build/strata/internal/look/packages"
+	"github.com/strata-build/strata/internal/look/vulnerability"
 )
 
 // installed is which packages an image has. They are read while the person looks at the layers.
@@ -58,7 +59,7 @@ func (p *installed) wait(ctx context.Context, most time.Duration) bool {
 	return false
 }
 
-// rowPackages is what a row's layer did to the packages.
+// rowPackages is what a row's layer did to the packages, and to what is known to be vulnerable of them.
 type rowPackages struct {
 	Image string
 	Row   int
@@ -66,10 +67,12 @@ type rowPackages struct {
 	Wanted  bool
 	Err     string
 	Changes []layerpackages.Change
+	// Brought are the vulnerabilities of packages that the layer brought, Cured those that it took away.
+	Brought, Cured []vulnerability.Finding
 }
 
 // ofRow finds what a row's layer did to the packages; nil where all of it is known and there is nothing.
-func (o *opened) ofRow(ctx context.Context, row int, most time.Duration) *rowPackages {
+func (g *gallery) ofRow(ctx context.Context, o *opened, row int, most time.Duration) *rowPackages {
 	index := o.im.Rows[row].Layer
 	if index < 0 || o.isPartial() {
 		return nil
@@ -87,7 +90,11 @@ func (o *opened) ofRow(ctx context.Context, row int, most time.Duration) *rowPac
 				r.Changes = l.Changes
 			}
 		}
-		if len(r.Changes) == 0 {
+		// Where there are no advisories, or these cannot be read, the page of the vulnerabilities says so.
+		if found, err := g.vulnerabilities(ctx, o, p.inv); err == nil {
+			r.Brought, r.Cured = found.brought(index+1), found.cured[index+1]
+		}
+		if len(r.Changes)+len(r.Brought)+len(r.Cured) == 0 {
 			return nil
 		}
 	}
@@ -110,7 +117,7 @@ func (s *Server) rowPackages(r *http.Request) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &document{Title: "Packages", View: "row-packages", Data: o.ofRow(r.Context(), row, 0)}, nil
+	return &document{Title: "Packages", View: "row-packages", Data: s.gallery.ofRow(r.Context(), o, row, 0)}, nil
 }
 
 // packagesView lists the packages of an image.

@@ -83,6 +83,8 @@ type opened struct {
 	wasted int64  // bytes that nobody sees
 	// weighed is where the bytes are; nil until it is asked for.
 	weighed *bytesView
+	// vulnerable is what the advisories say; nil until that is asked for.
+	vulnerable *vulnerable
 
 	packages installed
 }

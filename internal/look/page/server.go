@@ -153,6 +153,7 @@ func (s *Server) route() {
 	page("GET /patch", s.patchPage)
 	page("GET /images", s.images)
 	page("GET /packages", s.packagesPage)
+	page("GET /vulnerabilities", s.vulnerabilitiesPage)
 	page("GET /row-packages", s.rowPackages)
 	page("GET /builds", s.builds)
 	page("GET /build", s.build)

@@ -220,8 +220,8 @@
       );
       if (word) item.append(make('span', { class: 'unseen' }, word));
       if (this.everything) {
-        const by = make('span', { class: 'by' });
-        if (row) by.append(make('a', { href: row.href, tabindex: '-1', title: 'by row ' + row.place + ': ' + row.text, 'data-row': row.row }, row.place));
+        const by = make('span', { class: 'by' + (this.wide ? ' long' : '') });
+        if (row) by.append(make('a', { href: row.href, tabindex: '-1', title: 'by row ' + row.place + ': ' + row.text, 'data-row': row.row }, this.wide ? row.place + ' ' + row.text.split(' ')[0] : row.place));
         item.append(by);
       }
       return item;
