@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -76,8 +77,8 @@ type BlobTarget interface {
 }
 
 // SendLayer sees to it that a place has a compressed form of a layer, and says which: the one that it has already if there
-// is one, one that is known, passed on from where it is, or a new one.
-func (m *Mover) SendLayer(ctx context.Context, diffID digest.Digest, to BlobTarget) (ocispec.Descriptor, error) {
+// is one, one that is known, passed on from where it is, or a new one, compressed as want says.
+func (m *Mover) SendLayer(ctx context.Context, diffID digest.Digest, want layer.Compression, to BlobTarget) (ocispec.Descriptor, error) {
 	m = m.With(nil) // events are of what the build fetches
 	known, err := m.Store.Blobs(diffID)
 	if err != nil {
@@ -102,7 +103,7 @@ func (m *Mover) SendLayer(ctx context.Context, diffID digest.Digest, to BlobTarg
 	if !l.Present() {
 		return ocispec.Descriptor{}, fmt.Errorf("layer %s is neither on this machine nor at its source: %w", l.DiffID, failure)
 	}
-	b, err := m.compress(ctx, l, form{})
+	b, err := m.compress(ctx, l, form{compression: want})
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

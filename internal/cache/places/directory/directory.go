@@ -17,6 +17,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/cache/places/artifact"
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/archive"
 	"github.com/strata-build/strata/internal/transfer/registry"
@@ -169,7 +170,7 @@ func (p *Place) send(ctx context.Context, to layout, steps []cache.Step, diffIDs
 ) {
 	blobs := make([]ocispec.Descriptor, len(diffIDs))
 	for i, d := range diffIDs {
-		if blobs[i], err = p.mover.SendLayer(ctx, d, to); err != nil {
+		if blobs[i], err = p.mover.SendLayer(ctx, d, layer.Gzip, to); err != nil {
 			return desc, err
 		}
 	}

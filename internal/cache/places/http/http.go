@@ -1,0 +1,333 @@
+// Package http is a cache behind plain GET, HEAD, PUT and DELETE: a WebDAV server, nginx's dav module, an artefact store.
+// Package bucket says what is in it.
+//
+// Two that write at once lose none of each other's records where the server knows ETags and their conditions (RFC 9110,
+// 13.1); another server keeps the last one's lists, which are copies. The server is not asked what it has: nothing in HTTP
+// does that.
+package http
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/cache/places/bucket"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// Names of the attributes.
+const (
+	urlName     = "url"
+	nameName    = "name"
+	authName    = "auth_env"
+	uploadsName = "upload_parallelism"
+)
+
+// scheme begins locations.
+const scheme = "http-cache"
+
+// small is up to how many bytes an object is held in memory, so that it can be sent again.
+const small = 8 << 20
+
+// tries is how often a request is made whose failure may pass: an answer of 5xx or 429, a lost connection.
+const tries = 4
+
+// Kind is type=http.
+var Kind = places.Kind{
+	Type: "http",
+	From: common(),
+	To:   append(append(common(), places.Options()...), places.Attribute{Name: uploadsName, Check: checkUploads}),
+	Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
+		p := newPlace(m, s)
+		if err := p.Load(ctx); err != nil {
+			return nil, err
+		}
+		return &cache.Source{Name: s.Ref, Place: p}, nil
+	},
+	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return newPlace(m, s), nil },
+	Blobs:  &transfer.BlobSource{Scheme: scheme, Open: openBlob},
+}
+
+func common() []places.Attribute {
+	return []places.Attribute{{Name: urlName, Value: "URL", Check: checkURL}, {Name: nameName}, {Name: authName, Check: checkEnv}}
+}
+
+func checkURL(value string) error {
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("url=%s: it is the URL of a folder, https://HOST/PATH/", value)
+	case u.User != nil:
+		return fmt.Errorf("url=%s: leave out the name and password, which others could read; put the Authorization header into a variable and name that: auth_env=NAME", u.Redacted())
+	}
+	return nil
+}
+
+func checkEnv(value string) error {
+	if strings.ContainsAny(value, " =:") {
+		return errors.New("it is the name of an environment variable that has the Authorization header, Bearer TOKEN or Basic BASE64")
+	}
+	return nil
+}
+
+func checkUploads(value string) error {
+	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 64 {
+		return errors.New("it is a number from 1 to 64")
+	}
+	return nil
+}
+
+func newPlace(m *transfer.Mover, s places.Spec) *bucket.Place {
+	uploads, _ := strconv.Atoi(s.Attr[uploadsName])
+	return bucket.New(m, newObjects(s.Attr[urlName], s.Attr[authName]), s.Ref, bucket.Options{Name: s.Attr[nameName], Uploads: uploads})
+}
+
+// Objects are those below a URL.
+type Objects struct {
+	base   *url.URL
+	auth   string // the name of the variable with the Authorization header, "" for none
+	client *http.Client
+}
+
+func newObjects(base, auth string) *Objects {
+	u, _ := url.Parse(base) // checkURL has
+	u.Path = strings.TrimSuffix(u.Path, "/") + "/"
+	return &Objects{u, auth, client}
+}
+
+// client is that of all places. An Authorization header goes to no other host (net/http).
+var client = &http.Client{Transport: bucket.Transport()}
+
+// Location implements bucket.Objects.
+func (s *Objects) Location() string {
+	return scheme + ":" + url.Values{"url": {s.base.String()}, "auth": {s.auth}}.Encode()
+}
+
+func (s *Objects) String() string { return s.base.String() }
+
+// openBlob opens an object at a location that a place has noted.
+func openBlob(ctx context.Context, location string, _ ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	where, name, ok := strings.Cut(location, "|")
+	v, err := url.ParseQuery(where)
+	if !ok || err != nil || checkURL(v.Get("url")) != nil {
+		return nil, fmt.Errorf("%q is no location of a cache behind HTTP", location)
+	}
+	r, _, err := newObjects(v.Get("url"), v.Get("auth")).Open(ctx, name, offset)
+	return r, err
+}
+
+// Open implements bucket.Objects.
+func (s *Objects) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, bucket.Object, error) {
+	header := http.Header{}
+	if offset > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	resp, err := s.do(ctx, http.MethodGet, name, header, nil)
+	if err != nil {
+		return nil, bucket.Object{}, err
+	}
+	if offset > 0 && resp.StatusCode != http.StatusPartialContent {
+		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil { // it has no ranges
+			resp.Body.Close()
+			return nil, bucket.Object{}, fmt.Errorf("reading %s: %w", name, err)
+		}
+	}
+	return resp.Body, object(name, resp), nil
+}
+
+func object(name string, resp *http.Response) bucket.Object {
+	o := bucket.Object{Name: name, Size: resp.ContentLength}
+	// A weak ETag is no condition of a write (RFC 9110, 13.1.1).
+	if tag := resp.Header.Get("ETag"); !strings.HasPrefix(tag, "W/") {
+		o.Version = tag
+	}
+	o.Modified, _ = http.ParseTime(resp.Header.Get("Last-Modified"))
+	return o
+}
+
+// Stat implements bucket.Objects.
+func (s *Objects) Stat(ctx context.Context, name string) (bucket.Object, error) {
+	resp, err := s.do(ctx, http.MethodHead, name, nil, nil)
+	if err != nil {
+		return bucket.Object{}, err
+	}
+	resp.Body.Close()
+	return object(name, resp), nil
+}
+
+// Put implements bucket.Objects. A server that keeps half of what it was sent when the connection is lost does not keep
+// the promise; its digest tells who reads it.
+func (s *Objects) Put(ctx context.Context, name string, size int64, r io.Reader, expect bucket.Expect) (bucket.Object, error) {
+	header := http.Header{}
+	switch {
+	case expect.Nothing:
+		header.Set("If-None-Match", "*")
+	case expect.Version != "":
+		header.Set("If-Match", expect.Version)
+	}
+	body := &body{size: size, r: r}
+	if size <= small {
+		body.data = make([]byte, size)
+		if _, err := io.ReadFull(r, body.data); err != nil {
+			return bucket.Object{}, fmt.Errorf("writing %s: %w", name, err)
+		}
+		if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+			return bucket.Object{}, fmt.Errorf("writing %s: it is not the %d bytes that it was to be: %w", name, size, err)
+		}
+		body.r = nil
+	}
+	resp, err := s.do(ctx, http.MethodPut, name, header, body)
+	if err != nil {
+		return bucket.Object{}, err
+	}
+	resp.Body.Close()
+	o := object(name, resp)
+	o.Size = size
+	return o, nil
+}
+
+// body is what is to be sent: data, or what r gives, which can be read once.
+type body struct {
+	size int64
+	data []byte
+	r    io.Reader
+}
+
+func (b *body) reader() io.Reader {
+	if b.r != nil {
+		return b.r
+	}
+	return bytes.NewReader(b.data)
+}
+
+// List implements bucket.Objects.
+func (s *Objects) List(context.Context, string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) { yield(bucket.Object{}, bucket.ErrNoList) }
+}
+
+// Remove implements bucket.Objects.
+func (s *Objects) Remove(ctx context.Context, name string) error {
+	resp, err := s.do(ctx, http.MethodDelete, name, nil, nil)
+	if errors.Is(err, bucket.ErrNoObject) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	return nil
+}
+
+// do makes a request, several times where its failure may pass and what it sends can be read again. An answer that is no
+// success is an error.
+func (s *Objects) do(ctx context.Context, method, name string, header http.Header, send *body) (*http.Response, error) {
+	made := false
+	for try := 1; ; try++ {
+		resp, err := s.once(ctx, method, name, header, send)
+		if err == nil && resp.StatusCode/100 == 2 {
+			return resp, nil
+		}
+		again := try < tries && (send == nil || send.r == nil)
+		if err == nil {
+			resp.Body.Close()
+			missing := resp.StatusCode == http.StatusConflict || resp.StatusCode == http.StatusNotFound
+			if method == http.MethodPut && missing && !made && again {
+				made = true
+				s.makeFolders(ctx, name) // a WebDAV server wants the folder first (RFC 4918, 9.7.1)
+				continue
+			}
+			again = again && (resp.StatusCode/100 == 5 || resp.StatusCode == http.StatusTooManyRequests)
+			err = s.refused(method, name, resp)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if !again {
+			return nil, err
+		}
+		select {
+		case <-time.After(time.Duration(try*try) * 50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Objects) once(ctx context.Context, method, name string, header http.Header, send *body) (*http.Response, error) {
+	var reader io.Reader
+	if send != nil {
+		reader = send.reader()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.base.JoinPath(name).String(), reader)
+	if err != nil {
+		return nil, err
+	}
+	for key, values := range header {
+		req.Header[key] = values
+	}
+	if send != nil {
+		req.ContentLength = send.size
+		req.Header.Set("Content-Type", "application/octet-stream")
+		if send.size == 0 {
+			req.Body = http.NoBody
+		}
+	}
+	if s.auth != "" {
+		req.Header.Set("Authorization", os.Getenv(s.auth))
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing(method, name), err)
+	}
+	return resp, nil
+}
+
+// makeFolders makes the folders of an object, as WebDAV has it. What it cannot make the next write tells.
+func (s *Objects) makeFolders(ctx context.Context, name string) {
+	folder := ""
+	for _, part := range strings.Split(path.Dir(name), "/") {
+		folder += part + "/"
+		if resp, err := s.once(ctx, "MKCOL", folder, nil, nil); err == nil {
+			resp.Body.Close()
+		}
+	}
+}
+
+func doing(method, name string) string {
+	switch method {
+	case http.MethodPut:
+		return "writing " + name
+	case http.MethodDelete:
+		return "removing " + name
+	}
+	return "reading " + name
+}
+
+// refused says what a person can do about an answer.
+func (s *Objects) refused(method, name string, resp *http.Response) error {
+	switch resp.StatusCode {
+	case http.StatusNotFound, http.StatusGone:
+		return fmt.Errorf("%s: %w", doing(method, name), bucket.ErrNoObject)
+	case http.StatusPreconditionFailed:
+		return fmt.Errorf("%s: %w", doing(method, name), bucket.ErrChanged)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%s: %s refuses it (%s); name a variable with an Authorization header that it takes: auth_env=NAME", doing(method, name), s, resp.Status)
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return fmt.Errorf("%s: %s does not take %s (%s); it has to be a server that files can be put to", doing(method, name), s, method, resp.Status)
+	}
+	return fmt.Errorf("%s: %s answered %s", doing(method, name), s, resp.Status)
+}

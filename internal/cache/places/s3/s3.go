@@ -1,0 +1,322 @@
+// Package s3 is a cache in a bucket of Amazon S3, or of what speaks its protocol: MinIO, Ceph, Garage, R2, and Google Cloud
+// Storage by its interoperable face. Package bucket says what is in it.
+//
+// Attributes are those of BuildKit's cache of this type (github.com/moby/buildkit, README.md, "S3 cache"); its objects are
+// not BuildKit's.
+package s3
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/cache/places/bucket"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// Kind is type=s3.
+var Kind = kind("s3", "")
+
+// GCS is type=gcs: Google Cloud Storage by its XML API, with HMAC keys in the place of access keys
+// (cloud.google.com/storage/docs/interoperability).
+var GCS = kind("gcs", "https://storage.googleapis.com")
+
+// Names of the attributes.
+const (
+	bucketName    = "bucket"
+	regionName    = "region"
+	endpointName  = "endpoint_url"
+	pathStyleName = "use_path_style"
+	prefixName    = "prefix"
+	blobsName     = "blobs_prefix"
+	nameName      = "name"
+	keyName       = "access_key_id"
+	secretName    = "secret_access_key"
+	tokenName     = "session_token"
+	uploadsName   = "upload_parallelism"
+)
+
+// scheme begins locations.
+const scheme = "s3"
+
+// small is up to how many bytes an object is sent in one request, from memory.
+const small = 8 << 20
+
+// retries is how often a request is made whose failure may pass: an answer of 5xx or 429, a lost connection.
+const retries = 4
+
+func kind(name, endpoint string) places.Kind {
+	common := []places.Attribute{
+		{Name: bucketName, Value: "BUCKET"},
+		{Name: regionName},
+		{Name: endpointName, Check: checkURL},
+		{Name: pathStyleName, Check: places.CheckBool},
+		{Name: prefixName},
+		{Name: blobsName},
+		{Name: "manifests_prefix"}, // of BuildKit's documents, which there are none of
+		{Name: nameName},
+		{Name: keyName},
+		{Name: secretName},
+		{Name: tokenName},
+	}
+	to := append(append([]places.Attribute{}, common...), places.Options()...)
+	to = append(to, places.Attribute{Name: uploadsName, Check: checkUploads}, places.Attribute{Name: "touch_refresh"})
+	opened := func(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
+		if s.Attr[endpointName] == "" && endpoint != "" {
+			s.Attr[endpointName] = endpoint
+		}
+		return newPlace(m, s)
+	}
+	return places.Kind{
+		Type: name, From: common, To: to,
+		Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
+			p, err := opened(m, s)
+			if err == nil {
+				err = p.Load(ctx)
+			}
+			if err != nil {
+				return nil, err
+			}
+			return &cache.Source{Name: s.Ref, Place: p}, nil
+		},
+		Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return opened(m, s) },
+		Blobs:  &transfer.BlobSource{Scheme: scheme, Open: openBlob},
+	}
+}
+
+func checkURL(value string) error {
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+		return errors.New("it is the URL of a server, https://HOST or http://HOST:PORT, without a name and password")
+	}
+	return nil
+}
+
+func checkUploads(value string) error {
+	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 64 {
+		return errors.New("it is a number from 1 to 64")
+	}
+	return nil
+}
+
+func newPlace(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
+	store, err := open(address{
+		bucket: s.Attr[bucketName], endpoint: s.Attr[endpointName], pathStyle: s.On(pathStyleName),
+		region: cmp.Or(s.Attr[regionName], os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), "us-east-1"),
+	}, s.Attr[keyName], s.Attr[secretName], s.Attr[tokenName])
+	if err != nil {
+		return nil, err
+	}
+	o := bucket.Options{Prefix: s.Attr[prefixName], Blobs: s.Attr[blobsName]}
+	if o.Prefix != "" && !strings.HasSuffix(o.Prefix, "/") {
+		o.Prefix += "/"
+	}
+	o.Name, _, _ = strings.Cut(s.Attr[nameName], ";") // BuildKit takes several
+	o.Uploads, _ = strconv.Atoi(s.Attr[uploadsName])
+	return bucket.New(m, store, s.Ref, o), nil
+}
+
+// address is where a bucket is.
+type address struct {
+	bucket, endpoint, region string
+	pathStyle                bool
+}
+
+func (a address) location() string {
+	v := url.Values{"bucket": {a.bucket}, "region": {a.region}}
+	if a.endpoint != "" {
+		v.Set("endpoint", a.endpoint)
+	}
+	if a.pathStyle {
+		v.Set("path", "true")
+	}
+	return v.Encode()
+}
+
+func parseLocation(text string) (address, error) {
+	v, err := url.ParseQuery(text)
+	return address{bucket: v.Get("bucket"), endpoint: v.Get("endpoint"), region: v.Get("region"), pathStyle: v.Get("path") == "true"}, err
+}
+
+// stores are the buckets that this process has opened, by location: layers are fetched with the credentials that
+// --cache-from gave.
+var stores sync.Map
+
+// Objects is a bucket.
+type Objects struct {
+	address
+	client *minio.Client
+	core   minio.Core
+}
+
+// open opens a bucket, which asks nobody anything. Without a key the credentials are those of the usual chain: the
+// environment, ~/.aws/credentials, then what the machine or pod has.
+func open(a address, key, secret, token string) (*Objects, error) {
+	endpoint := cmp.Or(a.endpoint, "https://s3."+a.region+".amazonaws.com")
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%s: %w", endpointName, endpoint, err)
+	}
+	transport := bucket.Transport()
+	creds := credentials.NewStaticV4(key, secret, token)
+	if key == "" {
+		creds = credentials.NewChainCredentials([]credentials.Provider{
+			&credentials.EnvAWS{}, &credentials.FileAWSCredentials{},
+			&credentials.IAM{Client: &http.Client{Transport: transport, Timeout: 2 * time.Second}},
+		})
+	}
+	lookup := minio.BucketLookupAuto
+	if a.pathStyle {
+		lookup = minio.BucketLookupPath
+	}
+	client, err := minio.New(u.Host, &minio.Options{
+		Creds: creds, Secure: u.Scheme == "https", Transport: transport, Region: a.region, BucketLookup: lookup, MaxRetries: retries,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s=%s: %w", endpointName, endpoint, err)
+	}
+	s := &Objects{a, client, minio.Core{Client: client}}
+	stores.Store(a.location(), s)
+	return s, nil
+}
+
+// openBlob opens an object at a location that a place has noted.
+func openBlob(ctx context.Context, location string, _ ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	where, name, ok := strings.Cut(location, "|")
+	if !ok {
+		return nil, fmt.Errorf("%q is no location of a bucket", location)
+	}
+	known, ok := stores.Load(where)
+	if !ok {
+		a, err := parseLocation(where)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no location of a bucket: %w", location, err)
+		}
+		if known, err = open(a, "", "", ""); err != nil {
+			return nil, err
+		}
+	}
+	r, _, err := known.(*Objects).Open(ctx, name, offset)
+	return r, err
+}
+
+// Location implements bucket.Objects.
+func (s *Objects) Location() string { return scheme + ":" + s.location() }
+
+func (s *Objects) String() string { return "s3://" + s.bucket }
+
+// Open implements bucket.Objects.
+func (s *Objects) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, bucket.Object, error) {
+	var o minio.GetObjectOptions
+	if offset > 0 {
+		if err := o.SetRange(offset, 0); err != nil {
+			return nil, bucket.Object{}, err
+		}
+	}
+	r, info, _, err := s.core.GetObject(ctx, s.bucket, name, o)
+	if err != nil {
+		return nil, bucket.Object{}, s.explain(ctx, "reading "+name, err)
+	}
+	return r, object(info), nil
+}
+
+func object(info minio.ObjectInfo) bucket.Object {
+	return bucket.Object{Name: info.Key, Size: info.Size, Modified: info.LastModified, Version: info.ETag}
+}
+
+// Stat implements bucket.Objects.
+func (s *Objects) Stat(ctx context.Context, name string) (bucket.Object, error) {
+	info, err := s.client.StatObject(ctx, s.bucket, name, minio.StatObjectOptions{})
+	if err != nil {
+		return bucket.Object{}, s.explain(ctx, "asking for "+name, err)
+	}
+	return object(info), nil
+}
+
+// Put implements bucket.Objects. Large objects go in parts, each of which is sent again by itself when its connection is
+// lost.
+func (s *Objects) Put(ctx context.Context, name string, size int64, r io.Reader, expect bucket.Expect) (bucket.Object, error) {
+	if size <= small {
+		data := make([]byte, size)
+		if _, err := io.ReadFull(r, data); err != nil {
+			return bucket.Object{}, fmt.Errorf("writing %s: %w", name, err)
+		}
+		if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+			return bucket.Object{}, fmt.Errorf("writing %s: it is not the %d bytes that it was to be: %w", name, size, cmp.Or(err, io.ErrShortWrite))
+		}
+		r = bytes.NewReader(data)
+	}
+	o := minio.PutObjectOptions{ContentType: "application/octet-stream", PartSize: 16 << 20, NumThreads: 1}
+	switch {
+	case expect.Nothing:
+		o.SetMatchETagExcept("*")
+	case expect.Version != "":
+		o.SetMatchETag(expect.Version)
+	}
+	info, err := s.client.PutObject(ctx, s.bucket, name, r, size, o)
+	if err != nil {
+		return bucket.Object{}, s.explain(ctx, "writing "+name, err)
+	}
+	return bucket.Object{Name: name, Size: size, Version: info.ETag, Modified: info.LastModified}, nil
+}
+
+// List implements bucket.Objects.
+func (s *Objects) List(ctx context.Context, prefix string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for info := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+			err := info.Err
+			if err != nil {
+				err = s.explain(ctx, "listing "+prefix, err)
+			}
+			if !yield(object(info), err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Remove implements bucket.Objects.
+func (s *Objects) Remove(ctx context.Context, name string) error {
+	if err := s.client.RemoveObject(ctx, s.bucket, name, minio.RemoveObjectOptions{}); err != nil {
+		return s.explain(ctx, "removing "+name, err)
+	}
+	return nil
+}
+
+// explain says what a person can do about an error.
+func (s *Objects) explain(ctx context.Context, doing string, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	answer := minio.ToErrorResponse(err)
+	switch {
+	case answer.Code == minio.NoSuchBucket:
+		return fmt.Errorf("%s: there is no bucket %s; make it, or see region= and %s=", doing, s.bucket, endpointName)
+	case answer.Code == minio.NoSuchKey || answer.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("%s: %w", doing, bucket.ErrNoObject)
+	case answer.StatusCode == http.StatusPreconditionFailed, answer.StatusCode == http.StatusConflict:
+		return fmt.Errorf("%s: %w", doing, bucket.ErrChanged)
+	case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
+		return fmt.Errorf("%s: %s refuses it (%s); see AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what this key may do", doing, s, cmp.Or(answer.Code, answer.Message))
+	}
+	return fmt.Errorf("%s: %s: %w", doing, s, err)
+}
