@@ -124,6 +124,8 @@ type Step struct {
 	// KeyOnly says that a place is to keep the record without its layer: of a step that the image does not consist of,
 	// whose key those that it does consist of follow from.
 	KeyOnly bool
+	// Observed is what its weak key is made of, for Redate; nil where there is none.
+	Observed *Observation
 }
 
 // NewStep makes a step of a key and what is recorded under it.

@@ -19,11 +19,16 @@ func ChainPart(chain []digest.Digest) string {
 
 // Rebase gives the key that a step has where it starts from other layers that hold the same files.
 func Rebase(s Step, chain []digest.Digest) digest.Digest {
-	k := Key{Kind: s.Record.Kind, Parts: slices.Clone(s.Record.Parts)}
-	for i, p := range k.Parts {
+	return (&Key{Kind: s.Record.Kind, Parts: s.Record.Parts}).on(chain).Digest()
+}
+
+// on is the key for other layers.
+func (k *Key) on(chain []digest.Digest) *Key {
+	other := &Key{Kind: k.Kind, Parts: slices.Clone(k.Parts)}
+	for i, p := range other.Parts {
 		if p.Name == PartChain.String() {
-			k.Parts[i].Value = ChainPart(chain)
+			other.Parts[i].Value = ChainPart(chain)
 		}
 	}
-	return k.Digest()
+	return other
 }

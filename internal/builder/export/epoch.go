@@ -25,6 +25,7 @@ import (
 
 // dated is an image whose times end at epoch.
 func (x *exporter) dated(ctx context.Context, img *Image, epoch time.Time, rewrite bool) (*image.Config, error) {
+	var err error
 	c := image.Clone(img.Config)
 	for i := img.baseRows(); i < len(c.History); i++ {
 		c.History[i].Created = earlier(c.History[i].Created, epoch)
@@ -43,7 +44,9 @@ func (x *exporter) dated(ctx context.Context, img *Image, epoch time.Time, rewri
 		// How long a step took differs each time, and so does the chain of layers as it was before they were rewritten.
 		c.Cached[i].MS = 0
 		if rewrite {
-			c.Cached[i].Key = rekey(img.Steps, row, c)
+			if c.Cached[i], err = redate(img.Steps, c.Cached[i], c, epoch); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return c, nil
@@ -134,9 +137,9 @@ func (x *exporter) writeDated(ctx context.Context, l *store.Layer, t *layer.TOC,
 	return made.DiffID, err
 }
 
-// rekey makes the key of a cached row for the rewritten layers: who takes the row's layer from the image goes on from
-// that one, and not from the one that was built.
-func rekey(steps []cache.Step, row image.CachedRow, c *image.Config) digest.Digest {
+// redate makes the keys of a cached row for the rewritten layers, and what it read with their times: who takes the row's
+// layer from the image goes on from that one, and not from the one that was built.
+func redate(steps []cache.Step, row image.CachedRow, c *image.Config, epoch time.Time) (image.CachedRow, error) {
 	for _, s := range steps {
 		if s.Key != row.Key {
 			continue
@@ -147,7 +150,18 @@ func rekey(steps []cache.Step, row image.CachedRow, c *image.Config) digest.Dige
 				layers++
 			}
 		}
-		return cache.Rebase(s, c.RootFS.DiffIDs[:layers])
+		chain := c.RootFS.DiffIDs[:layers]
+		row.Key = cache.Rebase(s, chain)
+		if row.Weak == "" {
+			return row, nil
+		}
+		if s.Observed == nil {
+			row.Weak, row.Inputs = "", nil // it came of a cache, and is not observed here
+			return row, nil
+		}
+		var err error
+		row.Weak, row.Inputs, err = s.Observed.Redate(row.Inputs, chain, epoch.Unix())
+		return row, err
 	}
-	return row.Key
+	return row, nil
 }

@@ -28,6 +28,13 @@ func (s *Solver) weakBelow(parent *State, where ...string) *cache.Key {
 	return weak
 }
 
+// seesBelow gives an operation its weak key; nil for none.
+func (op *operation) seesBelow(weak *cache.Key) {
+	if weak != nil {
+		op.weak, op.observation = weak, &cache.Observation{Key: weak}
+	}
+}
+
 // seeBelow gives an operation what it sees of the state that it is laid on, with what is recorded of that, if a layer of it is
 // not here.
 func (s *Solver) seeBelow(ctx context.Context, op *operation, parent *State) error {

@@ -51,6 +51,7 @@ func (s *Solver) follows(next, parent *State, op *operation, record *cache.Recor
 		key = op.key
 	}
 	made := cache.NewStep(key, record)
+	made.Observed = op.observation
 	made.Record.Reached = nil // names of hosts stay here
 	if !s.config.Records.Observe.On {
 		made.Record.Observed = nil // what a step read stays here

@@ -37,7 +37,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 		key: key, content: sel.name, matches: sel.Matches, selected: sel.steps(), link: c.Link, remote: copier.Describe(sel.Remote),
 	}
 	if !c.Link {
-		op.weak = s.weakBelow(parent, c.Dest, c.Chown)
+		op.seesBelow(s.weakBelow(parent, c.Dest, c.Chown))
 	}
 	op.prepare = func(ctx context.Context) error {
 		var states []*State
@@ -72,7 +72,8 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 	dir := strings.Trim(step.Workdir.Path, "/")
 	key.Add(cache.PartPath, dir)
 	key.Add(cache.PartUser, step.Workdir.User)
-	op := &operation{key: key, weak: s.weakBelow(parent, dir)}
+	op := &operation{key: key}
+	op.seesBelow(s.weakBelow(parent, dir))
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
 		if err := s.seeBelow(ctx, op, parent); err != nil {
 			return nil, err

@@ -64,6 +64,7 @@ func (s *Solver) addObserved(op *operation, parent *State, step *dockerfile.Step
 	}
 	if any || len(mounts) > 0 {
 		op.observe, op.weak = observe, cache.Weaken(op.shared, parent.Chain(), observe, mounts)
+		op.observation = &cache.Observation{Key: op.shared, Layers: observe, Mounts: mounts}
 	}
 }
 

@@ -41,6 +41,8 @@ type operation struct {
 	// parent's chain; nil for what is not observed.
 	weak    *cache.Key
 	observe []bool
+	// observation is what weak is made of; nil for what is not observed.
+	observation *cache.Observation
 	// below is what a COPY, ADD or WORKDIR sees of the state that it is laid on; its weak key is that of the state.
 	below *layer.Partial
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
