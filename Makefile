@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test test-places short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -70,6 +70,11 @@ test: ## unit tests, transcripts, and the comparison with Docker; WITHOUT='test/
 	test/require build demo test
 	$(GO) test -tags $(TAGS) -count=1 -timeout 120m \
 		$$($(GO) list -tags $(TAGS) ./test ./test/equal ./test/real ./test/habits ./... | grep -vE '/($(or $(WITHOUT),none))$$')
+
+test-places: ## caches in object stores with a server of S3, versitygw, which is built for it
+	test/require build demo test
+	GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
+	$(GO) test -tags $(TAGS) -count=1 ./internal/cache/places/s3 ./test -run 'TestPlace|TestServer|TestFaults|TestScript/cache_objects$$' -versitygw $(CURDIR)/bin/tools/versitygw
 
 short: ## the tests that need neither dockerd nor a Python image, in two minutes; the slow ones are skipped
 	test/require build test

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/strata-build/strata/internal/cache/places/placetest"
 	"github.com/strata-build/strata/internal/sandbox/tracefs"
 	"github.com/strata-build/strata/test/testbed"
 )
@@ -79,9 +80,9 @@ func (b *bed) params() testscript.Params {
 			env.Setenv("PATH", testbed.Path(b.binary))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("STRATA_ROOT", filepath.Join(env.WorkDir, ".strata"))
-			env.Setenv("STRATA_OBSERVE", os.Getenv("STRATA_OBSERVE"))
 			root, err := testbed.Root()
 			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
+			env.Values[objectsKey{}] = new(*placetest.ObjectServer)
 			return err
 		},
 		Condition: func(name string) (bool, error) {
@@ -110,6 +111,7 @@ func (b *bed) params() testscript.Params {
 			"base":        b.base,
 			"dockerd":     b.dockerd,
 			"registry":    registry,
+			"objects":     objects,
 			"badregistry": badRegistry,
 			"capture":     capture,
 			"tars":        tars,

@@ -45,9 +45,9 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.Var((*listFlag)(&f.refresh), "refresh", "run cached steps again: without a value those that download from the network, with an `AGE` (24h, 7d) those of them that are older, or steps named as for --no-cache-filter")
 	fl.Lookup("refresh").NoOptDefVal = builder.RefreshAll
 	fl.Var((*listFlag)(&f.observe), "observe", "take a RUN from the cache that read none of the files that have changed: auto, off, or verify, which runs it and compares; off:`STEP` leaves out steps named as for --no-cache-filter (default STRATA_OBSERVE, or auto)")
-	fl.Var((*listFlag)(&f.cacheFrom), "cache-from", "import this cache: the `NAME` of an image or cache, type=registry,ref=NAME or type=local,src=DIRECTORY")
+	fl.Var((*listFlag)(&f.cacheFrom), "cache-from", "import this cache: the `NAME` of an image or cache, type=registry,ref=NAME, type=local,src=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET or type=http,url=URL")
 	fl.BoolVar(&f.explain, "explain", false, "explain after the build which steps were cached, and why the others ran")
-	fl.Var((*listFlag)(&f.cacheTo), "cache-to", "export the cache: a `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY; mode=max adds the steps of all stages; none writes no cache into the image")
+	fl.Var((*listFlag)(&f.cacheTo), "cache-to", "export the cache: a `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY, type=s3, gcs or http as above; mode=max adds the steps of all stages; none writes no cache into the image")
 	fl.Var((*listFlag)(&f.platforms), "platform", "target `PLATFORM`, such as linux/arm64; several, separated by commas or given as several options, make an image for each (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images, even if the store has them")
 	fl.Var((*listFlag)(&f.labels), "label", "label of the image, as `NAME=VALUE`")
@@ -114,23 +114,6 @@ func (f *buildFlags) request() (builder.Request, error) {
 		r.Cache.NoInline = err == nil && !on
 		delete(r.Target.Args, "BUILDKIT_INLINE_CACHE")
 	}
-	for _, text := range f.cacheFrom {
-		spec, err := builder.CachePlaces.ParseFrom(text)
-		if err != nil {
-			return r, usageError("--cache-from %w", err)
-		}
-		r.Cache.From = append(r.Cache.From, spec)
-	}
-	for _, text := range f.cacheTo {
-		spec, err := builder.CachePlaces.ParseTo(text)
-		if err != nil {
-			return r, usageError("--cache-to %w", err)
-		}
-		if spec.Type == "none" || spec.Type == "inline" {
-			r.Cache.NoInline = spec.Type == "none"
-		}
-		r.Cache.To = append(r.Cache.To, spec)
-	}
 	for _, kv := range f.labels {
 		name, value, _ := strings.Cut(kv, "=")
 		if name == "" {
@@ -160,6 +143,9 @@ func (f *buildFlags) request() (builder.Request, error) {
 	}
 	if !r.Target.Dialect.Output.BuildKitOptions && len(r.Target.Platforms) > 1 {
 		return r, usageError("--platform: the classic engine builds for one platform at a time; leave DOCKER_BUILDKIT=0 out for several")
+	}
+	if err := f.caches(&r); err != nil {
+		return r, err
 	}
 	if err := f.namedContexts(&r); err != nil {
 		return r, err

@@ -25,6 +25,9 @@ type config struct {
 	CacheSizeLimit string `toml:"cache-size-limit"`
 	// Network is the one of RUN steps and of strata run where --network does not say.
 	Network string `toml:"network"`
+	// CacheFrom and CacheTo are what build's flags of these names say where they are not given.
+	CacheFrom []string `toml:"cache-from"`
+	CacheTo   []string `toml:"cache-to"`
 	// Provenance and SBOM are what build's flags of these names say where they are not given.
 	Provenance string `toml:"provenance"`
 	SBOM       string `toml:"sbom"`

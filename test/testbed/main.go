@@ -38,8 +38,8 @@ func Main(m interface{ Run() int }) int {
 			return failed(err)
 		}
 	}
-	// What tests say of steps that run again holds without observing; those that are about it say so.
-	if err := os.Setenv("STRATA_OBSERVE", "off"); err != nil {
+	// Tests that want another than the default say so.
+	if err := os.Unsetenv("STRATA_OBSERVE"); err != nil {
 		return failed(err)
 	}
 	code := m.Run()

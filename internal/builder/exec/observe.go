@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/observed"
@@ -39,6 +40,9 @@ func (w *work) serve(ctx context.Context, chain []digest.Digest) (*served, error
 	}()
 	for _, d := range chain {
 		l, err := w.open(ctx, d)
+		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+			return nil, fmt.Errorf("%w: %w", errNotServed, err) // trees need no file that stays open
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -36,11 +36,17 @@ type ObjectServer struct {
 // StartObjects starts a server, which stops with the test.
 func StartObjects(t *testing.T) *ObjectServer {
 	t.Helper()
-	s := &ObjectServer{objects: map[string][]byte{}, counts: map[string]int{}}
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
-	s.URL = server.URL
+	s, stop := NewObjects()
+	t.Cleanup(stop)
 	return s
+}
+
+// NewObjects starts a server.
+func NewObjects() (s *ObjectServer, stop func()) {
+	s = &ObjectServer{objects: map[string][]byte{}, counts: map[string]int{}}
+	server := httptest.NewServer(s)
+	s.URL = server.URL
+	return s, server.Close
 }
 
 // Fail has a function answer requests; it says whether it did. nil ends that.

@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/strata-build/strata/internal/cache"
@@ -10,11 +11,13 @@ import (
 	"github.com/strata-build/strata/internal/transfer"
 )
 
+var versitygw = flag.String("versitygw", "", "program to serve S3 with")
+
 // spec is a cache in a bucket of a server.
 func spec(url string) places.Spec {
 	return places.Spec{Type: "s3", Ref: "test", Attr: map[string]string{
 		"bucket": "test", "endpoint_url": url, "use_path_style": "true", "region": "us-east-1", "prefix": "ci",
-		"access_key_id": "key", "secret_access_key": "very-secret",
+		"access_key_id": placetest.AccessKey, "secret_access_key": placetest.SecretKey,
 	}}
 }
 
@@ -33,6 +36,24 @@ func TestPlace(t *testing.T) {
 		server := placetest.StartObjects(t)
 		s := site(server.URL)
 		s.DamageLayers, s.DamageRecords = server.Damage("/blobs/"), server.Damage("/records/", "/names/", "/weak/")
+		return s
+	})
+}
+
+// TestServer is TestPlace with a server that looks at signatures and stores files: make test-places builds it.
+func TestServer(t *testing.T) {
+	if *versitygw == "" {
+		t.Skip("needs versitygw: make test-places")
+	}
+	placetest.Test(t, func(t *testing.T) *placetest.Site {
+		dir := t.TempDir()
+		url, stop, err := placetest.ServeS3(*versitygw, dir, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+		s := site(url)
+		s.DamageLayers, s.DamageRecords = placetest.DamageFiles(dir, "blobs"), placetest.DamageFiles(dir, "records", "names", "weak")
 		return s
 	})
 }
