@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -45,12 +46,12 @@ func TestSendLayer(t *testing.T) {
 	from := shelf{}
 	m := newMover(t)
 	l := layersOf(t, m, built(t, m, "me/app:1"))[0]
-	desc, err := m.SendLayer(t.Context(), l.DiffID, from)
+	desc, err := m.SendLayer(t.Context(), l.DiffID, layer.Gzip, from)
 	if err != nil {
 		t.Fatal(err)
 	}
 	whole := from[desc.Digest]
-	if again, err := m.SendLayer(t.Context(), l.DiffID, from); err != nil || again.Digest != desc.Digest || len(from) != 1 {
+	if again, err := m.SendLayer(t.Context(), l.DiffID, layer.Gzip, from); err != nil || again.Digest != desc.Digest || len(from) != 1 {
 		t.Errorf("sent again: %v, %v, %d blobs", again, err, len(from))
 	}
 	for _, test := range []struct {
@@ -70,7 +71,7 @@ func TestSendLayer(t *testing.T) {
 				t.Fatal(err)
 			}
 			to := shelf{}
-			sent, err := theirs.SendLayer(t.Context(), l.DiffID, to)
+			sent, err := theirs.SendLayer(t.Context(), l.DiffID, layer.Gzip, to)
 			if (err == nil) != test.good || len(to) != map[bool]int{true: 1}[test.good] {
 				t.Errorf("%v, %v; %d blobs are there", sent, err, len(to))
 			}
