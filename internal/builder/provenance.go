@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -14,34 +13,9 @@ import (
 	"github.com/strata-build/strata/internal/builder/attest"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/explain"
-	"github.com/strata-build/strata/internal/builder/export"
-	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/sandbox/runner"
 )
-
-// attest adds to the images what is to be attested of them. parts are what they were built by.
-func (b *build) attest(ctx context.Context, parts []*part, images []export.Image) error {
-	if b.Output.Attest.SBOM != nil {
-		b.events.Send(event.Warning{Text: "no SBOM attestation is made: strata cannot do that yet"})
-	}
-	if b.Output.Attest.Provenance == nil {
-		return nil
-	}
-	for i, p := range parts {
-		provenance := b.provenance(ctx, p.plan)
-		if !b.Output.Attest.Provenance.Max {
-			provenance.Reduce()
-		}
-		a, err := provenance.Attestation()
-		if err != nil {
-			return err
-		}
-		a.Inline = b.Output.Attest.Provenance.InlineOnly
-		images[i].Attestations = append(images[i].Attestations, a)
-	}
-	return nil
-}
 
 // provenance says all that is known of how the image of a plan was built.
 func (b *build) provenance(ctx context.Context, plan *dockerfile.Plan) *attest.Provenance {
@@ -55,7 +29,7 @@ func (b *build) provenance(ctx context.Context, plan *dockerfile.Plan) *attest.P
 			Internal:  attest.Internal{Platform: platform.Format(b.Target.Platform), BuildConfig: &attest.BuildConfig{Stages: stages}},
 		},
 		Run: attest.Run{
-			Builder: attest.Builder{ID: asked.BuilderID, Version: map[string]string{"strata": version()}},
+			Builder: attest.Builder{ID: asked.BuilderID, Version: map[string]string{"strata": asked.Version}},
 			Metadata: attest.Metadata{
 				InvocationID: built.ID, Started: built.Started.UTC(), Finished: time.Now().UTC(),
 				BuildKit:     attest.BuildMetadata{VCS: b.vcs(ctx), Source: b.sourceInfo()},
@@ -85,14 +59,6 @@ func (b *build) provenance(ctx context.Context, plan *dockerfile.Plan) *attest.P
 	}
 	p.Run.Metadata.BuildKitID = p.Run.Metadata.InvocationID
 	return p
-}
-
-// version is the program's, as the Go toolchain knows it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 func (b *build) configSource() attest.ConfigSource {

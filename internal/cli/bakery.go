@@ -67,6 +67,7 @@ func (a *app) newBakery(ctx context.Context, plan *bake.Plan, f *bakeFlags, perm
 		if err := t.prepare(plan.Targets[name], f, permits); err != nil {
 			return nil, &targetError{name, err}
 		}
+		a.equip(&t.request.Output.Attest)
 		config.addProxies(t.request.Target.Args)
 		t.request.Sandbox.Log = stepLog()
 		t.request.Output.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }

@@ -49,6 +49,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
+	a.equip(&r.Output.Attest)
 	config := a.readDockerConfig()
 	config.addProxies(r.Target.Args)
 	r.Source.Context, r.Sandbox.Log = dir, stepLog()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/strata-build/strata/internal/builder/attest"
+	"github.com/strata-build/strata/internal/look/sbom"
 )
 
 // attestations are what is to be attested of the images: what the configuration says, unless buildx's
@@ -43,4 +44,14 @@ func (f *outputFlags) attestations() (attest.Options, error) {
 		o.Provenance.NoVCS = true
 	}
 	return o, nil
+}
+
+// equip gives what is to be attested what only the program knows: its version, and who reads packages.
+func (a *app) equip(o *attest.Options) {
+	if o.Provenance != nil {
+		o.Provenance.Version = a.version
+	}
+	if o.SBOM != nil {
+		o.SBOM.Scanner = sbom.Scanner{Version: a.version}
+	}
 }

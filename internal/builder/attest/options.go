@@ -1,13 +1,18 @@
 package attest
 
 import (
+	"context"
 	"encoding/csv"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/human/suggest"
+	"github.com/strata-build/strata/internal/transfer"
 )
 
 // Options say what is to be attested of the images of a build. nil fields are not.
@@ -22,13 +27,25 @@ type ProvenanceOptions struct {
 	Max          bool
 	BuilderID    string // builder-id=
 	Reproducible bool   // reproducible=: the person says so
+	Version      string // the program's
 	NoVCS        bool   // says nothing of the repository that the context is a checkout of
 	// InlineOnly leaves the provenance out of files (inline-only=).
 	InlineOnly bool
 }
 
 // SBOMOptions are those of --sbom.
-type SBOMOptions struct{}
+type SBOMOptions struct {
+	Scanner Scanner // nil until who asks for the build has set it
+}
+
+// Scanner makes bills of materials. It stands higher than the builder.
+type Scanner interface {
+	// Name says all that decides what Bill gives of an image.
+	Name() string
+	// Bill is what is attested of an image of the store that was made at a time; unread are lists of packages that could
+	// not be read, as sentences.
+	Bill(ctx context.Context, m *transfer.Mover, id digest.Digest, made time.Time) (bill transfer.Attestation, unread []string, err error)
+}
 
 // Kinds are the types of attestations.
 var kinds = []string{"provenance", "sbom"}
