@@ -1,6 +1,7 @@
 package packages
 
 import (
+	"io"
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer/packages/rpmdb"
@@ -28,6 +29,22 @@ func readRPM(in *input) ([]Package, error) {
 		list = append(list, p)
 	})
 	return list, err
+}
+
+// RPMFiles calls found for each file of the packages that RPM's database lists. A path is as in layer.Entry. Of a database that
+// makes no sense those files come that can be told; an error is one of reading r.
+func RPMFiles(r io.Reader, found func(owner, path string)) error {
+	in := &input{r: &reader{Reader: r, left: maxFile}}
+	db, err := in.all()
+	if in.r.err != nil || err != nil {
+		return in.r.err // one that is too large was named when its packages were read
+	}
+	_ = rpmdb.Packages(db, func(p rpmdb.Package) {
+		for path := range p.Files() {
+			found(p.Name, path)
+		}
+	})
+	return nil
 }
 
 // cutLast cuts a text at the last sep; before is "" if there is none.

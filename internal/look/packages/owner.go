@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/packages"
 	"github.com/strata-build/strata/internal/look/timeline"
 )
 
@@ -32,21 +33,26 @@ func (f *finder) owners(ctx context.Context, t *timeline.Timeline, inv *Inventor
 	}
 	for i := range f.im.Layers() {
 		wanted := func(e *layer.Entry) bool {
-			if ownerList(e.Path) == nil {
+			if form, ok := packages.FormOf(e.Path, 0, 0); ownerList(e.Path) == nil && (!ok || form.Manager != "rpm") {
 				return false
 			}
 			last, ok := t.At(t.Find(e.Path), t.Layers()-1)
 			return ok && last.Layer == i && last.Kind != timeline.Removed
 		}
 		err := f.im.Read(ctx, i, wanted, func(paths []string, _ *layer.Entry, r io.Reader) error {
-			lines := bufio.NewScanner(io.LimitReader(r, maxList))
-			lines.Buffer(nil, 1<<20)
-			next := ownerList(paths[0])
-			for lines.Scan() {
-				owner, file := next(lines.Text())
+			found := func(owner, file string) {
 				if _, ok := asked[file]; ok && file != "" {
 					asked[file] = owner
 				}
+			}
+			next := ownerList(paths[0])
+			if next == nil {
+				return packages.RPMFiles(r, found)
+			}
+			lines := bufio.NewScanner(io.LimitReader(r, maxList))
+			lines.Buffer(nil, 1<<20)
+			for lines.Scan() {
+				found(next(lines.Text()))
 			}
 			return nil
 		})

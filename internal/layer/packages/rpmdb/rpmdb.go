@@ -13,6 +13,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"strings"
 )
 
 // errDamaged is that a database points to something outside of it or twice to the same.
@@ -26,6 +29,46 @@ type Package struct {
 	Architecture string // "" of one that has none, as gpg-pubkey
 	Licence      string
 	Source       string // the file name of the source package, SOURCERPM
+
+	data  []byte // of the header
+	lists [3]array
+}
+
+// array is an entry of a header that has several values: where they begin in its data, and how many there are.
+type array struct{ offset, count uint32 }
+
+// Files gives the paths of the package's files, without a slash in front. They are BASENAMES, each in the one of DIRNAMES
+// that DIRINDEXES says. Of a damaged header those that can be told come.
+func (p Package) Files() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		dirs := slices.Collect(p.texts(p.lists[1]))
+		numbers := p.data[min(uint64(p.lists[2].offset), uint64(len(p.data))):]
+		i := uint32(0)
+		for name := range p.texts(p.lists[0]) {
+			if i == p.lists[2].count || len(numbers) < 4 {
+				return
+			}
+			dir := binary.BigEndian.Uint32(numbers)
+			i, numbers = i+1, numbers[4:]
+			if uint64(dir) < uint64(len(dirs)) && !yield(strings.TrimPrefix(dirs[dir]+name, "/")) {
+				return
+			}
+		}
+	}
+}
+
+// texts gives the texts of a list.
+func (p Package) texts(l array) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		rest := p.data[min(uint64(l.offset), uint64(len(p.data))):]
+		for range l.count {
+			text, after, ok := bytes.Cut(rest, []byte{0})
+			if !ok || !yield(string(text)) {
+				return
+			}
+			rest = after
+		}
+	}
 }
 
 // Packages calls found for every package that a database lists. An empty database has no packages.
@@ -78,7 +121,8 @@ func (w *walk) take(n uint64) error {
 const (
 	tagName, tagVersion, tagRelease, tagEpoch = 1000, 1001, 1002, 1003
 	tagLicence, tagArchitecture, tagSource    = 1014, 1022, 1044
-	typeInt32, typeString                     = 4, 6
+	tagDirIndexes, tagBasenames, tagDirNames  = 1116, 1117, 1118
+	typeInt32, typeString, typeTexts          = 4, 6, 8
 )
 
 // header reads a package's header: the numbers of entries and of bytes of data, the entries (tag, type, offset,
@@ -97,9 +141,12 @@ func (w *walk) header(b []byte) error {
 	if err != nil {
 		return err
 	}
-	values := map[uint32]string{}
+	values, p := map[uint32]string{}, Package{data: data}
 	for ; len(index) > 0; index = index[16:] {
 		tag, kind := binary.BigEndian.Uint32(index), binary.BigEndian.Uint32(index[4:])
+		if i := slices.Index([]uint32{tagBasenames, tagDirNames, tagDirIndexes}, tag); i >= 0 && (kind == typeTexts) == (tag != tagDirIndexes) {
+			p.lists[i] = array{binary.BigEndian.Uint32(index[8:]), binary.BigEndian.Uint32(index[12:])}
+		}
 		if _, known := values[tag]; known || !wanted(tag) {
 			continue
 		}
@@ -117,7 +164,8 @@ func (w *walk) header(b []byte) error {
 	if values[tagEpoch] != "" {
 		version = values[tagEpoch] + ":" + version
 	}
-	w.found(Package{values[tagName], version, values[tagArchitecture], values[tagLicence], values[tagSource]})
+	p.Name, p.Version, p.Architecture, p.Licence, p.Source = values[tagName], version, values[tagArchitecture], values[tagLicence], values[tagSource]
+	w.found(p)
 	return nil
 }
 

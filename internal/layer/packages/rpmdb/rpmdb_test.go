@@ -165,7 +165,7 @@ func TestView(t *testing.T) {
 // header is a header that has the tags.
 func header(tags map[uint32]any) []byte {
 	var index, data []byte
-	for _, tag := range []uint32{tagName, tagVersion, tagRelease, tagEpoch} {
+	for _, tag := range []uint32{tagName, tagVersion, tagRelease, tagEpoch, tagLicence, tagArchitecture, tagSource, tagDirIndexes, tagBasenames, tagDirNames} {
 		entry := []uint32{tag, typeString, uint32(len(data)), 1}
 		switch v := tags[tag].(type) {
 		case nil:
@@ -175,6 +175,14 @@ func header(tags map[uint32]any) []byte {
 		case uint32:
 			entry[1] = typeInt32
 			data = binary.BigEndian.AppendUint32(data, v)
+		case []uint32:
+			entry[1], entry[3] = typeInt32, uint32(len(v))
+			for _, n := range v {
+				data = binary.BigEndian.AppendUint32(data, n)
+			}
+		case []string:
+			entry[1], entry[3] = typeTexts, uint32(len(v))
+			data = append(append(data, strings.Join(v, "\x00")...), 0)
 		}
 		for _, n := range entry {
 			index = binary.BigEndian.AppendUint32(index, n)
@@ -204,12 +212,37 @@ func TestHeader(t *testing.T) {
 	}
 }
 
+var withFiles = map[uint32]any{
+	tagName: "a", tagVersion: "1", tagLicence: "MIT", tagArchitecture: "noarch", tagSource: "a-1-1.src.rpm", tagDirIndexes: []uint32{0, 1, 1, 7},
+	tagBasenames: []string{"sh", "a", "b", "nowhere"}, tagDirNames: []string{"/usr/bin/", "/usr/lib/a/"},
+}
+
+func TestFiles(t *testing.T) {
+	var got Package
+	w := &walk{found: func(p Package) { got = p }}
+	if err := w.header(header(withFiles)); err != nil {
+		t.Fatal(err)
+	}
+	if files := slices.Collect(got.Files()); !slices.Equal(files, []string{"usr/bin/sh", "usr/lib/a/a", "usr/lib/a/b"}) {
+		t.Errorf("files %q", files)
+	}
+	if got.Licence != "MIT" || got.Architecture != "noarch" || got.Source != "a-1-1.src.rpm" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func FuzzHeader(f *testing.F) {
 	f.Add(header(map[uint32]any{tagName: "a", tagVersion: "1", tagRelease: "2", tagEpoch: uint32(3)}))
+	f.Add(header(withFiles))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		found := 0
 		w := &walk{found: func(p Package) {
 			found++
+			for file := range p.Files() {
+				if len(file) > len(b) {
+					t.Errorf("the file %q of %d bytes", file, len(b))
+				}
+			}
 			if p.Name == "" || p.Version == "" {
 				t.Errorf("package %q has version %q", p.Name, p.Version)
 			}
