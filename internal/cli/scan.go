@@ -18,6 +18,7 @@ type scanFlags struct {
 	failOn, severity     string
 	filters, ignore, vex []string
 	asJSON, sarif        bool
+	onlyFixed            bool
 }
 
 func (a *app) scan() *cobra.Command {
@@ -41,6 +42,7 @@ compared are named, and advisories older than a week.
 	fl.Var((*listFlag)(&f.filters), "filter", "show only matching packages, as `KEY=VALUE`: type=dpkg, name=PATTERN, ecosystem=NAME, layer=NUMBER, base=true or false")
 	fl.Var((*listFlag)(&f.ignore), "ignore-file", "leave out what a YAML `FILE` names with a reason, and perhaps an end date")
 	fl.Var((*listFlag)(&f.vex), "vex", "leave out what an OpenVEX `FILE` says is not affected or fixed")
+	fl.BoolVar(&f.onlyFixed, "only-fixed", false, "show only what is fixed in a later version")
 	fl.BoolVar(&f.asJSON, "json", false, "print JSON")
 	fl.BoolVar(&f.sarif, "sarif", false, "print SARIF, for code hosts")
 	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
@@ -116,6 +118,9 @@ func (a *app) runScan(ctx context.Context, name string, f *scanFlags) error {
 			}
 		}
 		report.Keep(rules.filter, rules.severity)
+		if f.onlyFixed {
+			report.KeepFixed()
+		}
 		if oldest := report.Oldest(now); oldest != nil && oldest.Age(now) > vulnerability.Old {
 			fmt.Fprintf(a.stderr, "WARNING: what %s knows is %d days old: strata vulndb update\n", human.Clean(oldest.Name), int(oldest.Age(now).Hours()/24))
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/strata-build/strata/internal/layer/packages"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/anatomy/anatomytest"
 	"github.com/strata-build/strata/internal/transfer"
@@ -154,4 +155,17 @@ func TestFilter(t *testing.T) {
 			t.Errorf("%s is a filter", text)
 		}
 	}
+}
+
+func FuzzPURL(f *testing.F) {
+	f.Add("ID=debian\nVERSION_ID=12\n", "dpkg", "libc6", "1:2.36+dfsg-9", "amd64")
+	f.Add("ID=alpine\nVERSION_ID=3.19.1\n", "npm", "@a/b", "1.0.0", "")
+	f.Fuzz(func(t *testing.T, osRelease, manager, name, version, architecture string) {
+		d := parseOSRelease([]byte(osRelease))
+		p := packages.Package{Manager: manager, Name: name, Version: version, Details: packages.Details{Architecture: architecture, Source: name}}
+		ecosystem(manager, d)
+		if u := purl(p, d); strings.ContainsAny(u, " \n\"<>\\") {
+			t.Errorf("%q", u)
+		}
+	})
 }
