@@ -4,6 +4,7 @@
 package page
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"flag"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +32,7 @@ import (
 
 var (
 	pictures = flag.String("pictures", "", "write the pictures of the documentation to this `DIRECTORY`")
+	files    = flag.Int("files", 20_000, "how many `FILES` the large directory has")
 	wait     = flag.Duration("wait", 20*time.Second, "how long something is waited for")
 )
 
@@ -334,7 +337,7 @@ func TestPage(t *testing.T) {
 		{"layers", (*world).layers}, {"keyboard", (*world).keyboard}, {"files", (*world).files}, {"bytes", (*world).bytes}, {"packages", (*world).packages}, {"vulnerabilities", (*world).vulnerabilities},
 		{"settings", (*world).settings}, {"compare", (*world).compare}, {"images", (*world).images}, {"builds", (*world).builds},
 		{"live", (*world).live}, {"file", (*world).contained}, {"phone", (*world).phone}, {"dark", (*world).dark}, {"without script", (*world).withoutScript},
-		{"another site", (*world).anotherSite}, {"accessible", (*world).accessible},
+		{"another site", (*world).anotherSite}, {"fast", (*world).fast}, {"accessible", (*world).accessible},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
 			w.t = t
@@ -575,6 +578,66 @@ func (w *world) withoutScript(address string) {
 	w.do(chromedp.Click(`//li/a[contains(., "/app/main.py")]`), chromedp.WaitVisible(`//pre[contains(., "# changed")]`))
 	w.do(chromedp.Navigate(view(address+"files", "image", second)), chromedp.Click(`//td/a[contains(., "app")]`),
 		chromedp.WaitVisible(`//td[contains(., "main.py")]`))
+}
+
+// fast looks at how soon the layers are there, and at a large directory. What it takes is printed with -v; a
+// machine that is busy may take ten times as long as a person should wait.
+func (w *world) fast(address string) {
+	paint := func() float64 {
+		w.until(`performance.getEntriesByName("first-contentful-paint").length`)
+		ms, err := strconv.ParseFloat(w.ask(`performance.getEntriesByName("first-contentful-paint")[0].startTime`), 64)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return ms
+	}
+	w.open(w.serve(first))
+	ms := paint()
+	w.t.Logf("first paint of %s: %.0f ms", first, ms)
+	if ms > 2000 {
+		w.t.Error("it comes too late")
+	}
+
+	name := filepath.Join(w.dir, "large.tar")
+	f, err := os.Create(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	out := tar.NewWriter(f)
+	for i := range *files {
+		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Mode: 0o644, Name: fmt.Sprintf("d/file-%06d", i)}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.strata("import", name, "me/large")
+	w.open(w.serve("me/large"))
+	ms = paint()
+	began := time.Now()
+	w.until(`document.querySelector(".window .item")`)
+	w.t.Logf("%d files: first paint %.0f ms, the tree %v later", *files, ms, time.Since(began).Round(time.Millisecond))
+	timed := func(what, code string) {
+		ms, err := strconv.ParseFloat(w.ask(`(() => { const began = performance.now(); `+code+`; document.body.offsetHeight; return performance.now() - began; })()`), 64)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.t.Logf("%s: %.0f ms", what, ms)
+		if ms > 3000 {
+			w.t.Errorf("%s takes too long", what)
+		}
+	}
+	timed("all of it", `document.querySelector(".choice button:last-child").click()`)
+	w.until(`document.querySelectorAll(".item").length > 10`)
+	timed("its end", `const s = document.querySelector(".window"); s.scrollTop = s.scrollHeight; s.dispatchEvent(new Event("scroll"))`)
+	w.see(fmt.Sprintf("file-%06d", *files-1))
+	timed("a filter", `const i = document.querySelector(".tools input"); i.value = "77"; i.dispatchEvent(new Event("input"))`)
+	w.see("found")
+	if lines := w.ask(`document.querySelectorAll(".item").length`); len(lines) > 3 {
+		w.t.Errorf("%s lines are drawn", lines)
+	}
 }
 
 // anotherSite is a page that knows the address, and gets nothing of it.
