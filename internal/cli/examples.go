@@ -86,6 +86,11 @@ strata builder prune -af
 strata builder prune -f --filter until=168h
 strata builder prune -f --keep-storage 10GB`,
 
+	"cache prune": `
+# Remove what no build has written for a week; first see what that is
+strata cache prune --filter until=7d --dry-run type=s3,bucket=ci-cache
+strata cache prune --filter until=7d type=s3,bucket=ci-cache`,
+
 	"explore": `
 # Browse layers and files
 strata explore me/app

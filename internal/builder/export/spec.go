@@ -50,7 +50,11 @@ type Spec struct {
 	Packing
 	// Of OCI: a directory instead of a tar.
 	Directory bool
-	// Of files.
+	Files
+}
+
+// Files say how an output of files is laid out.
+type Files struct {
 	Delete            bool   // remove from the directory what the result does not have
 	Split             *bool  // a folder for each platform; nil if there are several
 	AttestationPrefix string // of the names of the files with attestations

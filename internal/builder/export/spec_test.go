@@ -32,7 +32,7 @@ func TestParseSpec(t *testing.T) {
 		"type=registry,push=false": {Kind: ToImage},
 		"type=image,store=false,unpack=1,name-canonical=t": {Kind: ToImage, NotStored: true, Unpack: true, Canonical: true},
 		"type=local,dest=o,mode=delete,platform-split=false,source-date-epoch=1000000000": {
-			Kind: Local, Dest: "o", Delete: true, Split: &no, Packing: Packing{Epoch: &epoch},
+			Kind: Local, Dest: "o", Files: Files{Delete: true, Split: &no}, Packing: Packing{Epoch: &epoch},
 		},
 		"type=oci,dest=d,tar=false,compression=estargz,compression-level=9,force-compression=true": {
 			Kind: OCI, Dest: "d", Directory: true,
@@ -219,7 +219,7 @@ func TestCheckDelete(t *testing.T) {
 		".": false, "..": false, "../elsewhere": false, "out": false, "out/new": false, "nowhere": false, "up": false, "up/sub": true,
 		"/": false, "/nonesuch": false, filepath.Join(dir, "here"): false,
 	} {
-		err := CheckDelete([]Spec{{Kind: Local, Dest: "/"}, {Kind: Local, Dest: dest, Delete: true}})
+		err := CheckDelete([]Spec{{Kind: Local, Dest: "/"}, {Kind: Local, Dest: dest, Files: Files{Delete: true}}})
 		if (err == nil) != want {
 			t.Errorf("%s: %v", dest, err)
 		}

@@ -63,7 +63,7 @@ func (s *Solver) addObserved(op *operation, parent *State, step *dockerfile.Step
 		}
 	}
 	if any || len(mounts) > 0 {
-		op.observe, op.weak = observe, cache.Weaken(op.shared, parent.Chain(), observe, mounts)
+		op.weak = cache.Weaken(op.shared, parent.Chain(), observe, mounts)
 		op.observation = &cache.Observation{Key: op.shared, Layers: observe, Mounts: mounts}
 	}
 }
@@ -79,7 +79,7 @@ func isObservable(m *exec.Mount) bool {
 func (s *Solver) served(ctx context.Context, parent *State, op *operation) []observed.Served {
 	var list []observed.Served
 	for i, d := range parent.Chain() {
-		if op.observe[i] {
+		if op.observe()[i] {
 			list = append(list, observed.Served{Of: d, TOC: func() (*layer.TOC, error) { return s.toc(ctx, d) }})
 		}
 	}
@@ -114,7 +114,7 @@ func (s *Solver) toc(ctx context.Context, diffID digest.Digest) (*layer.TOC, err
 // fromObserved finds a record whose step would do the same on the parent, and keeps it as the operation's own; nil if
 // there is none.
 func (s *Solver) fromObserved(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
-	if op.observe == nil {
+	if op.observe() == nil {
 		return nil, nil
 	}
 	weak := op.weak.Digest()

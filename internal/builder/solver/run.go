@@ -121,7 +121,7 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 		Network: network,
 		Mounts:  mounts,
 		Fresh:   s.forced(step) != "",
-		Observe: op.observe,
+		Observe: op.observe(),
 		Stdout:  &stream{s.events, op.vertex, 1},
 		Stderr:  &stream{s.events, op.vertex, 2},
 	})

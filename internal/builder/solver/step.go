@@ -37,11 +37,9 @@ type operation struct {
 	mounts []*exec.Mount // of a RUN, those that count by content
 	// selected are the records of what a COPY --from or mounts of a RUN selected.
 	selected []cache.Step
-	// weak is the key of a RUN without the layers that it is observed on, which observe has by their place in the
-	// parent's chain; nil for what is not observed.
-	weak    *cache.Key
-	observe []bool
-	// observation is what weak is made of; nil for what is not observed.
+	// weak is the key of a RUN without the layers that it is observed on; nil for what is not observed. observation is
+	// what it is made of.
+	weak        *cache.Key
 	observation *cache.Observation
 	// below is what a COPY, ADD or WORKDIR sees of the state that it is laid on; its weak key is that of the state.
 	below *layer.Partial
@@ -51,6 +49,14 @@ type operation struct {
 	prepare func(ctx context.Context) error
 	// run makes the layer.
 	run func(ctx context.Context) (exec.Made, error)
+}
+
+// observe says by their place in the parent's chain which layers a RUN is observed on; nil for what is not observed.
+func (op *operation) observe() []bool {
+	if op.observation == nil {
+		return nil
+	}
+	return op.observation.Layers
 }
 
 // solveStep gives the state after step, which record tells of, nil for a step that needs none. files are

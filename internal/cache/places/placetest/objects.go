@@ -28,6 +28,7 @@ type ObjectServer struct {
 
 	mu      sync.Mutex
 	objects map[string][]byte
+	written map[string]time.Time
 	fault   func(w http.ResponseWriter, r *http.Request) bool
 	counts  map[string]int
 	bytes   int64
@@ -43,7 +44,7 @@ func StartObjects(t *testing.T) *ObjectServer {
 
 // NewObjects starts a server.
 func NewObjects() (s *ObjectServer, stop func()) {
-	s = &ObjectServer{objects: map[string][]byte{}, counts: map[string]int{}}
+	s = &ObjectServer{objects: map[string][]byte{}, written: map[string]time.Time{}, counts: map[string]int{}}
 	server := httptest.NewServer(s)
 	s.URL = server.URL
 	return s, server.Close
@@ -118,7 +119,7 @@ func (s *ObjectServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusPreconditionFailed)
 			return
 		}
-		s.objects[name] = body
+		s.objects[name], s.written[name] = body, time.Now()
 		w.Header().Set("ETag", etag(body))
 	case r.Method == http.MethodDelete:
 		delete(s.objects, name)
@@ -132,7 +133,7 @@ func (s *ObjectServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			s.bytes += int64(len(data))
 		}
-		http.ServeContent(w, r, "", time.Unix(1, 0), bytes.NewReader(data))
+		http.ServeContent(w, r, "", s.written[name], bytes.NewReader(data))
 	}
 }
 
@@ -189,7 +190,7 @@ func (s *ObjectServer) list(w http.ResponseWriter, bucket, prefix string) {
 	for _, name := range slices.Sorted(maps.Keys(s.objects)) {
 		key, ok := strings.CutPrefix(name, under)
 		if ok && strings.HasPrefix(key, prefix) {
-			answer.Contents = append(answer.Contents, content{key, len(s.objects[name]), etag(s.objects[name]), "1970-01-01T00:00:01.000Z"})
+			answer.Contents = append(answer.Contents, content{key, len(s.objects[name]), etag(s.objects[name]), s.written[name].UTC().Format("2006-01-02T15:04:05.000Z")})
 		}
 	}
 	answer.KeyCount = len(answer.Contents)
