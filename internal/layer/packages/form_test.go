@@ -282,6 +282,30 @@ func TestNPMList(t *testing.T) {
 	}
 }
 
+func TestDebianLicence(t *testing.T) {
+	const head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\n"
+	for text, want := range map[string]string{
+		head + "License: GPL-2+\n The text\n License: of it\n\nFiles: b\nLicense: Expat\n\nLicense: GPL-2+\n": "GPL-2.0-or-later AND MIT",
+		head + "License: GPL-1+ or Artistic\n": "(GPL-1.0-or-later OR Artistic-1.0-Perl)",
+		head + "License: own thing\n":          "own thing",
+		"License: GPL-2+\n":                    "",
+		"":                                     "",
+	} {
+		if got, err := DebianLicence(strings.NewReader(text)); got != want || err != nil {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}
+
+func FuzzDebianLicence(f *testing.F) {
+	f.Add("Format: x\nLicense: GPL-2+ or Artistic\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := DebianLicence(strings.NewReader(text)); err != nil || len(got) > 10_000 {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	})
+}
+
 func FuzzForms(f *testing.F) {
 	names := []string{
 		"var/lib/dpkg/status", "lib/apk/db/installed", "a/site-packages/x-1.dist-info/METADATA", "node_modules/a/package.json",
