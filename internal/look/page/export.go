@@ -36,7 +36,14 @@ func Export(ctx context.Context, o Options, w io.Writer) error {
 	if err := im.fetch(ctx, im.im.Layers()-1); err != nil {
 		return err
 	}
-	all := &contained{Layers: newImageView(im, im.firstSelected()), Settings: view.CompareConfigs(nil, im.im.Config)}
+	known, err := g.findings(ctx, im)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		known = nil // there are no advisories, or no packages: said below
+	}
+	all := &contained{Layers: newImageView(im, im.firstSelected(), known), Settings: view.CompareConfigs(nil, im.im.Config)}
 	all.Layers.Contained = true
 	for i := range im.im.Rows {
 		d, err := g.newDetail(ctx, im, i, 0, 0)

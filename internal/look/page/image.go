@@ -32,6 +32,8 @@ type imageView struct {
 	Details []*detail
 	// Contained says that all is in one file, without a server.
 	Contained bool
+	// Unmarked says that it is not known yet which rows brought vulnerabilities.
+	Unmarked bool
 }
 
 // group is a part of the rows that belongs together: a base image's, or the image's own.
@@ -52,6 +54,7 @@ type row struct {
 	Share    int   // of the largest layer, in percent
 	Layer    bool  // it has one, or else only changes the configuration
 	Number   int   // of the layer, counted from 0; -1 for none
+	Mark     *mark // of known vulnerabilities, nil for none or where that is not known yet
 	Selected bool
 }
 
@@ -132,9 +135,11 @@ func (o *opened) firstSelected() int {
 	return len(o.im.Rows) - 1
 }
 
-// newImageView makes the view of an image with one row selected.
-func newImageView(o *opened, selected int) *imageView {
-	v := &imageView{header: o.header()}
+// newImageView makes the view of an image with one row selected. What is known of vulnerabilities marks rows; nil
+// is nothing.
+func newImageView(o *opened, selected int, known *vulnerable) *imageView {
+	v := &imageView{header: o.header(), Unmarked: known == nil && !o.isPartial()}
+	marks := o.marks(known)
 	largest := int64(1)
 	sizes := make([]int64, len(o.im.Rows))
 	t, _ := o.timeline()
@@ -149,7 +154,7 @@ func newImageView(o *opened, selected int) *imageView {
 	for i := range o.im.Rows {
 		r := &o.im.Rows[i]
 		x := newRow(o, i)
-		x.Size, x.Selected = sizes[i], i == selected
+		x.Size, x.Selected, x.Mark = sizes[i], i == selected, marks[i]
 		x.Share = int(100 * max(0, x.Size) / largest)
 		g.Rows = append(g.Rows, x)
 		g.Size += max(0, x.Size)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	layerpackages "github.com/strata-build/strata/internal/layer/packages"
@@ -16,6 +17,7 @@ import (
 // installed is which packages an image has. They are read while the person looks at the layers.
 type installed struct {
 	begin sync.Once
+	begun atomic.Bool
 	done  chan struct{} // closed when the rest is there
 	inv   *packages.Inventory
 	err   error
@@ -25,6 +27,7 @@ type installed struct {
 func (o *opened) inventory() *installed {
 	p := &o.packages
 	p.begin.Do(func() {
+		defer p.begun.Store(true)
 		p.done = make(chan struct{})
 		go func() {
 			defer close(p.done)
@@ -78,6 +81,10 @@ func (g *gallery) ofRow(ctx context.Context, o *opened, row int, most time.Durat
 		return nil
 	}
 	r := &rowPackages{Image: o.im.Text, Row: row}
+	if most > 0 && !o.packages.begun.Load() {
+		r.Wanted = true // the first page comes first
+		return r
+	}
 	p := o.inventory()
 	switch {
 	case !p.wait(ctx, most):

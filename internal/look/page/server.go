@@ -160,6 +160,7 @@ func (s *Server) route() {
 	s.mux.HandleFunc("GET /follow", s.follow)
 	s.mux.HandleFunc("GET /raw", s.raw)
 	s.mux.HandleFunc("GET /table", s.table)
+	s.mux.HandleFunc("GET /marks", s.rowMarks)
 	s.mux.HandleFunc("POST /fetch", s.fetch)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &fs.PathError{Op: "open", Path: r.URL.Path, Err: fs.ErrNotExist})
@@ -218,7 +219,10 @@ func (s *Server) imageNamed(r *http.Request, text string) (*document, error) {
 	if r.Header.Get("X-Part") != "" {
 		return &document{Title: text, View: "detail", Data: d}, nil
 	}
-	v := newImageView(o, selected)
+	o.mu.Lock()
+	known := o.vulnerable
+	o.mu.Unlock()
+	v := newImageView(o, selected, known)
 	v.Details = []*detail{d}
 	return &document{Title: text, View: "image", Tab: "image", Image: &v.header, Data: v}, nil
 }

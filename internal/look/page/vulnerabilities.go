@@ -2,7 +2,9 @@ package page
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -114,6 +116,50 @@ func (v *vulnerable) brought(layer int) []vulnerability.Finding {
 		}
 	}
 	return all
+}
+
+// mark says of a row how many known vulnerabilities it brought, and how severe the worst is.
+type mark struct {
+	Row   int    `json:"row"`
+	Count int    `json:"count"`
+	Level string `json:"level"`
+}
+
+// Title is the mark in words.
+func (m *mark) Title() string {
+	return count(m.Count, "known vulnerability") + ", the worst is " + m.Level
+}
+
+// marks are those of all rows that have any, by row.
+func (o *opened) marks(known *vulnerable) map[int]*mark {
+	all := map[int]*mark{}
+	if known == nil {
+		return all
+	}
+	for _, f := range known.report.Findings { // the most severe first
+		row := o.im.RowOf(f.Package.Layer.Layer - 1)
+		if all[row] == nil {
+			all[row] = &mark{Row: row, Level: f.Severity.Level.String()}
+		}
+		all[row].Count++
+	}
+	return all
+}
+
+// rowMarks answers with the marks that the page had no time for.
+func (s *Server) rowMarks(w http.ResponseWriter, r *http.Request) {
+	o, err := s.gallery.open(r.Context(), r.FormValue("image"))
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	list := []*mark{}
+	// Without advisories there are no marks, as the page of the vulnerabilities says.
+	if known, err := s.gallery.findings(r.Context(), o); err == nil {
+		list = slices.AppendSeq(list, maps.Values(o.marks(known)))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(list)
 }
 
 // vulnerabilitiesView lists what is known of an image's vulnerabilities.

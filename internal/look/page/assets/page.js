@@ -363,6 +363,15 @@
     });
   }
 
+  // Which rows brought vulnerabilities, where the page was quicker than the packages were read.
+  const unmarked = $('[data-marks]');
+  if (unmarked) fetch(unmarked.dataset.marks).then((a) => a.json()).then((marks) => {
+    for (const m of marks) {
+      const a = rows.find((r) => r.dataset.row === String(m.row));
+      a?.children[2].replaceWith(make('span', { class: 'mark ' + m.level, title: m.count + ' vulnerable, the worst is ' + m.level }, String(m.count), make('span', { class: 'unseen' }, ' vulnerable, the worst is ' + m.level)));
+    }
+  }, () => {}); // the rows are there without
+
   // Files.
   const dialog = $('#preview');
   const closing = () => make('form', { method: 'dialog' }, make('button', {}, 'Close'));
