@@ -89,6 +89,8 @@ func (b *bed) params() testscript.Params {
 			switch name {
 			case "emulates":
 				return registeredForeign(), nil
+			case "base-built": // the Python base was built in the script's store, and not loaded
+				return true, nil
 			case "bash-completion":
 				_, err := os.Stat("/usr/share/bash-completion/bash_completion")
 				return err == nil, nil
