@@ -27,7 +27,7 @@ var debianLicences = map[string]string{
 // debian/copyright file", 1.0); "" if not. It is the licences of all its files, joined with AND, of which the machine knows only
 // the short names.
 func DebianLicence(r io.Reader) (string, error) {
-	in := &reader{Reader: r, left: maxCopyright}
+	in := newReader(r, maxCopyright)
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	var all []string

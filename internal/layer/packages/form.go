@@ -103,7 +103,7 @@ func (f Form) Read(name string, r io.Reader, size int64) (list []Package, unread
 	if f.read == nil {
 		return nil, &Unread{f.Manager, name, errors.New("strata does not read this form")}, nil
 	}
-	in := &input{name, &reader{Reader: r, left: maxFile}, size}
+	in := &input{name, newReader(r, maxFile), size}
 	list, err = f.read(in)
 	switch {
 	case in.r.err != nil:
@@ -117,21 +117,23 @@ func (f Form) Read(name string, r io.Reader, size int64) (list []Package, unread
 	return list, nil, nil
 }
 
-// errLarge is that a file is larger than what is read of one.
-var errLarge = fmt.Errorf("it is larger than %d MiB", maxFile>>20)
-
-// reader remembers the error of a file that cannot be read, which is none of its contents, and ends behind maxFile bytes
-// with errLarge.
+// reader remembers the error of a file that cannot be read, which is none of its contents, and ends with an error where the file
+// is larger than what is read of one.
 type reader struct {
 	io.Reader
-	left int64
-	err  error
+	most, left int64 // bytes that are read, and that may still be
+	err        error
 }
+
+func newReader(r io.Reader, most int64) *reader { return &reader{Reader: r, most: most, left: most} }
+
+// limit sets another limit before anything is read.
+func (in *input) limit(most int64) { in.r.most, in.r.left = most, most }
 
 // Read implements io.Reader.
 func (r *reader) Read(b []byte) (int, error) {
 	if r.left <= 0 {
-		return 0, errLarge
+		return 0, fmt.Errorf("it is larger than %d MiB", r.most>>20)
 	}
 	n, err := r.Reader.Read(b[:min(int64(len(b)), r.left)])
 	r.left -= int64(n)

@@ -83,6 +83,7 @@ func TestForms(t *testing.T) {
 		{"srv/node_modules/a/dist/package.json", `{"name":"b","version":"2.0.0"}`, "no form"},
 		{"srv/package.json", `{"name":"b","version":"2.0.0"}`, "no form"},
 		{"srv/node_modules/a/package.json", `{"type":"module"}`, ""},
+		{"srv/node_modules/a/package.json", strings.Repeat(" ", maxJSON+1), "unread: it is larger than 4 MiB"},
 		{"srv/node_modules/a/package.json", `[`, "unread: unexpected end of JSON input"},
 		{"usr/lib/ruby/gems/3.1.0/specifications/rake-13.0.6.gemspec", "Gem::Specification.new do |s|\n  s.name = \"rake\".freeze\n  s.version = \"13.0.6\"\n  s.licenses = [\"MIT\".freeze]\nend\n", "ruby|rake|13.0.6||MIT"},
 		{"usr/lib/ruby/gems/3.1.0/specifications/default/json-2.6.1-x86.gemspec", "x", "ruby|json|2.6.1-x86"},

@@ -16,7 +16,7 @@ import (
 const (
 	maxNested    = 4
 	maxUnpacked  = 256 << 20
-	maxDirectory = 32 << 20
+	maxDirectory = 16 << 20
 	maxText      = 1 << 20
 )
 

@@ -37,7 +37,7 @@ func readProgram(in *input) ([]Package, error) {
 	if string(head[:]) != elf.ELFMAG {
 		return nil, nil
 	}
-	in.r.left = maxProgram
+	in.limit(maxProgram)
 	r, _, err := in.anywhere()
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func readProgram(in *input) ([]Package, error) {
 }
 
 // maxProgram bounds a program that can only be read from its beginning, in bytes.
-const maxProgram = 512 << 20
+const maxProgram = 256 << 20
 
 func goModules(r io.ReaderAt) ([]Package, error) {
 	info, err := buildinfo.Read(r)

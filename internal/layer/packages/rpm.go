@@ -34,7 +34,7 @@ func readRPM(in *input) ([]Package, error) {
 // RPMFiles calls found for each file of the packages that RPM's database lists. A path is as in layer.Entry. Of a database that
 // makes no sense those files come that can be told; an error is one of reading r.
 func RPMFiles(r io.Reader, found func(owner, path string)) error {
-	in := &input{r: &reader{Reader: r, left: maxFile}}
+	in := &input{r: newReader(r, maxFile)}
 	db, err := in.all()
 	if in.r.err != nil || err != nil {
 		return in.r.err // one that is too large was named when its packages were read

@@ -25,7 +25,7 @@ func isNPM(dir string) bool {
 // readNPM reads the package.json of a package that is installed. One without a name or a version is a part of another, and
 // tells of no package.
 func readNPM(in *input) ([]Package, error) {
-	in.r.left = maxJSON
+	in.limit(maxJSON)
 	data, err := in.all()
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ var gemText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`
 // readGemspec reads the specification of a gem, which is Ruby, by the lines that RubyGems writes. Where they are not there, the
 // file's name tells: rake-13.0.6.gemspec.
 func readGemspec(in *input) ([]Package, error) {
-	in.r.left = maxJSON
+	in.limit(maxJSON)
 	data, err := in.all()
 	if err != nil {
 		return nil, err
