@@ -223,6 +223,8 @@ func TestRefused(t *testing.T) {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if a, body := send(t, r, test.header...); a.StatusCode != test.want {
 			t.Errorf("POST with %q: %s, want %d: %s", test.header, a.Status, test.want, body)
+		} else if to, err := a.Location(); test.want == 303 && (err != nil || to.String() != s.Address()+at("image", "image", name, "row", 0)) {
+			t.Errorf("POST leads to %v, %v", to, err)
 		}
 	}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodDelete, s.Address(), nil)

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -273,5 +272,7 @@ func (s *Server) fetch(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	http.Redirect(w, r, "image?"+url.Values{"image": {r.FormValue("image")}, "row": {r.FormValue("row")}}.Encode(), http.StatusSeeOther)
+	// Relative: http.Redirect would take the path without the token for the whole one.
+	w.Header().Set("Location", address("image", "image", r.FormValue("image"), "row", r.FormValue("row")))
+	w.WriteHeader(http.StatusSeeOther)
 }
