@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// fewColors makes a picture smaller: the 64 colours that it has most of are kept, the others become one of these.
+// fewColors makes a picture smaller: the 256 colours that it has most of are kept, the others become one of these.
 // Of a page, whose areas are plain, a person sees no difference.
 func fewColors(data []byte) ([]byte, error) {
 	in, err := png.Decode(bytes.NewReader(data))
@@ -28,7 +28,7 @@ func fewColors(data []byte) ([]byte, error) {
 		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B))
 	})
 	var palette color.Palette
-	for _, c := range all[:min(64, len(all))] {
+	for _, c := range all[:min(256, len(all))] {
 		palette = append(palette, c)
 	}
 	out := image.NewPaletted(b, palette)
