@@ -105,7 +105,7 @@ func rungScenarios(work, dir string, s *strata) ([]*scenario, error) {
 		{name: "the same, one file changed that the RUN reads", context: at("read"), before: changeFile},
 	}
 	if s != nil {
-		all = append(all, &scenario{name: "`strata --version`", context: at("app"), command: func(ctx context.Context) *exec.Cmd { return s.command(ctx, "--version") }})
+		all = append(all, &scenario{name: "`strata --version`, with what starts it as that user", context: at("app"), command: func(ctx context.Context) *exec.Cmd { return s.command(ctx, "--version") }})
 	}
 	return all, nil
 }
