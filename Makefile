@@ -94,7 +94,7 @@ edits: ## cached builds against uncached ones after random edits; EDITS=20000 fo
 
 observe: ## hits by observed inputs against results of running, and whether each kind of answer is needed; STEPS=20000, SEED=1
 	test/require build test
-	$(GO) test -tags $(TAGS) -timeout 6h -count=1 -v ./internal/sandbox/tracefs -steps $(or $(STEPS),2000) -seed $(or $(SEED),0)
+	$(GO) test -tags $(TAGS) -timeout 6h -count=1 -v ./internal/sandbox/tracefs -run "$(ONLY)" -steps $(or $(STEPS),2000) -seed $(or $(SEED),0)
 
 equal: ## the comparison with Docker: file systems and configs of 286 Dockerfiles, of which make test builds every eighth; AS_USER=1 has strata build without root
 	test/require build test

@@ -186,6 +186,7 @@ var filterKeys = map[string][]string{
 	"system prune":      {"until=", "label=", "label!="},
 	"container prune":   {},
 	"volume prune":      {},
+	"cache prune":       {"until="},
 	"packages":          {"type=", "name=", "ecosystem=", "layer=", "base="},
 	"scan":              {"type=", "name=", "ecosystem=", "layer=", "base="},
 	"ps":                {"name=", "id=", "ancestor=", "status="},

@@ -86,6 +86,14 @@ strata builder prune -af
 strata builder prune -f --filter until=168h
 strata builder prune -f --keep-storage 10GB`,
 
+	"cache ls": `
+# The steps that a bucket has, with the sizes of their layers
+strata cache ls type=s3,bucket=ci-cache,region=eu-central-1`,
+
+	"cache verify": `
+# Whether all records and layers are whole, by reading them
+strata cache verify --read-data type=s3,bucket=ci-cache`,
+
 	"cache prune": `
 # Remove what no build has written for a week; first see what that is
 strata cache prune --filter until=7d --dry-run type=s3,bucket=ci-cache
