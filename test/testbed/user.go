@@ -87,11 +87,18 @@ func (u *User) Give(dir string) error {
 			return err
 		}
 	}
-	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		return os.Lchown(path, UserID, UserID)
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if err := os.Lchown(path, UserID, UserID); err != nil || !st.Mode().IsRegular() {
+			return err
+		}
+		return os.Chmod(path, st.Mode()) // with the bits that a change of owner takes away
 	})
 }
 
