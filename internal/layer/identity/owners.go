@@ -36,6 +36,9 @@ func (noted) Image(Owner) Owner { return Owner{} }
 // Marked says that owners are noted beside the files (OwnerMark).
 func (id *Identity) Marked() bool { return id.place.marked() }
 
+// StandsForDevices says that no devices can be made here, and empty files stand for them (Device).
+func (id *Identity) StandsForDevices() bool { return id.place.mapped }
+
 // String is the form that ParseOwner reads.
 func (o Owner) String() string { return fmt.Sprintf("%d %d", uint32(o.UID), uint32(o.GID)) }
 

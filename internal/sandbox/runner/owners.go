@@ -16,10 +16,15 @@ type owners struct {
 	running *supervisor.Supervisor
 }
 
-// superviseOwners has process run as root of the name space, and stand for the user that it was to run as; nil where
-// that is not needed.
+// superviseOwners has process run as root of the name space, and stand for the user that it was to run as. Where the name
+// space has users and owners itself, only the making of devices is supervised; nil where that is not needed either, or
+// not known for this architecture.
 func superviseOwners(s Spec, process *libcontainer.Process) *owners {
-	if !identity.Current().Marked() {
+	switch id := identity.Current(); {
+	case id.Marked():
+	case id.StandsForDevices() && supervisor.Supported() && !s.Insecure: // which may want to supervise something itself
+		return &owners{}
+	default:
 		return nil
 	}
 	who := supervisor.NewCredentials(process.UID, process.GID, process.AdditionalGroups)
@@ -48,7 +53,7 @@ func compileFilters(s Spec, o *owners) (f filters, err error) {
 		f.forbidding, err = seccompFilter()
 	}
 	if o != nil && err == nil {
-		f.asking, err = supervisor.Filter()
+		f.asking, err = o.options.Filter()
 	}
 	return f, err
 }

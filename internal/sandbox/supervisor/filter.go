@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -33,9 +34,26 @@ const (
 	dataArgument = 16
 )
 
+// Supported says that this machine's architecture has a table of system calls here.
+func Supported() bool { return len(rules) > 0 }
+
 // Filter is a program for seccomp(2) that asks about the calls, and allows all others. The programs of other
 // architectures that a machine runs, 32 bits for one, are answered by the kernel.
-func Filter() ([]byte, error) {
+func (o *Options) Filter() ([]byte, error) {
+	asked := rules
+	if o.User == nil {
+		asked = deviceRules()
+	}
+	return filter(asked, o.User != nil)
+}
+
+// deviceRules are those of the calls that make devices.
+func deviceRules() []rule {
+	return slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return !slices.Contains(deviceCalls, r.number) })
+}
+
+// filter asks about the calls of rules. keeps says that the limit in which users are kept is to stay as it is.
+func filter(rules []rule, keeps bool) ([]byte, error) {
 	if len(rules) == 0 {
 		return nil, ErrUnsupported
 	}
@@ -61,19 +79,21 @@ func Filter() ([]byte, error) {
 			ask, allow,
 		)
 	}
-	program = append(program,
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_PRLIMIT64, SkipTrue: 5},
-		bpf.LoadAbsolute{Off: dataArgument + 8*1, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: kept, SkipTrue: 2},
-		bpf.LoadAbsolute{Off: dataArgument + 8*2, Size: 4}, // the lower half of the new limit's address
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 4},
-		allow,
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_SETRLIMIT, SkipTrue: 3},
-		bpf.LoadAbsolute{Off: dataArgument, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: kept, SkipTrue: 1},
-		keep,
-		allow,
-	)
+	if keeps {
+		program = append(program,
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_PRLIMIT64, SkipTrue: 5},
+			bpf.LoadAbsolute{Off: dataArgument + 8*1, Size: 4},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: kept, SkipTrue: 2},
+			bpf.LoadAbsolute{Off: dataArgument + 8*2, Size: 4}, // the lower half of the new limit's address
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 4},
+			allow,
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.SYS_SETRLIMIT, SkipTrue: 3},
+			bpf.LoadAbsolute{Off: dataArgument, Size: 4},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: kept, SkipTrue: 1},
+			keep,
+		)
+	}
+	program = append(program, allow)
 	raw, err := bpf.Assemble(program)
 	if err != nil {
 		return nil, fmt.Errorf("making the filter for users and owners: %w", err)

@@ -13,27 +13,16 @@ import (
 
 // What is asked about, and what is not, of a program that the kernel takes: it has no more than 255 steps to jump.
 func TestFilter(t *testing.T) {
-	program, err := Filter()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var raw []bpf.RawInstruction
-	for r := bytes.NewReader(program); r.Len() > 0; {
-		var i unix.SockFilter
-		if err := binary.Read(r, binary.NativeEndian, &i); err != nil {
-			t.Fatal(err)
-		}
-		raw = append(raw, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
-	}
-	instructions, ok := bpf.Disassemble(raw)
-	if !ok {
-		t.Fatal("it is not a program")
-	}
-	vm, err := bpf.NewVM(instructions)
-	if err != nil {
-		t.Fatal(err)
-	}
 	const ask, allow, keep = unix.SECCOMP_RET_USER_NOTIF, unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ERRNO
+	devices := machine(t, &Options{})
+	for number, want := range map[uint32]int{unix.SYS_MKNOD: ask, unix.SYS_MKNODAT: ask, unix.SYS_CHOWN: allow, unix.SYS_EXECVE: allow, unix.SYS_PRLIMIT64: allow} {
+		data := binary.BigEndian.AppendUint32(nil, number)
+		data = append(binary.BigEndian.AppendUint32(data, nativeArch), make([]byte, 56)...)
+		if got, err := devices.Run(data); err != nil || got != want {
+			t.Errorf("of devices only, call %d: %#x, %v, want %#x", number, got, err, want)
+		}
+	}
+	vm := machine(t, &Options{User: NewCredentials(0, 0, nil)})
 	for _, test := range []struct {
 		name      string
 		arch      uint32
@@ -69,4 +58,30 @@ func TestFilter(t *testing.T) {
 			t.Errorf("%s: %#x, %v, want %#x", test.name, got, err, test.want)
 		}
 	}
+}
+
+// machine runs the filter of a container.
+func machine(t *testing.T, o *Options) *bpf.VM {
+	t.Helper()
+	program, err := o.Filter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw []bpf.RawInstruction
+	for r := bytes.NewReader(program); r.Len() > 0; {
+		var i unix.SockFilter
+		if err := binary.Read(r, binary.NativeEndian, &i); err != nil {
+			t.Fatal(err)
+		}
+		raw = append(raw, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
+	}
+	instructions, ok := bpf.Disassemble(raw)
+	if !ok {
+		t.Fatal("it is not a program")
+	}
+	vm, err := bpf.NewVM(instructions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vm
 }

@@ -119,5 +119,19 @@ func (c *call) status(name string) string {
 	return ""
 }
 
+// statusNumber is the number at a place among those of a line of a process's status; -1, which changes no owner, if there
+// is none.
+func (c *call) statusNumber(name string, place int) int {
+	fields := strings.Fields(c.status(name))
+	if place >= len(fields) {
+		return -1
+	}
+	n, err := strconv.Atoi(fields[place])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
 // self is an open file of this thread as a path from its working directory, for calls that take none.
 func self(fd int) string { return fmt.Sprintf("self/fd/%d", fd) }

@@ -4,6 +4,9 @@ import "golang.org/x/sys/unix"
 
 const nativeArch = unix.AUDIT_ARCH_X86_64
 
+// deviceCalls are the calls that make devices.
+var deviceCalls = []uint32{unix.SYS_MKNOD, unix.SYS_MKNODAT}
+
 // oldRules are the calls that younger architectures do not have.
 func oldRules() []rule {
 	follow, keep := always(0), always(unix.AT_SYMLINK_NOFOLLOW)

@@ -4,4 +4,7 @@ package supervisor
 
 const nativeArch = 0
 
-var rules []rule
+var (
+	rules       []rule
+	deviceCalls []uint32
+)

@@ -6,6 +6,9 @@
 // (identity.OwnerXattr), or in a ledger. What the container's root may, any of its processes may: users tell who made
 // what, and do not protect it.
 //
+// In a user name space that has users and owners itself, only the calls that make devices are asked about (User is nil):
+// no user name space can make one, and an empty file stands for it there too.
+//
 // What a call names is read once, and what is done is done with that copy. Paths are looked up by a thread that is in
 // the container's mount name space, with the root and the directories of the process that asks: by the kernel, as it
 // would for that process, so that they lead nowhere else.
@@ -17,6 +20,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -27,7 +31,8 @@ import (
 type Options struct {
 	// PID is the container's first process, as this process sees it.
 	PID int
-	// User is whom it stands for.
+	// User is whom it stands for; nil where the kernel has the container's users and owners, and only devices are made
+	// here.
 	User *Credentials
 	// Capabilities are those that the container's root has: CAP_NAME.
 	Capabilities []string
@@ -43,6 +48,7 @@ type Options struct {
 type Supervisor struct {
 	Options
 	listener int
+	rules    []rule
 	users    users
 	stop     *os.File // closing it ends serve
 	ended    chan struct{}
@@ -56,9 +62,12 @@ func Start(listener *os.File, o Options) (*Supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("supervising the container: %w", err)
 	}
-	s := &Supervisor{Options: o, listener: int(listener.Fd()), stop: stop, ended: make(chan struct{})}
-	if _, err := s.users.add(o.User); err != nil {
-		return nil, fmt.Errorf("supervising the container: %w", err)
+	s := &Supervisor{Options: o, listener: int(listener.Fd()), rules: deviceRules(), stop: stop, ended: make(chan struct{})}
+	if o.User != nil {
+		s.rules = rules
+		if _, err := s.users.add(o.User); err != nil {
+			return nil, fmt.Errorf("supervising the container: %w", err)
+		}
 	}
 	ready := make(chan error)
 	go func() {
@@ -68,7 +77,7 @@ func Start(listener *os.File, o Options) (*Supervisor, error) {
 		// Never unlocked: a thread that has been in another name space ends with the goroutine.
 		runtime.LockOSThread()
 		err := s.place.enter(o.PID)
-		if err == nil {
+		if err == nil && o.User != nil {
 			err = errors.Join(s.users.set(o.PID, o.User), s.noteFiles())
 		}
 		ready <- err
@@ -160,12 +169,25 @@ func fail(err error) answer {
 }
 
 func (s *Supervisor) answer(c *call) answer {
-	for i := range rules {
-		if r := &rules[i]; r.number == uint32(c.notice.number) {
+	for i := range s.rules {
+		if r := &s.rules[i]; r.number == uint32(c.notice.number) {
 			return r.answer(c)
 		}
 	}
 	return pass
+}
+
+// mayMakeDevices says whether a process may make one: whom it stands for, or as the kernel knows it, has CAP_MKNOD.
+func (c *call) mayMakeDevices() (bool, error) {
+	if c.User == nil {
+		capabilities, err := strconv.ParseUint(c.status("CapEff"), 16, 64)
+		return err == nil && capabilities&(1<<unix.CAP_MKNOD) != 0, nil
+	}
+	who, err := c.users.of(int(c.pid))
+	if err != nil {
+		return false, err
+	}
+	return c.may(who, "CAP_MKNOD"), nil
 }
 
 // may says whether the container's root has a capability, and the process stands for it.
