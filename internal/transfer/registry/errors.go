@@ -74,6 +74,8 @@ type responseError struct {
 	status     int
 	detail     string // the registry's own words, may be ""
 	retryAfter time.Duration
+	// lacks says that a manifest was refused since the registry has not all of its blobs (distribution-spec, MANIFEST_BLOB_UNKNOWN).
+	lacks bool
 }
 
 func (e *responseError) Error() string {
@@ -123,6 +125,7 @@ func newResponseError(host string, resp *http.Response) *responseError {
 	}
 	var words []string
 	for _, d := range reply.Errors {
+		e.lacks = e.lacks || d.Code == "MANIFEST_BLOB_UNKNOWN" || d.Code == "BLOB_UNKNOWN"
 		if w := strings.TrimSpace(d.Message); w != "" {
 			words = append(words, w)
 		} else if d.Code != "" {

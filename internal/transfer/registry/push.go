@@ -60,13 +60,28 @@ func (c *Client) Push(ctx context.Context, ref reference.Named, blobs []Upload, 
 		return "", explain(ref)
 	}
 	p := &push{endpoint: endpoints[0], ref: ref, scopes: pushScopes(ref, blobs), report: serialize(progress)}
-	if err := p.blobs(ctx, blobs); err != nil {
-		return "", explain(ref, failure{err: err})
-	}
-	if err := p.manifest(ctx, manifest); err != nil {
+	if err := p.all(ctx, blobs, manifest); err != nil {
 		return "", explain(ref, failure{err: err})
 	}
 	return manifest.Digest, nil
+}
+
+// all sends the blobs and then the manifest. A registry may say that it has a blob which another client is still sending, or
+// that is being collected, and then lack it: what is missing then is sent.
+func (p *push) all(ctx context.Context, blobs []Upload, manifest Blob) error {
+	for try := 1; ; try++ {
+		if err := p.blobs(ctx, blobs); err != nil {
+			return err
+		}
+		err := p.manifest(ctx, manifest)
+		var answer *responseError
+		if !errors.As(err, &answer) || !answer.lacks || try == uploadTries {
+			return err
+		}
+		if err := p.endpoint.client.wait(ctx, try, err); err != nil {
+			return err
+		}
+	}
 }
 
 // serialize lets one call of progress happen at a time.

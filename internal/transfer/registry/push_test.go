@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -190,6 +191,30 @@ func TestPushRetries(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.Resolve(ctx, ref, amd64); err != nil {
+		t.Error(err)
+	}
+}
+
+// A registry that says it has a blob, and lacks it when the manifest comes, gets it then: another client's upload broke off
+// meanwhile, or it was collected.
+func TestPushOfWhatIsLacking(t *testing.T) {
+	addr := registrytest.Start(t)
+	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})
+	var lied atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead && lied.Add(1) <= 2 {
+			return // 200
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	blobs, manifest := testImage(t, amd64, noise(7, 5000))
+	c := newClient(t)
+	ref := mustName(t, strings.TrimPrefix(s.URL, "http://")+"/me/lacking:1")
+	if _, err := c.Push(t.Context(), ref, blobs, manifest, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Resolve(t.Context(), ref, amd64); err != nil {
 		t.Error(err)
 	}
 }
