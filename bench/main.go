@@ -88,6 +88,9 @@ func bench(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if len(contenders[0].scenarios) == 0 {
+		return fmt.Errorf("no scenario has %q in its name; docs/benchmarks.md lists them", o.only)
+	}
 	results := results{}
 	for run := range o.runs {
 		for i, s := range contenders[0].scenarios {
