@@ -17,7 +17,6 @@ import (
 	"net/url"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,10 +30,9 @@ import (
 
 // Names of the attributes.
 const (
-	urlName     = "url"
-	nameName    = "name"
-	authName    = "auth_env"
-	uploadsName = "upload_parallelism"
+	urlName  = "url"
+	nameName = "name"
+	authName = "auth_env"
 )
 
 // scheme begins locations.
@@ -50,13 +48,9 @@ const tries = 4
 var Kind = places.Kind{
 	Type: "http",
 	From: common(),
-	To:   append(append(common(), places.Options()...), places.Attribute{Name: uploadsName, Check: checkUploads}),
+	To:   append(append(common(), places.Options()...), bucket.Uploads),
 	Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
-		p := newPlace(m, s)
-		if err := p.Load(ctx); err != nil {
-			return nil, err
-		}
-		return &cache.Source{Name: s.Ref, Place: p}, nil
+		return newPlace(m, s).Source(ctx)
 	},
 	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return newPlace(m, s), nil },
 	Blobs:  &transfer.BlobSource{Scheme: scheme, Open: openBlob},
@@ -84,16 +78,8 @@ func checkEnv(value string) error {
 	return nil
 }
 
-func checkUploads(value string) error {
-	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 64 {
-		return errors.New("it is a number from 1 to 64")
-	}
-	return nil
-}
-
 func newPlace(m *transfer.Mover, s places.Spec) *bucket.Place {
-	uploads, _ := strconv.Atoi(s.Attr[uploadsName])
-	return bucket.New(m, newObjects(s.Attr[urlName], s.Attr[authName]), s.Ref, bucket.Options{Name: s.Attr[nameName], Uploads: uploads})
+	return bucket.New(m, newObjects(s.Attr[urlName], s.Attr[authName]), s.Ref, bucket.Options{Name: s.Attr[nameName], Uploads: bucket.UploadsOf(s)})
 }
 
 // Objects are those below a URL.

@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +49,6 @@ const (
 	keyName       = "access_key_id"
 	secretName    = "secret_access_key"
 	tokenName     = "session_token"
-	uploadsName   = "upload_parallelism"
 )
 
 // scheme begins locations.
@@ -77,7 +75,7 @@ func kind(name, endpoint string) places.Kind {
 		{Name: tokenName},
 	}
 	to := append(append([]places.Attribute{}, common...), places.Options()...)
-	to = append(to, places.Attribute{Name: uploadsName, Check: checkUploads}, places.Attribute{Name: "touch_refresh"})
+	to = append(to, bucket.Uploads, places.Attribute{Name: "touch_refresh"})
 	opened := func(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 		if s.Attr[endpointName] == "" && endpoint != "" {
 			s.Attr[endpointName] = endpoint
@@ -88,13 +86,10 @@ func kind(name, endpoint string) places.Kind {
 		Type: name, From: common, To: to,
 		Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
 			p, err := opened(m, s)
-			if err == nil {
-				err = p.Load(ctx)
-			}
 			if err != nil {
 				return nil, err
 			}
-			return &cache.Source{Name: s.Ref, Place: p}, nil
+			return p.Source(ctx)
 		},
 		Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return opened(m, s) },
 		Blobs:  &transfer.BlobSource{Scheme: scheme, Open: openBlob},
@@ -109,13 +104,6 @@ func checkURL(value string) error {
 	return nil
 }
 
-func checkUploads(value string) error {
-	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 64 {
-		return errors.New("it is a number from 1 to 64")
-	}
-	return nil
-}
-
 func newPlace(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 	store, err := open(address{
 		bucket: s.Attr[bucketName], endpoint: s.Attr[endpointName], pathStyle: s.On(pathStyleName),
@@ -124,12 +112,11 @@ func newPlace(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := bucket.Options{Prefix: s.Attr[prefixName], Blobs: s.Attr[blobsName]}
+	o := bucket.Options{Prefix: s.Attr[prefixName], Blobs: s.Attr[blobsName], Uploads: bucket.UploadsOf(s)}
 	if o.Prefix != "" && !strings.HasSuffix(o.Prefix, "/") {
 		o.Prefix += "/"
 	}
 	o.Name, _, _ = strings.Cut(s.Attr[nameName], ";") // BuildKit takes several
-	o.Uploads, _ = strconv.Atoi(s.Attr[uploadsName])
 	return bucket.New(m, store, s.Ref, o), nil
 }
 
