@@ -80,7 +80,8 @@ func startScreen(ts *testscript.TestScript, args []string) {
 	command := strings.Join(args[1:], " ") + `; echo "[ended with $?]"; exec sleep 1000`
 	ts.Check(os.WriteFile(ts.MkAbs(".tmux.conf"), []byte("set -g default-terminal tmux-256color\nset -g escape-time 0\nset -g status off\n"), 0o600))
 	ts.Check(tmux(ts, "-f", ts.MkAbs(".tmux.conf"), "new-session", "-d", "-s", "it", "-x", width, "-y", height, "sh", "-c", command))
-	ts.Defer(func() { _ = tmux(ts, "kill-server") })
+	server := socket(ts) // which another working directory has another of
+	ts.Defer(func() { _ = exec.Command("tmux", "-S", server, "kill-server").Run() })
 }
 
 // tmux runs a command of a server of the script's own.
