@@ -71,8 +71,10 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if err != nil {
 		return nil, err
 	}
-	if err := b.take(ref, want, c); err != nil {
-		return nil, err
+	if b.build.Output.Attest.Provenance != nil {
+		if err := b.take(ref, want, c); err != nil {
+			return nil, err
+		}
 	}
 	state, err := solver.NewState(b.build.store, c)
 	if err == nil && b.build.Cache.NoCache {
@@ -88,22 +90,18 @@ func (b *bases) take(ref string, want ocispec.Platform, c *store.Config) error {
 	if err != nil || b.build.input.named.others[ref] != nil || b.build.input.named.layouts[ref] != nil {
 		return nil // it is of this machine, and no name leads to it
 	}
-	d := attest.Dependency{URI: transfer.PackageURL(named, want), Digest: digestSet(c.ID), Annotations: map[string]string{"digest": "of the image's config"}}
+	d := attest.Dependency{URI: transfer.PackageURL(named, want), Digest: transfer.DigestSet(c.ID), Annotations: map[string]string{"digest": "of the image's config"}}
 	manifests, err := b.build.store.ManifestsOf(c.ID)
 	if err != nil {
 		return err
 	}
 	if len(manifests) > 0 {
-		d.Digest, d.Annotations = digestSet(manifests[0].Digest), nil
+		d.Digest, d.Annotations = transfer.DigestSet(manifests[0].Digest), nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.taken.Add(d)
 	return nil
-}
-
-func digestSet(d digest.Digest) map[string]string {
-	return map[string]string{d.Algorithm().String(): d.Encoded()}
 }
 
 // verify reads the layers of a base image that are here, since --no-cache relies on nothing that was kept. What is

@@ -26,13 +26,7 @@ func (o *Observation) Redate(inputs []byte, chain []digest.Digest, epoch int64) 
 		if err := t.Decode(bytes.NewReader(inputs)); err != nil {
 			return "", nil, fmt.Errorf("reading what a step saw below it: %w", err)
 		}
-		entries := make([]*layer.Entry, len(t.Entries))
-		for i, e := range t.Entries {
-			dated := *e
-			dated.ModTime = min(e.ModTime, epoch)
-			entries[i] = &dated
-		}
-		if t, err = layer.NewTOC(entries); err != nil {
+		if t, err = t.Dated(epoch); err != nil {
 			return "", nil, err
 		}
 		var b bytes.Buffer

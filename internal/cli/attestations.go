@@ -117,7 +117,7 @@ func (d *imageDescription) attested(ctx context.Context, c *registry.Client, ref
 			switch s.PredicateType {
 			case attest.ProvenanceType, "https://slsa.dev/provenance/v0.2":
 				provenance[platform.Format(img.Platform)] = map[string]any{"SLSA": decoded(s.Predicate)}
-			case "https://spdx.dev/Document":
+			case attest.SPDXType:
 				sbom[platform.Format(img.Platform)] = map[string]any{"SPDX": decoded(s.Predicate)}
 			}
 		}

@@ -53,6 +53,17 @@ func NewTOC(entries []*Entry) (*TOC, error) {
 	return t, nil
 }
 
+// Dated is the same with no time after epoch, in seconds since 1970.
+func (t *TOC) Dated(epoch int64) (*TOC, error) {
+	entries := make([]*Entry, len(t.Entries))
+	for i, e := range t.Entries {
+		dated := *e
+		dated.ModTime = min(e.ModTime, epoch)
+		entries[i] = &dated
+	}
+	return NewTOC(entries)
+}
+
 // Lookup returns the entry of a path, nil if there is none.
 func (t *TOC) Lookup(path string) *Entry {
 	i := t.find(path)

@@ -35,8 +35,6 @@ const (
 	inTotoStatement = "https://in-toto.io/Statement/v0.1"
 	InTotoJSON      = "application/vnd.in-toto+json"
 	PredicateType   = "in-toto.io/predicate-type"
-	referenceType   = "vnd.docker.reference.type"
-	referenceDigest = "vnd.docker.reference.digest"
 	attestationType = "attestation-manifest"
 )
 
@@ -89,12 +87,12 @@ type attested struct {
 
 // attest makes the statements about an image and their manifest.
 func attest(manifest digest.Digest, item *Item, names []reference.Named) (*attested, error) {
-	subjects := []Subject{{Name: "_", Digest: digestSet(manifest)}} // BuildKit's name for an image without one
+	subjects := []Subject{{Name: "_", Digest: DigestSet(manifest)}} // BuildKit's name for an image without one
 	if len(names) > 0 {
 		subjects = nil
 	}
 	for _, ref := range names {
-		subjects = append(subjects, Subject{PackageURL(ref, item.Platform), digestSet(manifest)})
+		subjects = append(subjects, Subject{PackageURL(ref, item.Platform), DigestSet(manifest)})
 	}
 	a := &attested{image: manifest}
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
@@ -125,7 +123,8 @@ func marshalBlob(mediaType string, v any) (registry.Blob, error) {
 	return registry.Blob{MediaType: mediaType, Digest: digest.FromBytes(data), Data: data}, err
 }
 
-func digestSet(d digest.Digest) map[string]string {
+// DigestSet is a digest as statements have it, by its algorithm (github.com/in-toto/attestation, spec/v1/digest_set.md).
+func DigestSet(d digest.Digest) map[string]string {
 	return map[string]string{d.Algorithm().String(): d.Encoded()}
 }
 
@@ -133,7 +132,7 @@ func digestSet(d digest.Digest) map[string]string {
 func (a *attested) descriptor() ocispec.Descriptor {
 	desc := a.manifest.Descriptor()
 	desc.Platform = &ocispec.Platform{Architecture: "unknown", OS: "unknown"}
-	desc.Annotations = map[string]string{referenceType: attestationType, referenceDigest: a.image.String()}
+	desc.Annotations = map[string]string{registry.ReferenceType: attestationType, registry.ReferenceDigest: a.image.String()}
 	return desc
 }
 
@@ -161,7 +160,7 @@ func opener(data []byte) func() (io.ReadCloser, error) {
 
 // IsAttestation says that an index's entry is no image but what is attested of one, and which manifest that is.
 func IsAttestation(d ocispec.Descriptor) (image digest.Digest, ok bool) {
-	return digest.Digest(d.Annotations[referenceDigest]), d.Annotations[referenceType] == attestationType
+	return digest.Digest(d.Annotations[registry.ReferenceDigest]), d.Annotations[registry.ReferenceType] == attestationType
 }
 
 // attestedAs is how the store remembers what is attested of an image.

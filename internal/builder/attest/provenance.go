@@ -17,6 +17,9 @@ import (
 // ProvenanceType is the predicate type of SLSA provenance v1 (slsa.dev/spec/v1.0/provenance).
 const ProvenanceType = "https://slsa.dev/provenance/v1"
 
+// SPDXType is the predicate type of an SPDX document.
+const SPDXType = "https://spdx.dev/Document"
+
 // BuildType says how the parameters are to be read.
 const BuildType = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
 

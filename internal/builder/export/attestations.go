@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 
+	"github.com/strata-build/strata/internal/builder/attest"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer"
@@ -16,9 +17,8 @@ import (
 // attestationNames are the files that attestations are in beside the files of a result, by their predicate's type: those
 // that BuildKit writes.
 var attestationNames = map[string]string{
-	"https://slsa.dev/provenance/v1": "provenance.json",
-	"https://spdx.dev/Document":      "sbom.spdx.json",
-	"https://cyclonedx.org/bom":      "sbom.cdx.json",
+	attest.ProvenanceType: "provenance.json",
+	attest.SPDXType:       "sbom.spdx.json",
 }
 
 // attestationFile is a file of a result with a statement about all others.
@@ -44,7 +44,7 @@ func (x *exporter) attestationFiles(s *Spec, img *Image, tree *layer.TOC) ([]*at
 	var subjects []transfer.Subject
 	for _, e := range tree.Entries {
 		if e.Type == layer.File && e.Digest != "" {
-			subjects = append(subjects, transfer.Subject{Name: e.Path, Digest: map[string]string{e.Digest.Algorithm().String(): e.Digest.Encoded()}})
+			subjects = append(subjects, transfer.Subject{Name: e.Path, Digest: transfer.DigestSet(e.Digest)})
 		}
 	}
 	var files []*attestationFile

@@ -106,13 +106,7 @@ func (x *exporter) rewriteLayer(ctx context.Context, diffID digest.Digest, epoch
 }
 
 func (x *exporter) writeDated(ctx context.Context, l *store.Layer, t *layer.TOC, epoch time.Time) (digest.Digest, error) {
-	entries := make([]*layer.Entry, len(t.Entries))
-	for i, e := range t.Entries {
-		dated := *e
-		dated.ModTime = min(e.ModTime, epoch.Unix())
-		entries[i] = &dated
-	}
-	next, err := layer.NewTOC(entries)
+	next, err := t.Dated(epoch.Unix())
 	if err != nil {
 		return "", err
 	}

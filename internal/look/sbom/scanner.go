@@ -8,13 +8,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/builder/attest"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/packages"
 	"github.com/strata-build/strata/internal/transfer"
 )
-
-// SPDXType is the predicate type of an SPDX document in an in-toto statement.
-const SPDXType = "https://spdx.dev/Document"
 
 // Scanner makes the bills of materials that a build attests of its images (attest.Scanner).
 type Scanner struct{ Version string }
@@ -42,5 +40,5 @@ func (s Scanner) Bill(ctx context.Context, m *transfer.Mover, id digest.Digest, 
 	if err != nil {
 		return bill, nil, fmt.Errorf("writing the bill of materials: %w", err)
 	}
-	return transfer.Attestation{Type: SPDXType, Predicate: data}, unread, nil
+	return transfer.Attestation{Type: attest.SPDXType, Predicate: data}, unread, nil
 }

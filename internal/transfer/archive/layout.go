@@ -88,7 +88,7 @@ func findTag(entries []ocispec.Descriptor, tag string) (digest.Digest, error) {
 			}
 		}
 	}
-	images := slices.DeleteFunc(slices.Clone(entries), func(d ocispec.Descriptor) bool { return d.Annotations[dockerReference] != "" })
+	images := slices.DeleteFunc(slices.Clone(entries), func(d ocispec.Descriptor) bool { return d.Annotations[registry.ReferenceType] != "" })
 	if len(images) == 1 {
 		return images[0].Digest, nil
 	}

@@ -26,7 +26,7 @@ func entry(d digest.Digest, annotations ...string) ocispec.Descriptor {
 func TestFindTag(t *testing.T) {
 	const ref = ocispec.AnnotationRefName
 	a, b := digest.FromString("a"), digest.FromString("b")
-	attested := entry(digest.FromString("c"), dockerReference, "attestation-manifest")
+	attested := entry(digest.FromString("c"), registry.ReferenceType, "attestation-manifest")
 	for _, test := range []struct {
 		name    string
 		entries []ocispec.Descriptor

@@ -17,12 +17,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// Annotations of index.json that name images. The first is containerd's and Docker's, with the whole name.
-const (
-	containerdName = "io.containerd.image.name"
-	// dockerReference marks what BuildKit puts beside the images: attestations.
-	dockerReference = "vnd.docker.reference.type"
-)
+// containerdName is the annotation of index.json that names an image: containerd's and Docker's, with the whole name.
+const containerdName = "io.containerd.image.name"
 
 // newReader lists the images of an archive. An archive that is both formats is read as OCI, which keeps the
 // manifests; manifest.json then only adds names.
@@ -69,7 +65,7 @@ func (r *Reader) readIndex(list ocispec.Index, names []string, depth int) error 
 		return fmt.Errorf("indexes are nested more than %d deep: %w", maxNesting, ErrFormat)
 	}
 	for _, d := range list.Manifests {
-		if d.Annotations[dockerReference] != "" {
+		if d.Annotations[registry.ReferenceType] != "" {
 			continue
 		}
 		if len(r.images) == maxImages {

@@ -165,7 +165,7 @@ func (o *Options) selected(entries []ocispec.Descriptor) []ocispec.Descriptor {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(entries), func(e ocispec.Descriptor) bool {
-		return !taken[e.Digest.String()] && !taken[e.Annotations["vnd.docker.reference.digest"]]
+		return !taken[e.Digest.String()] && !taken[e.Annotations[registry.ReferenceDigest]]
 	})
 }
 

@@ -8,8 +8,12 @@ import (
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
-// attestation marks index entries that BuildKit adds beside the images; they are no images.
-const attestation = "vnd.docker.reference.type"
+// Annotations of index entries that stand beside the images and are none: what is attested of one, and of which manifest
+// (github.com/moby/buildkit, docs/attestations/attestation-storage.md).
+const (
+	ReferenceType   = "vnd.docker.reference.type"
+	ReferenceDigest = "vnd.docker.reference.digest"
+)
 
 // Choose is the entry of an index that suits a platform best. Its error wraps ErrPlatform and lists what the index has.
 func Choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
@@ -21,7 +25,7 @@ func Choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descri
 func choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
 	var images []ocispec.Descriptor
 	for _, d := range entries {
-		if d.Annotations[attestation] == "" && (IsManifest(d.MediaType) || isIndex(d.MediaType)) {
+		if d.Annotations[ReferenceType] == "" && (IsManifest(d.MediaType) || isIndex(d.MediaType)) {
 			images = append(images, d)
 		}
 	}

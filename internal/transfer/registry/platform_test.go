@@ -17,7 +17,7 @@ func TestChoose(t *testing.T) {
 		return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(name), Platform: p}
 	}
 	attested := entry("attestation", platformOf("linux", "amd64", ""))
-	attested.Annotations = map[string]string{attestation: "attestation-manifest"}
+	attested.Annotations = map[string]string{ReferenceType: "attestation-manifest"}
 	artifact := entry("artifact", platformOf("linux", "amd64", ""))
 	artifact.MediaType = "application/spdx+json"
 	arms := []ocispec.Descriptor{

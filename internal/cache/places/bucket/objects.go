@@ -1,8 +1,10 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"time"
@@ -36,6 +38,22 @@ type Objects interface {
 	Location() string
 	// String names the store for people.
 	String() string
+}
+
+// Small is up to how many bytes an object is held in memory and sent in one request, which can be made again.
+const Small = 8 << 20
+
+// ReadSmall reads what is to be written of an object of at most Small bytes; an error where it is not the size that was
+// said.
+func ReadSmall(name string, size int64, r io.Reader) ([]byte, error) {
+	data := make([]byte, size)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", name, err)
+	}
+	if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("writing %s: it is not the %d bytes that it was to be: %w", name, size, cmp.Or(err, io.ErrShortWrite))
+	}
+	return data, nil
 }
 
 // Object is what a store knows of an object.

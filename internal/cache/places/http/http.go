@@ -38,9 +38,6 @@ const (
 // scheme begins locations.
 const scheme = "http-cache"
 
-// small is up to how many bytes an object is held in memory, so that it can be sent again.
-const small = 8 << 20
-
 // tries is how often a request is made whose failure may pass: an answer of 5xx or 429, a lost connection.
 const tries = 4
 
@@ -166,15 +163,12 @@ func (s *Objects) Put(ctx context.Context, name string, size int64, r io.Reader,
 		header.Set("If-Match", expect.Version)
 	}
 	body := &body{size: size, r: r}
-	if size <= small {
-		body.data = make([]byte, size)
-		if _, err := io.ReadFull(r, body.data); err != nil {
-			return bucket.Object{}, fmt.Errorf("writing %s: %w", name, err)
+	if size <= bucket.Small {
+		data, err := bucket.ReadSmall(name, size, r)
+		if err != nil {
+			return bucket.Object{}, err
 		}
-		if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-			return bucket.Object{}, fmt.Errorf("writing %s: it is not the %d bytes that it was to be: %w", name, size, err)
-		}
-		body.r = nil
+		body.data, body.r = data, nil
 	}
 	resp, err := s.do(ctx, http.MethodPut, name, header, body)
 	if err != nil {

@@ -54,9 +54,6 @@ const (
 // scheme begins locations.
 const scheme = "s3"
 
-// small is up to how many bytes an object is sent in one request, from memory.
-const small = 8 << 20
-
 // retries is how often a request is made whose failure may pass: an answer of 5xx or 429, a lost connection.
 const retries = 4
 
@@ -240,13 +237,10 @@ func (s *Objects) Stat(ctx context.Context, name string) (bucket.Object, error) 
 // Put implements bucket.Objects. Large objects go in parts, each of which is sent again by itself when its connection is
 // lost.
 func (s *Objects) Put(ctx context.Context, name string, size int64, r io.Reader, expect bucket.Expect) (bucket.Object, error) {
-	if size <= small {
-		data := make([]byte, size)
-		if _, err := io.ReadFull(r, data); err != nil {
-			return bucket.Object{}, fmt.Errorf("writing %s: %w", name, err)
-		}
-		if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
-			return bucket.Object{}, fmt.Errorf("writing %s: it is not the %d bytes that it was to be: %w", name, size, cmp.Or(err, io.ErrShortWrite))
+	if size <= bucket.Small {
+		data, err := bucket.ReadSmall(name, size, r)
+		if err != nil {
+			return bucket.Object{}, err
 		}
 		r = bytes.NewReader(data)
 	}
