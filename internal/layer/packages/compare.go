@@ -1,6 +1,9 @@
 package packages
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Change is a package that is not the same in two states.
 type Change struct {
@@ -61,13 +64,7 @@ func firstOf(a, b []Package) Package {
 }
 
 func compareNames(a, b Package) int {
-	switch {
-	case a.Manager != b.Manager && a.Manager < b.Manager, a.Manager == b.Manager && a.Name < b.Name:
-		return -1
-	case a.Manager == b.Manager && a.Name == b.Name:
-		return 0
-	}
-	return 1
+	return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Name, b.Name))
 }
 
 // take takes the versions of a package off the front of a list.

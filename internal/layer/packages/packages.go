@@ -86,7 +86,7 @@ func List(files Files) (Listing, error) {
 
 // Compared compares packages by manager, name and version, for sorting.
 func Compared(a, b Package) int {
-	return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version))
+	return cmp.Or(compareNames(a, b), cmp.Compare(a.Version, b.Version))
 }
 
 // add adds what the list at a path says.

@@ -46,7 +46,6 @@ type tile struct {
 	Depth  int
 	Base   bool
 	Wasted bool // a later layer hides all of it
-	Leaf   bool
 }
 
 // TextX and TextY are where the label begins.
@@ -209,7 +208,7 @@ func (w *weights) inside(all []tile, of tile, place int, in box, depth int) []ti
 		}
 		p := list[i].place
 		path := "/" + w.o.t.Path(w.o.order[p])
-		t := tile{box: b, Row: of.Row, Base: of.Base, Depth: depth, Wasted: w.lost[p] == w.sums[p], Leaf: !w.hasBelow(p)}
+		t := tile{box: b, Row: of.Row, Base: of.Base, Depth: depth, Wasted: w.lost[p] == w.sums[p]}
 		t.Title = human.Shorten(view.Quoted(path), 160) + " · " + human.Size(list[i].size)
 		if lost := w.lost[p]; lost > 0 {
 			t.Title += ", " + human.Size(lost) + " wasted"

@@ -57,7 +57,7 @@ func difference(ctx context.Context, before, after *opened, paths []string) (*vi
 		defer after.using.Unlock()
 	}
 	for _, o := range []*opened{before, after} {
-		if t, _ := o.timeline(); t.Layers() < o.im.Layers() {
+		if o.isPartial() {
 			return nil, fmt.Errorf("%s: %w", o.im.Text, errPartial)
 		}
 	}

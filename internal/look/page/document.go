@@ -67,7 +67,6 @@ var functions = template.FuncMap{
 	"line":    oneLine,
 	"quoted":  view.Quoted,
 	"address": address,
-	"percent": func(part, whole int64) string { return fmt.Sprintf("%.1f", 100*float64(part)/float64(max(1, whole))) },
 	"add":     func(a, b int) int { return a + b },
 	"sign":    func(kind string) string { return strings.ReplaceAll(kind, "-", "−") },
 	"word":    word,

@@ -36,12 +36,9 @@ func Export(ctx context.Context, o Options, w io.Writer) error {
 	if err := im.fetch(ctx, im.im.Layers()-1); err != nil {
 		return err
 	}
-	known, err := g.findings(ctx, im)
+	known, unknown := g.findings(ctx, im) // there may be no advisories, or no packages: said below
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
-	}
-	if err != nil {
-		known = nil // there are no advisories, or no packages: said below
 	}
 	all := &contained{Layers: newImageView(im, im.firstSelected(), known), Settings: view.CompareConfigs(nil, im.im.Config)}
 	all.Layers.Contained = true
@@ -66,11 +63,10 @@ func Export(ctx context.Context, o Options, w io.Writer) error {
 		all.Failure = p.err.Error()
 	default:
 		all.Packages = newPackagesView(im, p.inv, &packagesView{Contained: true}, maxPackages)
-		found, err := g.vulnerabilities(ctx, im, p.inv)
-		if err == nil {
-			all.Vulnerabilities = newVulnerabilitiesView(im, found, &vulnerabilitiesView{Contained: true})
-		} else if !errors.Is(err, vulnerability.ErrEmpty) {
-			return err
+		if unknown == nil {
+			all.Vulnerabilities = newVulnerabilitiesView(im, known, &vulnerabilitiesView{Contained: true})
+		} else if !errors.Is(unknown, vulnerability.ErrEmpty) {
+			return unknown
 		}
 	}
 	packed, err := im.compressed()

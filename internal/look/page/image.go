@@ -68,7 +68,6 @@ type detail struct {
 	Created   string
 	State     string // ID
 	DiffID    string
-	BlobID    string
 	Names     []string
 	Base      string // the base image that the row belongs to
 	Config    []view.ConfigChange
@@ -225,8 +224,7 @@ func (g *gallery) newDetail(ctx context.Context, o *opened, index, from int, pat
 	if !d.Layer {
 		return d, nil
 	}
-	blob, _ := o.im.Blob(r.Layer)
-	d.DiffID, d.BlobID = string(r.DiffID), string(blob)
+	d.DiffID = string(r.DiffID)
 	t, order := o.timeline()
 	if r.Layer >= t.Layers() {
 		return d, nil
