@@ -179,7 +179,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 		},
 		Records: solver.Records{
 			NoCache: b.Cache.NoCache, NoCacheFilter: p.filter, Refresh: p.refresh, NoInline: b.Cache.NoInline, Observe: p.observe,
-			Imported: p.imported, Executed: p.executed,
+			Imported: p.imported, Shared: b.shared(p.imported), Executed: p.executed,
 		},
 		Sandbox: solver.Sandbox{
 			Network: b.Sandbox.Network, Allow: b.Sandbox.Allow, Machine: machine,

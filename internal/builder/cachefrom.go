@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/event"
@@ -36,6 +37,31 @@ func (b *build) imported(ctx context.Context) map[string][]*cache.Source {
 		}
 	}
 	return all
+}
+
+// sharedPatience is for how long a build waits for a place that it shares with other machines and that does not answer.
+const sharedPatience = time.Minute
+
+// shared is the first of the imported caches that is also written to, and that machines share.
+func (b *build) shared(imported []*cache.Source) *cache.Source {
+	for _, spec := range b.Cache.To {
+		kind := CachePlaces.Kind(spec)
+		if !kind.Leases || !spec.Leases() {
+			continue
+		}
+		to, err := kind.Create(b.mover, spec)
+		if err != nil {
+			continue // exporting the cache says so
+		}
+		where := to.(cache.Sharer).Where()
+		for _, source := range imported {
+			if from, ok := source.Place.(cache.Sharer); ok && from.Where() == where {
+				source.Wait = sharedPatience
+				return source
+			}
+		}
+	}
+	return nil
 }
 
 // exportCaches writes the caches that --cache-to asks for. The image is there already: it stays whatever happens here.

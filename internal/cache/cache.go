@@ -101,6 +101,8 @@ type Record struct {
 
 	// Again is what came of running the step again in this build, nil if it did not.
 	Again *Again `json:"-"`
+	// Elsewhere says that another machine ran the step in this build, nil if none did.
+	Elsewhere *Elsewhere `json:"-"`
 }
 
 // Again is how the result of a step that ran again compares with the recorded one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -48,6 +49,8 @@ type Source struct {
 	// Image is the config of a source that is an image, nil for other places. Whoever built it, its history rows can be
 	// compared with steps.
 	Image *image.Config
+	// Wait is for how long Lookup waits for a place that does not answer: not at all, but where machines share it.
+	Wait time.Duration
 
 	failed atomic.Bool
 }
@@ -59,6 +62,12 @@ func (s *Source) Lookup(ctx context.Context, key digest.Digest) (*Record, error)
 		return nil, nil
 	}
 	r, err := s.Get(ctx, key)
+	for trouble := NewPatience(s.Wait); s.Wait > 0 && err != nil && !errors.Is(err, ErrNotFound); {
+		if err = trouble.Pause(ctx, err); err != nil {
+			break
+		}
+		r, err = s.Get(ctx, key)
+	}
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/strata-build/strata/internal/image"
@@ -65,6 +66,11 @@ type Run struct {
 	Insecure  bool     // --security=insecure
 	Mounts    []Mount  // in the order in which they are written
 	Script    *Script  // what Args runs, if that is a here-document with an interpreter of its own; nil for others
+}
+
+// HasSecrets says that the command may be given secrets, or the use of an ssh agent.
+func (r *Run) HasSecrets() bool {
+	return slices.ContainsFunc(r.Mounts, func(m Mount) bool { return m.Type == MountSecret || m.Type == MountSSH })
 }
 
 // Copy is files to copy.

@@ -114,6 +114,10 @@ type Known struct {
 	// Read says what a step read that was a hit since none of it has changed: "read 3 of 214 copied files, none
 	// changed".
 	Read string `json:"read,omitempty"`
+	// Host is the machine that ran the step while this one waited, "" where none did; Waited is for how long, in
+	// milliseconds.
+	Host   string `json:"host,omitempty"`
+	Waited int64  `json:"waited,omitempty"`
 }
 
 // Reason is one of the things that made a step run.

@@ -277,6 +277,9 @@ func (j *Journal) finishStep(e event.Finished) {
 		if r.Fetches != "" && r.Reached != nil {
 			step.Source = r.Source()
 		}
+		if r.Elsewhere != nil {
+			step.Host, step.Waited = r.Elsewhere.Host, r.Elsewhere.Waited.Milliseconds()
+		}
 		if e.Status == event.Cached && r.IsObservedHit() {
 			step.Read = r.Observed.String()
 		}

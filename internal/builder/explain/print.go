@@ -108,6 +108,10 @@ func (p *printer) step(st *Stage, s *Step) {
 		if s.Read != "" {
 			p.detail("%s", s.Read)
 		}
+		if s.Host != "" {
+			p.detail("ran on %s, waited %s", human.Clean(s.Host), Seconds(s.Waited))
+			break
+		}
 		p.detail("%s; saved %s", s.Recorded(), Seconds(s.Took))
 	case Ran, Failed:
 		if s.Source != "" {

@@ -46,6 +46,11 @@ func (s *Solver) follows(next, parent *State, op *operation, record *cache.Recor
 		return
 	}
 	next.steps = append(next.steps, op.selected...)
+	next.steps = append(next.steps, s.carried(op, record))
+}
+
+// carried is a step as other machines may know it.
+func (s *Solver) carried(op *operation, record *cache.Record) cache.Step {
 	key := op.shared
 	if key == nil {
 		key = op.key
@@ -56,7 +61,7 @@ func (s *Solver) follows(next, parent *State, op *operation, record *cache.Recor
 	if !s.config.Records.Observe.On {
 		made.Record.Observed = nil // what a step read stays here
 	}
-	next.steps = append(next.steps, made)
+	return made
 }
 
 // addStages puts into the target's config those of the build's steps that have no row there: of the other stages,

@@ -122,8 +122,8 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 		Mounts:  mounts,
 		Fresh:   s.forced(step) != "",
 		Observe: op.observe(),
-		Stdout:  &stream{s.events, op.vertex, 1},
-		Stderr:  &stream{s.events, op.vertex, 2},
+		Stdout:  newStream(s.events, op, 1, step.Run),
+		Stderr:  newStream(s.events, op, 2, step.Run),
 	})
 	var failed *exec.Failure
 	if !errors.As(err, &failed) {
@@ -153,10 +153,24 @@ type stream struct {
 	events event.Sink
 	vertex *event.Vertex
 	number int // 1 is stdout, 2 stderr
+	// claim shows it to the machines that wait for the step; nil shows it to none.
+	claim cache.Claim
+}
+
+// newStream is a stream of a RUN. What a step prints that has secrets stays on this machine.
+func newStream(events event.Sink, op *operation, number int, r *dockerfile.Run) *stream {
+	o := &stream{events: events, vertex: op.vertex, number: number, claim: op.claim}
+	if r.HasSecrets() {
+		o.claim = nil
+	}
+	return o
 }
 
 func (o *stream) Write(p []byte) (int, error) {
 	o.events.Send(event.Output{Vertex: o.vertex, Stream: o.number, Data: p})
+	if o.claim != nil {
+		o.claim.Print(p)
+	}
 	return len(p), nil
 }
 

@@ -41,13 +41,16 @@ func (s *Solver) lookupScratch(ctx context.Context, key *cache.Key) (*cache.Reco
 			break
 		}
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case r == nil && here != nil:
-		return here, nil
-	case r == nil:
-		r = &cache.Record{Created: time.Now().UTC()}
+	}
+	if r == nil {
+		if r = here; r == nil {
+			r = &cache.Record{Created: time.Now().UTC()}
+		}
+		if r, err = s.shareScratch(ctx, key, r); err != nil || r == here {
+			return r, err
+		}
 	}
 	r.Instruction = "FROM scratch"
 	if here == nil {

@@ -94,7 +94,11 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 	if err := sel.read(ctx); err != nil {
 		return err
 	}
-	r := &cache.Record{Created: time.Now().UTC(), Instruction: step.Text, Selected: sel.name}
+	// A selection takes no time of its own, so that it says the same on every machine, and images have one ID.
+	r := &cache.Record{Created: time.Unix(0, 0).UTC(), Instruction: step.Text, Selected: sel.name}
+	if made := from.created(); made != nil {
+		r.Created = made.UTC()
+	}
 	made := cache.NewStep(key, r)
 	sel.step = &made
 	return local.Save(s.store, key, r)

@@ -33,6 +33,7 @@ type Solver struct {
 	events   event.Sink
 	executed *Executed
 	executor func() *exec.Executor
+	sharing  *sharing
 
 	mu    sync.Mutex // of all below
 	round *round

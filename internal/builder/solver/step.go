@@ -49,6 +49,8 @@ type operation struct {
 	prepare func(ctx context.Context) error
 	// run makes the layer.
 	run func(ctx context.Context) (exec.Made, error)
+	// claim is what shows the machines that wait for the step what it prints; nil where none can.
+	claim cache.Claim
 }
 
 // observe says by their place in the parent's chain which layers a RUN is observed on; nil for what is not observed.
@@ -169,34 +171,43 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 			return before, false, nil
 		}
 	}
+	if before != nil || uncached {
+		r, err = s.runStep(ctx, step, op, before)
+		return r, true, err
+	}
+	return s.runOnce(ctx, parent, step, op)
+}
+
+// runStep runs the operation and keeps its record. before is what is recorded of it already, nil for nothing.
+func (s *Solver) runStep(ctx context.Context, step *dockerfile.Step, op *operation, before *cache.Record) (*cache.Record, error) {
 	s.events.Send(event.Running{Vertex: op.vertex})
 	if op.prepare != nil {
 		if err := op.prepare(ctx); err != nil {
-			return nil, true, s.store.Explain(err)
+			return nil, s.store.Explain(err)
 		}
 	}
 	s.events.Send(event.Executing{Vertex: op.vertex})
 	began := time.Now()
 	made, err := op.run(ctx)
 	if err != nil {
-		return nil, true, s.store.Explain(err)
+		return nil, s.store.Explain(err)
 	}
-	r = &cache.Record{
+	r := &cache.Record{
 		Layer: made.Layer, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Written: step.Written(),
 	}
 	s.noteReached(r, step, made.Network)
 	r.Observed = op.observed(ctx, made.Inputs)
 	if before != nil {
 		if err := s.settle(ctx, before, r); err != nil {
-			return nil, true, err
+			return nil, err
 		}
 	}
 	s.verified(op, before, r)
 	if err := local.SaveObserved(s.store, op.key, r); err != nil {
-		return nil, true, err
+		return nil, err
 	}
 	s.executed.add(op.key)
-	return r, true, nil
+	return r, nil
 }
 
 // commit gives the state after a step its config and step ID, and keeps it in the store. record is what the

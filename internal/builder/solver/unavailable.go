@@ -114,6 +114,8 @@ func (s *Solver) incomplete(state *State) error {
 // wrong.
 func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, error) {
 	defer func() { s.executor().Close() }()
+	s.sharing = newSharing(ctx)
+	defer s.sharing.all.Wait()
 	for {
 		state, err := s.solve(ctx, plan)
 		if err == nil {

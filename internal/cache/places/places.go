@@ -27,6 +27,8 @@ type Kind struct {
 	Open func(ctx context.Context, m *transfer.Mover, s Spec, want ocispec.Platform) (*cache.Source, error)
 	// Create gives a place to put records into. It asks nobody anything. nil if nothing is written there on its own.
 	Create func(m *transfer.Mover, s Spec) (cache.Place, error)
+	// Leases says that machines that build at the same time can share a place of this kind: it is a cache.Sharer.
+	Leases bool
 	// Blobs opens the blobs of places of this kind, at the locations that such a place tells the store of; nil if they
 	// are in registries or OCI layouts.
 	Blobs *transfer.BlobSource
@@ -58,7 +60,12 @@ func OCIOptions() []Attribute {
 	return []Attribute{{Name: "image-manifest", Check: CheckBool}, {Name: "oci-mediatypes", Check: CheckBool}}
 }
 
+// Lease is the attribute of a --cache-to that says whether machines that build at the same time share the place, so that
+// each step is run by one of them.
+var Lease = Attribute{Name: leaseName, Check: CheckBool}
+
 const (
+	leaseName       = "lease"
 	modeName        = "mode"
 	ignoreErrorName = "ignore-error"
 )

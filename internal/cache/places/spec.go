@@ -23,6 +23,15 @@ func (s Spec) Max() bool { return s.Attr[modeName] == "max" }
 // IgnoreError says that a cache which cannot be written is a warning.
 func (s Spec) IgnoreError() bool { return s.On(ignoreErrorName) }
 
+// Leases says that machines that build at the same time share the place: what each has run, the others find there at once.
+// Where nothing is said they do so if it has the steps of all stages.
+func (s Spec) Leases() bool {
+	if _, said := s.Attr[leaseName]; said {
+		return s.On(leaseName)
+	}
+	return s.Max()
+}
+
 // On says that an attribute is true.
 func (s Spec) On(name string) bool {
 	on, err := strconv.ParseBool(s.Attr[name])

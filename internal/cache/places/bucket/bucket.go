@@ -5,6 +5,7 @@
 //	weak/<weak key>   the records that have a weak key, by which observed inputs are found (docs/observed.md)
 //	names/<name>      the records of the last builds that wrote under a name, so that a build reads one object and not one
 //	                  for each step; it is a copy, and may lack what others wrote meanwhile
+//	leases/<key>      who runs the step of a key just now
 //	blobs/<digest>    a compressed layer
 //
 // Names of objects are below the prefix that the person gave. Each record and list begins with a line that has the
@@ -29,8 +30,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/lease"
 	"github.com/strata-build/strata/internal/cache/places"
-	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -51,6 +52,7 @@ type Options struct {
 	Blobs   string // of layers, below the prefix; "" is "blobs/"
 	Name    string // of the list of records that this build reads and writes; "" is "default"
 	Uploads int    // how many layers are sent at once; 0 is 4
+	Leases  lease.Options
 }
 
 // Place is a cache in an object store.
@@ -187,7 +189,7 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 			o := &object{Key: s.Key, Record: s.Record}
 			if s.Record.Layer != "" && !s.KeyOnly {
 				desc, err := layers.do(s.Record.Layer, func() (ocispec.Descriptor, error) {
-					return p.mover.SendLayer(gctx, s.Record.Layer, layer.Zstd, target{p})
+					return p.send(gctx, s.Record.Layer)
 				})
 				if err != nil {
 					return err
@@ -205,10 +207,7 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 		return err
 	}
 	for _, o := range written {
-		if o.Record.Observed == nil || o.Record.Observed.Weak == "" {
-			continue
-		}
-		if err := p.addTo(ctx, p.name("weak", o.Record.Observed.Weak.Encoded()), []*object{o}, maxWeak); err != nil {
+		if err := p.addWeak(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -321,14 +320,20 @@ func (p *Place) read(ctx context.Context, name string, limit int64) ([]byte, err
 		return nil, err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	data, err := readAll(r, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of %s: %w", name, p.title, err)
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s of %s is larger than the %d bytes that are allowed", name, p.title, limit)
-	}
 	return data, nil
+}
+
+// readAll reads up to limit bytes; more are an error.
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("it is larger than the %d bytes that are allowed", limit)
+	}
+	return data, err
 }
 
 // encode is a value as JSON, compressed, behind a line with the digest of that.

@@ -29,6 +29,8 @@ type Site struct {
 	DamageLayers, DamageRecords func(t *testing.T)
 	// Merges says that what two have put is all there; else the place has what one of them put.
 	Merges bool
+	// Shares says that machines claim steps in the place: it is a cache.Sharer.
+	Shares bool
 }
 
 // Test tests a place. site makes one; it is called once for each test.
@@ -47,6 +49,7 @@ func Test(t *testing.T, site func(t *testing.T) *Site) {
 		{"cancelled", testCancelled},
 		{"read-only", testReadOnly},
 		{"a lease", testLease},
+		{"a claim", testClaim},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, site(t)) })
 	}
@@ -279,6 +282,64 @@ func testLease(t *testing.T, s *Site) {
 	}
 	release()
 }
+
+// testClaim has two machines claim a step: the second one has to wait, sees what the first prints, and finds its record and
+// layer when it has shared them, before anything was put.
+func testClaim(t *testing.T, s *Site) {
+	if !s.Shares {
+		t.Skip("machines claim no steps in the place")
+	}
+	m, other := s.Machine(t), s.Machine(t)
+	step := Steps(t, m, "a")[1]
+	first, err := s.open(t, m).(cache.Sharer).Claim(t.Context(), step.Key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(printed, 16)
+	type claimed struct {
+		place cache.Place
+		claim cache.Claim
+		err   error
+	}
+	second := make(chan claimed, 1)
+	go func() {
+		p, err := s.Open(t, other)
+		if err != nil {
+			second <- claimed{err: err}
+			return
+		}
+		c, err := p.(cache.Sharer).Claim(t.Context(), step.Key, seen)
+		second <- claimed{p, c, err}
+	}()
+	first.Print([]byte("hello"))
+	for text := ""; text != "hello"; {
+		text += <-seen
+	}
+	if kept, err := first.Decide(t.Context()); err != nil || !kept {
+		t.Fatalf("the claim was not kept: %v", err)
+	}
+	select {
+	case <-second:
+		t.Fatal("two have the same step")
+	default:
+	}
+	if err := first.Share(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	got := <-second
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	defer got.claim.Release()
+	expect(t, got.place, step)
+	fetch(t, other, step.Record.Layer)
+}
+
+// printed takes what a step prints elsewhere.
+type printed chan string
+
+func (printed) Waiting(string)     {}
+func (c printed) Printed(p []byte) { c <- string(p) }
 
 // expect gets a step's record, which has to be the one that was put; of one without parts, as in images, what there is.
 func expect(t *testing.T, p cache.Place, step cache.Step) {

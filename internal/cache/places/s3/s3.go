@@ -72,7 +72,7 @@ func kind(name, endpoint string) places.Kind {
 		{Name: tokenName},
 	}
 	to := append(append([]places.Attribute{}, common...), places.Options()...)
-	to = append(to, bucket.Uploads, places.Attribute{Name: "touch_refresh"})
+	to = append(to, bucket.Uploads, places.Lease, places.Attribute{Name: "touch_refresh"})
 	opened := func(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 		if s.Attr[endpointName] == "" && endpoint != "" {
 			s.Attr[endpointName] = endpoint
@@ -90,6 +90,7 @@ func kind(name, endpoint string) places.Kind {
 		},
 		Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return opened(m, s) },
 		Blobs:  &transfer.BlobSource{Scheme: scheme, Open: openBlob},
+		Leases: true,
 	}
 }
 

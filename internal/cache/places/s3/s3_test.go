@@ -27,7 +27,7 @@ func site(url string) *placetest.Site {
 		Open: func(_ *testing.T, m *transfer.Mover) (cache.Place, error) {
 			return s3.Kind.Create(m, spec(url))
 		},
-		Merges: true,
+		Merges: true, Shares: true,
 	}
 }
 
