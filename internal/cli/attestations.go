@@ -104,8 +104,8 @@ func (a *app) attestationsThere(ctx context.Context, name string, only *ocispec.
 	return shown, nil
 }
 
-// attested reads what templates for imagetools inspect can name of attestations: .Provenance.SLSA and .SBOM.SPDX, or
-// those of a platform (docker/buildx, util/imagetools).
+// attested reads what templates for imagetools inspect can name of attestations: .Provenance.SLSA, .SBOM.SPDX and
+// .SBOM.AdditionalSPDXs, or those of a platform (docker/buildx, util/imagetools).
 func (d *imageDescription) attested(ctx context.Context, c *registry.Client, ref reference.Named, m registry.Blob) error {
 	found, err := transfer.ReadAttested(ctx, c, ref, m)
 	if err != nil {
@@ -118,12 +118,23 @@ func (d *imageDescription) attested(ctx context.Context, c *registry.Client, ref
 			case attest.ProvenanceType, "https://slsa.dev/provenance/v0.2":
 				provenance[platform.Format(img.Platform)] = map[string]any{"SLSA": decoded(s.Predicate)}
 			case attest.SPDXType:
-				sbom[platform.Format(img.Platform)] = map[string]any{"SPDX": decoded(s.Predicate)}
+				addSPDX(sbom, platform.Format(img.Platform), decoded(s.Predicate))
 			}
 		}
 	}
 	d.Provenance, d.SBOM = soleOf(provenance), soleOf(sbom)
 	return nil
+}
+
+// addSPDX adds a bill of materials to those of a platform: the first is the image's, others are of stages and the context.
+func addSPDX(sbom map[string]any, platform string, document any) {
+	of, ok := sbom[platform].(map[string]any)
+	if !ok {
+		sbom[platform] = map[string]any{"SPDX": document}
+		return
+	}
+	more, _ := of["AdditionalSPDXs"].([]any)
+	of["AdditionalSPDXs"] = append(more, document)
 }
 
 // decoded is a document as templates walk it.

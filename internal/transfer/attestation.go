@@ -25,6 +25,8 @@ type Attestation struct {
 	// Type is the predicate's, a URI: "https://slsa.dev/provenance/v1".
 	Type      string          `json:"type"`
 	Predicate json.RawMessage `json:"predicate"`
+	// Name tells one of several of a type from the others: sbom-build; "" is the first, which is of the image itself.
+	Name string `json:"name,omitempty"`
 	// Inline says that it goes with images only, and not beside files.
 	Inline bool `json:"inline,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/human/suggest"
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -42,10 +43,21 @@ type SBOMOptions struct {
 type Scanner interface {
 	// Name says all that decides what Bill gives of an image.
 	Name() string
-	// Bill is what is attested of an image of the store that was made at a time; unread are lists of packages that could
-	// not be read, as sentences.
-	Bill(ctx context.Context, m *transfer.Mover, id digest.Digest, made time.Time) (bill transfer.Attestation, unread []string, err error)
+	// Bill is what is attested of an image of the store, or of a state of one of its stages; unread are lists of packages that
+	// could not be read, as sentences.
+	Bill(ctx context.Context, m *transfer.Mover, id digest.Digest, a About) (bill transfer.Attestation, unread []string, err error)
+	// BillOfFiles is what is attested of the files of a build context.
+	BillOfFiles(ctx context.Context, files layer.Tree, a About) (bill transfer.Attestation, unread []string, err error)
 }
+
+// About is what a bill of materials says of itself.
+type About struct {
+	Name string    // ExtraSBOM and the stage's, or context; "" is the image's
+	Made time.Time // when what it is of was made
+}
+
+// ExtraSBOM is before the name of a stage in the name of its bill of materials, as BuildKit has it.
+const ExtraSBOM = "sbom-"
 
 // Kinds are the types of attestations.
 var kinds = []string{"provenance", "sbom"}

@@ -50,7 +50,7 @@ func (in *instruction) graphArg(a instructions.KeyValuePairOptional) (text strin
 		return a.Key, nil
 	}
 	// Two arguments only tell BuildKit what to scan; they are no variables (nonEnvArgs).
-	if a.Key != "BUILDKIT_SBOM_SCAN_CONTEXT" && a.Key != "BUILDKIT_SBOM_SCAN_STAGE" {
+	if a.Key != ScanContext && a.Key != ScanStage {
 		in.scope.env.set(a.Key, value)
 	}
 	return a.Key + "=" + value, nil

@@ -139,10 +139,7 @@ func (p *Plan) addStages(rules *linter.Linter) error {
 	for i, source := range p.file.stages {
 		s := &Stage{Index: i, Name: source.Name, Text: source.SourceCode, plan: p, source: source}
 		s.Line, s.EndLine = lines(source.Location)
-		s.DisplayName = s.Name
-		if s.Name == "" {
-			s.DisplayName = "stage-" + strconv.Itoa(i)
-		}
+		s.DisplayName = s.StageName()
 		if err := s.findBase(byName, rules.WithMergedConfigFromComments(source.Comments)); err != nil {
 			return p.file.errorIn(err, source.Location)
 		}

@@ -183,11 +183,7 @@ func (e *UnknownFilterError) Error() string {
 	p := e.plan
 	var stages []string
 	for _, s := range p.Stages[:min(len(p.Stages), maxListed)] {
-		name := s.Name
-		if name == "" {
-			name = "stage-" + strconv.Itoa(s.Index)
-		}
-		stages = append(stages, name)
+		stages = append(stages, s.StageName())
 	}
 	fmt.Fprintf(&b, "\n  stages: %s", strings.Join(stages, ", "))
 	candidates := p.candidates()

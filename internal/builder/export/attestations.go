@@ -2,6 +2,7 @@ package export
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,11 +15,13 @@ import (
 	"github.com/strata-build/strata/internal/transfer"
 )
 
-// attestationNames are the files that attestations are in beside the files of a result, by their predicate's type: those
-// that BuildKit writes.
-var attestationNames = map[string]string{
-	attest.ProvenanceType: "provenance.json",
-	attest.SPDXType:       "sbom.spdx.json",
+// nameOf is the file that an attestation is in beside the files of a result: provenance.json, sbom.spdx.json, sbom-build.spdx.json,
+// as BuildKit and its scanner name them.
+func nameOf(a *transfer.Attestation) string {
+	if a.Type == attest.SPDXType {
+		return cmp.Or(a.Name, "sbom") + ".spdx.json"
+	}
+	return "provenance.json"
 }
 
 // attestationFile is a file of a result with a statement about all others.
@@ -52,7 +55,7 @@ func (x *exporter) attestationFiles(s *Spec, img *Image, tree *layer.TOC) ([]*at
 		if a.Inline {
 			continue
 		}
-		name := s.AttestationPrefix + attestationNames[a.Type]
+		name := s.AttestationPrefix + nameOf(&a)
 		if tree.Lookup(name) != nil {
 			return nil, fmt.Errorf("the result has a file %s itself; give the attestation's another name with attestation-prefix=", name)
 		}

@@ -178,6 +178,16 @@ func (s *Solver) stage(ctx context.Context, stage *dockerfile.Stage) (*State, er
 	return p.state, p.err
 }
 
+// End is the state at the end of a stage of the plan that was solved; nil of one that the target did not need.
+func (s *Solver) End(stage *dockerfile.Stage) *State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.round.stages[stage]; p != nil {
+		return p.state
+	}
+	return nil
+}
+
 // image gives the state that an image is for a platform; whoever asks first looks it up.
 func (s *Solver) image(ctx context.Context, ref string, want ocispec.Platform) (*State, error) {
 	key := platform.Format(want) + " " + ref

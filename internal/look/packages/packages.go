@@ -94,9 +94,7 @@ func Of(ctx context.Context, im *anatomy.Image) (*Inventory, error) {
 	if err := f.licences(ctx, t, inv); err != nil {
 		return nil, fmt.Errorf("reading the licences of the packages of %s: %w", im.Text, err)
 	}
-	slices.SortFunc(inv.Packages, func(a, b Package) int {
-		return cmp.Or(packages.Compared(a.Package, b.Package), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Architecture, b.Architecture))
-	})
+	inv.sort()
 	return inv, nil
 }
 

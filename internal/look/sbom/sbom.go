@@ -20,14 +20,29 @@ type About struct {
 
 func (a About) time() string { return a.Created.UTC().Format(time.RFC3339) }
 
+// identity tells the image from all others, or a tree by the packages that it has.
+func identity(inv *packages.Inventory) digest.Digest {
+	if inv.ID != "" {
+		return inv.ID
+	}
+	var text strings.Builder
+	for i := range inv.Packages {
+		text.WriteString(inv.Packages[i].PURL + " " + inv.Packages[i].Path + "\n")
+	}
+	return digest.FromString(inv.Image + "\n" + text.String())
+}
+
 // uuid makes an identifier of an image out of its ID, in the form of RFC 9562 for those that a hash gives (version 8).
 func uuid(id digest.Digest, kind string) string {
 	sum := digest.FromString(kind + " " + string(id)).Encoded()
 	return fmt.Sprintf("%s-%s-8%s-a%s-%s", sum[:8], sum[8:12], sum[13:16], sum[17:20], sum[20:32])
 }
 
-// origin is a sentence about where a package comes from.
+// origin is a sentence about where a package comes from: of a tree without layers, the file.
 func origin(p *packages.Package) string {
+	if p.Layer.Layer == 0 {
+		return p.Path
+	}
 	return fmt.Sprintf("%s, layer %d (%s): %s", p.Path, p.Layer.Layer, p.Layer.DiffID, p.Layer.Instruction)
 }
 

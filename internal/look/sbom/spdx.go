@@ -68,13 +68,18 @@ func SPDX(inv *packages.Inventory, a About) any {
 	const document, image = "SPDXRef-DOCUMENT", "SPDXRef-Image"
 	d := &spdxDocument{
 		Version: "SPDX-2.3", DataLicense: "CC0-1.0", ID: document, Name: inv.Image,
-		Namespace: "urn:uuid:" + uuid(inv.ID, "spdx"),
+		Namespace: "urn:uuid:" + uuid(identity(inv), "spdx"),
 		Creation:  spdxCreation{a.time(), []string{"Tool: strata-" + cmp.Or(a.Version, "unknown")}},
 		Packages: []spdxPackage{{
 			ID: image, Name: inv.Image, Version: string(inv.ID), Location: noAssertion, Purpose: "CONTAINER", Concluded: noAssertion, Declared: noAssertion,
-			Copyright: noAssertion, Checksums: []spdxChecksum{{"SHA256", inv.ID.Encoded()}},
+			Copyright: noAssertion,
 		}},
 		Relationships: []spdxRelationship{{document, "DESCRIBES", image}},
+	}
+	if inv.ID == "" {
+		d.Packages[0].Purpose = "SOURCE"
+	} else {
+		d.Packages[0].Checksums = []spdxChecksum{{"SHA256", inv.ID.Encoded()}}
 	}
 	licences := map[string]string{}
 	for i := range inv.Packages {
