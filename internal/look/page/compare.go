@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/look/inventory"
+	"github.com/strata-build/strata/internal/look/packages"
 	"github.com/strata-build/strata/internal/look/view"
 	"github.com/strata-build/strata/internal/look/vulnerability"
 )
@@ -43,9 +44,30 @@ func (g *gallery) compare(ctx context.Context, before, after *opened) (*view.Dif
 	}
 	d, err := difference(ctx, before, after, nil)
 	if err == nil {
-		g.compared = pair{before, after, d}
+		err = fillPackages(ctx, d, before, after)
 	}
-	return d, err
+	if err != nil {
+		return nil, err
+	}
+	g.compared = pair{before, after, d}
+	return d, nil
+}
+
+// fillPackages fills in how the packages of two images differ.
+func fillPackages(ctx context.Context, d *view.Diff, before, after *opened) error {
+	var both [2]*packages.Inventory
+	for i, o := range []*opened{before, after} {
+		p := o.inventory()
+		if !p.wait(ctx, 0) {
+			return ctx.Err()
+		}
+		if p.err != nil {
+			return p.err
+		}
+		both[i] = p.inv
+	}
+	packages.Fill(d, both[0], both[1])
+	return nil
 }
 
 // difference compares two images, or paths of them. Nobody else holds the locks of two.

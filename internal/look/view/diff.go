@@ -25,7 +25,7 @@ type Diff struct {
 	After    string            `json:"after"`
 	Files    []DiffEntry       `json:"files,omitempty"`
 	Packages []packages.Change `json:"packages,omitempty"`
-	// Unread says which lists of packages make no sense; what their managers have installed is not compared.
+	// Unread says which files that tell of packages make no sense; what their managers have installed is not compared.
 	Unread []string       `json:"unread,omitempty"`
 	Config []ConfigChange `json:"config,omitempty"`
 
@@ -66,8 +66,8 @@ func (s side) at(n timeline.Node) (timeline.Event, bool) {
 	return e, ok && e.Kind != timeline.Removed
 }
 
-// NewDiff compares two states. With paths, which a person wrote, only what is at and below these; then packages and
-// configurations are left out.
+// NewDiff compares two states. With paths, which a person wrote, only what is at and below these; then configurations are
+// left out. Packages are for those who read them (look/packages) to fill in.
 func NewDiff(ctx context.Context, before, after *anatomy.Image, paths []string) (*Diff, error) {
 	d := &Diff{Before: before.Text, After: after.Text}
 	for i, im := range []*anatomy.Image{before, after} {
@@ -80,7 +80,7 @@ func NewDiff(ctx context.Context, before, after *anatomy.Image, paths []string) 
 	if len(paths) == 0 {
 		d.compare(timeline.Root, timeline.Root, "")
 		d.Config = CompareConfigs(before.Config, after.Config)
-		return d, d.comparePackages(ctx)
+		return d, nil
 	}
 	for _, p := range paths {
 		var nodes [2]timeline.Node
@@ -159,55 +159,6 @@ func children(t *timeline.Timeline, n timeline.Node) []timeline.Node {
 		return nil
 	}
 	return slices.Collect(t.Children(n))
-}
-
-// comparePackages compares what the two sides' package managers list, if anything that they list it in differs.
-func (d *Diff) comparePackages(ctx context.Context) error {
-	if len(d.Files) == 0 {
-		return nil
-	}
-	var lists [2]packages.Listing
-	for i, s := range d.sides {
-		var err error
-		if lists[i], err = packages.List(stateFiles{ctx, s}); err != nil {
-			return fmt.Errorf("listing the packages of %s: %w", s.im.Text, err)
-		}
-		for _, u := range lists[i].Unread {
-			d.Unread = append(d.Unread, s.im.Text+": "+u.String())
-		}
-	}
-	d.Packages = packages.Compare(lists[0], lists[1])
-	return nil
-}
-
-// stateFiles are the files of a state, among which packages are looked for.
-type stateFiles struct {
-	ctx context.Context
-	side
-}
-
-// Each implements packages.Files.
-func (f stateFiles) Each(visit func(path string, dir bool)) error {
-	f.t.Walk(timeline.Root, func(n timeline.Node) bool {
-		v, ok := f.t.StateAt(n, f.top)
-		if !ok || v.Kind == timeline.Removed {
-			return false
-		}
-		if v.Type == layer.Dir || v.Type == layer.File {
-			visit(f.t.Path(n), v.Type == layer.Dir)
-		}
-		return true
-	})
-	return nil
-}
-
-// Open implements packages.Files.
-func (f stateFiles) Open(path string) (io.ReadCloser, error) {
-	e, ok := f.at(f.t.Find(path))
-	if !ok {
-		return nil, fmt.Errorf("/%s is not there", path)
-	}
-	return f.im.Open(f.ctx, e.Layer, path)
 }
 
 // Counts is how many files, directories not among them, were added, changed and removed.
