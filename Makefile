@@ -80,9 +80,9 @@ short: ## the tests that need neither dockerd nor a Python image, in two minutes
 	test/require build test
 	$(GO) test -short -tags $(TAGS) -count=1 ./...
 
-test-real: ## ten Dockerfiles as people write them, built, edited, run and compared with --no-cache; fetches 300 MB; TABLE=docs/observed.md
+test-real: ## ten Dockerfiles as people write them, built, edited, run and compared with --no-cache; fetches 300 MB; TABLE=docs/observed.md, PACKAGES=docs/scan.md
 	test/require build demo
-	$(GO) test -tags $(TAGS) -count=1 -timeout 120m -v ./test/real -all -uncached $(if $(TABLE),-table $(CURDIR)/$(TABLE))
+	$(GO) test -tags $(TAGS) -count=1 -timeout 120m -v ./test/real -all -uncached $(if $(TABLE),-table $(CURDIR)/$(TABLE)) $(if $(PACKAGES),-packages $(CURDIR)/$(PACKAGES))
 
 test-rungs: ## all lessons, the attacks and apt-get on each rung of docs/rootless.md, of which make test does some; a quarter of an hour
 	test/require build demo test

@@ -186,10 +186,11 @@ func table(rows []row) string {
 	return b.String()
 }
 
-// Where a document has the table.
+// Where documents have the tables.
 const (
-	tableBegins = "<!-- made by make test-real TABLE=docs/observed.md -->\n\n"
-	tableEnds   = "\n<!-- end of the table -->\n"
+	tableBegins    = "<!-- made by make test-real TABLE=docs/observed.md -->\n\n"
+	packagesBegins = "<!-- made by make test-real PACKAGES=docs/scan.md -->\n\n"
+	tableEnds      = "\n<!-- end of the table -->\n"
 )
 
 // keepRows keeps rows in a file, in the place of those of the same examples, and returns all that are there.
@@ -215,15 +216,15 @@ func keepRows(t *testing.T, file string, rows []row) (all []row) {
 	return all
 }
 
-// writeTable puts the table into a document.
-func writeTable(t *testing.T, file, table string) {
+// writeTable puts a table into a document, behind the line that it begins with.
+func writeTable(t *testing.T, file, begins, table string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	check(t, err)
-	before, rest, ok := strings.Cut(string(text), tableBegins)
+	before, rest, ok := strings.Cut(string(text), begins)
 	_, after, found := strings.Cut(rest, tableEnds)
 	if !ok || !found {
 		t.Fatalf("%s has no place for the table", file)
 	}
-	check(t, os.WriteFile(file, []byte(before+tableBegins+table+tableEnds+after), 0o644))
+	check(t, os.WriteFile(file, []byte(before+begins+table+tableEnds+after), 0o644))
 }

@@ -2,8 +2,8 @@ package real
 
 import "os/exec"
 
-// goProxy is where this machine's go asks for modules.
-var goProxy string
+// goProgram is this machine's go, and goProxy where it asks for modules.
+var goProgram, goProxy string
 
 // An example is a directory of examples/real, and what is known about it.
 type example struct {

@@ -18,9 +18,12 @@ import (
 
 var (
 	all     = flag.Bool("all", false, "build every example, not only the quick ones, and make five changes of each")
+	edited  = flag.Bool("changes", true, "with -all, make the changes")
 	tableIn = flag.String("table", "", "put the table of what came of the changes into this `file`")
 	rowsIn  = flag.String("rows", "", "keep the rows of the table in this `file`, for a run with the other examples")
 	basesIn = flag.String("bases", "", "copy the `store` in which test/real/bases has made base images, which takes minutes")
+
+	packagesIn = flag.String("packages", "", "put the table of what the images have installed into this `file`")
 
 	uncached = flag.Bool("uncached", false, "compare what comes of all changes, not only where a step was a hit by what it had read")
 )
@@ -38,7 +41,9 @@ func TestReal(t *testing.T) {
 	binary, err := testbed.Build(t.Context(), dir)
 	check(t, err)
 	store := filepath.Join(dir, "store")
-	goProxy = strings.TrimSpace(command(t, "", "go", "env", "GOPROXY")) // go may not be on the path of the next line
+	goProgram, err = exec.LookPath("go") // it may not be on the path of the next line but one
+	check(t, err)
+	goProxy = strings.TrimSpace(command(t, "", goProgram, "env", "GOPROXY"))
 	t.Setenv("PATH", testbed.Path(binary))
 	t.Setenv("STRATA_ROOT", store)
 	t.Setenv("HOME", dir)
@@ -53,6 +58,7 @@ func TestReal(t *testing.T) {
 	var made time.Duration
 	var times []string
 	var rows []row
+	var installed []inventory
 	for _, e := range examples {
 		if !e.quick && !*all {
 			continue
@@ -66,13 +72,18 @@ func TestReal(t *testing.T) {
 			b := newBench(t, e, store)
 			b.buildAll()
 			e.runs(b)
-			if *all {
+			installed = append(installed, b.compareInstalled()...)
+			if *all && *edited {
 				rows = append(rows, b.changeAll()...)
 			}
 			times = append(times, b.times())
 		})
 	}
 	fmt.Printf("%-16s %6.1f s\n%s\n", "base images", made.Seconds(), strings.Join(times, "\n"))
+	fmt.Print(inventories(installed))
+	if *packagesIn != "" && !t.Failed() {
+		writeTable(t, *packagesIn, packagesBegins, inventories(installed))
+	}
 	if *rowsIn != "" && !t.Failed() {
 		rows = keepRows(t, *rowsIn, rows)
 	}
@@ -80,7 +91,7 @@ func TestReal(t *testing.T) {
 		fmt.Print(table(rows))
 	}
 	if *tableIn != "" && !t.Failed() {
-		writeTable(t, *tableIn, table(rows))
+		writeTable(t, *tableIn, tableBegins, table(rows))
 	}
 }
 
