@@ -46,6 +46,7 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 		hosts: []string{"127.0.0.1:" + port, "localhost:" + port}, mux: http.NewServeMux(), closing: context.Background(),
 	}
 	s.route()
+	go assets() // while the image is opened
 	if o.Image != "" {
 		if _, err := s.gallery.open(ctx, o.Image); err != nil {
 			return nil, errors.Join(err, l.Close())

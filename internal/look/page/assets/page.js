@@ -296,6 +296,9 @@
     }
   }
 
+  // What the page asks for once it is seen, so that the server and the browser do one thing after the other.
+  const painted = new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); setTimeout(done, 300); });
+
   // Rows of an image.
   const rows = all('.rows a[data-row]');
   const rowLayers = new Map();
@@ -307,13 +310,13 @@
 
   function plant(article) {
     const later = $('[data-load]', article);
-    if (later) part(later.dataset.load).then((html) => { if (later.isConnected) later.outerHTML = html; }, (err) => say(err.message));
+    if (later) painted.then(() => part(later.dataset.load)).then((html) => { if (later.isConnected) later.outerHTML = html; }, (err) => say(err.message));
     const box = $('[data-tree]', article);
     current = undefined;
     if (!box) return;
     const known = trees.get(box);
     if (known) { current = known; return; }
-    load().then((t) => {
+    painted.then(load).then((t) => {
       if (trees.has(box)) return;
       const tree = new Tree(box, t, Number(box.dataset.layer), box.dataset.tree === 'all');
       trees.set(box, tree);
@@ -365,7 +368,7 @@
 
   // Which rows brought vulnerabilities, where the page was quicker than the packages were read.
   const unmarked = $('[data-marks]');
-  if (unmarked) fetch(unmarked.dataset.marks).then((a) => a.json()).then((marks) => {
+  if (unmarked) painted.then(() => fetch(unmarked.dataset.marks)).then((a) => a.json()).then((marks) => {
     for (const m of marks) {
       const a = rows.find((r) => r.dataset.row === String(m.row));
       a?.children[2].replaceWith(make('span', { class: 'mark ' + m.level, title: m.count + ' vulnerable, the worst is ' + m.level }, String(m.count), make('span', { class: 'unseen' }, ' vulnerable, the worst is ' + m.level)));
