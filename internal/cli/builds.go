@@ -11,6 +11,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/store"
 )
 
 type buildsFlags struct {
@@ -32,7 +33,7 @@ func (a *app) builds() *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs only")
 	fl.IntVarP(&f.last, "last", "n", 20, "list the last `N` builds")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; fields: .ID .Name .Since .At .Took .Hits .Steps .Saved .Result .Image .Context .Dockerfile .Target .Engine .Error")
-	cmd.AddCommand(a.buildsShow())
+	cmd.AddCommand(a.buildsShow(), a.buildsLogs())
 	return cmd
 }
 
@@ -113,6 +114,36 @@ func (a *app) buildsShow() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all details, as JSON")
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "do not shorten IDs and texts")
 	return cmd
+}
+
+func (a *app) buildsLogs() *cobra.Command {
+	step := ""
+	cmd := &cobra.Command{
+		Use:   "logs [OPTIONS] [BUILD|IMAGE]",
+		Short: "Print what the steps of a build printed, the last one of this directory if none is named",
+		Args:  args(0, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			b, err := a.findBuild(strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			return a.printLogs(b, step)
+		},
+	}
+	cmd.Flags().StringVar(&step, "step", "", "print one step only: the `NUMBER` that progress shows, or STAGE:NUMBER")
+	return cmd
+}
+
+// printLogs prints what is kept of what a build's steps printed.
+func (a *app) printLogs(b *explain.Build, step string) error {
+	logs, err := explain.Logs(a.store, b)
+	if err != nil {
+		return err
+	}
+	if len(logs) == 0 {
+		fmt.Fprintf(a.stderr, "Nothing is kept that build %s printed: steps that came from the cache print nothing, and logs are kept of the last %d builds that ran something.\n", b.ID, store.MaxLogged)
+	}
+	return explain.PrintLogs(a.texts(), b, logs, step)
 }
 
 func (a *app) listSteps(b *explain.Build, noTrunc bool) error {

@@ -236,19 +236,18 @@ func (a *app) printPastBuild(d *pastBuildDetails) error {
 	return w.Flush()
 }
 
-// pastBuildLogs prints the steps of a past build. What they printed is not kept.
+// pastBuildLogs prints what the steps of a past build printed.
 func (a *app) pastBuildLogs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [OPTIONS] [REF]",
-		Short: "Print what became of each step of a past build; what the steps printed is not kept",
+		Short: "Print what the steps of a past build printed",
 		Args:  args(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			b, err := a.findPastBuild(first(args))
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(a.stderr, "What the steps printed is not kept: strata build 2>FILE keeps it. What became of them:")
-			return explain.Print(a.stdout, b, "")
+			return a.printLogs(b, "")
 		},
 	}
 	cmd.Flags().String("progress", "", "ignored: there is one form (`TYPE`)")

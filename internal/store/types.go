@@ -24,6 +24,9 @@ var ErrChanged = gc.ErrChanged
 // ErrNameTaken says that another container has a name.
 var ErrNameTaken = images.ErrNameTaken
 
+// MaxLogged is of how many builds it is kept what their steps printed.
+const MaxLogged = records.MaxLogged
+
 // VolumeName is what may be the name of a volume.
 var VolumeName = mounts.VolumeName
 

@@ -216,15 +216,19 @@ type stored struct {
 	Stages    []*Stage `json:"stages"`
 }
 
-// Save remembers a build.
-func Save(s *store.Store, b *Build) error {
+// Save remembers a build and what its steps printed, both or neither.
+func Save(s *store.Store, b *Build, logs []*Log) error {
 	data, err := json.Marshal(stored{b.Name, b.Dir, b.Tags, b.Positions, b.Stages})
 	if err != nil {
 		return fmt.Errorf("remembering the build: %w", err)
 	}
+	packed, err := pack(logs)
+	if err != nil {
+		return fmt.Errorf("remembering what the build printed: %w", err)
+	}
 	return s.PutBuild(&store.Build{
 		ID: b.ID, Started: b.Started, Took: ms(b.Took), Context: b.Context, Dockerfile: b.Dockerfile, Target: b.Target,
-		Engine: b.Engine, Image: b.Image, Error: b.Error, Saved: ms(b.Saved), Hits: b.Hits, Total: b.Total, Data: data,
+		Engine: b.Engine, Image: b.Image, Error: b.Error, Saved: ms(b.Saved), Hits: b.Hits, Total: b.Total, Data: data, Logs: packed,
 	})
 }
 

@@ -42,7 +42,7 @@ func TestReasonsOfARecord(t *testing.T) {
 	remember := func(id string, status Status) {
 		t.Helper()
 		e, _ := build(id, status)
-		if err := Save(s, e.build); err != nil {
+		if err := Save(s, e.build, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestSaveAndRead(t *testing.T) {
 	if b.Hits != 1 || b.Total != 3 || b.Saved != 30 {
 		t.Errorf("%d of %d, %d saved", b.Hits, b.Total, b.Saved)
 	}
-	if err := Save(s, b); err != nil {
+	if err := Save(s, b, nil); err != nil {
 		t.Fatal(err)
 	}
 	row, err := s.BuildByID("abc")

@@ -3,6 +3,7 @@ package explain
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,26 +26,29 @@ type Journal struct {
 	next  event.Sink
 	past  *history
 	live  *live
+	mask  Mask
 
 	mu      sync.Mutex // of all below
 	build   *Build
 	stages  map[event.StageID]*Stage
 	steps   map[*event.Vertex]*entry
 	summary []string
+	logs    map[*Step]*Log // of the steps that ended
 }
 
 // entry is a step under way.
 type entry struct {
-	miss    Miss
-	started time.Time // when it began to run
+	miss     Miss
+	started  time.Time // when it began to run
+	recorder *recorder // of what it prints, nil until it does
 }
 
-// NewJournal returns a journal of b, whose stages are filled in while it goes on, that passes events on to next. The
-// caller does not touch b before Close.
-func NewJournal(ctx context.Context, s *store.Store, b *Build, next event.Sink) *Journal {
+// NewJournal returns a journal of b, whose stages are filled in while it goes on, that passes events on to next. What
+// steps print is kept as mask leaves it. The caller does not touch b before Close.
+func NewJournal(ctx context.Context, s *store.Store, b *Build, mask Mask, next event.Sink) *Journal {
 	j := &Journal{
-		ctx: ctx, store: s, next: next, past: &history{}, build: b,
-		stages: map[event.StageID]*Stage{}, steps: map[*event.Vertex]*entry{},
+		ctx: ctx, store: s, next: next, past: &history{}, build: b, mask: mask,
+		stages: map[event.StageID]*Stage{}, steps: map[*event.Vertex]*entry{}, logs: map[*Step]*Log{},
 	}
 	j.live = newLive(s, j.snapshot)
 	return j
@@ -95,7 +99,7 @@ func (j *Journal) Send(e event.Event) {
 		j.begin(e.Vertex)
 		j.mu.Unlock()
 	case event.Output:
-		j.live.print(j.label(e.Vertex), e.Data)
+		j.print(e)
 	case event.Finished:
 		j.finish(e)
 	}
@@ -109,14 +113,48 @@ func (j *Journal) begin(v *event.Vertex) {
 	entry.started, entry.miss.Step.Span.Ran = time.Now(), j.now()
 }
 
-// label is how progress names a step.
-func (j *Journal) label(v *event.Vertex) string {
+// print takes what a step printed.
+func (j *Journal) print(e event.Output) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if entry := j.steps[v]; entry != nil {
-		return j.build.Label(entry.miss.Stage, entry.miss.Step)
+	entry := j.steps[e.Vertex]
+	if entry == nil {
+		j.live.print(e.Vertex.Name, e.Data)
+		return
 	}
-	return v.Name
+	if entry.recorder == nil {
+		label := j.build.Label(entry.miss.Stage, entry.miss.Step)
+		entry.recorder = &recorder{mask: j.mask, show: func(text []byte) { j.live.print(label, text) }}
+	}
+	entry.recorder.write(e.Data)
+}
+
+// keepLog keeps what a step printed, once it has ended. j.mu is held.
+func (j *Journal) keepLog(entry *entry) {
+	if entry.recorder == nil {
+		return
+	}
+	if l := entry.recorder.log(); l != nil {
+		j.logs[entry.miss.Step] = l
+		fit(slices.Collect(maps.Values(j.logs)))
+	}
+	entry.recorder = nil
+}
+
+// printedLogs are the logs of the build's steps, in their order. j.mu is held.
+func (j *Journal) printedLogs() []*Log {
+	var all []*Log
+	at := 0
+	for _, st := range j.build.Stages {
+		for _, s := range st.Steps {
+			if l := j.logs[s]; l != nil {
+				l.Step = at
+				all = append(all, l)
+			}
+			at++
+		}
+	}
+	return all
 }
 
 func (j *Journal) plan(e event.Planned) {
@@ -270,6 +308,7 @@ func (j *Journal) finishStep(e event.Finished) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	entry := j.steps[e.Vertex]
+	j.keepLog(entry)
 	step := entry.miss.Step
 	step.State, step.Status, step.Span.Ended = e.State, statusOf(e.Status), j.now()
 	if r := e.Record; r != nil {
@@ -344,7 +383,11 @@ func (j *Journal) summarize(e event.Finished) {
 func (j *Journal) Close(image digest.Digest, failure error) (b *Build, summary []string) {
 	j.live.close()
 	j.mu.Lock()
+	for _, entry := range j.steps {
+		j.keepLog(entry) // of a build that was ended
+	}
 	b, summary = j.build, j.summary
+	logs := j.printedLogs()
 	j.mu.Unlock()
 	b.Took = time.Since(b.Started).Milliseconds()
 	b.Image = image
@@ -352,7 +395,7 @@ func (j *Journal) Close(image digest.Digest, failure error) (b *Build, summary [
 		b.Fail(failure)
 	}
 	b.Count()
-	if err := Save(j.store, b); err != nil {
+	if err := Save(j.store, b, logs); err != nil {
 		j.next.Send(event.Warning{Text: err.Error()})
 	}
 	// Without this the cache forgets in another order, no more.

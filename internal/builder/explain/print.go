@@ -50,9 +50,14 @@ func Print(w io.Writer, b *Build, step string) error {
 		}
 	}
 	if step != "" && !found {
-		return fmt.Errorf("build %s has no step %s: give the number that progress shows, or STAGE:NUMBER", b.ID, step)
+		return b.noStep(step)
 	}
 	return p.err
+}
+
+// noStep is the error for a step that a person named and the build does not have.
+func (b *Build) noStep(step string) error {
+	return fmt.Errorf("build %s has no step %s: give the number that progress shows, or STAGE:NUMBER", b.ID, step)
 }
 
 // matches says whether a person means a step by text.

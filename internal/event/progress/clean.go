@@ -27,6 +27,19 @@ type cleaner struct {
 	held  []byte // start of a UTF-8 sequence whose rest has not come
 }
 
+// CleanText is what a terminal would show in the end of what a step printed: without control sequences, whatever their
+// form, and without what was written over.
+func CleanText(text string) string {
+	var b strings.Builder
+	c := cleaner{}
+	c.write([]byte(text), func(line string) {
+		b.WriteString(line)
+		b.WriteByte('\n')
+	})
+	b.WriteString(c.partial())
+	return b.String()
+}
+
 type cleanerState byte
 
 const (

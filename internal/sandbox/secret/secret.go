@@ -67,6 +67,7 @@ func Parse(text string) (Source, error) {
 // Store is the secrets of one build. The zero value and nil have none.
 type Store struct {
 	secrets map[string]func() ([]byte, error)
+	mask    mask // of those that were given
 }
 
 // NewStore checks that the sources can be had, so that no build runs for minutes before it says that one cannot. Of two
@@ -138,5 +139,6 @@ func (s *Store) Get(id string) (data []byte, ok bool, err error) {
 	if data, err = s.secrets[id](); err != nil {
 		return nil, true, fmt.Errorf("the secret %s: %w", id, err)
 	}
+	s.mask.add(id, data)
 	return data, true, nil
 }

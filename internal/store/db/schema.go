@@ -15,6 +15,8 @@ const FormatVersion = 2
 //   - records: the cache; data is the record's JSON, owned by package cache.
 //   - builds: what became of past builds; data is the JSON of their steps, owned by package explain. An index has
 //     every build write two more pages, so there is one only for what builds themselves look for.
+//   - logs: what the steps of the last of builds printed, by the seq of their row; data is compressed, owned by package
+//     explain.
 //   - seen: every record that there is or was; text is a digest of what the instruction says, pruned the time at
 //     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
 //     to them.
@@ -57,6 +59,7 @@ CREATE TABLE IF NOT EXISTS builds (
 	image TEXT NOT NULL, error TEXT NOT NULL, saved INTEGER NOT NULL, hits INTEGER NOT NULL, total INTEGER NOT NULL,
 	data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS builds_by_context ON builds (context);
+CREATE TABLE IF NOT EXISTS logs (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS seen (
 	key TEXT PRIMARY KEY, text TEXT NOT NULL, made INTEGER NOT NULL, pruned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_by_text ON seen (text, made);

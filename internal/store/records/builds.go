@@ -27,10 +27,15 @@ type Build struct {
 	Hits       int           // steps that came from the cache
 	Total      int           // steps that could have
 	Data       []byte        // the steps, as package explain writes them
+	Logs       []byte        // what they printed, as package explain writes it, nil for nothing; BuildLogs reads it
 }
 
 // maxBuilds is how many builds are remembered. One takes 1 to 4 KB.
 const maxBuilds = 10_000
+
+// MaxLogged is how many builds there are of which it is kept what their steps printed: the last that ran some. The logs of
+// one take up to 4 MB, and compressed some KB.
+const MaxLogged = 200
 
 const buildColumns = "id, started, took, context, dockerfile, target, engine, image, error, saved, hits, total, data"
 
@@ -44,11 +49,16 @@ func (rs *Records) PutBuild(b *Build) error {
 			return err
 		}
 		seq, err := r.LastInsertId()
-		if err != nil || seq <= maxBuilds {
+		if err != nil {
 			return err
 		}
-		_, err = tx.Exec("DELETE FROM builds WHERE seq <= ?", seq-maxBuilds)
-		return err
+		if err := putLogs(tx, seq, b.Logs); err != nil {
+			return err
+		}
+		if seq <= maxBuilds {
+			return nil
+		}
+		return forget(tx, "seq <= ?", seq-maxBuilds)
 	})
 	if err != nil {
 		return fmt.Errorf("remembering the build: %w", rs.db.Explain(err))
@@ -56,15 +66,51 @@ func (rs *Records) PutBuild(b *Build) error {
 	return nil
 }
 
+// putLogs keeps the logs of a build, and forgets the oldest if there are too many. An older strata that forgets builds
+// leaves logs, which are not those of the build that has the number next.
+func putLogs(tx *sql.Tx, seq int64, logs []byte) error {
+	if len(logs) == 0 {
+		_, err := tx.Exec("DELETE FROM logs WHERE seq = ?", seq)
+		return err
+	}
+	if _, err := tx.Exec("INSERT OR REPLACE INTO logs (seq, data) VALUES (?, ?)", seq, logs); err != nil {
+		return err
+	}
+	_, err := tx.Exec("DELETE FROM logs WHERE seq <= (SELECT seq FROM logs ORDER BY seq DESC LIMIT 1 OFFSET ?)", MaxLogged)
+	return err
+}
+
+// forget deletes builds with their logs.
+func forget(tx *sql.Tx, condition string, args ...any) error {
+	_, err := tx.Exec("DELETE FROM logs WHERE seq IN (SELECT seq FROM builds WHERE "+condition+")", args...)
+	if err == nil {
+		_, err = tx.Exec("DELETE FROM builds WHERE "+condition, args...)
+	}
+	return err
+}
+
+// BuildLogs is what the steps of the build with an ID printed, as package explain writes it; nil where nothing of it
+// is kept.
+func (rs *Records) BuildLogs(id string) ([]byte, error) {
+	var data []byte
+	err := rs.db.QueryRow("SELECT data FROM logs WHERE seq = (SELECT max(seq) FROM builds WHERE id = ?)", id).Scan(&data)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up what build %s printed: %w", id, err)
+	}
+	return data, nil
+}
+
 // ForgetBuilds forgets the builds with these IDs, or all if none is given. What they made stays.
 func (rs *Records) ForgetBuilds(ids ...string) error {
 	err := rs.db.Tx(func(tx *sql.Tx) error {
 		if len(ids) == 0 {
-			_, err := tx.Exec("DELETE FROM builds")
-			return err
+			return forget(tx, "true")
 		}
 		for _, id := range ids {
-			if _, err := tx.Exec("DELETE FROM builds WHERE id = ?", id); err != nil {
+			if err := forget(tx, "id = ?", id); err != nil {
 				return err
 			}
 		}
