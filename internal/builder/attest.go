@@ -35,7 +35,11 @@ func (b *build) attest(ctx context.Context, parts []*part, images []export.Image
 		if !asked.Max {
 			provenance.Reduce()
 		}
-		a, err := provenance.Attestation()
+		write := provenance.Attestation
+		if asked.V02 {
+			write = provenance.AttestationV02
+		}
+		a, err := write()
 		if err != nil {
 			return err
 		}

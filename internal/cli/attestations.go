@@ -115,7 +115,7 @@ func (d *imageDescription) attested(ctx context.Context, c *registry.Client, ref
 	for _, img := range found {
 		for _, s := range img.Statements {
 			switch s.PredicateType {
-			case attest.ProvenanceType, "https://slsa.dev/provenance/v0.2":
+			case attest.ProvenanceType, attest.ProvenanceV02Type:
 				provenance[platform.Format(img.Platform)] = map[string]any{"SLSA": decoded(s.Predicate)}
 			case attest.SPDXType:
 				addSPDX(sbom, platform.Format(img.Platform), decoded(s.Predicate))

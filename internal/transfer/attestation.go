@@ -34,13 +34,13 @@ type Attestation struct {
 // Media types and annotations by which an attestation is found
 // (github.com/moby/buildkit, docs/attestations/attestation-storage.md).
 const (
-	inTotoStatement = "https://in-toto.io/Statement/v0.1"
+	inTotoStatement = "https://in-toto.io/Statement/v1"
 	InTotoJSON      = "application/vnd.in-toto+json"
 	PredicateType   = "in-toto.io/predicate-type"
 	attestationType = "attestation-manifest"
 )
 
-// Statement is an in-toto statement (github.com/in-toto/attestation, spec/v0.1.0).
+// Statement is an in-toto statement (github.com/in-toto/attestation, spec/v1/statement.md; v0.1 has the same fields).
 type Statement struct {
 	Type          string          `json:"_type"`
 	PredicateType string          `json:"predicateType"`

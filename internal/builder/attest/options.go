@@ -32,6 +32,8 @@ type ProvenanceOptions struct {
 	NoVCS        bool   // says nothing of the repository that the context is a checkout of
 	// InlineOnly leaves the provenance out of files (inline-only=).
 	InlineOnly bool
+	// V02 makes it as of SLSA v0.2 instead of v1 (version=).
+	V02 bool
 }
 
 // SBOMOptions are those of --sbom.
@@ -130,9 +132,10 @@ func (o *ProvenanceOptions) set(attrs map[string]string) (err error) {
 		case "filename":
 			return fmt.Errorf("filename=%s: the file is provenance.json; attestation-prefix= of --output puts something before that", value)
 		case "version":
-			if value != "v1" {
-				return fmt.Errorf("version=%s: provenance is made as of SLSA v1; leave it out, or write v1", value)
+			if value != "v1" && value != "v0.2" {
+				return fmt.Errorf("version=%s: it is v1 or v0.2", value)
 			}
+			o.V02 = value == "v0.2"
 		default:
 			known := []string{"mode", "builder-id", "reproducible", "inline-only", "version", "disabled"}
 			return fmt.Errorf("%s is not an attribute of it%s; it takes %s", name, suggest.DidYouMean(name, known), strings.Join(known, ", "))

@@ -17,6 +17,9 @@ import (
 // ProvenanceType is the predicate type of SLSA provenance v1 (slsa.dev/spec/v1.0/provenance).
 const ProvenanceType = "https://slsa.dev/provenance/v1"
 
+// ProvenanceV02Type is that of v0.2 (slsa.dev/spec/v0.2/provenance).
+const ProvenanceV02Type = "https://slsa.dev/provenance/v0.2"
+
 // SPDXType is the predicate type of an SPDX document.
 const SPDXType = "https://spdx.dev/Document"
 
@@ -161,11 +164,15 @@ type Completeness struct {
 
 // Attestation is the provenance as what is attested of an image.
 func (p *Provenance) Attestation() (transfer.Attestation, error) {
-	data, err := json.Marshal(p)
+	return attestation(ProvenanceType, p)
+}
+
+func attestation(predicateType string, predicate any) (transfer.Attestation, error) {
+	data, err := json.Marshal(predicate)
 	if err != nil {
 		return transfer.Attestation{}, fmt.Errorf("making the provenance: %w", err)
 	}
-	return transfer.Attestation{Type: ProvenanceType, Predicate: data}, nil
+	return transfer.Attestation{Type: predicateType, Predicate: data}, nil
 }
 
 // Reduce takes out what mode=min has not: the values that the build was given, which may be meant for nobody else, the
