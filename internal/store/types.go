@@ -15,6 +15,12 @@ import (
 // ErrNotFound says that the store holds no such thing.
 var ErrNotFound = db.ErrNotFound
 
+// Errors of reading a cache mount as a whole.
+var (
+	ErrNoCacheMount    = mounts.ErrNone
+	ErrCacheMountInUse = mounts.ErrInUse
+)
+
 // ErrUnsealed says that a layer's tree is not as it was sealed: see Layers.Lowers.
 var ErrUnsealed = layers.ErrUnsealed
 
@@ -65,6 +71,7 @@ type (
 	CacheMount        = mounts.Mount
 	CacheMountOptions = mounts.Options
 	CacheMountUse     = mounts.Use
+	CacheMountReading = mounts.Reading
 	Sharing           = mounts.Sharing
 
 	ContextCopy = kept.Copy

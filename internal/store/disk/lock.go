@@ -99,6 +99,12 @@ func InUse(dir string) (bool, error) {
 	return !ok, err
 }
 
+// IsLocked says whether somebody holds the lock of a file.
+func IsLocked(f *os.File) (bool, error) {
+	ok, err := tryLock(f, true)
+	return !ok, err
+}
+
 // tryLock is false where another's lock is in the way. A file system without locks is an error.
 func tryLock(f *os.File, shared bool) (bool, error) {
 	how := unix.LOCK_EX

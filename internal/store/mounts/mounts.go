@@ -63,6 +63,9 @@ type Options struct {
 	// Fill puts into a new instance's directory what it begins with; nil leaves it empty, owned by
 	// root, with mode 0755.
 	Fill func(dir string) error
+	// Restore, if not nil, is asked before Fill where there is no instance yet, unless Fresh: it puts into the directory what
+	// another machine left in its cache of this name. It is false, with the directory as it was, where there is nothing.
+	Restore func(dir string) bool
 	// Waits is called when the cache is in use and has to be waited for.
 	Waits func()
 }
@@ -105,7 +108,7 @@ func (ms *Mounts) CacheMount(ctx context.Context, o Options) (*Mount, error) {
 			return nil, fmt.Errorf("looking for the cache mount %s: %w", o.ID, err)
 		}
 		var taken []int
-		usable := 0
+		usable, read := 0, false
 		for _, n := range numbers {
 			instance := filepath.Join(dir, strconv.Itoa(n))
 			if ms.isRetired(instance, o.Fresh) {
@@ -123,16 +126,21 @@ func (ms *Mounts) CacheMount(ctx context.Context, o Options) (*Mount, error) {
 			if m != nil || err != nil {
 				return m, err
 			}
+			if !read {
+				if read, err = isRead(instance); err != nil {
+					return nil, fmt.Errorf("looking for the cache mount %s: %w", o.ID, err)
+				}
+			}
 		}
 		// Who looks whether an instance is in use has its lock for a moment: that is no reason for another instance.
-		if usable == 0 || o.Sharing != Locked && tries >= 3 {
+		if usable == 0 || o.Sharing != Locked && tries >= 3 && !read {
 			m, err := ms.create(dir, taken, &o)
 			if m != nil || err != nil {
 				return m, err
 			}
 			continue // another made an instance meanwhile
 		}
-		if !waited && o.Sharing == Locked && tries >= 3 && o.Waits != nil {
+		if !waited && (o.Sharing == Locked || read) && tries >= 3 && o.Waits != nil {
 			waited = true
 			o.Waits()
 		}
@@ -196,7 +204,7 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 		return nil, err
 	}
 	defer os.RemoveAll(tmp) // what was not renamed
-	m, err := fill(tmp, o)
+	m, err := fill(tmp, o, len(numbers) == 0 && !o.Fresh)
 	if err != nil {
 		return nil, fmt.Errorf("making the cache mount %s: %w", o.ID, ms.session.Explain(err))
 	}
@@ -233,8 +241,8 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 	return m, nil
 }
 
-// fill makes an instance in the empty folder dir.
-func fill(dir string, o *Options) (*Mount, error) {
+// fill makes an instance in the empty folder dir. first says that it may be restored.
+func fill(dir string, o *Options, first bool) (*Mount, error) {
 	tree := filepath.Join(dir, "fs")
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return nil, err
@@ -242,7 +250,8 @@ func fill(dir string, o *Options) (*Mount, error) {
 	if err := os.Chmod(tree, 0o755); err != nil { // whatever the umask
 		return nil, err
 	}
-	if o.Fill != nil {
+	restored := first && o.Restore != nil && o.Restore(tree)
+	if !restored && o.Fill != nil {
 		if err := o.Fill(tree); err != nil {
 			return nil, err
 		}

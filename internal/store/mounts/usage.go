@@ -17,8 +17,9 @@ import (
 // Use is an instance of a cache mount and what it takes.
 type Use struct {
 	ID       string
-	Instance int   // the number among those of one cache mount, from 0
-	Disk     int64 // bytes on this disk
+	Base     string // stands for what it begins with, "" for nothing
+	Instance int    // the number among those of one cache mount, from 0
+	Disk     int64  // bytes on this disk
 	Created  time.Time
 	Used     time.Time
 	InUse    bool // by a process that runs now
@@ -76,7 +77,7 @@ func (u *Use) measure() error {
 	if err := json.Unmarshal(data, &about); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(u.dir, "info"), err)
 	}
-	u.ID, u.Created, u.volume = about.ID, about.Created, about.Base == volumeBase
+	u.ID, u.Base, u.Created, u.volume = about.ID, about.Base, about.Created, about.Base == volumeBase
 	if u.InUse, err = disk.InUse(u.dir); err != nil {
 		return err
 	}
