@@ -10,15 +10,19 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/packed"
 )
 
 // ErrDamaged says that a record of a place, or the layer that it names, is not as it was written.
 var ErrDamaged = errors.New("damaged")
 
-// Entry is a record as a place has it.
+// Entry is a record, or the contents of a cache mount, as a place has it.
 type Entry struct {
 	Key    digest.Digest
-	Record *cache.Record // nil where it cannot be read
+	Record *cache.Record // nil where it cannot be read, and of a mount
+	// IsMount says that it is a cache mount, whose name's digest the Key is. Mount is its document, nil where that cannot be read.
+	IsMount bool
+	Mount   *packed.Document
 	// Blob is the compressed layer; nil for a record without one.
 	Blob *ocispec.Descriptor
 	// Written is when it was last written; the zero time where the place does not know.
@@ -31,20 +35,29 @@ type Entry struct {
 type Manager interface {
 	// Entries are all records, in no particular order.
 	Entries(ctx context.Context) iter.Seq2[Entry, error]
-	// Verify says whether the layer of an entry is there, with read by reading it: an error that wraps ErrDamaged where it
+	// Verify says whether the layer of an entry, or the packs of a mount, are there, with read by reading it: an error that wraps ErrDamaged where it
 	// is not, or not right.
 	Verify(ctx context.Context, e Entry, read bool) error
 }
 
 // Pruner is a place whose records can be removed by themselves.
 type Pruner interface {
-	// Prune removes the records that were last written before a time, what cannot be read, and the layers that no record
-	// names any more, but for those that somebody may be about to name. dry only counts.
-	Prune(ctx context.Context, before time.Time, dry bool) (Pruned, error)
+	// Prune removes records and mounts as the options say, what cannot be read, and the layers and packs that nothing names any
+	// more, but for those that somebody may be about to name.
+	Prune(ctx context.Context, o PruneOptions) (Pruned, error)
+}
+
+// PruneOptions say what is removed.
+type PruneOptions struct {
+	Before time.Time // what was last written before
+	// MaxBytes is how many bytes layers and packs may take: what was written first goes until they do. 0 is any number.
+	MaxBytes int64
+	Dry      bool // only count
 }
 
 // Pruned is what a prune has removed.
 type Pruned struct {
-	Records, Layers int
+	Records, Mounts int
+	Blobs           int // layers and packs
 	Bytes           int64
 }

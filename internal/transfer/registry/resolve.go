@@ -165,6 +165,23 @@ func (c *Client) Digest(ctx context.Context, ref reference.Named) (ocispec.Descr
 	return desc, err
 }
 
+// Has says whether a repository has a blob: the first of the mirrors and the registry that answers says it.
+func (c *Client) Has(ctx context.Context, ref reference.Named, d digest.Digest) (bool, error) {
+	has := false
+	err := c.ask(ref, canPull, func(e *endpoint) error {
+		resp, err := e.read(ctx, request{
+			method: http.MethodHead, path: "/" + reference.Path(ref) + "/blobs/" + d.String(), scopes: []string{pullScope(ref)},
+		}, http.StatusOK, http.StatusNotFound)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		has = resp.StatusCode == http.StatusOK
+		return nil
+	})
+	return has, err
+}
+
 // ask puts the same question to each endpoint of ref until one answers.
 func (c *Client) ask(ref reference.Named, need capability, question func(*endpoint) error) error {
 	endpoints, err := c.endpointsFor(ref, need)

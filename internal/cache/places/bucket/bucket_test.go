@@ -133,7 +133,7 @@ func TestPlace(t *testing.T) {
 			Open: func(_ *testing.T, mover *transfer.Mover) (cache.Place, error) {
 				return bucket.New(mover, m, "memory", bucket.Options{Prefix: "a/"}), nil
 			},
-			DamageLayers: m.damage("a/blobs/"), DamageRecords: m.damage("a/records/", "a/names/", "a/weak/"), Merges: true, Shares: true,
+			DamageLayers: m.damage("a/blobs/"), DamageRecords: m.damage("a/records/", "a/names/", "a/weak/", "a/mounts/"), Merges: true, Shares: true,
 		}
 	})
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/cache/packed"
 	"github.com/strata-build/strata/internal/cache/places"
 )
 
@@ -20,20 +22,41 @@ const grace = time.Hour
 // Entries implements places.Manager.
 func (p *Place) Entries(ctx context.Context) iter.Seq2[places.Entry, error] {
 	return func(yield func(places.Entry, error) bool) {
-		for found, err := range p.objects.List(ctx, p.name("records", "")) {
-			if err != nil {
-				yield(places.Entry{}, fmt.Errorf("listing the records of %s: %w", p.title, err))
-				return
-			}
-			e, err := p.entry(ctx, found)
-			if errors.Is(err, ErrNoObject) {
-				continue // removed since
-			}
-			if !yield(e, err) || err != nil {
-				return
+		for kind, read := range map[string]func(context.Context, Object) (places.Entry, error){"records": p.entry, "mounts": p.mountEntry} {
+			for found, err := range p.objects.List(ctx, p.name(kind, "")) {
+				if err != nil {
+					yield(places.Entry{}, fmt.Errorf("listing the %s of %s: %w", kind, p.title, err))
+					return
+				}
+				e, err := read(ctx, found)
+				if errors.Is(err, ErrNoObject) {
+					continue // removed since
+				}
+				if !yield(e, err) || err != nil {
+					return
+				}
 			}
 		}
 	}
+}
+
+// mountEntry reads the document of a cache mount.
+func (p *Place) mountEntry(ctx context.Context, found Object) (places.Entry, error) {
+	e := places.Entry{
+		Key:     digest.NewDigestFromEncoded(digest.SHA256, strings.TrimPrefix(found.Name, p.name("mounts", ""))),
+		Written: found.Modified,
+		IsMount: true,
+	}
+	d, _, err := p.readMount(ctx, found.Name)
+	if err == nil && (d.Check() != nil || d.Mount.Digest() != e.Key) {
+		err = packed.ErrNone
+	}
+	if errors.Is(err, packed.ErrNone) {
+		e.Err = fmt.Errorf("cache mount %s: %w", e.Key, places.ErrDamaged)
+		return e, nil
+	}
+	e.Mount = d
+	return e, err
 }
 
 // entry reads a record.
@@ -55,20 +78,48 @@ func (p *Place) entry(ctx context.Context, found Object) (places.Entry, error) {
 	return e, nil
 }
 
+// blob is a layer or a pack that an entry names.
+type blob struct {
+	digest digest.Digest
+	size   int64
+}
+
+func blobsOf(e places.Entry) []blob {
+	var all []blob
+	if e.Blob != nil {
+		all = append(all, blob{e.Blob.Digest, e.Blob.Size})
+	}
+	if e.Mount != nil {
+		for _, b := range e.Mount.Blobs() {
+			all = append(all, blob{b.Digest, b.Size})
+		}
+	}
+	return all
+}
+
 // Verify implements places.Manager.
 func (p *Place) Verify(ctx context.Context, e places.Entry, read bool) error {
-	if e.Err != nil || e.Blob == nil {
+	if e.Err != nil {
 		return e.Err
 	}
-	name := p.o.blobName(e.Blob.Digest)
+	for _, b := range blobsOf(e) {
+		if err := p.verifyBlob(ctx, b, read); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Place) verifyBlob(ctx context.Context, b blob, read bool) error {
+	name := p.o.blobName(b.digest)
 	found, err := p.objects.Stat(ctx, name)
 	switch {
 	case errors.Is(err, ErrNoObject):
-		return fmt.Errorf("layer %s: %w: it is gone", e.Blob.Digest, places.ErrDamaged)
+		return fmt.Errorf("layer %s: %w: it is gone", b.digest, places.ErrDamaged)
 	case err != nil:
 		return err
-	case found.Size != e.Blob.Size:
-		return fmt.Errorf("layer %s: %w: it has %d bytes in the place of %d", e.Blob.Digest, places.ErrDamaged, found.Size, e.Blob.Size)
+	case found.Size != b.size:
+		return fmt.Errorf("layer %s: %w: it has %d bytes in the place of %d", b.digest, places.ErrDamaged, found.Size, b.size)
 	case !read:
 		return nil
 	}
@@ -77,53 +128,57 @@ func (p *Place) Verify(ctx context.Context, e places.Entry, read bool) error {
 		return err
 	}
 	defer r.Close()
-	v := e.Blob.Digest.Verifier()
-	if _, err := io.Copy(v, io.LimitReader(r, e.Blob.Size+1)); err != nil {
-		return fmt.Errorf("reading layer %s: %w", e.Blob.Digest, err)
+	v := b.digest.Verifier()
+	if _, err := io.Copy(v, io.LimitReader(r, b.size+1)); err != nil {
+		return fmt.Errorf("reading layer %s: %w", b.digest, err)
 	}
 	if !v.Verified() {
-		return fmt.Errorf("layer %s: %w: its bytes are others", e.Blob.Digest, places.ErrDamaged)
+		return fmt.Errorf("layer %s: %w: its bytes are others", b.digest, places.ErrDamaged)
 	}
 	return nil
 }
 
 // Prune implements places.Pruner. Lists are written anew by the builds that come; what they name that is gone is no hit.
-func (p *Place) Prune(ctx context.Context, before time.Time, dry bool) (places.Pruned, error) {
+func (p *Place) Prune(ctx context.Context, o places.PruneOptions) (places.Pruned, error) {
 	var pruned places.Pruned
-	var gone []string
-	named := map[string]bool{}
+	var kept, gone []places.Entry
 	for e, err := range p.Entries(ctx) {
 		if err != nil {
 			return pruned, err
 		}
-		if e.Err != nil || e.Written.Before(before) {
-			gone = append(gone, p.recordName(e.Key))
-		} else if e.Blob != nil {
-			named[p.o.blobName(e.Blob.Digest)] = true
+		if e.Err != nil || e.Written.Before(o.Before) {
+			gone = append(gone, e)
+		} else {
+			kept = append(kept, e)
 		}
 	}
-	pruned.Records = len(gone)
-	// Records go before their layers, so that nobody finds one whose layer is gone.
-	for _, name := range gone {
-		if dry {
-			break
+	kept, over := within(kept, o.MaxBytes)
+	gone = append(gone, over...)
+	names := make([]string, 0, len(gone))
+	for _, e := range gone {
+		name, isMount := p.objectOf(e)
+		if isMount {
+			pruned.Mounts++
+		} else {
+			pruned.Records++
 		}
-		if err := p.objects.Remove(ctx, name); err != nil {
-			return pruned, err
-		}
+		names = append(names, name)
 	}
-	lists, err := p.oldLists(ctx, before, len(gone) > 0)
+	lists, err := p.oldLists(ctx, o.Before, pruned.Records > 0)
 	if err != nil {
 		return pruned, err
 	}
-	for _, name := range lists {
-		if dry {
-			break
-		}
-		if err := p.objects.Remove(ctx, name); err != nil {
-			return pruned, err
+	// What names layers goes before them, so that nobody finds a record whose layer is gone.
+	if err := p.remove(ctx, append(names, lists...), o.Dry); err != nil {
+		return pruned, err
+	}
+	named := map[string]bool{}
+	for _, e := range kept {
+		for _, b := range blobsOf(e) {
+			named[p.o.blobName(b.digest)] = true
 		}
 	}
+	names = nil
 	for found, err := range p.objects.List(ctx, p.o.Prefix+p.o.Blobs) {
 		if err != nil {
 			return pruned, err
@@ -131,16 +186,54 @@ func (p *Place) Prune(ctx context.Context, before time.Time, dry bool) (places.P
 		if named[found.Name] || time.Since(found.Modified) < grace {
 			continue
 		}
-		pruned.Layers++
+		pruned.Blobs++
 		pruned.Bytes += found.Size
-		if dry {
-			continue
-		}
-		if err := p.objects.Remove(ctx, found.Name); err != nil {
-			return pruned, err
+		names = append(names, found.Name)
+	}
+	return pruned, p.remove(ctx, names, o.Dry)
+}
+
+// objectOf is the object of an entry, and whether it is of a mount.
+func (p *Place) objectOf(e places.Entry) (name string, isMount bool) {
+	if e.IsMount {
+		return p.name("mounts", e.Key.Encoded()), true
+	}
+	return p.recordName(e.Key), false
+}
+
+func (p *Place) remove(ctx context.Context, names []string, dry bool) error {
+	if dry {
+		return nil
+	}
+	for _, name := range names {
+		if err := p.objects.Remove(ctx, name); err != nil {
+			return err
 		}
 	}
-	return pruned, nil
+	return nil
+}
+
+// within parts entries into those that were written last and name no more than most bytes together, and the others. 0 is any
+// number.
+func within(entries []places.Entry, most int64) (kept, over []places.Entry) {
+	if most <= 0 {
+		return entries, nil
+	}
+	slices.SortStableFunc(entries, func(a, b places.Entry) int { return b.Written.Compare(a.Written) })
+	counted := map[digest.Digest]bool{}
+	var total int64
+	for i, e := range entries {
+		for _, b := range blobsOf(e) {
+			if !counted[b.digest] {
+				counted[b.digest] = true
+				total += b.size
+			}
+		}
+		if total > most {
+			return entries[:i], entries[i:]
+		}
+	}
+	return entries, nil
 }
 
 // oldLists are those that have to go with records: all where records go, since they name them, else those that are old.

@@ -26,9 +26,9 @@ import (
 // Kind is type=local, as BuildKit calls it.
 var Kind = places.Kind{
 	Type: "local",
-	From: []places.Attribute{{Name: "src", Value: "DIRECTORY"}},
+	From: []places.Attribute{{Name: "src", Value: "DIRECTORY"}, places.MountsFrom},
 	To: slices.Concat([]places.Attribute{{Name: "dest", Value: "DIRECTORY"}, {Name: resetName, Check: places.CheckBool}},
-		places.Options(), places.OCIOptions()),
+		places.Options(), places.MountsTo(), places.OCIOptions()),
 	Open:   Open,
 	Create: create,
 }
@@ -157,7 +157,7 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	replaced, err := enterIndex(p.dir, desc)
+	replaced, err := enterIndex(p.dir, desc, isCache)
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func TestPutBesideOthers(t *testing.T) {
 	if err := os.WriteFile(blobPath(dir, other.Digest), []byte("other"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := enterIndex(dir, other); err != nil {
+	if _, err := enterIndex(dir, other, isCache); err != nil {
 		t.Fatal(err)
 	}
 	steps := placetest.Steps(t, m, "a")

@@ -88,9 +88,9 @@ func readIndex(dir string) (*ocispec.Index, error) {
 	return l.Index()
 }
 
-// enterIndex makes the manifest desc the cache of a layout, beside what else its index names. It returns the manifests
-// of the caches that were there.
-func enterIndex(dir string, desc ocispec.Descriptor) (replaced []ocispec.Descriptor, err error) {
+// enterIndex puts the manifest desc into the index of a layout in the place of those that old says, beside what else it names.
+// It returns those that were there.
+func enterIndex(dir string, desc ocispec.Descriptor, old func(ocispec.Descriptor) bool) (replaced []ocispec.Descriptor, err error) {
 	index, err := readIndex(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		index, err = &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}, nil
@@ -99,11 +99,11 @@ func enterIndex(dir string, desc ocispec.Descriptor) (replaced []ocispec.Descrip
 		return nil, err
 	}
 	for _, m := range index.Manifests {
-		if isCache(m) {
+		if old(m) {
 			replaced = append(replaced, m)
 		}
 	}
-	index.Manifests = append(slices.DeleteFunc(index.Manifests, isCache), desc)
+	index.Manifests = append(slices.DeleteFunc(index.Manifests, old), desc)
 	for _, file := range []struct {
 		name string
 		v    any

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,8 +45,8 @@ const tries = 4
 // Kind is type=http.
 var Kind = places.Kind{
 	Type: "http",
-	From: common(),
-	To:   append(append(common(), places.Options()...), bucket.Uploads),
+	From: append(common(), places.MountsFrom),
+	To:   slices.Concat(common(), places.Options(), places.MountsTo(), []places.Attribute{bucket.Uploads}),
 	Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
 		return newPlace(m, s).Source(ctx)
 	},

@@ -27,7 +27,7 @@ func TestPlace(t *testing.T) {
 	placetest.Test(t, func(t *testing.T) *placetest.Site {
 		server := placetest.StartObjects(t)
 		s := site(server.URL + "/ci/")
-		s.DamageLayers, s.DamageRecords = server.Damage("/blobs/"), server.Damage("/records/", "/names/", "/weak/")
+		s.DamageLayers, s.DamageRecords = server.Damage("/blobs/"), server.Damage("/records/", "/names/", "/weak/", "/mounts/")
 		return s
 	})
 }

@@ -35,10 +35,7 @@ type Site struct {
 
 // Test tests a place. site makes one; it is called once for each test.
 func Test(t *testing.T, site func(t *testing.T) *Site) {
-	for _, test := range []struct {
-		name string
-		run  func(*testing.T, *Site)
-	}{
+	tests := []placeTest{
 		{"get what was put", testGet},
 		{"get twice", testCopy},
 		{"a missing key", testMissing},
@@ -50,9 +47,15 @@ func Test(t *testing.T, site func(t *testing.T) *Site) {
 		{"read-only", testReadOnly},
 		{"a lease", testLease},
 		{"a claim", testClaim},
-	} {
+	}
+	for _, test := range append(tests, mountTests...) {
 		t.Run(test.name, func(t *testing.T) { test.run(t, site(t)) })
 	}
+}
+
+type placeTest struct {
+	name string
+	run  func(*testing.T, *Site)
 }
 
 // put puts steps into the place from a machine.

@@ -22,8 +22,8 @@ import (
 // Kind is type=registry: the image or cache that the registry has now, whatever this machine has of that name.
 var Kind = places.Kind{
 	Type:   "registry",
-	From:   []places.Attribute{places.Name},
-	To:     slices.Concat([]places.Attribute{places.Name}, places.Options(), places.OCIOptions()),
+	From:   []places.Attribute{places.Name, places.MountsFrom},
+	To:     slices.Concat([]places.Attribute{places.Name}, places.Options(), places.MountsTo(), places.OCIOptions()),
 	Open:   Open,
 	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return New(m, s.Ref) },
 }

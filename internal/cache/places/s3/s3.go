@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -71,8 +72,8 @@ func kind(name, endpoint string) places.Kind {
 		{Name: secretName},
 		{Name: tokenName},
 	}
-	to := append(append([]places.Attribute{}, common...), places.Options()...)
-	to = append(to, bucket.Uploads, places.Lease, places.Attribute{Name: "touch_refresh"})
+	from := append(slices.Clone(common), places.MountsFrom)
+	to := slices.Concat(common, places.Options(), places.MountsTo(), []places.Attribute{bucket.Uploads, places.Lease, {Name: "touch_refresh"}})
 	opened := func(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 		if s.Attr[endpointName] == "" && endpoint != "" {
 			s.Attr[endpointName] = endpoint
@@ -80,7 +81,7 @@ func kind(name, endpoint string) places.Kind {
 		return newPlace(m, s)
 	}
 	return places.Kind{
-		Type: name, From: common, To: to,
+		Type: name, From: from, To: to,
 		Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
 			p, err := opened(m, s)
 			if err != nil {

@@ -35,7 +35,7 @@ func TestPlace(t *testing.T) {
 	placetest.Test(t, func(t *testing.T) *placetest.Site {
 		server := placetest.StartObjects(t)
 		s := site(server.URL)
-		s.DamageLayers, s.DamageRecords = server.Damage("/blobs/"), server.Damage("/records/", "/names/", "/weak/")
+		s.DamageLayers, s.DamageRecords = server.Damage("/blobs/"), server.Damage("/records/", "/names/", "/weak/", "/mounts/")
 		return s
 	})
 }
@@ -53,7 +53,7 @@ func TestServer(t *testing.T) {
 		}
 		t.Cleanup(stop)
 		s := site(url)
-		s.DamageLayers, s.DamageRecords = placetest.DamageFiles(dir, "blobs"), placetest.DamageFiles(dir, "records", "names", "weak")
+		s.DamageLayers, s.DamageRecords = placetest.DamageFiles(dir, "blobs"), placetest.DamageFiles(dir, "records", "names", "weak", "mounts")
 		return s
 	})
 }
