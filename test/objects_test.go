@@ -14,7 +14,8 @@ import (
 var versitygw = flag.String("versitygw", "", "program to serve S3 with")
 
 // objects starts a server of objects, and sets S3 to the URL of one that speaks S3, with a bucket "cache", and OBJECTS to
-// that of one that takes plain GET and PUT. What both have is read by "objects list" and counted by "objects count METHOD".
+// that of one that takes plain GET and PUT. What both have is read by "objects list" and counted by "objects count METHOD";
+// "objects damage PART" changes a byte of all objects whose names have the part.
 func objects(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("! objects is not supported")
@@ -29,8 +30,10 @@ func objects(ts *testscript.TestScript, neg bool, args []string) {
 		case args[0] == "count" && len(args) == 2:
 			n, sent := server.Count(args[1])
 			fmt.Fprintf(ts.Stdout(), "%d requests, %d bytes\n", n, sent)
+		case args[0] == "damage" && len(args) == 2:
+			server.Damage(args[1])(nil)
 		default:
-			ts.Fatalf("usage: objects [list | count METHOD]")
+			ts.Fatalf("usage: objects [list | count METHOD | damage PART]")
 		}
 		return
 	}

@@ -34,6 +34,8 @@ type build struct {
 	epoch   *time.Time // SOURCE_DATE_EPOCH, nil if it is not set
 	bases   *bases
 	journal *explain.Journal
+	// mountCaches are the cache mounts as they travel.
+	mountCaches *mountCaches
 }
 
 // values are those of a build's arguments: the request's, but for a SOURCE_DATE_EPOCH that is a word.
@@ -98,6 +100,7 @@ func open(ctx context.Context, m *transfer.Mover, r *Request) (*build, error) {
 		return nil, err
 	}
 	b := &build{Request: r, mover: m, store: m.Store, events: event.OrDiscard(r.Events), values: values{args: r.Target.Args}}
+	b.mountCaches = &mountCaches{build: b}
 	b.fetcher = b.newFetcher()
 	err := b.read(ctx)
 	if err == nil {
@@ -183,7 +186,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 		},
 		Sandbox: solver.Sandbox{
 			Network: b.Sandbox.Network, Allow: b.Sandbox.Allow, Machine: machine,
-			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log,
+			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log, Caches: b.mountCaches,
 		},
 		Events: b.events,
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
 )
@@ -31,6 +32,7 @@ func (b *build) imported(ctx context.Context) map[string][]*cache.Source {
 	for i, s := range found {
 		spec, target := b.Cache.From[i/len(targets)], platform.Format(targets[i%len(targets)])
 		if failed[i] == nil {
+			b.mountCaches.addSource(b.Cache.From[i/len(targets)], found[i])
 			all[target] = append(all[target], s)
 		} else if ctx.Err() == nil {
 			b.events.Send(event.Warning{Text: fmt.Sprintf("no cache from %s: %v", spec.Ref, failed[i])})
@@ -67,30 +69,44 @@ func (b *build) shared(imported []*cache.Source) *cache.Source {
 // exportCaches writes the caches that --cache-to asks for. The image is there already: it stays whatever happens here.
 func (b *build) exportCaches(ctx context.Context, parts []*part) error {
 	for _, spec := range b.Cache.To {
-		create := CachePlaces.Kind(spec).Create
-		if create == nil {
+		if CachePlaces.Kind(spec).Create == nil {
 			continue
 		}
-		shown := b.beginPhase("export cache to " + spec.Ref)
-		var steps []cache.Step
-		for _, p := range parts {
-			steps = append(steps, p.solver.Steps(p.plan, spec.Max())...)
-		}
-		to, err := create(b.mover, spec)
-		if err == nil {
-			err = to.Put(ctx, steps)
-		}
-		if err != nil && ctx.Err() == nil {
-			err = fmt.Errorf("exporting the cache to %s: %w", spec.Ref, err)
-		}
-		if err != nil && ctx.Err() == nil && spec.IgnoreError() {
-			b.events.Send(event.Warning{Text: err.Error()})
-			err = nil
-		}
-		shown.end(err)
-		if err != nil {
+		if err := b.exportCache(ctx, parts, spec); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// exportCache writes one of them, and then the cache mounts.
+func (b *build) exportCache(ctx context.Context, parts []*part, spec places.Spec) error {
+	shown := b.beginPhase("export cache to " + spec.Ref)
+	var steps []cache.Step
+	for _, p := range parts {
+		steps = append(steps, p.solver.Steps(p.plan, spec.Max())...)
+	}
+	to, err := CachePlaces.Kind(spec).Create(b.mover, spec)
+	if err == nil {
+		err = to.Put(ctx, steps)
+	}
+	err = b.notExported(ctx, spec, err)
+	shown.end(err)
+	if err != nil || to == nil {
+		return err
+	}
+	return b.notExported(ctx, spec, b.mountCaches.send(ctx, spec, to))
+}
+
+// notExported is what comes of an error: a warning, where the person wants that.
+func (b *build) notExported(ctx context.Context, spec places.Spec, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	err = fmt.Errorf("exporting the cache to %s: %w", spec.Ref, err)
+	if spec.IgnoreError() {
+		b.warn(err.Error())
+		return nil
+	}
+	return err
 }

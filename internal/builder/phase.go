@@ -2,6 +2,7 @@ package builder
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/event"
@@ -24,6 +25,11 @@ func beginNamed(events event.Sink, name string) phase {
 }
 
 func (p phase) end(err error) { event.End(p.events, p.vertex, err) }
+
+// say prints a line about what was done.
+func (p phase) say(format string, args ...any) {
+	p.events.Send(event.Output{Vertex: p.vertex, Stream: 2, Data: fmt.Appendf(nil, format+"\n", args...)})
+}
 
 // finding is an event of something in the Dockerfile that is probably not meant. read is the reading of the Dockerfile.
 func finding(read *event.Vertex, w dockerfile.Warning) event.Finding {

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"strings"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder"
@@ -87,6 +88,10 @@ func (a *app) runCacheList(ctx context.Context, text, format string) error {
 
 func entryCells(e places.Entry) human.Row {
 	row := human.Row{"Key": image.ShortID(e.Key), "Layer": "", "Size": "", "Written": human.Since(e.Written), "Made": "", "Took": "", "Instruction": "(damaged)"}
+	if d := e.Mount; d != nil {
+		row["Size"], row["Made"] = human.Size(d.Size()), human.Since(d.Written)
+		row["Instruction"] = human.Clean(fmt.Sprintf("cache mount %s (%s), %d files", strings.TrimPrefix(d.Mount.ID, "/"), d.Mount.Arch, d.Files))
+	}
 	if e.Record == nil {
 		return row
 	}
@@ -143,10 +148,11 @@ func (a *app) runCacheVerify(ctx context.Context, text string, read bool) error 
 func (a *app) cachePrune() *cobra.Command {
 	filters := []string{}
 	var dry bool
+	var most string
 	cmd := &cobra.Command{
 		Use:   "prune [OPTIONS] PLACE",
-		Short: "Remove old records of a cache, and the layers that none needs",
-		Long: "Remove the records of a cache that no build has written for a while, those that are damaged, and the layers that no record names.\n" +
+		Short: "Remove old records and mounts of a cache, and the layers that none needs",
+		Long: "Remove the records and cache mounts of a cache that no build has written for a while, those that are damaged, and the layers that no record names.\n" +
 			"Builds may go on meanwhile. " + placeHelp,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -157,15 +163,22 @@ func (a *app) cachePrune() *cobra.Command {
 			if err != nil {
 				return &exit{exitUsage, err}
 			}
-			return a.runCachePrune(cmd.Context(), args[0], filter.Until, dry)
+			o := places.PruneOptions{Before: filter.Until, Dry: dry}
+			if most != "" {
+				if o.MaxBytes, err = units.FromHumanSize(most); err != nil || o.MaxBytes <= 0 {
+					return usageError("--max-used-space %s: it is a size such as 50GB", most)
+				}
+			}
+			return a.runCachePrune(cmd.Context(), args[0], o)
 		},
 	}
 	cmd.Flags().Var((*listFlag)(&filters), "filter", "remove what was last written before this, as `KEY=VALUE`: until=TIME or DURATION (default until=30d)")
+	cmd.Flags().StringVar(&most, "max-used-space", "", "remove what was written first until the layers and cache mounts take no more than this `SIZE`")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be removed, and remove nothing")
 	return cmd
 }
 
-func (a *app) runCachePrune(ctx context.Context, text string, before time.Time, dry bool) error {
+func (a *app) runCachePrune(ctx context.Context, text string, o places.PruneOptions) error {
 	m, err := a.managed(text)
 	if err != nil {
 		return err
@@ -174,14 +187,18 @@ func (a *app) runCachePrune(ctx context.Context, text string, before time.Time, 
 	if !ok {
 		return usageError("%s: nothing of it can be removed by itself", text)
 	}
-	pruned, err := p.Prune(ctx, before, dry)
+	pruned, err := p.Prune(ctx, o)
 	if err != nil {
 		return err
 	}
 	verb := "removed"
-	if dry {
+	if o.Dry {
 		verb = "would remove"
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s %d records and %d layers, %s\n", verb, pruned.Records, pruned.Layers, human.Size(pruned.Bytes))
+	what := fmt.Sprintf("%d records", pruned.Records)
+	if pruned.Mounts > 0 {
+		what += fmt.Sprintf(", %d cache mounts", pruned.Mounts)
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s %s and %d layers, %s\n", verb, what, pruned.Blobs, human.Size(pruned.Bytes))
 	return err
 }

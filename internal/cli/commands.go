@@ -17,7 +17,7 @@ func (a *app) groups() []commandGroup {
 			a.pull(), a.push(), a.login(), a.logout(), a.save(), a.load(), a.importTar(), a.export(),
 		}},
 		{"keep", "Manage:", []*cobra.Command{
-			a.images(), a.tag(), a.remove(), a.imageGroup(), a.volumeGroup(), a.cacheGroup(), a.vulndbGroup(), a.systemGroup(), a.info(), a.printVersion(), a.completion(),
+			a.images(), a.tag(), a.remove(), a.imageGroup(), a.volumeGroup(), a.mountGroup(), a.cacheGroup(), a.vulndbGroup(), a.systemGroup(), a.info(), a.printVersion(), a.completion(),
 			a.contextGroup(), a.pluginInfo(),
 		}},
 	}

@@ -45,6 +45,22 @@ func volumes(r *request) (c choices) {
 	return c
 }
 
+// cacheMounts are the IDs of the cache mounts.
+func cacheMounts(r *request) (c choices) {
+	s, ok := r.stored()
+	if !ok {
+		return c
+	}
+	all, err := s.CacheMounts()
+	if err != nil {
+		return c
+	}
+	for _, m := range all {
+		c.words = append(c.words, described(strings.TrimPrefix(m.ID, "/"), "cache mount"))
+	}
+	return c
+}
+
 // copied are what cp copies from, each with the colon before a path.
 func copied(r *request) choices {
 	c := both(containers, imageNames)(r)

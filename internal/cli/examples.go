@@ -330,6 +330,16 @@ strata volume inspect --format '{{.Mountpoint}}' cache`,
 strata volume rm cache`,
 	"volume prune": `
 strata volume prune -f`,
+	"mount ls": `
+strata mount ls`,
+	"mount export": `
+# What a compiler keeps, to another machine
+strata mount export go-build | ssh build2 strata mount import go-build -`,
+	"mount import": `
+strata mount export go-build -o go-build.tar
+strata mount import go-build go-build.tar`,
+	"mount rm": `
+strata mount rm go-build`,
 	"builder du": `
 # What the cache has, the largest first
 strata builder du

@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/cache/packed"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/store"
@@ -44,6 +46,20 @@ func (m *Mount) owner() (mode uint32, uid, gid int) {
 // cacheName tells apart the caches of one RUN. Mounted twice, one is still one.
 func (m *Mount) cacheName() string { return m.ID + "\x00" + m.base() }
 
+// Caches carries cache mounts between machines. Its methods may be called from several goroutines.
+type Caches interface {
+	// Seen is told of the cache mounts of a step that a build comes to, whether or not the step runs.
+	Seen(name packed.Name)
+	// Restore puts into the empty directory dir what another machine left in its cache of that name. It is false, with the
+	// directory as it was, where there is nothing.
+	Restore(ctx context.Context, name packed.Name, dir string) bool
+}
+
+// Name is what a cache mount of a step of an architecture is known by on all machines.
+func (m *Mount) Name(arch string) packed.Name {
+	return packed.Name{ID: m.ID, Base: m.base(), Arch: arch}
+}
+
 // takeCaches takes the caches that the mounts of a RUN show, always in the same order, so that no
 // two RUNs wait for each other.
 func (e *Executor) takeCaches(ctx context.Context, all *mounted, step *Step) error {
@@ -71,13 +87,42 @@ func (e *Executor) takeCaches(ctx context.Context, all *mounted, step *Step) err
 				fmt.Fprintf(step.Stderr, "waiting for the cache mount %s, which another step has locked\n", strings.TrimPrefix(m.ID, "/"))
 			},
 		}
-		cache, err := e.Store.CacheMount(ctx, o)
+		if e.Caches != nil {
+			o.Restore = func(dir string) bool { return e.Caches.Restore(ctx, m.Name(step.Arch), dir) }
+		}
+		cache, err := e.takeCache(ctx, o)
 		if err != nil {
 			return err
 		}
 		all.caches[name] = cache
 	}
 	return nil
+}
+
+// takeCache takes a cache mount. The first of several steps that begin at once with one that is not here brings it, and the
+// others wait for that.
+func (e *Executor) takeCache(ctx context.Context, o store.CacheMountOptions) (*store.CacheMount, error) {
+	if o.Restore == nil {
+		return e.Store.CacheMount(ctx, o)
+	}
+	e.mu.Lock()
+	if e.taken == nil {
+		e.taken = map[string]*sync.Mutex{}
+	}
+	name := o.ID + "\x00" + o.Base
+	first := e.taken[name]
+	if first == nil {
+		first = &sync.Mutex{}
+		e.taken[name] = first
+		first.Lock()
+		e.mu.Unlock()
+		defer first.Unlock()
+		return e.Store.CacheMount(ctx, o)
+	}
+	e.mu.Unlock()
+	first.Lock() // for as long as the first takes it, not uses it
+	first.Unlock()
+	return e.Store.CacheMount(ctx, o)
 }
 
 func strictness(mode dockerfile.ShareMode) int {

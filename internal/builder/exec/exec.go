@@ -46,6 +46,8 @@ type Config struct {
 	Allow *network.Allow
 	Log   *LogLimit // nil is DefaultLogLimit
 	Rules dialect.Run
+	// Caches carries cache mounts between machines; nil leaves them on this one.
+	Caches Caches
 	// Distrust has what a mount shows of a context copied anew: --no-cache.
 	Distrust bool
 	// KeepEmpty gives a RUN that changed nothing an empty layer.
@@ -62,6 +64,7 @@ type Executor struct {
 
 	mu     sync.Mutex
 	warned []string
+	taken  map[string]*sync.Mutex // by cache mount: locked as long as the first step takes it
 }
 
 // New returns an executor for one build.

@@ -79,4 +79,6 @@ type Sandbox struct {
 	Secrets *secret.Store
 	SSH     *sshagent.Agents
 	Log     *exec.LogLimit // nil is exec.DefaultLogLimit
+	// Caches carries cache mounts between machines; nil leaves them on this one.
+	Caches exec.Caches
 }

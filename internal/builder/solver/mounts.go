@@ -61,6 +61,13 @@ func (s *Solver) findMounts(ctx context.Context, step *dockerfile.Step, files la
 			m.From = from
 		}
 	}
+	if c := s.config.Sandbox.Caches; c != nil {
+		for _, m := range mounts {
+			if m.Type == dockerfile.MountCache {
+				c.Seen(m.Name(step.Stage.Platform.Architecture))
+			}
+		}
+	}
 	slices.SortStableFunc(mounts, func(a, b *exec.Mount) int { return cmp.Compare(a.Target, b.Target) })
 	return mounts, nil
 }

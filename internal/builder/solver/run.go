@@ -180,6 +180,7 @@ func (s *Solver) newExecutor() *exec.Executor {
 	return exec.New(exec.Config{
 		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Allow: b.Allow, Log: b.Log,
 		Rules: s.config.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn, Distrust: s.config.Records.NoCache,
+		Caches: b.Caches,
 	})
 }
 
