@@ -491,6 +491,28 @@ func (w *world) builds(address string) {
 	w.see("COPY . .", "why", "main.py", "cached")
 	w.until(`document.querySelectorAll(".step svg .ran").length > 1`)
 	w.picture("page-build")
+	w.do(chromedp.Click(`//li[contains(@class, "step")]//a[contains(., "RUN dd")]`))
+	w.see("RUN dd if=/dev/zero", "/tmp/big")
+	w.failed(address)
+}
+
+// failed shows what the step printed that made a build fail, with the secret that it was given masked, and a log that
+// is too long for the page of the build.
+func (w *world) failed(address string) {
+	w.write("failed/Dockerfile", "FROM busybox\nRUN seq 100000\nRUN --mount=type=secret,id=token cat /run/secrets/token; printf '\\033[31m<b>no</b>\\033[0m\\n'; exit 3\n")
+	secret := w.write("failed-secret", "hunter2-the-secret\n")
+	if out, err := w.command("build", "-q", "--secret", "id=token,src="+secret, filepath.Join(w.dir, "failed")).CombinedOutput(); err == nil {
+		w.t.Errorf("it does not fail: %s", out)
+	}
+	w.open(address + "builds")
+	w.do(chromedp.Click(`//tr[contains(., "failed")]//a`))
+	w.until(`document.querySelector(".step.failed .log[open]")?.innerText.includes("****\n<b>no</b>")`)
+	if got := w.ask(`document.documentElement.innerHTML.includes("hunter2")`); got != "false" {
+		w.t.Error("the secret is on the page")
+	}
+	w.do(chromedp.Click(`//li[contains(., "seq 100000")]//summary`), chromedp.Click(`//li[contains(., "seq 100000")]//a[contains(., "before it")]`))
+	w.until(`document.querySelector("pre.whole")?.innerText.startsWith("1\n2\n")`)
+	w.see("in between are not kept", "100000")
 }
 
 // live follows a build that another process runs.

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/strata-build/strata/internal/builder/explain"
+	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/inputs"
@@ -73,6 +75,36 @@ type stepView struct {
 	Read        string
 	Reasons     []explain.Reason
 	State       string
+	Log         *logView // nil for what printed nothing, or nothing that is kept
+}
+
+// logView is what a step of a past build printed, or the end of it.
+type logView struct {
+	Build string
+	Step  int // among all steps of the build
+	Name  string
+	Text  string
+	Lines int
+	Left  int64 // bytes before Text that are on a page of their own
+	Open  bool
+}
+
+// maxInline is how much of what a step printed is on the page of its build, in bytes.
+const maxInline = 16 << 10
+
+func newLogView(b *explain.Build, step int, l *explain.Log) *logView {
+	text := shown(progress.CleanText(l.Text()))
+	return &logView{Build: b.ID, Step: step, Text: text, Lines: strings.Count(strings.TrimSuffix(text, "\n"), "\n") + 1}
+}
+
+// end leaves the last lines of a log.
+func (l *logView) end() {
+	if from := len(l.Text) - maxInline; from > 0 {
+		if i := strings.IndexByte(l.Text[from:], '\n'); i >= 0 {
+			from += i + 1
+		}
+		l.Text, l.Left = l.Text[from:], int64(from)
+	}
 }
 
 func newBuildLine(b *explain.Build) buildLine {
@@ -100,7 +132,8 @@ func newBuildLine(b *explain.Build) buildLine {
 
 func milliseconds(n int64) string { return duration(time.Duration(n) * time.Millisecond) }
 
-func newBuildView(b *explain.Build, live bool) *buildView {
+// newBuildView makes the timeline of a build, and of one that has ended what its steps printed.
+func newBuildView(b *explain.Build, live bool, logs map[int]*explain.Log) *buildView {
 	v := &buildView{buildLine: newBuildLine(b), Dockerfile: b.Dockerfile, Target: b.Target, Engine: b.Engine, Error: b.Error, Live: live}
 	if len(b.Tags) > 0 && b.Error == "" {
 		v.Image = b.Tags[0]
@@ -109,10 +142,18 @@ func newBuildView(b *explain.Build, live bool) *buildView {
 	}
 	whole := float64(max(1, b.Took))
 	v.Ticks = ticks(b.Took)
+	at := 0
 	for _, st := range b.Stages {
 		x := stageView{Name: strings.TrimSpace(st.Platform + " " + st.Name), From: st.From}
 		for _, s := range st.Steps {
-			x.Steps = append(x.Steps, newStepView(b, st, s, whole))
+			step := newStepView(b, st, s, whole)
+			if l := logs[at]; l != nil {
+				step.Log = newLogView(b, at, l)
+				step.Log.end()
+				step.Log.Open = s.Status == explain.Failed
+			}
+			x.Steps = append(x.Steps, step)
+			at++
 		}
 		v.Stages = append(v.Stages, x)
 	}
@@ -221,23 +262,54 @@ func (s *Server) build(r *http.Request) (*document, error) {
 	}
 	for _, b := range live {
 		if b.ID == id {
-			return &document{Title: "Build " + id, View: "build", Tab: "builds", Data: newBuildView(b, true)}, nil
+			return &document{Title: "Build " + id, View: "build", Tab: "builds", Data: newBuildView(b, true, nil)}, nil
 		}
 	}
-	row, err := st.BuildByID(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("build %s: %w", id, err)
-	}
+	b, logs, err := s.pastBuild(id)
 	if err != nil {
 		return nil, err
+	}
+	v := newBuildView(b, false, logs)
+	v.Inputs = s.inputsOf(r.Context(), b)
+	return &document{Title: "Build " + id, View: "build", Tab: "builds", Data: v}, nil
+}
+
+// pastBuild finds a past build, and what its steps printed.
+func (s *Server) pastBuild(id string) (*explain.Build, map[int]*explain.Log, error) {
+	st := s.gallery.Mover.Store
+	row, err := st.BuildByID(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, fmt.Errorf("build %s: %w", id, err)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	b, err := explain.Read(row)
 	if err != nil {
+		return nil, nil, err
+	}
+	logs, err := explain.Logs(st, b)
+	return b, logs, err
+}
+
+// log shows all that is kept of what a step of a past build printed.
+func (s *Server) log(r *http.Request) (*document, error) {
+	b, logs, err := s.pastBuild(r.FormValue("build"))
+	if err != nil {
 		return nil, err
 	}
-	v := newBuildView(b, false)
-	v.Inputs = s.inputsOf(r.Context(), b)
-	return &document{Title: "Build " + id, View: "build", Tab: "builds", Data: v}, nil
+	at := 0
+	for _, st := range b.Stages {
+		for _, step := range st.Steps {
+			if l := logs[at]; l != nil && strconv.Itoa(at) == r.FormValue("step") {
+				v := newLogView(b, at, l)
+				v.Name = b.Label(st, step)
+				return &document{Title: "Build " + b.ID, View: "log", Tab: "builds", Data: v}, nil
+			}
+			at++
+		}
+	}
+	return nil, fmt.Errorf("what step %q of build %s printed: %w", r.FormValue("step"), b.ID, store.ErrNotFound)
 }
 
 // inputsOf is what the steps of a build's image read, as far as that is known. An image that is gone took it along.
@@ -333,7 +405,7 @@ func nextOfBuild(f *explain.Follow) func() ([]told, error) {
 			e, err := newTold("end", "")
 			return []told{e}, err
 		}
-		html, err := render("timeline", newBuildView(b, true))
+		html, err := render("timeline", newBuildView(b, true, nil))
 		if err != nil {
 			return nil, err
 		}
@@ -342,7 +414,7 @@ func nextOfBuild(f *explain.Follow) func() ([]told, error) {
 			return []told{state}, err
 		}
 		for i := range printed {
-			printed[i].Text, printed[i].Step = shown(plain(printed[i].Text)), oneLine(printed[i].Step)
+			printed[i].Text, printed[i].Step = shown(progress.CleanText(printed[i].Text)), oneLine(printed[i].Step)
 		}
 		output, err := newTold("output", printed)
 		return []told{state, output}, err
@@ -364,24 +436,4 @@ func (s *Server) nextOfList() func() ([]told, error) {
 		e, err := newTold("state", html)
 		return []told{e}, err
 	}
-}
-
-// plain takes from a terminal's output what moves and colours: escape sequences (ECMA-48), and lines that were
-// overwritten.
-func plain(text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == 0x1b && i+1 < len(text) && text[i+1] == '[':
-			for i += 2; i < len(text) && (text[i] < 0x40 || text[i] > 0x7e); i++ {
-			}
-		case c == '\r':
-			if i+1 >= len(text) || text[i+1] != '\n' {
-				b.WriteByte('\n')
-			}
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

@@ -16,8 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
+	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/anatomy/anatomytest"
 	"github.com/strata-build/strata/internal/transfer/archive"
@@ -493,9 +495,28 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-func TestPlain(t *testing.T) {
-	if got := plain("\x1b[31mred\x1b[0m\r\n10%\r20%\x1b["); got != "red\n10%\n20%" {
-		t.Errorf("%q", got)
+// What a step printed is text: without what moves a terminal's cursor or turns letters round.
+// A long log stands with its end on the build's page.
+func TestLogView(t *testing.T) {
+	b := &explain.Build{ID: "ab01", Took: 10, Stages: []*explain.Stage{{Steps: []*explain.Step{{Text: "COPY a /"}, {Text: "RUN make", Status: explain.Failed}}}}}
+	v := newBuildView(b, false, map[int]*explain.Log{1: {Step: 1, Head: "\x1b[31m<b>red</b>\x1b[0m\r\n10%\r20%\nleft \u202eright\n"}})
+	if v.Stages[0].Steps[0].Log != nil {
+		t.Error("a step that printed nothing has a log")
+	}
+	want := &logView{Build: "ab01", Step: 1, Text: "<b>red</b>\n20%\nleft right\n", Lines: 3, Open: true}
+	if diff := cmp.Diff(want, v.Stages[0].Steps[1].Log); diff != "" {
+		t.Error(diff)
+	}
+	html, err := render("build", v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(html), "&lt;b&gt;red&lt;/b&gt;\n20%\nleft right\n") {
+		t.Errorf("the page says\n%s", html)
+	}
+	long := &logView{Text: strings.Repeat("a line\n", 10_000)}
+	if long.end(); len(long.Text) > maxInline || !strings.HasPrefix(long.Text, "a line\n") || int64(len(long.Text))+long.Left != 70_000 {
+		t.Errorf("%d bytes, %d before them", len(long.Text), long.Left)
 	}
 }
 

@@ -157,6 +157,7 @@ func (s *Server) route() {
 	page("GET /row-packages", s.rowPackages)
 	page("GET /builds", s.builds)
 	page("GET /build", s.build)
+	page("GET /log", s.log)
 	s.mux.HandleFunc("GET /follow", s.follow)
 	s.mux.HandleFunc("GET /raw", s.raw)
 	s.mux.HandleFunc("GET /table", s.table)
