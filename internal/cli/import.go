@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
@@ -92,17 +91,11 @@ func download(ctx context.Context, url string) (io.ReadCloser, error) {
 
 // newName parses the name for an image that is made.
 func newName(text string) (reference.Named, error) {
-	ref, err := registry.ParseName(text)
+	ref, err := registry.ParseNewName(text)
 	if err != nil {
 		return nil, &exit{exitUsage, err}
 	}
-	if _, ok := ref.(reference.Digested); ok {
-		return nil, usageError("%s: a name that is given to an image cannot have a digest", text)
-	}
-	if reference.FamiliarName(ref) == string(digest.Canonical) {
-		return nil, usageError("%s: a name that begins like a digest would be ambiguous; take another", text)
-	}
-	return reference.TagNameOnly(ref), nil
+	return ref, nil
 }
 
 // input opens a file, or standard input for "-", which must not be a terminal.

@@ -21,6 +21,7 @@ import (
 type webPageFlags struct {
 	output string
 	noOpen bool
+	change bool
 }
 
 func (a *app) webPage() *cobra.Command {
@@ -40,6 +41,9 @@ Contents of files are not in it.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args, "")
 			if cmd.Flags().Changed("output") {
+				if f.change {
+					return usageError("page -o writes a file, which changes nothing; leave out --allow-changes")
+				}
 				return a.writePage(cmd.Context(), text, f.output)
 			}
 			return a.servePage(cmd.Context(), text, f)
@@ -47,6 +51,7 @@ Contents of files are not in it.
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.output, "output", "o", "", "write one self-contained file to `FILE`, or to index.html of a directory; - is standard output")
+	fl.BoolVar(&f.change, "allow-changes", false, "let the pages remove and name images, remove unused cache and forget builds, each after a question")
 	fl.BoolVar(&f.noOpen, "no-open", false, "do not open a browser")
 	return cmd
 }
@@ -98,6 +103,7 @@ func (a *app) servePage(ctx context.Context, text string, f *webPageFlags) error
 	if err != nil {
 		return err
 	}
+	o.Changes = f.change
 	s, err := page.Listen(ctx, o)
 	if err != nil {
 		return err

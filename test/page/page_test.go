@@ -336,7 +336,7 @@ func TestPage(t *testing.T) {
 	}{
 		{"layers", (*world).layers}, {"keyboard", (*world).keyboard}, {"files", (*world).files}, {"bytes", (*world).bytes}, {"packages", (*world).packages}, {"vulnerabilities", (*world).vulnerabilities},
 		{"settings", (*world).settings}, {"compare", (*world).compare}, {"images", (*world).images}, {"builds", (*world).builds},
-		{"live", (*world).live}, {"file", (*world).contained}, {"phone", (*world).phone}, {"dark", (*world).dark}, {"without script", (*world).withoutScript},
+		{"live", (*world).live}, {"changes", (*world).changes}, {"file", (*world).contained}, {"phone", (*world).phone}, {"dark", (*world).dark}, {"without script", (*world).withoutScript},
 		{"another site", (*world).anotherSite}, {"fast", (*world).fast}, {"accessible", (*world).accessible},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
@@ -542,6 +542,49 @@ func (w *world) live(address string) {
 	w.see("me/live")
 	if got := w.ask(`document.querySelectorAll(".step.running").length`); got != "0" {
 		w.t.Errorf("%s steps run", got)
+	}
+}
+
+// changes names and removes an image, and forgets a build, each after a question; elsewhere nothing leads there.
+func (w *world) changes(address string) {
+	w.open(address + "images")
+	if got := w.ask(`document.querySelector("a[href^=change]")`); got != "null" {
+		w.t.Error("the page may change the store without being told so")
+	}
+	address = w.serve("--allow-changes")
+	answer := func(link, button string) {
+		w.t.Helper()
+		w.do(chromedp.Click(link), chromedp.WaitVisible(`//button[text()="`+button+`"]`))
+	}
+	yes := func(button string) {
+		w.t.Helper()
+		w.do(chromedp.Click(`//button[text()="` + button + `"]`))
+		w.see("Done")
+	}
+	w.open(address + "images")
+	w.picture("page-changes")
+	answer(`//tr[contains(., "`+first+`")]//a[text()="Name"]`, "Give the name")
+	w.ask(`document.querySelector("input[name=text]").value = "me/named:1"`)
+	yes("Give the name")
+	w.open(address + "images")
+	answer(`//a[@title="Remove me/named:1"]`, "Remove it")
+	w.see("keeps its other names")
+	w.do(chromedp.Click(`//a[text()="Leave it as it is"]`))
+	w.see("me/named:1", "Alone")
+	answer(`//a[@title="Remove me/named:1"]`, "Remove it")
+	yes("Remove it")
+	w.see("The name me/named:1 is removed")
+	w.open(address + "images")
+	if got := w.ask(`document.body.innerText.includes("me/named:1")`); got != "false" {
+		w.t.Error("me/named:1 is there")
+	}
+	w.open(address + "builds")
+	before := w.ask(`document.querySelectorAll("#list tbody tr").length`)
+	answer(`//table[@id="list"]//tr[contains(., "me/live")]//a[contains(., "Forget")]`, "Forget it")
+	yes("Forget it")
+	w.open(address + "builds")
+	if after := w.ask(`document.querySelectorAll("#list tbody tr").length`); after == before {
+		w.t.Errorf("%s builds are remembered", after)
 	}
 }
 

@@ -25,6 +25,7 @@ type buildsView struct {
 	Running []buildLine
 	Past    []buildLine
 	More    bool // there are older ones
+	Changes bool // they can be forgotten
 	Last    int  // how many are listed
 }
 
@@ -36,6 +37,7 @@ type buildLine struct {
 	Hits, Total       int
 	Result            string
 	Failed            bool
+	Changes           bool // it can be forgotten
 }
 
 // buildView is one build as a timeline.
@@ -218,7 +220,7 @@ func ticks(took int64) []tick {
 
 // builds lists builds, those under way first.
 func (s *Server) builds(r *http.Request) (*document, error) {
-	v := &buildsView{}
+	v := &buildsView{Changes: s.gallery.Changes}
 	var err error
 	if v.Last, err = number(r, "last", 50, 1_000_000); err != nil {
 		return nil, err
@@ -239,7 +241,9 @@ func (s *Server) builds(r *http.Request) (*document, error) {
 		if err != nil {
 			return nil, err
 		}
-		v.Past = append(v.Past, newBuildLine(b))
+		line := newBuildLine(b)
+		line.Changes = v.Changes
+		v.Past = append(v.Past, line)
 	}
 	return &document{Title: "Builds", View: "builds", Tab: "builds", Data: v}, nil
 }

@@ -10,6 +10,12 @@ import (
 	"github.com/strata-build/strata/internal/look/inventory"
 )
 
+// imagesView is the list of images.
+type imagesView struct {
+	Rows    []stored
+	Changes bool // they can be removed and named
+}
+
 // stored is an image of the store as a line of the list.
 type stored struct {
 	Names    []string
@@ -58,5 +64,5 @@ func (s *Server) images(*http.Request) (*document, error) {
 		}
 		rows = append(rows, x)
 	}
-	return &document{Title: "Images", View: "images", Tab: "images", Data: rows}, nil
+	return &document{Title: "Images", View: "images", Tab: "images", Data: &imagesView{rows, s.gallery.Changes}}, nil
 }

@@ -30,6 +30,8 @@ type Options struct {
 	Made func(r *history.Row) (*Made, error)
 	// Version is that of the program.
 	Version string
+	// Changes says that a person may change the store by the page: see change.go.
+	Changes bool
 }
 
 // Made is what the record of a step tells of its row.

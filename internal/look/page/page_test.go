@@ -30,9 +30,15 @@ const name = "me/app:1"
 // serve serves images, of which the first is named.
 func serve(t *testing.T, images ...archive.Source) *Server {
 	t.Helper()
-	m := anatomytest.Mover(t)
-	anatomytest.Load(t, m, anatomytest.Save(t, images...))
-	s, err := Listen(t.Context(), Options{Mover: m, Image: images[0].Names[0], Version: "1"})
+	return serveWith(t, Options{Version: "1"}, images...)
+}
+
+// serveWith is serve with some options.
+func serveWith(t *testing.T, o Options, images ...archive.Source) *Server {
+	t.Helper()
+	o.Mover, o.Image = anatomytest.Mover(t), images[0].Names[0]
+	anatomytest.Load(t, o.Mover, anatomytest.Save(t, images...))
+	s, err := Listen(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
-		http.Error(w, "strata page: it answers GET, and POST where something is to be fetched", http.StatusMethodNotAllowed)
+		http.Error(w, "strata page: it answers GET, and POST where something is to be fetched or changed", http.StatusMethodNotAllowed)
 		return
 	}
 	http.StripPrefix("/"+s.token, s.mux).ServeHTTP(w, r)
@@ -163,6 +163,10 @@ func (s *Server) route() {
 	s.mux.HandleFunc("GET /table", s.table)
 	s.mux.HandleFunc("GET /marks", s.rowMarks)
 	s.mux.HandleFunc("POST /fetch", s.fetch)
+	if s.gallery.Changes {
+		page("GET /change", s.ask)
+		page("POST /change", s.change)
+	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &fs.PathError{Op: "open", Path: r.URL.Path, Err: fs.ErrNotExist})
 	})

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 )
 
 // ParseName parses an image name by Docker's rules: "me/app:test" is docker.io/me/app:test, "debian" is
@@ -20,6 +21,21 @@ func ParseName(s string) (reference.Named, error) {
 		return named, nil
 	}
 	return nil, fmt.Errorf("%q is not an image name: invalid reference format: %s", s, nameProblem(s, err))
+}
+
+// ParseNewName parses a name that is given to an image: as ParseName, with a tag in any case, without a digest.
+func ParseNewName(s string) (reference.Named, error) {
+	ref, err := ParseName(s)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := ref.(reference.Digested); ok {
+		return nil, fmt.Errorf("%s: a name that is given to an image cannot have a digest", s)
+	}
+	if reference.FamiliarName(ref) == string(digest.Canonical) {
+		return nil, fmt.Errorf("%s: a name that begins like a digest would be ambiguous; take another", s)
+	}
+	return reference.TagNameOnly(ref), nil
 }
 
 // nameProblem says what the reference grammar (github.com/distribution/reference) minds in s.
