@@ -61,7 +61,13 @@ func withVertex(e Event, v *Vertex) Event {
 	case Rejected:
 		e.Vertex = v
 		return e
+	case ReadChanged:
+		e.Vertex = v
+		return e
 	case Running:
+		e.Vertex = v
+		return e
+	case Executing:
 		e.Vertex = v
 		return e
 	case Reason:
