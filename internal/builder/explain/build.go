@@ -17,6 +17,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/redact"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -175,7 +176,7 @@ type File struct {
 // newStep is a step that has just begun.
 func newStep(v *event.Vertex) *Step {
 	return &Step{
-		Number: v.Number, Total: v.Total, Position: v.Position, Line: v.Line, Index: v.Index, Text: clipText(mask(v.Text)),
+		Number: v.Number, Total: v.Total, Position: v.Position, Line: v.Line, Index: v.Index, Text: clipText(redact.Mask(v.Text)),
 		Status: Canceled,
 	}
 }
@@ -184,7 +185,7 @@ func newStep(v *event.Vertex) *Step {
 func newStage(s *event.Stage) *Stage {
 	st := &Stage{Name: s.Name, Index: s.Index, From: s.From, Platform: s.Shown, plan: s.StageID.Platform}
 	for _, t := range s.Instructions {
-		st.texts = append(st.texts, clipText(mask(t)))
+		st.texts = append(st.texts, clipText(redact.Mask(t)))
 	}
 	return st
 }
@@ -267,7 +268,7 @@ func (b *Build) Count() {
 // Fail says why the build failed, in one line.
 func (b *Build) Fail(err error) {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	b.Error = clipText(mask(line))
+	b.Error = clipText(redact.Mask(line))
 	b.Tags = nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/human/redact"
 )
 
 // compare tells the differences between a step and the record of an earlier one, those of its own before those of
@@ -16,7 +17,7 @@ func (e *Explainer) compare(ctx context.Context, m *Miss, near *cache.Record, pa
 	var reasons []Reason
 	rewritten := m.Instruction != near.Instruction
 	if rewritten {
-		reasons = append(reasons, changed(Instruction, "the instruction was", mask(near.Instruction), mask(m.Instruction)))
+		reasons = append(reasons, changed(Instruction, "the instruction was", redact.Mask(near.Instruction), redact.Mask(m.Instruction)))
 	}
 	reasons = append(reasons, compareVariables(m, near)...)
 	for _, part := range cache.Settings() {
@@ -64,7 +65,7 @@ func compareExpanded(m *Miss, near *cache.Record, explained bool) []Reason {
 	// The classic engine's text holds the variables, which were told already if they differ.
 	before, after := near.Values(cache.PartInstruction), m.Key.Values(cache.PartInstruction)
 	if !slices.Equal(before, after) && !explained && len(reasons) == 0 {
-		reasons = append(reasons, moved(Instruction, cache.PartInstruction.Label(), mask(join(before)), mask(join(after))))
+		reasons = append(reasons, moved(Instruction, cache.PartInstruction.Label(), redact.Mask(join(before)), redact.Mask(join(after))))
 	}
 	return reasons
 }
@@ -73,7 +74,7 @@ func compareExpanded(m *Miss, near *cache.Record, explained bool) []Reason {
 func (e *Explainer) compareRest(m *Miss, near *cache.Record) []Reason {
 	for _, d := range cache.Differences(near.Parts, m.Key.Parts) {
 		if d.Name != cache.PartEnv {
-			return []Reason{moved(Setting, d.Label, mask(join(d.Before)), mask(join(d.After)))}
+			return []Reason{moved(Setting, d.Label, redact.Mask(join(d.Before)), redact.Mask(join(d.After)))}
 		}
 	}
 	return nil
@@ -105,9 +106,9 @@ func compareVariables(m *Miss, near *cache.Record) []Reason {
 		if _, ok := args[name]; ok {
 			kind, what = BuildArg, "build argument "+name
 		}
-		old, now = mask(old), mask(now)
-		if isSecret(name) {
-			old, now = hidden, hidden
+		old, now = redact.Mask(old), redact.Mask(now)
+		if redact.IsSecret(name) {
+			old, now = redact.Hidden, redact.Hidden
 		}
 		r := Reason{Kind: kind, Before: clipValue(old), After: clipValue(now)}
 		switch {
@@ -167,7 +168,7 @@ func join(values []string) string { return strings.Join(values, " ") }
 
 // quote shows a value so that an empty one can be seen.
 func quote(s string) string {
-	if s == hidden {
+	if s == redact.Hidden {
 		return s
 	}
 	return strconv.Quote(clipValue(s))

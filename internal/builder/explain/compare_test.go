@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/human/redact"
 )
 
 // change gives a part of a key other values.
@@ -74,7 +75,7 @@ func TestCompare(t *testing.T) {
 		}, buildArgs: []string{"A=2"}, wantBefore: "1"},
 		{name: "secret variables", before: runKey(with(cache.PartEnv, "MY_KEY=1", "URL=http://me:pw@host")), now: runKey(with(cache.PartEnv, "MY_KEY=2", "URL=http://me:p@host")), want: []string{
 			"variable: environment variable MY_KEY: (hidden) → (hidden)", `variable: environment variable URL: "http://me:(hidden)@host" → "http://me:(hidden)@host"`,
-		}, wantBefore: hidden},
+		}, wantBefore: redact.Hidden},
 		{name: "layers of an unknown build", before: runKey(with(cache.PartChain, "sha256:bb")), now: runKey(), want: []string{"other-layers: it ran here before, but on top of something else"}},
 		{name: "files", before: copyKey("/a", "", "1"), now: copyKey("/a", "", "2"), textBefore: "COPY x /a", textNow: "COPY x /a", want: []string{"files: the files that it copies changed"}},
 		{name: "other sources", before: copyKey("/a", "", "1"), now: copyKey("/a", "", "2"), textBefore: "COPY y /a", textNow: "COPY x /a", want: []string{"instruction: the instruction was: COPY y /a"}},

@@ -10,6 +10,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/redact"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -70,11 +71,11 @@ func (e *Explainer) Reasons(ctx context.Context, m *Miss) []Reason {
 	// What it read says more than what it could have read.
 	couldRead := []Kind{EarlierStep, OtherLayers, Mounted}
 	if m.Read != "" && !slices.ContainsFunc(reasons, func(r Reason) bool { return !slices.Contains(couldRead, r.Kind) }) {
-		reasons = []Reason{{Kind: ReadFile, Text: mask(m.Read)}}
+		reasons = []Reason{{Kind: ReadFile, Text: redact.Mask(m.Read)}}
 	}
 	var refused []Reason
 	for _, r := range m.Rejected {
-		refused = append(refused, Reason{Kind: Refused, Text: "not from " + mask(r)})
+		refused = append(refused, Reason{Kind: Refused, Text: "not from " + redact.Mask(r)})
 	}
 	if len(refused) > 0 && len(reasons) == 1 && reasons[0].Kind == New {
 		return refused // that there is nothing here goes without saying

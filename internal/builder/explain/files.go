@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/redact"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -42,7 +43,7 @@ func (e *Explainer) nameFiles(ctx context.Context, m *Miss, made digest.Digest) 
 			break
 		}
 		f := File{Path: names.of(d.path()), Context: m.Copied.Context, Change: d.change(), Detail: d.detail()}
-		if d.old != nil && d.now != nil && !isSecretFile(f.Path) {
+		if d.old != nil && d.now != nil && !redact.IsSecretFile(f.Path) {
 			f.Line, f.Lines = diffLines(ctx, old, now, d.old, d.now)
 		}
 		r.Files = append(r.Files, f)

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/strata-build/strata/internal/human"
+	"github.com/strata-build/strata/internal/human/redact"
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -88,5 +89,5 @@ func splitLines(text string) []string {
 }
 
 func showLine(line string) string {
-	return human.Shorten(human.Clean(mask(strings.TrimSuffix(line, "\r"))), maxLineText)
+	return human.Shorten(human.Clean(redact.Mask(strings.TrimSuffix(line, "\r"))), maxLineText)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human/redact"
 )
 
 // mounted is the parts of a key that tell what each mount showed, by target.
@@ -85,7 +86,7 @@ func compareCommand(m *Miss, near *cache.Record) (Reason, bool) {
 	}
 	n := len(after) - 1
 	if !strings.Contains(m.Instruction, "<<") || n < 0 || len(before) != len(after) || !slices.Equal(before[:n], after[:n]) {
-		return moved(Setting, cache.PartArg.Label(), mask(join(before)), mask(join(after))), true
+		return moved(Setting, cache.PartArg.Label(), redact.Mask(join(before)), redact.Mask(join(after))), true
 	}
 	r := Reason{Kind: Instruction, Text: "the here-document changed"}
 	f := File{Path: "the here-document", Change: "changed"}

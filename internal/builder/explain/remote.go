@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/human/redact"
 )
 
 // compareRemote tells which remote sources of an ADD are not what they were: "the URL http://… gave
@@ -37,7 +38,7 @@ func compareRemote(m *Miss, near *cache.Record) []Reason {
 			text = fmt.Sprintf("%s gave other bytes: %s → %s", source.Name, shortSum(before), shortSum(after))
 		}
 		if before != after {
-			reasons = append(reasons, Reason{Kind: Remote, Text: mask(text), Before: before, After: after})
+			reasons = append(reasons, Reason{Kind: Remote, Text: redact.Mask(text), Before: before, After: after})
 		}
 	}
 	return reasons

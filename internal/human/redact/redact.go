@@ -1,4 +1,5 @@
-package explain
+// Package redact hides what looks like the value of a secret in a text that people, or other machines, get to read.
+package redact
 
 import (
 	"path"
@@ -7,16 +8,16 @@ import (
 	"sync"
 )
 
-// hidden stands for a value that is not shown.
-const hidden = "(hidden)"
+// Hidden stands for a value that is not shown.
+const Hidden = "(hidden)"
 
 // secretNames are words that a name has which stands for a secret.
 func secretNames() []string {
 	return []string{"PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "AUTH", "PRIVATE", "COOKIE", "SESSION", "DSN"}
 }
 
-// isSecret says whether the name of a variable looks like that of a secret.
-func isSecret(name string) bool {
+// IsSecret says whether the name of a variable looks like that of a secret.
+func IsSecret(name string) bool {
 	upper := strings.ToUpper(name)
 	for _, word := range secretNames() {
 		if strings.Contains(upper, word) {
@@ -40,22 +41,22 @@ var secretPatterns = sync.OnceValue(func() []*regexp.Regexp {
 	}
 })
 
-// mask hides in a text what looks like the value of a secret.
-func mask(text string) string {
+// Mask hides in a text what looks like the value of a secret.
+func Mask(text string) string {
 	lower := strings.ToLower(text)
-	if !isSecret(text) && !strings.Contains(text, "://") && !strings.Contains(lower, "bearer") && !strings.Contains(lower, "basic") {
+	if !IsSecret(text) && !strings.Contains(text, "://") && !strings.Contains(lower, "bearer") && !strings.Contains(lower, "basic") {
 		return text // most do not, and patterns take a while to make
 	}
 	for _, p := range secretPatterns() {
-		text = p.ReplaceAllString(text, "${1}"+hidden+"${3}")
+		text = p.ReplaceAllString(text, "${1}"+Hidden+"${3}")
 	}
 	return text
 }
 
-// isSecretFile says whether the lines of a file should not be shown, by its name.
-func isSecretFile(name string) bool {
+// IsSecretFile says whether the lines of a file should not be shown, by its name.
+func IsSecretFile(name string) bool {
 	base := strings.ToLower(path.Base(name))
-	if strings.HasPrefix(base, ".env") || strings.HasPrefix(base, "id_") || isSecret(base) {
+	if strings.HasPrefix(base, ".env") || strings.HasPrefix(base, "id_") || IsSecret(base) {
 		return true
 	}
 	switch base {

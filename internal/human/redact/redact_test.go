@@ -1,4 +1,4 @@
-package explain
+package redact
 
 import "testing"
 
@@ -16,7 +16,7 @@ func TestMask(t *testing.T) {
 		{"-H 'Authorization: Bearer geheim'", "-H 'Authorization: (hidden) (hidden)"},
 		{"password: geheim", "password: (hidden)"},
 	} {
-		if got := mask(test.text); got != test.want {
+		if got := Mask(test.text); got != test.want {
 			t.Errorf("%q: %q, want %q", test.text, got, test.want)
 		}
 	}
@@ -26,14 +26,14 @@ func TestIsSecret(t *testing.T) {
 	for name, want := range map[string]bool{
 		"DB_PASSWORD": true, "apiToken": true, "AWS_SECRET_ACCESS_KEY": true, "MODE": false, "PYTHON_VERSION": false, "PATH": false,
 	} {
-		if got := isSecret(name); got != want {
+		if got := IsSecret(name); got != want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
 	for name, want := range map[string]bool{
 		"a/.env": true, ".env.local": true, "id_rsa": true, "server.pem": true, "x/.npmrc": true, "token.txt": true, "main.py": false, "environment.yml": false,
 	} {
-		if got := isSecretFile(name); got != want {
+		if got := IsSecretFile(name); got != want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
