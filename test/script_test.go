@@ -83,6 +83,7 @@ func (b *bed) params() testscript.Params {
 			root, err := testbed.Root()
 			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
 			env.Values[objectsKey{}] = new(*placetest.ObjectServer)
+			env.Values[collectorKey{}] = new(*received)
 			return err
 		},
 		Condition: func(name string) (bool, error) {
@@ -125,6 +126,7 @@ func (b *bed) params() testscript.Params {
 			"web":         web,
 			"gitserver":   gitserver,
 			"peers":       peers,
+			"collector":   collector,
 		},
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dialect"
 	"github.com/strata-build/strata/internal/builder/subrequest"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/event/trace"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/transfer"
@@ -157,15 +158,17 @@ func (b *bakery) buildAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	span := b.app.beginTrace("bake")
 	g, gctx := errgroup.WithContext(ctx)
 	for _, t := range wanted {
 		var events event.Sink = display
 		if len(wanted) > 1 {
 			events = event.BelongTo(display, t.name)
 		}
-		g.Go(func() error { return t.build(gctx, m, events) })
+		g.Go(func() error { return t.build(gctx, m, events, span.Begin("target "+t.name)) })
 	}
 	err = g.Wait()
+	span.End(err)
 	display.Close(err)
 	for _, t := range wanted {
 		b.app.writeFindings(t.result.Findings, t.request, t.flags)
@@ -183,10 +186,13 @@ func (b *bakery) buildAll(ctx context.Context) error {
 	return nil
 }
 
-func (t *bakedTarget) build(ctx context.Context, m *transfer.Mover, events event.Sink) error {
-	r := t.request
-	r.Events = events
-	t.result, t.err = builder.Run(ctx, m, r)
+// build builds the target, and ends its span.
+func (t *bakedTarget) build(ctx context.Context, m *transfer.Mover, events event.Sink, span *trace.Span) error {
+	r, recorder := t.request, trace.Build(span)
+	r.Events = recorder.Sink(events)
+	t.result, t.err = builder.Run(trace.With(ctx, recorder), m, r)
+	recorder.Close()
+	span.End(t.err)
 	close(t.done)
 	return t.err
 }

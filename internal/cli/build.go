@@ -18,6 +18,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/builder/subrequest"
 	"github.com/strata-build/strata/internal/event/progress"
+	"github.com/strata-build/strata/internal/event/trace"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/store"
@@ -151,8 +152,12 @@ func (a *app) displayBuild(ctx context.Context, r builder.Request, f *buildFlags
 	if err != nil {
 		return &builder.Result{}, err
 	}
-	r.Events = display
-	result, err := builder.Run(ctx, m, r)
+	span := a.beginTrace("build")
+	recorder := trace.Build(span)
+	r.Events = recorder.Sink(display)
+	result, err := builder.Run(trace.With(ctx, recorder), m, r)
+	recorder.Close()
+	span.End(err)
 	display.Close(err)
 	return result, err
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/event/trace"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
@@ -37,7 +38,8 @@ type app struct {
 	stdout  *standardOutput
 	stderr  *os.File
 
-	store *store.Store
+	store  *store.Store
+	tracer *trace.Tracer // nil where nobody asks for traces
 }
 
 // exit is an error that ends the process with this exit code. If err is nil, nothing is printed,
@@ -83,7 +85,9 @@ func Main(args []string, version string) int {
 	default:
 		err = fmt.Errorf("writing to standard output: %w", failure)
 	}
-	return a.report(ctx, err)
+	code := a.report(ctx, err)
+	a.endTrace(ctx)
+	return code
 }
 
 // Command returns the commands with their options, for the man pages. Nothing of it can be run.
