@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/strata-build/strata/internal/builder"
+	"github.com/strata-build/strata/internal/look/external"
 )
 
 // Completion: `strata __complete WORDS…`, which the shells' scripts of `strata completion` run, asks here what
@@ -62,6 +63,8 @@ func flagOffers() map[string]offer {
 		"engine":          words("graph", "classic"),
 		"env":             list(inheritedVariables),
 		"explore json":    paths,
+		"packages with":   words(external.Listers...),
+		"scan with":       words(external.Scanners...),
 		"fail-on":         words("negligible", "low", "medium", "high", "critical"),
 		"filter":          filters,
 		"format":          words("json", "table"),

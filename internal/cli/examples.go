@@ -137,6 +137,9 @@ strata show me/app:/etc/passwd`,
 # What a new version of an image changes
 strata diff me/app:1 me/app:2
 
+# Which known vulnerabilities come and go with it
+strata diff --vulnerabilities me/app:1 me/app:2
+
 # Only below a directory, as a patch
 strata diff -p me/app:1 me/app:2 -- /etc`,
 
@@ -170,14 +173,20 @@ strata packages --filter base=false me/app
 strata packages --changes me/app
 
 # A bill of materials
-strata packages --format spdx me/app > sbom.spdx.json`,
+strata packages --format spdx me/app > sbom.spdx.json
+
+# What syft finds, if it is installed
+strata packages --with syft me/app`,
 
 	"scan": `
 # What is known to be vulnerable, and which instruction to change
 strata scan me/app
 
 # In CI: fail for what the image's own layers brought
-strata scan --fail-on high --filter base=false --ignore-file ignore.yaml me/app`,
+strata scan --fail-on high --filter base=false --ignore-file ignore.yaml me/app
+
+# By grype's advisories, if it is installed
+strata scan --with grype me/app`,
 
 	"vulndb ls": `
 # What is known, and how old it is

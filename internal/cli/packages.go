@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/look/anatomy"
+	"github.com/strata-build/strata/internal/look/external"
 	"github.com/strata-build/strata/internal/look/packages"
 	"github.com/strata-build/strata/internal/look/sbom"
 	"github.com/strata-build/strata/internal/look/view"
@@ -21,7 +25,7 @@ import (
 type packagesFlags struct {
 	filters         []string
 	asJSON, changes bool
-	format          string
+	format, with    string
 }
 
 func (a *app) packages() *cobra.Command {
@@ -36,12 +40,15 @@ read; lists of others are named. With --changes, show what each layer added (+),
 ` + imageHelp,
 		Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkWith(f.with, external.Listers); err != nil {
+				return err
+			}
 			filter, err := packages.ParseFilter(f.filters)
 			if err != nil {
 				return &exit{exitUsage, err}
 			}
 			return a.look(cmd.Context(), args[0], func(im *anatomy.Image) error {
-				inv, err := packages.Of(cmd.Context(), im)
+				inv, err := a.inventory(cmd.Context(), im, f.with)
 				if err != nil {
 					return err
 				}
@@ -58,8 +65,30 @@ read; lists of others are named. With --changes, show what each layer added (+),
 	fl.BoolVar(&f.changes, "changes", false, "show what each layer added, upgraded and removed")
 	fl.BoolVar(&f.asJSON, "json", false, "print JSON")
 	fl.StringVar(&f.format, "format", "", "`TEMPLATE` in Go's language, 'table TEMPLATE' or json; spdx (2.3) or cyclonedx (1.6) for a bill of materials; fields: .Name .Version .Type .Architecture .Licence .Source .PURL .Path .Layer .Base .Instruction")
+	fl.StringVar(&f.with, "with", "", "have another `PROGRAM`, which is installed, list the packages: syft")
 	cmd.MarkFlagsMutuallyExclusive("json", "format", "changes")
+	cmd.MarkFlagsMutuallyExclusive("with", "changes")
 	return cmd
+}
+
+// inventory are an image's packages, as strata finds them or another program, with.
+func (a *app) inventory(ctx context.Context, im *anatomy.Image, with string) (*packages.Inventory, error) {
+	if with == "" {
+		return packages.Of(ctx, im)
+	}
+	m, err := a.mover()
+	if err != nil {
+		return nil, err
+	}
+	return external.Packages(ctx, m, im, with)
+}
+
+// checkWith looks whether --with names a program that can be asked.
+func checkWith(with string, programs []string) error {
+	if with == "" || slices.Contains(programs, with) {
+		return nil
+	}
+	return usageError("--with %s: it is %s", with, strings.Join(programs, " or "))
 }
 
 // bills are the formats of --format that are bills of materials.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/look/anatomy"
+	"github.com/strata-build/strata/internal/look/external"
 	"github.com/strata-build/strata/internal/look/packages"
 	"github.com/strata-build/strata/internal/look/view"
 	"github.com/strata-build/strata/internal/look/vulnerability"
@@ -19,6 +20,7 @@ type scanFlags struct {
 	filters, ignore, vex []string
 	asJSON, sarif        bool
 	onlyFixed            bool
+	with                 string
 }
 
 func (a *app) scan() *cobra.Command {
@@ -45,6 +47,7 @@ compared are named, and advisories older than a week.
 	fl.BoolVar(&f.onlyFixed, "only-fixed", false, "show only what is fixed in a later version")
 	fl.BoolVar(&f.asJSON, "json", false, "print JSON")
 	fl.BoolVar(&f.sarif, "sarif", false, "print SARIF, for code hosts")
+	fl.StringVar(&f.with, "with", "", "have another `PROGRAM`, which is installed, find the vulnerabilities by its advisories: grype or trivy")
 	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
 	return cmd
 }
@@ -58,6 +61,9 @@ type scanRules struct {
 }
 
 func (f *scanFlags) rules() (r scanRules, err error) {
+	if err := checkWith(f.with, external.Scanners); err != nil {
+		return r, err
+	}
 	for _, l := range []struct {
 		flag, text string
 		level      *vulnerability.Level
@@ -89,22 +95,34 @@ func (f *scanFlags) rules() (r scanRules, err error) {
 	return r, nil
 }
 
+// vulnerabilities are what is known of an image's vulnerabilities, by the advisories here or by another program, with.
+func (a *app) vulnerabilities(ctx context.Context, im *anatomy.Image, with string) (*vulnerability.Report, error) {
+	if with != "" {
+		m, err := a.mover()
+		if err != nil {
+			return nil, err
+		}
+		return external.Scan(ctx, m, im, with)
+	}
+	d, err := vulnerability.OpenReadOnly(vulnerability.Path(a.store.Root()))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	inv, err := packages.Of(ctx, im)
+	if err != nil {
+		return nil, err
+	}
+	return d.Scan(ctx, inv)
+}
+
 func (a *app) runScan(ctx context.Context, name string, f *scanFlags) error {
 	rules, err := f.rules()
 	if err != nil {
 		return err
 	}
 	return a.look(ctx, name, func(im *anatomy.Image) error {
-		d, err := vulnerability.OpenReadOnly(vulnerability.Path(a.store.Root()))
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		inv, err := packages.Of(ctx, im)
-		if err != nil {
-			return err
-		}
-		report, err := d.Scan(ctx, inv)
+		report, err := a.vulnerabilities(ctx, im, f.with)
 		if err != nil {
 			return err
 		}
@@ -121,8 +139,12 @@ func (a *app) runScan(ctx context.Context, name string, f *scanFlags) error {
 		if f.onlyFixed {
 			report.KeepFixed()
 		}
+		update := "strata vulndb update"
+		if f.with != "" {
+			update = f.with + " db update"
+		}
 		if oldest := report.Oldest(now); oldest != nil && oldest.Age(now) > vulnerability.Old {
-			fmt.Fprintf(a.stderr, "WARNING: what %s knows is %d days old: strata vulndb update\n", human.Clean(oldest.Name), int(oldest.Age(now).Hours()/24))
+			fmt.Fprintf(a.stderr, "WARNING: what %s knows is %d days old: %s\n", human.Clean(oldest.Name), int(oldest.Age(now).Hours()/24), update)
 		}
 		switch {
 		case f.asJSON:

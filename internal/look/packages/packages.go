@@ -94,7 +94,7 @@ func Of(ctx context.Context, im *anatomy.Image) (*Inventory, error) {
 	if err := f.licences(ctx, t, inv); err != nil {
 		return nil, fmt.Errorf("reading the licences of the packages of %s: %w", im.Text, err)
 	}
-	inv.sort()
+	inv.Sort()
 	return inv, nil
 }
 
@@ -159,7 +159,7 @@ type identity struct{ name, version, architecture string }
 
 // merge goes through what happened to each file that tells of packages, and fills in the inventory.
 func (f *finder) merge(t *timeline.Timeline, inv *Inventory) {
-	origins := f.origins()
+	origins := Origins(f.im)
 	type sides struct{ before, after packages.Listing }
 	changes := make([]sides, f.im.Layers())
 	unread := map[[2]string]int{} // index in inv.Unread, by manager and reason
@@ -212,19 +212,24 @@ func (f *finder) merge(t *timeline.Timeline, inv *Inventory) {
 	}
 }
 
-// origins are the layers' instructions.
-func (f *finder) origins() []Origin {
-	base := f.im.BaseRow()
-	all := make([]Origin, f.im.Layers())
+// Origins are the instructions of an image's layers.
+func Origins(im *anatomy.Image) []Origin {
+	base := im.BaseRow()
+	all := make([]Origin, im.Layers())
 	for i := range all {
-		row := f.im.RowOf(i)
-		all[i] = Origin{view.CulpritOf(f.im, i), row >= 0 && row <= base}
+		row := im.RowOf(i)
+		all[i] = Origin{view.CulpritOf(im, i), row >= 0 && row <= base}
 	}
 	return all
 }
 
+// New is a package of an image of a distribution, which may be nil, without the file and the layer that it comes from.
+func New(p packages.Package, d *Distribution) Package {
+	return Package{Package: p, Ecosystem: ecosystem(p.Manager, d), PURL: purl(p, d)}
+}
+
 func (inv *Inventory) add(p packages.Package, path string, from Origin) {
-	inv.Packages = append(inv.Packages, Package{
-		Package: p, Ecosystem: ecosystem(p.Manager, inv.Distribution), PURL: purl(p, inv.Distribution), Path: "/" + path, Layer: from,
-	})
+	one := New(p, inv.Distribution)
+	one.Path, one.Layer = "/"+path, from
+	inv.Packages = append(inv.Packages, one)
 }

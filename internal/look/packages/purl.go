@@ -1,6 +1,7 @@
 package packages
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer/packages"
@@ -12,9 +13,20 @@ var purlTypes = map[string]string{
 	"php": "composer", "rust": "cargo",
 }
 
+// ManagerOf is the manager of a package-url's package, "" if strata knows none.
+func ManagerOf(purl string) string {
+	typ, _, _ := strings.Cut(strings.TrimPrefix(purl, "pkg:"), "/")
+	for manager, t := range purlTypes {
+		if t == typ && strings.HasPrefix(purl, "pkg:") {
+			return manager
+		}
+	}
+	return ""
+}
+
 // purl is a package's package-url: pkg:deb/debian/libc6@2.36-9?arch=amd64&distro=debian-12.
 func purl(p packages.Package, d *Distribution) string {
-	typ := purlTypes[p.Manager]
+	typ := cmp.Or(purlTypes[p.Manager], "generic")
 	namespace, name, version := "", p.Name, p.Version
 	qualifiers := map[string]string{}
 	switch typ {

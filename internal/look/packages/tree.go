@@ -18,7 +18,7 @@ func OfTree(ctx context.Context, name string, tree layer.Tree) (*Inventory, erro
 	if err := inv.addDirectory(ctx, tree, ""); err != nil {
 		return nil, fmt.Errorf("reading the packages of %s: %w", name, err)
 	}
-	inv.sort()
+	inv.Sort()
 	return inv, nil
 }
 
@@ -65,8 +65,8 @@ func (inv *Inventory) addFile(ctx context.Context, tree layer.Tree, e *layer.Ent
 	return nil
 }
 
-// sort brings the packages into their order.
-func (inv *Inventory) sort() {
+// Sort brings the packages into their order.
+func (inv *Inventory) Sort() {
 	slices.SortFunc(inv.Packages, func(a, b Package) int {
 		return cmp.Or(packages.Compared(a.Package, b.Package), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Architecture, b.Architecture))
 	})
