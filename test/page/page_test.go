@@ -425,6 +425,22 @@ func (w *world) bytes(address string) {
 	w.until(`document.querySelectorAll(".map.wide .tile").length > 20`)
 	w.until(`document.querySelector(".map.wide .tile.wasted title").textContent.includes("/tmp/big")`)
 	w.picture("page-size")
+	// The legend has the colours that tiles have at the greatest depth.
+	for key, tile := range map[string]string{"own": ".tile:not(.of-base):not(.wasted)", "base": ".tile.of-base:not(.wasted)"} {
+		want := w.ask(fmt.Sprintf(`getComputedStyle(document.querySelector(%q)).fill`, ".legend .key-"+key))
+		got := w.ask(fmt.Sprintf(`(() => { const t = document.querySelector(%q).cloneNode(true); t.setAttribute("class", t.getAttribute("class").replace(/d\d/, "d4")); document.querySelector(".map.wide").append(t); const fill = getComputedStyle(t.querySelector("rect")).fill; t.remove(); return fill; })()`, ".map.wide "+tile))
+		if got != want {
+			w.t.Errorf("the legend shows %s for what is %s: %s", want, key, got)
+		}
+	}
+	for title, want := range map[string]string{"/usr/share/perl": "true", "/usr/local/lib/python3.11/site-packages/pip": "true", "RUN pip install -r requirements.txt": "false"} {
+		got := w.ask(fmt.Sprintf(`[...document.querySelectorAll(".map.wide .tile")].find((t) => t.querySelector("title").textContent.includes(%q)).classList.contains("of-base")`, title))
+		if got != want {
+			w.t.Errorf("%s: of the base %s, want %s", title, got, want)
+		}
+	}
+	w.ask(`[...document.querySelectorAll(".map.wide .tile")].find((t) => t.querySelector("title").textContent.startsWith("/usr/share/perl")).querySelector("rect").dispatchEvent(new MouseEvent("click", {bubbles: true}))`)
+	w.until(`document.querySelector(".item.active")?.innerText.includes("perl/")`)
 }
 
 func (w *world) packages(address string) {

@@ -40,7 +40,8 @@ type box struct{ X, Y, W, H float64 }
 // tile is a rectangle of the treemap: a layer, or a directory or file of one.
 type tile struct {
 	box
-	Row    int // whose layer it is
+	Row    int // whose layer it is, -1 for none
+	Node   int // the path, 0 for all of the layer: its number in the order of paths
 	Title  string
 	Label  string // "" where there is no room
 	Depth  int
@@ -208,7 +209,7 @@ func (w *weights) inside(all []tile, of tile, place int, in box, depth int) []ti
 		}
 		p := list[i].place
 		path := "/" + w.o.t.Path(w.o.order[p])
-		t := tile{box: b, Row: of.Row, Base: of.Base, Depth: depth, Wasted: w.lost[p] == w.sums[p]}
+		t := tile{box: b, Row: of.Row, Node: p, Base: of.Base, Depth: depth, Wasted: w.lost[p] == w.sums[p]}
 		t.Title = human.Shorten(view.Quoted(path), 160) + " · " + human.Size(list[i].size)
 		if lost := w.lost[p]; lost > 0 {
 			t.Title += ", " + human.Size(lost) + " wasted"

@@ -152,6 +152,15 @@
       return '/' + names.reverse().join('/');
     }
 
+    // reveal goes to a path.
+    reveal(i) {
+      if (!(i > 0 && i < this.t.n)) return;
+      for (let p = this.t.parent[i]; p >= 0; p = this.t.parent[p]) this.open.add(p);
+      if (this.isDir(i)) this.unfold(i);
+      this.build();
+      this.move(this.list.indexOf(i));
+    }
+
     isDir(i) { const e = this.v.at[i]; return i === 0 || e < 0 || this.t.type[e] === 'd'; }
 
     // build makes the list of the lines that could be seen.
@@ -221,7 +230,7 @@
       if (word) item.append(make('span', { class: 'unseen' }, word));
       if (this.everything) {
         const by = make('span', { class: 'by' + (this.wide ? ' long' : '') });
-        if (row) by.append(make('a', { href: row.href, tabindex: '-1', title: 'by row ' + row.place + ': ' + row.text, 'data-row': row.row }, this.wide ? row.place + ' ' + row.text.split(' ')[0] : row.place));
+        if (row) by.append(make('a', { href: row.href, tabindex: '-1', title: 'by row ' + row.place + ': ' + row.text, 'data-row': row.row }, this.wide ? row.place + ' ' + row.text.trim().split(' ')[0] : row.place));
         item.append(by);
       }
       return item;
@@ -245,10 +254,8 @@
       const i = this.list[k];
       if (this.isDir(i)) {
         if (this.words) { // to where it is
-          for (let p = i; p >= 0; p = this.t.parent[p]) this.open.add(p);
           this.filter.value = this.words = '';
-          this.build();
-          this.move(this.list.indexOf(i));
+          this.reveal(i);
         } else this.toggle(i);
       } else this.preview(i);
     }
@@ -320,6 +327,7 @@
       if (trees.has(box)) return;
       const tree = new Tree(box, t, Number(box.dataset.layer), box.dataset.tree === 'all');
       trees.set(box, tree);
+      tree.reveal(Number(box.dataset.node));
       if (box.isConnected && box.offsetParent) current = tree;
       main.dataset.ready = String(Number(main.dataset.ready ?? 0) + 1);
     }, (err) => say(err.message));
@@ -431,6 +439,14 @@
       current.window.focus();
       e.preventDefault();
     }
+  });
+
+  // The treemap: a click on a directory goes to the files, on a layer to its row. The table below it has links.
+  document.addEventListener('click', (e) => {
+    const g = e.target.closest('.tile');
+    if (!g || g.dataset.row < 0) return;
+    const { row, node } = g.dataset;
+    location.href = embedded ? '#row-' + row : node === '0' ? address('image', { image, row }) : address('files', { image, row, node });
   });
 
   // What a page without rows has.
