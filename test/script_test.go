@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -114,6 +115,7 @@ func (b *bed) params() testscript.Params {
 			"base":        b.base,
 			"dockerd":     b.dockerd,
 			"registry":    registry,
+			"queue":       queue,
 			"objects":     objects,
 			"badregistry": badRegistry,
 			"capture":     capture,
@@ -183,6 +185,23 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(started.Stop)
 	ts.Setenv("REGISTRY", started.Address)
+}
+
+// queue starts NATS servers, one or as many as it is told, and sets QUEUE to their URL.
+func queue(ts *testscript.TestScript, neg bool, args []string) {
+	servers := 1
+	if len(args) == 1 {
+		n, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		servers = n
+	}
+	if neg || len(args) > 1 {
+		ts.Fatalf("usage: queue [SERVERS]")
+	}
+	started, err := testbed.StartQueue(context.Background(), ts.MkAbs(".queue"), servers)
+	ts.Check(err)
+	ts.Defer(started.Stop)
+	ts.Setenv("QUEUE", started.URL)
 }
 
 // capture NAME PATTERN [FILE] sets a variable to what the pattern's group matches first, in the last

@@ -186,7 +186,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 		},
 		Sandbox: solver.Sandbox{
 			Network: b.Sandbox.Network, Allow: b.Sandbox.Allow, Machine: machine,
-			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log, Caches: b.mountCaches,
+			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log, Caches: b.mountCaches, Remote: b.Sandbox.Remote,
 		},
 		Events: b.events,
 	})

@@ -29,6 +29,11 @@ func (b *build) imported(ctx context.Context) map[string][]*cache.Source {
 	}
 	wg.Wait()
 	all := map[string][]*cache.Source{}
+	if b.Cache.Shared != nil {
+		for _, target := range targets {
+			all[platform.Format(target)] = []*cache.Source{b.Cache.Shared}
+		}
+	}
 	for i, s := range found {
 		spec, target := b.Cache.From[i/len(targets)], platform.Format(targets[i%len(targets)])
 		if failed[i] == nil {
@@ -46,6 +51,9 @@ const sharedPatience = time.Minute
 
 // shared is the first of the imported caches that is also written to, and that machines share.
 func (b *build) shared(imported []*cache.Source) *cache.Source {
+	if b.Cache.Shared != nil {
+		return b.Cache.Shared
+	}
 	for _, spec := range b.Cache.To {
 		kind := CachePlaces.Kind(spec)
 		if !kind.Leases || !spec.Leases() {

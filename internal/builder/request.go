@@ -13,6 +13,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/builder/export"
+	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image/platform"
@@ -68,6 +69,9 @@ type Caching struct {
 	Observe  Observing
 	Pull     bool // ask the registry for base images though they are here
 	From, To []places.Spec
+	// Shared are records that machines that build at the same time have in common, beside those of From; its place is a
+	// cache.Sharer. nil for none.
+	Shared   *cache.Source
 	NoInline bool // leave the inline cache out of the image
 }
 
@@ -92,6 +96,8 @@ type Sandbox struct {
 	SSH     *sshagent.Agents
 	// Log bounds what steps show of what they print, nil as exec.DefaultLogLimit says.
 	Log *exec.LogLimit
+	// Remote runs them on other machines; nil where all run on this one.
+	Remote exec.Remote
 }
 
 // Output is what becomes of the result.

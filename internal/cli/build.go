@@ -17,6 +17,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/builder/subrequest"
+	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/event/progress"
 	"github.com/strata-build/strata/internal/event/trace"
 	"github.com/strata-build/strata/internal/human"
@@ -152,6 +153,12 @@ func (a *app) displayBuild(ctx context.Context, r builder.Request, f *buildFlags
 	if err != nil {
 		return &builder.Result{}, err
 	}
+	leave, err := f.fleet.join(ctx, m, &r, func(line string) { display.Send(event.Warning{Text: line}) })
+	if err != nil {
+		display.Close(err)
+		return &builder.Result{}, err
+	}
+	defer leave()
 	span := a.beginTrace("build")
 	recorder := trace.Build(span)
 	r.Events = recorder.Sink(display)

@@ -32,6 +32,7 @@ type buildFlags struct {
 	rights rightsFlags
 	limits limitFlags
 	legacy legacyFlags
+	fleet  fleetFlags
 }
 
 func (f *buildFlags) register(fl *pflag.FlagSet) {
@@ -61,6 +62,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	f.limits.register(fl, "each RUN")
 	f.limits.registerResource(fl)
 	f.legacy.register(fl)
+	f.fleet.register(fl)
 	fl.StringVar(&f.call, "call", "build", "print this instead of building: `METHOD` is check, outline or targets; ,format=json prints JSON")
 	fl.StringVar(&f.call, "print", "build", "as --call")
 	_ = fl.MarkHidden("print") // as buildx does

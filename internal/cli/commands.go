@@ -10,7 +10,7 @@ type commandGroup struct {
 
 func (a *app) groups() []commandGroup {
 	return []commandGroup{
-		{"build", "Build:", []*cobra.Command{a.build(), a.bake(), a.composeGroup(), a.explain(), a.builds(), a.builderGroup(), a.buildxGroup()}},
+		{"build", "Build:", []*cobra.Command{a.build(), a.bake(), a.composeGroup(), a.explain(), a.builds(), a.builderGroup(), a.buildxGroup(), a.worker()}},
 		{"look", "Inspect:", []*cobra.Command{a.explore(), a.webPage(), a.log(), a.show(), a.diff(), a.blame(), a.du(), a.history(), a.inputs(), a.packages(), a.scan(), a.inspect()}},
 		{"enter", "Enter:", []*cobra.Command{a.run(), a.create(), a.copyFiles(), a.containers("ps [OPTIONS]"), a.removeContainers(), a.containerGroup()}},
 		{"carry", "Transfer:", []*cobra.Command{

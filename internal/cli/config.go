@@ -31,6 +31,13 @@ type config struct {
 	// Provenance and SBOM are what build's flags of these names say where they are not given.
 	Provenance string `toml:"provenance"`
 	SBOM       string `toml:"sbom"`
+	// Queue and the settings below are what the flags of these names say where --queue is not given.
+	Queue      string   `toml:"queue"`
+	QueueCreds string   `toml:"queue-creds"`
+	QueueCA    string   `toml:"queue-ca"`
+	QueueCert  string   `toml:"queue-cert"`
+	QueueKey   string   `toml:"queue-key"`
+	QueueTrust []string `toml:"queue-trust"`
 	// UnpackSizeLimit, UnpackEntriesLimit and UnpackRatioLimit are layer.Limits; what is not set has its default.
 	UnpackSizeLimit    string `toml:"unpack-size-limit"`
 	UnpackEntriesLimit int    `toml:"unpack-entries-limit"`

@@ -18,6 +18,10 @@ strata run -it me/app sh
 # Find out why steps ran again
 strata explain`,
 
+	"worker": `
+# Take steps from a queue; builds say strata build --queue nats://queue.example:4222
+strata worker --queue nats://queue.example:4222 --cache type=s3,bucket=cache`,
+
 	"build": `
 # Build the Dockerfile of this directory, and name the image
 strata build -t me/app:1 .

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -51,6 +53,21 @@ func (m *Mover) repository(location string) (reference.Named, error) {
 		return nil, fmt.Errorf("the store names the repository %q: %w", location, err)
 	}
 	return ref, nil
+}
+
+// IsOfMachine says that only this machine can open a location: a directory, or a registry on its loopback.
+func IsOfMachine(location string) bool {
+	scheme, _, ok := strings.Cut(location, ":")
+	if ok && scheme == layoutSource.Scheme {
+		return true
+	}
+	host, _, _ := strings.Cut(location, "/")
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	address, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && address.IsLoopback()
 }
 
 // NoteAt notes that the layer diffID is known, and that its compressed form desc can be had at a location.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -128,6 +129,9 @@ type Made struct {
 	Inputs *observed.Inputs
 	// Network is what it asked of its network; nil on the machine's, where nobody knows.
 	Network *network.Report
+	// Host is the machine that it ran on, "" for this one, and Took how long it ran there.
+	Host string
+	Took time.Duration
 }
 
 // Execute runs a RUN, and returns what it made. A command that fails is a *Failure. The overlay's upper directory is

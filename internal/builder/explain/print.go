@@ -119,11 +119,14 @@ func (p *printer) step(st *Stage, s *Step) {
 		}
 		p.detail("%s; saved %s", s.Recorded(), Seconds(s.Took))
 	case Ran, Failed:
-		if s.Source != "" {
-			p.detail("took %s, fetched %s", Seconds(s.Took), human.Clean(s.Source))
-		} else {
-			p.detail("took %s", Seconds(s.Took))
+		text := "took " + Seconds(s.Took)
+		if s.Host != "" {
+			text += " on " + human.Clean(s.Host)
 		}
+		if s.Source != "" {
+			text += ", fetched " + human.Clean(s.Source)
+		}
+		p.detail("%s", text)
 	}
 	for _, r := range s.Reasons {
 		p.reason(r)

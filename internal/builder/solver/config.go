@@ -81,4 +81,6 @@ type Sandbox struct {
 	Log     *exec.LogLimit // nil is exec.DefaultLogLimit
 	// Caches carries cache mounts between machines; nil leaves them on this one.
 	Caches exec.Caches
+	// Remote runs RUNs on other machines; nil where all run on this one.
+	Remote exec.Remote
 }

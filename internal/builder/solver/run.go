@@ -14,6 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
@@ -53,7 +54,15 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 		return s.bring(ctx, states...)
 	}
 	op.run = func(ctx context.Context) (exec.Made, error) {
-		return s.execute(ctx, parent, step, network, mounts, op)
+		return s.execute(ctx, parent, step, op, s.execStep(parent, step, network, mounts, op), s.executor().Execute)
+	}
+	if remote := s.config.Sandbox.Remote; remote != nil {
+		op.elsewhere = func(ctx context.Context) (exec.Made, error) {
+			job := s.job(step, op)
+			return s.execute(ctx, parent, step, op, s.execStep(parent, step, network, mounts, op), func(ctx context.Context, x *exec.Step) (exec.Made, error) {
+				return remote.Execute(ctx, &s.executor().Config, x, job)
+			})
+		}
 	}
 	for _, m := range mounts {
 		if sel, ok := m.Content.(*sources); ok {
@@ -111,9 +120,9 @@ func networkPart(n runner.Network) string {
 	return string(n)
 }
 
-// execute runs a RUN on top of parent. What a failed step left becomes a state that can be entered.
-func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount, op *operation) (exec.Made, error) {
-	made, err := s.executor().Execute(ctx, &exec.Step{
+// execStep is a RUN on top of parent as it is executed.
+func (s *Solver) execStep(parent *State, step *dockerfile.Step, network runner.Network, mounts []*exec.Mount, op *operation) *exec.Step {
+	return &exec.Step{
 		On:      parent,
 		Volumes: parent.Config.Config.Volumes,
 		Arch:    step.Stage.Platform.Architecture,
@@ -124,13 +133,31 @@ func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.St
 		Observe: op.observe(),
 		Stdout:  newStream(s.events, op, 1, step.Run),
 		Stderr:  newStream(s.events, op, 2, step.Run),
-	})
+	}
+}
+
+// job is what other machines are told of a step.
+func (s *Solver) job(step *dockerfile.Step, op *operation) exec.Job {
+	var job exec.Job
+	if s.forced(step) == "" {
+		job.Key = op.shared.Digest()
+	}
+	if like, err := local.Like(s.store, op.key, step.Text, 1); err == nil && len(like) > 0 {
+		job.Took = like[0].Took
+	}
+	return job
+}
+
+// execute runs a RUN by what executes it. What a failed step left becomes a state that can be entered.
+func (s *Solver) execute(ctx context.Context, parent *State, step *dockerfile.Step, op *operation, x *exec.Step,
+	by func(context.Context, *exec.Step) (exec.Made, error)) (exec.Made, error) {
+	made, err := by(ctx, x)
 	var failed *exec.Failure
 	if !errors.As(err, &failed) {
 		return made, err
 	}
 	failure := &StepError{Args: step.Run.Args, ExitCode: failed.ExitCode, Cause: failed.Cause, Shortage: failed.Shortage, Network: failed.Network}
-	failure.namesMachine = network == runner.NetworkBridge && namesLoopback(step.Run)
+	failure.namesMachine = x.Network == runner.NetworkBridge && namesLoopback(step.Run)
 	if failed.Kept {
 		failure.State = s.putFailed(parent, step, failed.Layer)
 	}

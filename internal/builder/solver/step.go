@@ -2,6 +2,7 @@ package solver
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -45,10 +46,18 @@ type operation struct {
 	below *layer.Partial
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
 	draft func(ctx context.Context) (*copier.Draft, error)
+	making
+}
+
+// making is how the layer of an operation is made.
+type making struct {
 	// prepare brings the layers here that run needs, nil where it needs none.
 	prepare func(ctx context.Context) error
 	// run makes the layer.
 	run func(ctx context.Context) (exec.Made, error)
+	// elsewhere has another machine make the layer, and needs no layers here; exec.ErrHere where run has to make it. nil where
+	// nothing runs elsewhere.
+	elsewhere func(ctx context.Context) (exec.Made, error)
 	// claim is what shows the machines that wait for the step what it prints; nil where none can.
 	claim cache.Claim
 }
@@ -76,7 +85,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	case step.Workdir != nil:
 		op, err = s.workdirOperation(parent, step)
 	case s.config.Dialect.Steps.KeyedByPosition:
-		op = &operation{key: &cache.Key{Kind: cache.KindConfiguration}, run: noChange}
+		op = &operation{key: &cache.Key{Kind: cache.KindConfiguration}, making: making{run: noChange}}
 	default:
 		if next, err = s.commit(parent, step, nil, nil); err == nil {
 			s.follows(next, parent, nil, nil)
@@ -181,19 +190,15 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 // runStep runs the operation and keeps its record. before is what is recorded of it already, nil for nothing.
 func (s *Solver) runStep(ctx context.Context, step *dockerfile.Step, op *operation, before *cache.Record) (*cache.Record, error) {
 	s.events.Send(event.Running{Vertex: op.vertex})
-	if op.prepare != nil {
-		if err := op.prepare(ctx); err != nil {
-			return nil, s.store.Explain(err)
-		}
-	}
-	s.events.Send(event.Executing{Vertex: op.vertex})
-	began := time.Now()
-	made, err := op.run(ctx)
+	made, err := s.make(ctx, op)
 	if err != nil {
 		return nil, s.store.Explain(err)
 	}
 	r := &cache.Record{
-		Layer: made.Layer, Created: time.Now().UTC(), Took: time.Since(began), Instruction: step.Text, Written: step.Written(),
+		Layer: made.Layer, Created: time.Now().UTC(), Took: made.Took, Instruction: step.Text, Written: step.Written(),
+	}
+	if made.Host != "" {
+		r.Elsewhere = &cache.Elsewhere{Host: made.Host}
 	}
 	s.noteReached(r, step, made.Network)
 	r.Observed = op.observed(ctx, made.Inputs)
@@ -208,6 +213,27 @@ func (s *Solver) runStep(ctx context.Context, step *dockerfile.Step, op *operati
 	}
 	s.executed.add(op.key)
 	return r, nil
+}
+
+// make has the layer of an operation made, on another machine or here.
+func (s *Solver) make(ctx context.Context, op *operation) (exec.Made, error) {
+	if op.elsewhere != nil {
+		s.events.Send(event.Executing{Vertex: op.vertex})
+		made, err := op.elsewhere(ctx)
+		if !errors.Is(err, exec.ErrHere) {
+			return made, err
+		}
+	}
+	if op.prepare != nil {
+		if err := op.prepare(ctx); err != nil {
+			return exec.Made{}, err
+		}
+	}
+	s.events.Send(event.Executing{Vertex: op.vertex})
+	began := time.Now()
+	made, err := op.run(ctx)
+	made.Took = time.Since(began)
+	return made, err
 }
 
 // commit gives the state after a step its config and step ID, and keeps it in the store. record is what the

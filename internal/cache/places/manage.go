@@ -55,6 +55,15 @@ type PruneOptions struct {
 	Dry      bool // only count
 }
 
+// Depot is a place that keeps layers by themselves, for machines that know by other ways what they are of. Its methods may be
+// called from several goroutines.
+type Depot interface {
+	// SendLayer sees to it that the place has a layer, and says in which compressed form.
+	SendLayer(ctx context.Context, diffID digest.Digest) (ocispec.Descriptor, error)
+	// NoteLayer tells the store of this machine that a compressed form of a layer can be had at the place.
+	NoteLayer(diffID digest.Digest, desc ocispec.Descriptor) error
+}
+
 // Pruned is what a prune has removed.
 type Pruned struct {
 	Records, Mounts int

@@ -27,6 +27,8 @@ type Kind struct {
 	Open func(ctx context.Context, m *transfer.Mover, s Spec, want ocispec.Platform) (*cache.Source, error)
 	// Create gives a place to put records into. It asks nobody anything. nil if nothing is written there on its own.
 	Create func(m *transfer.Mover, s Spec) (cache.Place, error)
+	// Depot opens a place of this kind for layers by themselves; nil if it keeps them with their records only.
+	Depot func(m *transfer.Mover, s Spec) (Depot, error)
 	// Leases says that machines that build at the same time can share a place of this kind: it is a cache.Sharer.
 	Leases bool
 	// Blobs opens the blobs of places of this kind, at the locations that such a place tells the store of; nil if they
@@ -42,6 +44,8 @@ type Attribute struct {
 	Value string
 	// Check says what is wrong with a value; nil takes any.
 	Check func(value string) error
+	// Secret says that nobody else is to know the value.
+	Secret bool
 }
 
 // Name is the attribute that names an image, or a cache in a registry.

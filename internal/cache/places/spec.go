@@ -3,6 +3,7 @@ package places
 import (
 	"encoding/csv"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,22 @@ type Spec struct {
 	Type string            // of the Kind
 	Ref  string            // where the cache is: a name, or a directory
 	Attr map[string]string // all that it says
+}
+
+// Public is the spec of a kind as others may see it: without credentials, and in one order.
+func (s Spec) Public(k Kind) string {
+	fields := []string{"type=" + s.Type}
+	for _, name := range slices.Sorted(maps.Keys(s.Attr)) {
+		secret := slices.ContainsFunc(k.To, func(a Attribute) bool { return a.Name == name && a.Secret })
+		if !secret {
+			fields = append(fields, name+"="+s.Attr[name])
+		}
+	}
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	_ = w.Write(fields) // a strings.Builder takes everything
+	w.Flush()
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // Max says that the cache has the steps of all stages, not only those of the image.

@@ -10,7 +10,13 @@ import (
 )
 
 // Allow is a list of hosts, all others of which are out of reach.
-type Allow struct{ rules []rule }
+type Allow struct {
+	rules []rule
+	texts []string
+}
+
+// Texts are what ParseAllow has read.
+func (a *Allow) Texts() []string { return a.texts }
 
 // rule permits a host by its name, all names below one, or addresses; port 0 is every port.
 type rule struct {
@@ -22,7 +28,7 @@ type rule struct {
 
 // ParseAllow reads HOST[:PORT] of each text: a name, *.NAME for all below it, an address, or a prefix as 10.0.0.0/8.
 func ParseAllow(texts []string) (*Allow, error) {
-	a := &Allow{}
+	a := &Allow{texts: texts}
 	for _, text := range texts {
 		r, err := parseRule(text)
 		if err != nil {

@@ -32,6 +32,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/lease"
 	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -53,6 +54,8 @@ type Options struct {
 	Name    string // of the list of records that this build reads and writes; "" is "default"
 	Uploads int    // how many layers are sent at once; 0 is 4
 	Leases  lease.Options
+	// Depot has the layers, where they are not among the objects.
+	Depot places.Depot
 }
 
 // Place is a cache in an object store.
@@ -145,7 +148,23 @@ func (p *Place) locate(o *object) (*cache.Record, error) {
 	case o.Blob == nil:
 		return &r, p.mover.Store.AddKnown(r.Layer)
 	}
-	return &r, p.mover.NoteAt(r.Layer, *o.Blob, p.objects.Location()+"|"+p.o.blobName(o.Blob.Digest))
+	return &r, p.NoteLayer(r.Layer, *o.Blob)
+}
+
+// NoteLayer implements places.Depot.
+func (p *Place) NoteLayer(diffID digest.Digest, desc ocispec.Descriptor) error {
+	if p.o.Depot != nil {
+		return p.o.Depot.NoteLayer(diffID, desc)
+	}
+	return p.mover.NoteAt(diffID, desc, p.objects.Location()+"|"+p.o.blobName(desc.Digest))
+}
+
+// SendLayer implements places.Depot.
+func (p *Place) SendLayer(ctx context.Context, diffID digest.Digest) (ocispec.Descriptor, error) {
+	if p.o.Depot != nil {
+		return p.o.Depot.SendLayer(ctx, diffID)
+	}
+	return p.mover.SendLayer(ctx, diffID, layer.Zstd, target{p})
 }
 
 // Candidates implements cache.Observer.
@@ -189,7 +208,7 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 			o := &object{Key: s.Key, Record: s.Record}
 			if s.Record.Layer != "" && !s.KeyOnly {
 				desc, err := layers.do(s.Record.Layer, func() (ocispec.Descriptor, error) {
-					return p.send(gctx, s.Record.Layer)
+					return p.SendLayer(gctx, s.Record.Layer)
 				})
 				if err != nil {
 					return err

@@ -9,11 +9,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/lease"
-	"github.com/strata-build/strata/internal/layer"
 )
 
 // Watcher is Objects that can tell when an object changes.
@@ -59,7 +57,7 @@ func (c *claim) Share(ctx context.Context, s cache.Step) error {
 func (p *Place) share(ctx context.Context, s cache.Step) error {
 	o := &object{Key: s.Key, Record: s.Record}
 	if s.Record.Layer != "" {
-		desc, err := p.send(ctx, s.Record.Layer)
+		desc, err := p.SendLayer(ctx, s.Record.Layer)
 		if err != nil {
 			return fmt.Errorf("sending a layer to %s: %w", p.title, err)
 		}
@@ -69,11 +67,6 @@ func (p *Place) share(ctx context.Context, s cache.Step) error {
 		return fmt.Errorf("writing a record to %s: %w", p.title, err)
 	}
 	return p.addWeak(ctx, o)
-}
-
-// send sends a layer, if the cache has none of its compressed forms.
-func (p *Place) send(ctx context.Context, diffID digest.Digest) (ocispec.Descriptor, error) {
-	return p.mover.SendLayer(ctx, diffID, layer.Zstd, target{p})
 }
 
 // addWeak puts a record among those of its weak key.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/cache"
@@ -26,6 +27,7 @@ var Kind = places.Kind{
 	To:     slices.Concat([]places.Attribute{places.Name}, places.Options(), places.MountsTo(), places.OCIOptions()),
 	Open:   Open,
 	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return New(m, s.Ref) },
+	Depot:  func(m *transfer.Mover, s places.Spec) (places.Depot, error) { return New(m, s.Ref) },
 }
 
 // Named is a name alone as a --cache-from: the image of that name here, else what its registry has.
@@ -119,4 +121,24 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 	return p.mover.PushArtifact(ctx, p.ref, diffIDs, func(blobs []ocispec.Descriptor) (config, manifest registry.Blob, err error) {
 		return artifact.Encode(steps, diffIDs, blobs)
 	})
+}
+
+// SendLayer implements places.Depot. Each layer has a tag of its own in the repository, so that the registry's garbage
+// collection leaves it alone.
+func (p *Place) SendLayer(ctx context.Context, diffID digest.Digest) (ocispec.Descriptor, error) {
+	ref, err := reference.WithTag(reference.TrimNamed(p.ref), "layer-"+diffID.Encoded())
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	var sent ocispec.Descriptor
+	err = p.mover.PushArtifact(ctx, ref, []digest.Digest{diffID}, func(blobs []ocispec.Descriptor) (config, manifest registry.Blob, err error) {
+		sent = blobs[0]
+		return artifact.Encode(nil, []digest.Digest{diffID}, blobs)
+	})
+	return sent, err
+}
+
+// NoteLayer implements places.Depot.
+func (p *Place) NoteLayer(diffID digest.Digest, desc ocispec.Descriptor) error {
+	return p.mover.NoteAt(diffID, desc, p.ref.Name())
 }

@@ -68,9 +68,9 @@ func kind(name, endpoint string) places.Kind {
 		{Name: blobsName},
 		{Name: "manifests_prefix"}, // of BuildKit's documents, which there are none of
 		{Name: nameName},
-		{Name: keyName},
-		{Name: secretName},
-		{Name: tokenName},
+		{Name: keyName, Secret: true},
+		{Name: secretName, Secret: true},
+		{Name: tokenName, Secret: true},
 	}
 	from := append(slices.Clone(common), places.MountsFrom)
 	to := slices.Concat(common, places.Options(), places.MountsTo(), []places.Attribute{bucket.Uploads, places.Lease, {Name: "touch_refresh"}})
@@ -92,6 +92,7 @@ func kind(name, endpoint string) places.Kind {
 		Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return opened(m, s) },
 		Blobs:  &transfer.BlobSource{Scheme: scheme, Open: openBlob},
 		Leases: true,
+		Depot:  func(m *transfer.Mover, s places.Spec) (places.Depot, error) { return opened(m, s) },
 	}
 }
 

@@ -1,0 +1,201 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/builder/dialect"
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
+	"github.com/strata-build/strata/internal/sandbox/network"
+	"github.com/strata-build/strata/internal/sandbox/runner"
+)
+
+// letter is an order in the queue, and its secrets, which are sealed for one worker: confidences.
+type letter struct {
+	Order  json.RawMessage `json:"order"`
+	Sealed []byte          `json:"sealed,omitempty"`
+}
+
+// order is a step on its way to a worker.
+type order struct {
+	// ID is the step's in the queue: BUILD.NUMBER, two words of letters and digits.
+	ID string `json:"id"`
+	// From is the machine that sends it.
+	From string `json:"from"`
+	// Sent is when; only for people, as clocks differ.
+	Sent time.Time `json:"sent"`
+	// Key is the step's on all machines, "" for one that is to run whatever is known of it.
+	Key digest.Digest `json:"key,omitempty"`
+	// Cache is the depot that the layers are in, as Presence.Cache.
+	Cache string `json:"cache"`
+	// Layers are all that its states have, and where they can be had.
+	Layers []orderLayer `json:"layers"`
+	Step   orderStep    `json:"step"`
+}
+
+// orderLayer is a layer and its compressed forms.
+type orderLayer struct {
+	DiffID digest.Digest `json:"diffID"`
+	// Depot is its form in the depot, nil if it is not there.
+	Depot *ocispec.Descriptor `json:"depot,omitempty"`
+	// Elsewhere are those of registries and other stores.
+	Elsewhere []place `json:"elsewhere,omitempty"`
+}
+
+// place is where a form of a layer can be had, as transfer.Mover.NoteAt takes it.
+type place struct {
+	Descriptor ocispec.Descriptor `json:"descriptor"`
+	Location   string             `json:"location"`
+}
+
+// orderStep is an exec.Step, and what exec.Config says of all steps of a build.
+type orderStep struct {
+	Chain   []digest.Digest     `json:"chain"`
+	Volumes map[string]struct{} `json:"volumes,omitempty"`
+	OS      string              `json:"os"`
+	Arch    string              `json:"arch"`
+	Run     dockerfile.Run      `json:"run"`
+	Network runner.Network      `json:"network"`
+	Mounts  []orderMount        `json:"mounts,omitempty"`
+	Fresh   bool                `json:"fresh,omitempty"`
+	Observe []bool              `json:"observe,omitempty"`
+	Common  common              `json:"common"`
+}
+
+// common is what the steps of a build have in common.
+type common struct {
+	Machine   runner.Machine `json:"machine"`
+	Allow     []string       `json:"allow,omitempty"` // as network.ParseAllow reads it
+	Limited   bool           `json:"limited,omitempty"`
+	Log       *exec.LogLimit `json:"log,omitempty"`
+	Rules     dialect.Run    `json:"rules"`
+	KeepEmpty bool           `json:"keepEmpty,omitempty"`
+}
+
+// orderMount is a mount; Chain is the state that a bind mount shows, nil for others.
+type orderMount struct {
+	Mount dockerfile.Mount `json:"mount"`
+	Chain []digest.Digest  `json:"chain"`
+	State bool             `json:"state,omitempty"`
+}
+
+// result is what came of an order.
+type result struct {
+	ID     string        `json:"id"`
+	Worker string        `json:"worker"`
+	Took   time.Duration `json:"took"`
+	// Layer is what the step made, and Blob its form in the depot; of a step that failed, what it left.
+	Layer digest.Digest       `json:"layer,omitempty"`
+	Blob  *ocispec.Descriptor `json:"blob,omitempty"`
+	// Inputs are what it read, as observed.Inputs are encoded; nil where that is not known.
+	Inputs  []byte          `json:"inputs,omitempty"`
+	Network *network.Report `json:"network,omitempty"`
+	// Failure is set where the step ended with an error of its own.
+	Failure *failure `json:"failure,omitempty"`
+	// Refused says why the worker could not run the step, "" where it has run. Lacks are layers that it could not have.
+	Refused string          `json:"refused,omitempty"`
+	Lacks   []digest.Digest `json:"lacks,omitempty"`
+}
+
+// failure is an exec.Failure.
+type failure struct {
+	ExitCode int    `json:"exitCode"`
+	Cause    string `json:"cause,omitempty"`
+	Shortage string `json:"shortage,omitempty"`
+	Kept     bool   `json:"kept,omitempty"`
+}
+
+// Presence is what a worker says of itself every few seconds.
+type Presence struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Platforms are those that it runs, as "linux/amd64".
+	Platforms []string `json:"platforms"`
+	// Slots are how many steps it runs at once, and Free how many more it could begin now.
+	Slots int `json:"slots"`
+	Free  int `json:"free"`
+	// Cache says where its depot is, as --cache-to does, without credentials.
+	Cache string `json:"cache"`
+	// Key is the public key that secrets are sealed for.
+	Key string `json:"key"`
+	// Has are layers that are on its disk, as the first letters of their digests.
+	Has []string `json:"has,omitempty"`
+}
+
+// shortLayer is a layer in Presence.Has.
+func shortLayer(d digest.Digest) string { return d.Encoded()[:12] }
+
+// subjectFor is the subject of steps of a platform for whoever is free.
+func subjectFor(os, arch string) string { return stepsSubject + ".any." + os + "." + arch }
+
+// subjectTo is the subject of steps for one worker.
+func subjectTo(worker string) string { return stepsSubject + ".to." + worker }
+
+// consumerFor is the consumer of the workers of a platform.
+func consumerFor(os, arch string) string { return "steps-" + os + "-" + arch }
+
+// token makes a name one that a subject can have as a part: letters, digits, - and _.
+func token(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, name)
+}
+
+// decodeOrder reads an order that came through the queue, from whomever.
+func decodeOrder(data []byte) (*order, error) {
+	var o order
+	if err := json.Unmarshal(data, &o); err != nil {
+		return nil, fmt.Errorf("reading a step of the queue: %w", err)
+	}
+	build, number, ok := strings.Cut(o.ID, ".")
+	if !ok || build == "" || number == "" || token(build) != build || token(number) != number {
+		return nil, fmt.Errorf("reading a step of the queue: its ID %.40q is none", o.ID)
+	}
+	if o.Key != "" && o.Key.Validate() != nil {
+		return nil, fmt.Errorf("reading a step of the queue: its key is none")
+	}
+	known := map[digest.Digest]bool{}
+	for _, l := range o.Layers {
+		if l.DiffID.Validate() != nil || l.Depot != nil && l.Depot.Digest.Validate() != nil {
+			return nil, fmt.Errorf("reading a step of the queue: a layer has no digest")
+		}
+		for _, p := range l.Elsewhere {
+			if p.Descriptor.Digest.Validate() != nil {
+				return nil, fmt.Errorf("reading a step of the queue: a layer has no digest")
+			}
+		}
+		known[l.DiffID] = true
+	}
+	for _, chain := range o.Step.chains() {
+		for _, d := range chain {
+			if !known[d] {
+				return nil, fmt.Errorf("reading a step of the queue: it does not say where the layer %.80q is", d)
+			}
+		}
+	}
+	if len(o.Step.Run.Args) == 0 {
+		return nil, fmt.Errorf("reading a step of the queue: it runs nothing")
+	}
+	if n := len(o.Step.Observe); n != 0 && n != len(o.Step.Chain) {
+		return nil, fmt.Errorf("reading a step of the queue: it observes other layers than it has")
+	}
+	return &o, nil
+}
+
+// chains are those of all states that a step has.
+func (s *orderStep) chains() [][]digest.Digest {
+	all := [][]digest.Digest{s.Chain}
+	for _, m := range s.Mounts {
+		all = append(all, m.Chain)
+	}
+	return all
+}

@@ -1,0 +1,561 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/builder/exec"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/layer/observed"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// Remote sends steps of a build to workers. It implements exec.Remote, and can be used by several goroutines.
+type Remote struct {
+	queue   *Queue
+	mover   *transfer.Mover
+	depot   places.Depot
+	cache   string // where the depot is, as workers say it
+	trusted []string
+	build   string
+	host    string
+	workers *watch
+	number  atomic.Int64
+
+	mu     sync.Mutex // of all below
+	orders map[string]*waiting
+	sent   map[digest.Digest]func() (ocispec.Descriptor, error) // layers, once each
+	warned map[string]bool
+	away   map[string]int // by worker, steps that are on their way there
+}
+
+// waiting is a step that the build waits for.
+type waiting struct {
+	step  *exec.Step
+	begun atomic.Bool
+	ended chan struct{} // gets a value when the worker says that it has
+}
+
+// NewRemote returns what sends the steps of one build. depot is where cache says, as Presence.Cache does. Secrets go to the
+// workers with the trusted keys only.
+func NewRemote(ctx context.Context, q *Queue, m *transfer.Mover, depot places.Depot, cache string, trusted []string) (*Remote, error) {
+	r := &Remote{
+		queue: q, mover: m, depot: depot, cache: cache, trusted: trusted, build: nuid.Next(),
+		orders: map[string]*waiting{}, sent: map[digest.Digest]func() (ocispec.Descriptor, error){}, warned: map[string]bool{}, away: map[string]int{},
+	}
+	r.host, _ = os.Hostname()
+	var err error
+	if r.workers, err = q.watch(ctx); err != nil {
+		return nil, err
+	}
+	c, err := q.js.OrderedConsumer(ctx, outputStream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{outputSubject + "." + r.build + ".>"}, InactiveThreshold: outputAge,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("following what steps print: %w", err)
+	}
+	consume, err := c.Consume(r.hear)
+	if err != nil {
+		return nil, fmt.Errorf("following what steps print: %w", err)
+	}
+	context.AfterFunc(ctx, consume.Stop)
+	return r, nil
+}
+
+// hear takes a message of a worker: what a step prints, or that it has ended.
+func (r *Remote) hear(msg jetstream.Msg) {
+	parts := strings.Split(msg.Subject(), ".") // strata.out.BUILD.NUMBER.KIND
+	if len(parts) != 5 {
+		return
+	}
+	r.mu.Lock()
+	w := r.orders[parts[3]]
+	r.mu.Unlock()
+	if w == nil {
+		return
+	}
+	switch parts[4] {
+	case "1":
+		_, _ = w.step.Stdout.Write(msg.Data())
+	case "2":
+		_, _ = w.step.Stderr.Write(msg.Data())
+	case "begin":
+		w.begun.Store(true)
+	case "end":
+		select {
+		case w.ended <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// mostTries is how often a step is sent before it runs here.
+const mostTries = 4
+
+// dispatch is a step that is to run on a worker.
+type dispatch struct {
+	config *exec.Config
+	step   *exec.Step
+	job    exec.Job
+	packed *orderStep
+	layers []digest.Digest // that it needs
+	// secret says that it is only for workers that are trusted.
+	secret bool
+	// refused are workers that could not run it, or were lost, and lacked layers that a worker could not have.
+	refused map[string]bool
+	lacked  map[digest.Digest]bool
+	why     string // it did not run yet
+}
+
+// Execute implements exec.Remote.
+func (r *Remote) Execute(ctx context.Context, c *exec.Config, step *exec.Step, job exec.Job) (exec.Made, error) {
+	d := &dispatch{config: c, step: step, job: job, refused: map[string]bool{}, lacked: map[digest.Digest]bool{}}
+	if err := d.pack(); err != nil {
+		return exec.Made{}, r.stay(c, err.Error())
+	}
+	for range mostTries {
+		to := r.reserve(d)
+		if to.here {
+			return exec.Made{}, r.stay(c, to.reason)
+		}
+		got, err := r.send(ctx, d, to.worker)
+		r.release(to.worker)
+		if ctx.Err() != nil {
+			return exec.Made{}, context.Cause(ctx)
+		}
+		if err == nil && got.Refused == "" {
+			return r.made(got)
+		}
+		d.failed(to.worker, got, err)
+	}
+	return exec.Made{}, r.stay(c, d.why)
+}
+
+// reserve says where a step is to run, and counts it as one that the worker has; release counts it no more. Steps that
+// begin at once do not all go to one worker thereby.
+func (r *Remote) reserve(d *dispatch) choice {
+	sizes, send := r.sizes(d.layers)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []candidate
+	for _, p := range r.able(d) {
+		p.Free = p.Slots - max(p.Slots-p.Free, r.away[p.Name])
+		all = append(all, candidate{p, lacking(p, sizes)})
+	}
+	to := choose(all, send, d.job.Took)
+	switch {
+	case len(all) == 0:
+		to.reason = r.whyNone(d)
+	case !to.here && to.worker == "" && (d.secret || len(d.refused) > 0):
+		// It is sealed for one worker, or for one that did not refuse it: the one with the fewest steps on their way.
+		to.worker = slices.MinFunc(all, func(a, b candidate) int { return cmp.Compare(r.away[a.Name], r.away[b.Name]) }).Name
+	}
+	if !to.here {
+		r.away[to.worker]++
+	}
+	return to
+}
+
+func (r *Remote) release(worker string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away[worker]--
+}
+
+// failed notes why a step did not run on a worker.
+func (d *dispatch) failed(worker string, got *result, err error) {
+	if err != nil {
+		d.why = err.Error()
+		d.refused[worker] = true
+		return
+	}
+	d.why = got.Worker + ": " + got.Refused
+	again := len(got.Lacks) > 0 // what it lacks is sent
+	for _, l := range got.Lacks {
+		again = again && !d.lacked[l]
+		d.lacked[l] = true
+	}
+	if !again {
+		d.refused[got.Worker] = true
+	}
+}
+
+// stay is the error of a step that runs here, and says why, once in a build for each reason.
+func (r *Remote) stay(c *exec.Config, why string) error {
+	r.mu.Lock()
+	known := r.warned[why]
+	r.warned[why] = true
+	r.mu.Unlock()
+	if !known && why != "" {
+		c.Warn("a step runs on this machine: " + why)
+	}
+	return exec.ErrHere
+}
+
+// pack makes of the step what is sent of it. An error says why it has to run here.
+func (d *dispatch) pack() error {
+	c, step := d.config, d.step
+	switch {
+	case c.Machine.CgroupParent != "":
+		return errors.New("--cgroup-parent is of this machine")
+	case step.Run.Insecure:
+		return errors.New("--security=insecure is for this machine only")
+	}
+	d.secret = slices.ContainsFunc(step.Run.ProxyEnv, hasPassword)
+	s := &orderStep{
+		Chain: step.On.Chain(), Volumes: step.Volumes, OS: "linux", Arch: step.Arch, Run: *step.Run, Network: step.Network,
+		Fresh: step.Fresh, Observe: step.Observe,
+		Common: common{Machine: c.Machine, Log: c.Log, Rules: c.Rules, KeepEmpty: c.KeepEmpty},
+	}
+	if c.Allow != nil {
+		s.Common.Limited, s.Common.Allow = true, c.Allow.Texts()
+	}
+	s.Run.Mounts = slices.Clone(s.Run.Mounts)
+	for i := range s.Run.Mounts {
+		m := &s.Run.Mounts[i]
+		m.From = dockerfile.Source{} // Mounts say what they show
+		if m.Type == dockerfile.MountSSH {
+			return errors.New("it has an ssh agent, which does not travel")
+		}
+		d.secret = d.secret || m.Type == dockerfile.MountSecret
+	}
+	for _, m := range step.Mounts {
+		sent := orderMount{Mount: m.Mount}
+		sent.Mount.From = dockerfile.Source{}
+		switch {
+		case m.From != nil && m.Type == dockerfile.MountBind:
+			sent.State, sent.Chain = true, m.From.Chain()
+		case m.Content != nil:
+			return fmt.Errorf("what is mounted on %s are files of this machine", m.Target)
+		}
+		s.Mounts = append(s.Mounts, sent)
+	}
+	all := map[digest.Digest]bool{}
+	for _, chain := range s.chains() {
+		for _, l := range chain {
+			all[l] = true
+		}
+	}
+	d.packed, d.layers = s, slices.Sorted(maps.Keys(all))
+	return nil
+}
+
+// hasPassword says whether the URL of a proxy, NAME=URL, has a name and password.
+func hasPassword(env string) bool { return strings.Contains(env, "@") }
+
+// able are the workers that can run a step.
+func (r *Remote) able(d *dispatch) []Presence {
+	var all []Presence
+	for _, p := range r.workers.list() {
+		if d.refused[p.Name] || p.Cache != r.cache || !p.runs(d.packed) || d.secret && !slices.Contains(r.trusted, p.Key) {
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// runs says whether a worker runs steps of a platform.
+func (p *Presence) runs(s *orderStep) bool {
+	return slices.ContainsFunc(p.Platforms, func(text string) bool { return isFor(text, s) })
+}
+
+// isFor says whether a platform, as "linux/arm64" or "linux/arm/v7", is that of a step.
+func isFor(text string, s *orderStep) bool {
+	os, rest, _ := strings.Cut(text, "/")
+	arch, _, _ := strings.Cut(rest, "/")
+	return os == s.OS && arch == s.Arch
+}
+
+// whyNone says why no worker can run a step.
+func (r *Remote) whyNone(d *dispatch) string {
+	all := r.workers.list()
+	platform := slices.ContainsFunc(all, func(p Presence) bool { return p.runs(d.packed) })
+	depot := slices.ContainsFunc(all, func(p Presence) bool { return p.Cache == r.cache })
+	switch {
+	case d.why != "":
+		return d.why
+	case len(all) == 0:
+		return "there is no worker; start one with strata worker --queue URL --cache PLACE"
+	case !platform:
+		return fmt.Sprintf("there is no worker for %s/%s", d.packed.OS, d.packed.Arch)
+	case !depot:
+		return "no worker has the cache " + r.cache
+	case d.secret:
+		return "it has secrets, and there is no worker whose key is trusted; name it with --queue-trust KEY"
+	}
+	return "no worker can run it"
+}
+
+// sizes are those of layers in bytes, and how many of them have to be sent by this machine.
+func (r *Remote) sizes(layers []digest.Digest) (sizes map[digest.Digest]int64, send int64) {
+	sizes = map[digest.Digest]int64{}
+	for _, d := range layers {
+		sizes[d] = 0
+		l, err := r.mover.Store.Layer(d)
+		if err != nil {
+			continue
+		}
+		sizes[d] = max(l.Size, 0)
+		r.mu.Lock()
+		sent := r.sent[d] != nil
+		r.mu.Unlock()
+		if !sent && len(r.elsewhere(d)) == 0 {
+			send += sizes[d]
+		}
+	}
+	return sizes, send
+}
+
+// elsewhere are the places where a layer can be had by other machines.
+func (r *Remote) elsewhere(d digest.Digest) []place {
+	blobs, err := r.mover.Store.Blobs(d)
+	if err != nil {
+		return nil
+	}
+	var all []place
+	for _, b := range blobs {
+		if b.Repository != "" && !transfer.IsOfMachine(b.Repository) {
+			all = append(all, place{ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size}, b.Repository})
+		}
+	}
+	return all
+}
+
+// locate says where the layers of a step can be had, and sends those that are nowhere else, or that a worker could not have.
+func (r *Remote) locate(ctx context.Context, step *dispatch) ([]orderLayer, error) {
+	all := make([]orderLayer, len(step.layers))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, d := range step.layers {
+		all[i] = orderLayer{DiffID: d, Elsewhere: r.elsewhere(d)}
+		r.mu.Lock()
+		sent := r.sent[d]
+		if sent == nil && (len(all[i].Elsewhere) == 0 || step.lacked[d]) {
+			sent = sync.OnceValues(func() (ocispec.Descriptor, error) { return r.depot.SendLayer(ctx, d) })
+			r.sent[d] = sent
+		}
+		r.mu.Unlock()
+		if sent == nil {
+			continue
+		}
+		g.Go(func() error {
+			desc, err := sent()
+			if err != nil {
+				r.mu.Lock()
+				delete(r.sent, d)
+				r.mu.Unlock()
+				return fmt.Errorf("sending a layer to %s: %w", r.cache, err)
+			}
+			all[i].Depot = &desc
+			return nil
+		})
+	}
+	return all, g.Wait()
+}
+
+// send sends a step and waits for what comes of it. to is the worker, "" for whoever is free.
+func (r *Remote) send(ctx context.Context, d *dispatch, to string) (*result, error) {
+	located, err := r.locate(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	number := strconv.FormatInt(r.number.Add(1), 10)
+	o := &order{
+		ID: r.build + "." + number, From: r.host, Sent: time.Now().UTC(), Key: d.job.Key, Cache: r.cache, Layers: located, Step: *d.packed,
+	}
+	data, err := d.seal(o, r.workers.key(to))
+	if err != nil {
+		return nil, err
+	}
+	subject := subjectFor(o.Step.OS, o.Step.Arch)
+	if to != "" {
+		subject = subjectTo(to)
+	}
+	w := &waiting{step: d.step, ended: make(chan struct{}, 1)}
+	r.mu.Lock()
+	r.orders[number] = w
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.orders, number)
+		r.mu.Unlock()
+	}()
+	sequence, err := r.publish(ctx, subject, o.ID, data)
+	if err != nil {
+		return nil, err
+	}
+	got, err := r.wait(ctx, w, o, to)
+	if err != nil {
+		r.takeBack(ctx, o, sequence)
+	}
+	return got, err
+}
+
+// seal makes the message of an order. Secrets, and proxies with passwords, are sealed for a worker that is trusted.
+func (d *dispatch) seal(o *order, key string) ([]byte, error) {
+	var c confidences
+	if d.secret {
+		c.Secrets = map[string][]byte{}
+		for _, m := range o.Step.Run.Mounts {
+			if m.Type != dockerfile.MountSecret {
+				continue
+			}
+			data, ok, err := d.config.Secrets.Get(m.ID)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				c.Secrets[m.ID] = data
+			}
+		}
+		c.ProxyEnv, o.Step.Run.ProxyEnv = o.Step.Run.ProxyEnv, nil
+	}
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	l := letter{Order: text}
+	if d.secret {
+		if l.Sealed, err = seal(c, text, key); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(l)
+}
+
+// patience is for how long a build waits for a queue that is away.
+const patience = time.Minute
+
+// publish puts a message into the queue, once however often it is tried.
+func (r *Remote) publish(ctx context.Context, subject, id string, data []byte) (sequence uint64, err error) {
+	trouble := cache.NewPatience(patience)
+	for {
+		once, cancel := context.WithTimeout(ctx, answer)
+		ack, err := r.queue.js.Publish(once, subject, data, jetstream.WithMsgID(id))
+		cancel()
+		switch {
+		case err == nil:
+			return ack.Sequence, nil
+		case errors.Is(err, nats.ErrMaxPayload):
+			return 0, errors.New("it is too large for the queue")
+		}
+		if err := trouble.Pause(ctx, fmt.Errorf("sending a step to the queue: %w", explain(err))); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// wait waits for what comes of an order. An error is that nothing will.
+func (r *Remote) wait(ctx context.Context, w *waiting, o *order, to string) (*result, error) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	sent, away, alone := time.Now(), time.Time{}, time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-w.ended:
+		case <-tick.C: // where it was told while this machine was cut off
+		}
+		if got := r.queue.result(ctx, "id."+o.ID); got != nil {
+			return got, nil
+		}
+		if !r.queue.nc.IsConnected() {
+			if away.IsZero() {
+				away = time.Now()
+			}
+			if time.Since(away) > patience {
+				return nil, fmt.Errorf("the queue has not answered for %s", patience)
+			}
+			continue
+		}
+		if !away.IsZero() {
+			away, alone = time.Time{}, time.Now().Add(gone) // workers are heard of again
+		}
+		switch {
+		case to != "" && !w.begun.Load() && time.Since(sent) > overdue && r.anyFree(o, to):
+			return nil, fmt.Errorf("the worker %s has others to run first", to)
+		case to != "" && !r.workers.has(to):
+			if alone.IsZero() || time.Now().After(alone) {
+				return nil, fmt.Errorf("the worker %s was lost", to)
+			}
+		case to == "" && !slices.ContainsFunc(r.workers.list(), func(p Presence) bool { return p.runs(&o.Step) }):
+			if alone.IsZero() {
+				alone = time.Now().Add(gone)
+			}
+			if time.Now().After(alone) {
+				return nil, errors.New("all workers were lost")
+			}
+		default:
+			alone = time.Time{}
+		}
+	}
+}
+
+// overdue is after how long a step that a worker has not begun is given to another one that is free.
+const overdue = 3 * time.Second
+
+// anyFree says whether a worker beside one is free to run a step.
+func (r *Remote) anyFree(o *order, beside string) bool {
+	return slices.ContainsFunc(r.workers.list(), func(p Presence) bool {
+		return p.Name != beside && p.Free > 0 && p.Cache == o.Cache && p.runs(&o.Step)
+	})
+}
+
+// takeBack takes an order out of the queue that nobody waits for any more, wherever it is.
+func (r *Remote) takeBack(ctx context.Context, o *order, sequence uint64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
+	defer cancel()
+	_ = r.queue.steps.DeleteMsg(ctx, sequence) // gone if a worker has it
+	_ = r.queue.nc.Publish(cancelSubject+"."+o.ID, nil)
+	_ = r.queue.nc.FlushWithContext(ctx)
+}
+
+// made is a result as the builder knows it.
+func (r *Remote) made(got *result) (exec.Made, error) {
+	if got.Layer != "" && got.Blob != nil {
+		if err := r.depot.NoteLayer(got.Layer, *got.Blob); err != nil {
+			return exec.Made{}, err
+		}
+	}
+	if f := got.Failure; f != nil {
+		failed := &exec.Failure{ExitCode: f.ExitCode, Shortage: f.Shortage, Kept: f.Kept, Layer: got.Layer}
+		if f.Cause != "" {
+			failed.Cause = errors.New(f.Cause)
+		}
+		if got.Network != nil {
+			failed.Network = *got.Network
+		}
+		return exec.Made{}, failed
+	}
+	made := exec.Made{Layer: got.Layer, Network: got.Network, Host: got.Worker, Took: got.Took}
+	if len(got.Inputs) > 0 {
+		in, err := observed.Decode(got.Inputs)
+		if err != nil {
+			return made, fmt.Errorf("what the step read on %s: %w", got.Worker, err)
+		}
+		made.Inputs = in
+	}
+	return made, nil
+}

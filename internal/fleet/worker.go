@@ -1,0 +1,588 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/builder/exec"
+	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/cache/places/bucket"
+	"github.com/strata-build/strata/internal/event/metrics"
+	"github.com/strata-build/strata/internal/image/platform"
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/sandbox/network"
+	"github.com/strata-build/strata/internal/sandbox/secret"
+	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/transfer"
+)
+
+// WorkerOptions are those of a worker.
+type WorkerOptions struct {
+	// Name tells it apart from the others, in letters, digits, - and _.
+	Name string
+	// Slots are how many steps run at once.
+	Slots int
+	// Platforms are those whose steps it runs.
+	Platforms []ocispec.Platform
+	// Cache says where its depot is, as --cache-to does, without credentials.
+	Cache   string
+	Version string
+	// Metrics counts what it does; nil counts nothing.
+	Metrics *metrics.Set
+	Log     *slog.Logger
+	// Idle is called after each step, when no other runs.
+	Idle func()
+}
+
+// Worker takes steps out of the queue and runs them in the store of its machine.
+type Worker struct {
+	WorkerOptions
+	queue    *Queue
+	mover    *transfer.Mover
+	depot    places.Depot
+	identity *Identity
+	public   string
+	running  *bucket.Place // who runs a step just now
+	count    counters
+
+	mu       sync.Mutex // of all below
+	busy     int
+	changed  chan struct{} // closed when busy changes
+	full     time.Time     // until when it takes no steps, since its disk was full
+	has      []string      // layers, those used last at the end
+	draining bool
+}
+
+// counters are what a worker counts.
+type counters struct {
+	steps *metrics.Counter
+	took  *metrics.Histogram
+	busy  *metrics.Gauge
+}
+
+// NewWorker returns a worker.
+func NewWorker(q *Queue, m *transfer.Mover, depot places.Depot, id *Identity, o WorkerOptions) (*Worker, error) {
+	public, err := id.Public()
+	if err != nil {
+		return nil, fmt.Errorf("the worker's key: %w", err)
+	}
+	w := &Worker{WorkerOptions: o, queue: q, mover: m, depot: depot, identity: id, public: public, changed: make(chan struct{})}
+	w.Name = token(o.Name)
+	w.running = bucket.New(m, &objects{kv: q.cache, where: "queue"}, "the queue", bucket.Options{Prefix: "running/"})
+	w.count = counters{
+		steps: o.Metrics.Counter("strata_worker_steps", "Steps that came to the worker, by what became of them.", "outcome"),
+		took:  o.Metrics.Histogram("strata_worker_step_duration_seconds", "How long steps ran.", metrics.Durations),
+		busy:  o.Metrics.Gauge("strata_worker_steps_running", "Steps that run now."),
+	}
+	return w, nil
+}
+
+// Public is the key that builds seal secrets for.
+func (w *Worker) Public() string { return w.public }
+
+// Run takes steps until the context is done, and then finishes those that run.
+func (w *Worker) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, w.drain)
+	defer stop()
+	var sources []jetstream.Consumer
+	for _, p := range w.Platforms {
+		c, err := w.queue.js.CreateOrUpdateConsumer(ctx, stepsStream, consumerConfig(consumerFor(p.OS, p.Architecture), subjectFor(p.OS, p.Architecture)))
+		if err != nil {
+			return fmt.Errorf("taking steps for %s: %w", platform.Format(p), err)
+		}
+		sources = append(sources, c)
+	}
+	own := consumerConfig("worker-"+w.Name, subjectTo(w.Name))
+	own.InactiveThreshold = time.Hour
+	c, err := w.queue.js.CreateOrUpdateConsumer(ctx, stepsStream, own)
+	if err != nil {
+		return fmt.Errorf("taking steps for this worker: %w", err)
+	}
+	sources = append(sources, c)
+	if err := w.show(ctx); err != nil {
+		return fmt.Errorf("showing the worker to builds: %w", err)
+	}
+	var all, steps sync.WaitGroup
+	all.Go(func() { w.beat(ctx) })
+	for _, c := range sources {
+		all.Go(func() { w.take(ctx, c, &steps) })
+	}
+	all.Wait()
+	steps.Wait()
+	away, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
+	defer cancel()
+	return w.queue.workers.Delete(away, w.Name)
+}
+
+func consumerConfig(name, subject string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: name, FilterSubject: subject, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: mostRuns,
+		MaxAckPending: 10_000,
+	}
+}
+
+// drain has the worker take no more steps.
+func (w *Worker) drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.draining = true
+	w.wake()
+}
+
+// wake tells those who wait that something has changed. w.mu is held.
+func (w *Worker) wake() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// free is how many more steps the worker could begin now.
+func (w *Worker) free() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.freeLocked()
+}
+
+func (w *Worker) freeLocked() int {
+	if w.draining || time.Now().Before(w.full) {
+		return 0
+	}
+	return max(0, w.Slots-w.busy)
+}
+
+// room waits until there is room for a step; false when there will be none any more.
+func (w *Worker) room(ctx context.Context) bool {
+	for {
+		w.mu.Lock()
+		changed, free := w.changed, w.freeLocked()
+		w.mu.Unlock()
+		if ctx.Err() != nil {
+			return false
+		}
+		if free > 0 {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-time.After(beat): // a full disk may have room again
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take takes steps of a consumer. There is one such loop for each: where two of them get a step for the last slot, one step
+// more runs than there are slots.
+func (w *Worker) take(ctx context.Context, c jetstream.Consumer, steps *sync.WaitGroup) {
+	for w.room(ctx) {
+		batch, err := c.Fetch(1, jetstream.FetchMaxWait(beat))
+		if err != nil {
+			w.Log.Warn("asking the queue for steps", "error", err)
+			_ = sleep(ctx, time.Second)
+			continue
+		}
+		got := false
+		for msg := range batch.Messages() {
+			got = true
+			if ctx.Err() != nil {
+				_ = msg.Nak()
+				continue
+			}
+			w.begin()
+			steps.Go(func() {
+				defer w.end()
+				w.serve(msg)
+			})
+		}
+		if err := batch.Error(); !got && err != nil && !errors.Is(err, nats.ErrTimeout) {
+			_ = sleep(ctx, 200*time.Millisecond)
+		}
+	}
+}
+
+func (w *Worker) begin() {
+	w.mu.Lock()
+	w.busy++
+	w.count.busy.Set(float64(w.busy))
+	w.wake()
+	w.mu.Unlock()
+}
+
+func (w *Worker) end() {
+	w.mu.Lock()
+	w.busy--
+	idle := w.busy == 0
+	w.count.busy.Set(float64(w.busy))
+	w.wake()
+	w.mu.Unlock()
+	if idle && w.Idle != nil {
+		w.Idle()
+	}
+}
+
+// beat shows the worker to builds, again and again.
+func (w *Worker) beat(ctx context.Context) {
+	for {
+		w.mu.Lock()
+		changed := w.changed
+		w.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			if sleep(ctx, 20*time.Millisecond) != nil { // several changes make one message
+				return
+			}
+		case <-time.After(beat):
+		}
+		if err := w.show(ctx); err != nil && ctx.Err() == nil {
+			w.Log.Warn("showing the worker to builds", "error", err)
+		}
+	}
+}
+
+func (w *Worker) show(ctx context.Context) error {
+	p := Presence{Name: w.Name, Version: w.Version, Slots: w.Slots, Free: w.free(), Cache: w.Cache, Key: w.public}
+	for _, each := range w.Platforms {
+		p.Platforms = append(p.Platforms, platform.Format(each))
+	}
+	w.mu.Lock()
+	p.Has = slices.Clone(w.has)
+	w.mu.Unlock()
+	data, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	_, err = w.queue.workers.Put(ctx, w.Name, data)
+	return err
+}
+
+// mostLayers is how many of its layers a worker tells of.
+const mostLayers = 1000
+
+// hold notes that the worker has layers.
+func (w *Worker) hold(layers ...digest.Digest) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range layers {
+		short := shortLayer(d)
+		w.has = append(slices.DeleteFunc(w.has, func(s string) bool { return s == short }), short)
+	}
+	if n := len(w.has) - mostLayers; n > 0 {
+		w.has = slices.Clone(w.has[n:])
+	}
+}
+
+// serve runs the step of a message. It goes on though the worker is being ended: builds wait for it.
+func (w *Worker) serve(msg jetstream.Msg) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go w.keep(ctx, msg)
+	var l letter
+	o, err := (*order)(nil), json.Unmarshal(msg.Data(), &l)
+	if err == nil {
+		o, err = decodeOrder(l.Order)
+	}
+	if err != nil {
+		w.Log.Error("a step that cannot be read is left alone", "error", err)
+		_ = msg.Term()
+		return
+	}
+	canceled, err := w.queue.nc.Subscribe(cancelSubject+"."+o.ID, func(*nats.Msg) { cancel(errCanceled) })
+	if err == nil {
+		defer func() { _ = canceled.Unsubscribe() }()
+	}
+	log := w.Log.With("step", o.ID, "from", o.From)
+	_ = w.queue.nc.Publish(outputSubject+"."+o.ID+".begin", nil)
+	log.Info("step begins", "command", o.Step.Run.Args[len(o.Step.Run.Args)-1])
+	began := time.Now()
+	r := w.run(ctx, msg, o, &l)
+	outcome := "ran"
+	switch {
+	case errors.Is(context.Cause(ctx), errCanceled):
+		outcome = "canceled"
+	case r.Refused != "":
+		outcome = "refused"
+	case r.Failure != nil:
+		outcome = "failed"
+	}
+	w.count.steps.Add(1, outcome)
+	w.count.took.Observe(time.Since(began).Seconds())
+	log.Info("step ended", "outcome", outcome, "took", time.Since(began).Round(time.Millisecond), "why", r.Refused)
+	if outcome == "canceled" {
+		_ = msg.Ack()
+		return
+	}
+	if err := w.answer(ctx, o, r); err != nil {
+		log.Error("what came of the step does not reach the queue", "error", err)
+		return // it is given to another worker
+	}
+	if err := msg.Ack(); err != nil {
+		log.Warn("acknowledging the step", "error", err)
+	}
+}
+
+// errCanceled is why a step ends that nobody waits for.
+var errCanceled = errors.New("nobody waits for the step any more")
+
+// keep tells the queue that the step is under way.
+func (w *Worker) keep(ctx context.Context, msg jetstream.Msg) {
+	for sleep(ctx, ackWait/4) == nil {
+		_ = msg.InProgress()
+	}
+}
+
+// answerPatience is for how long the queue may be gone before a step's result is given up.
+const answerPatience = 2 * time.Minute
+
+// answer puts a result where the build finds it, and tells it.
+func (w *Worker) answer(ctx context.Context, o *order, r *result) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	trouble := cache.NewPatience(answerPatience)
+	for {
+		err := w.put(ctx, "id."+o.ID, data)
+		if err == nil && o.Key != "" && r.Refused == "" && r.Failure == nil {
+			err = w.put(ctx, "key."+o.Key.Encoded(), data)
+		}
+		if err == nil {
+			break
+		}
+		if err := trouble.Pause(ctx, err); err != nil {
+			return err
+		}
+	}
+	return w.queue.nc.Publish(outputSubject+"."+o.ID+".end", nil)
+}
+
+func (w *Worker) put(ctx context.Context, key string, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	_, err := w.queue.results.Put(ctx, key, data)
+	return err
+}
+
+// run runs a step, unless that was done before.
+func (w *Worker) run(ctx context.Context, msg jetstream.Msg, o *order, l *letter) *result {
+	r := &result{ID: o.ID, Worker: w.Name}
+	refuse := func(err error) *result {
+		r.Refused = err.Error()
+		var lacks *lackError
+		if errors.As(err, &lacks) {
+			r.Lacks = lacks.layers
+		}
+		if s := w.mover.Store.Shortage(); s != "" {
+			r.Refused += ": " + s
+			w.mu.Lock()
+			w.full = time.Now().Add(time.Minute)
+			w.mu.Unlock()
+		}
+		return r
+	}
+	if about, err := msg.Metadata(); err == nil && about.NumDelivered >= mostRuns {
+		return refuse(errors.New("each of the workers that had begun it was lost"))
+	}
+	if o.Cache != w.Cache {
+		return refuse(fmt.Errorf("its layers are in %s, and the worker's in %s", o.Cache, w.Cache))
+	}
+	secrets := confidences{}
+	if len(l.Sealed) > 0 {
+		var err error
+		if secrets, err = w.identity.open(l.Sealed, l.Order); err != nil {
+			return refuse(err)
+		}
+	}
+	if o.Key != "" {
+		claim, err := w.running.Claim(ctx, o.Key, nil)
+		if err != nil {
+			return refuse(err)
+		}
+		defer claim.Release()
+		if known := w.queue.result(ctx, "key."+o.Key.Encoded()); known != nil {
+			known.ID = o.ID
+			return known
+		}
+	}
+	if err := w.bring(ctx, o); err != nil {
+		return refuse(err)
+	}
+	return w.execute(ctx, o, secrets, r, refuse)
+}
+
+// result reads a result; nil where there is none.
+func (q *Queue) result(ctx context.Context, key string) *result {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	e, err := q.results.Get(ctx, key)
+	if err != nil {
+		return nil
+	}
+	var r result
+	if json.Unmarshal(e.Value(), &r) != nil || r.Layer != "" && r.Layer.Validate() != nil {
+		return nil
+	}
+	return &r
+}
+
+// lackError says that layers cannot be had.
+type lackError struct {
+	layers []digest.Digest
+	cause  error
+}
+
+func (e *lackError) Error() string {
+	return fmt.Sprintf("it has no way to the layer %s: %v", e.layers[0], e.cause)
+}
+
+// bring brings the layers here that the step needs.
+func (w *Worker) bring(ctx context.Context, o *order) error {
+	var mu sync.Mutex
+	var lacks lackError
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(3)
+	for _, l := range o.Layers {
+		if err := w.note(l); err != nil {
+			return err
+		}
+		g.Go(func() error {
+			here, err := w.mover.Store.Layer(l.DiffID)
+			if err == nil && !here.Present() {
+				_, err = here.TOC(ctx)
+			}
+			var gone *store.UnavailableError
+			if errors.As(err, &gone) || errors.Is(err, store.ErrNotFound) {
+				mu.Lock()
+				defer mu.Unlock()
+				lacks.layers, lacks.cause = append(lacks.layers, l.DiffID), err
+				return nil
+			}
+			if err == nil {
+				w.hold(l.DiffID)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if len(lacks.layers) > 0 {
+		return &lacks
+	}
+	return nil
+}
+
+// note tells the store where a layer can be had.
+func (w *Worker) note(l orderLayer) error {
+	for _, p := range l.Elsewhere {
+		if err := w.mover.NoteAt(l.DiffID, p.Descriptor, p.Location); err != nil {
+			return err
+		}
+	}
+	if l.Depot != nil {
+		return w.depot.NoteLayer(l.DiffID, *l.Depot)
+	}
+	return nil
+}
+
+// chain is a state of the store: a chain of layers.
+type chain struct {
+	store *store.Store
+	of    []digest.Digest
+}
+
+func (c chain) Chain() []digest.Digest { return c.of }
+
+func (c chain) Stack() (*layer.Stack, error) { return c.store.Stack(c.of) }
+
+// execute runs the step of an order.
+func (w *Worker) execute(ctx context.Context, o *order, secrets confidences, r *result, refuse func(error) *result) *result {
+	s := w.mover.Store
+	config := exec.Config{
+		Store: s, Secrets: secret.Given(secrets.Secrets), Machine: o.Step.Common.Machine, Log: o.Step.Common.Log,
+		Rules: o.Step.Common.Rules, KeepEmpty: o.Step.Common.KeepEmpty,
+		Warn: func(line string) { w.Log.Warn(line, "step", o.ID) },
+	}
+	if o.Step.Common.Limited {
+		allow, err := network.ParseAllow(o.Step.Common.Allow)
+		if err != nil {
+			return refuse(err)
+		}
+		config.Allow = allow
+	}
+	run := o.Step.Run
+	run.ProxyEnv = append(run.ProxyEnv, secrets.ProxyEnv...)
+	stdout, stderr := w.output(o, 1, config.Secrets), w.output(o, 2, config.Secrets)
+	step := &exec.Step{
+		On: chain{s, o.Step.Chain}, Volumes: o.Step.Volumes, Arch: o.Step.Arch, Run: &run, Network: o.Step.Network,
+		Fresh: o.Step.Fresh, Observe: o.Step.Observe, Stdout: stdout, Stderr: stderr,
+	}
+	for _, m := range o.Step.Mounts {
+		mount := &exec.Mount{Mount: m.Mount}
+		if m.State {
+			mount.From = chain{s, m.Chain}
+		}
+		step.Mounts = append(step.Mounts, mount)
+	}
+	executor := exec.New(config)
+	defer executor.Close()
+	began := time.Now()
+	made, err := executor.Execute(ctx, step)
+	r.Took = time.Since(began)
+	stdout.flush()
+	stderr.flush()
+	var failed *exec.Failure
+	switch {
+	case errors.As(err, &failed):
+		r.Failure = &failure{ExitCode: failed.ExitCode, Shortage: failed.Shortage, Kept: failed.Kept}
+		if failed.Cause != nil {
+			r.Failure.Cause = failed.Cause.Error()
+		}
+		r.Network, r.Layer = &failed.Network, failed.Layer
+	case err != nil:
+		return refuse(err)
+	default:
+		r.Layer, r.Network = made.Layer, made.Network
+		if made.Inputs != nil {
+			r.Inputs = made.Inputs.Encode()
+		}
+	}
+	if r.Layer == "" {
+		return r
+	}
+	w.hold(r.Layer)
+	sent, err := w.depot.SendLayer(ctx, r.Layer)
+	if err != nil && r.Failure != nil {
+		r.Layer, r.Failure.Kept = "", false // what a failed step left is a courtesy
+		return r
+	}
+	if err != nil {
+		return refuse(fmt.Errorf("sending what the step made to the cache: %w", err))
+	}
+	r.Blob = &sent
+	return r
+}
+
+// sleep waits; the error is why the context ended.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
