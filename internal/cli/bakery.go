@@ -158,14 +158,20 @@ func (b *bakery) buildAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	span := b.app.beginTrace("bake")
+	span, counts := b.app.beginTrace("bake"), b.app.counted()
 	g, gctx := errgroup.WithContext(ctx)
 	for _, t := range wanted {
 		var events event.Sink = display
 		if len(wanted) > 1 {
 			events = event.BelongTo(display, t.name)
 		}
-		g.Go(func() error { return t.build(gctx, m, events, span.Begin("target "+t.name)) })
+		events = counts.Sink(events)
+		g.Go(func() error {
+			began, span := time.Now(), span.Begin("target "+t.name)
+			err := t.build(gctx, m, events, span)
+			counts.End(time.Since(began), err)
+			return err
+		})
 	}
 	err = g.Wait()
 	span.End(err)

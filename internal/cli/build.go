@@ -161,8 +161,10 @@ func (a *app) displayBuild(ctx context.Context, r builder.Request, f *buildFlags
 	defer leave()
 	span := a.beginTrace("build")
 	recorder := trace.Build(span)
-	r.Events = recorder.Sink(display)
+	r.Events = recorder.Sink(a.counted().Sink(display))
+	began := time.Now()
 	result, err := builder.Run(trace.With(ctx, recorder), m, r)
+	a.counted().End(time.Since(began), err)
 	recorder.Close()
 	span.End(err)
 	display.Close(err)
@@ -175,7 +177,7 @@ func (a *app) watch(engine dialect.Dialect, f *buildFlags) (progress.Display, *t
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := a.moverFor(display)
+	m, err := a.moverFor(a.counted().Sink(display)) // of layers on their way
 	if err != nil {
 		display.Close(err)
 		return nil, nil, err

@@ -40,6 +40,7 @@ type app struct {
 
 	store  *store.Store
 	tracer *trace.Tracer // nil where nobody asks for traces
+	counts *counts       // nil where nobody asks for metrics
 }
 
 // exit is an error that ends the process with this exit code. If err is nil, nothing is printed,
@@ -86,6 +87,7 @@ func Main(args []string, version string) int {
 		err = fmt.Errorf("writing to standard output: %w", failure)
 	}
 	code := a.report(ctx, err)
+	a.writeCounts()
 	a.endTrace(ctx)
 	return code
 }

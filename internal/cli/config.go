@@ -28,6 +28,8 @@ type config struct {
 	// CacheFrom and CacheTo are what build's flags of these names say where they are not given.
 	CacheFrom []string `toml:"cache-from"`
 	CacheTo   []string `toml:"cache-to"`
+	// MetricsFile is the file that holds the sums of what builds did.
+	MetricsFile string `toml:"metrics-file"`
 	// Provenance and SBOM are what build's flags of these names say where they are not given.
 	Provenance string `toml:"provenance"`
 	SBOM       string `toml:"sbom"`

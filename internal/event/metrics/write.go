@@ -71,7 +71,7 @@ func (w *writer) family(f *family) {
 	for _, key := range slices.Sorted(maps.Keys(f.rows)) {
 		r := f.rows[key]
 		if f.kind != histogram {
-			w.row(f.name+f.suffix(), f.labels, r.values, number(r.value))
+			w.row(f.name+f.suffix(), f.labels, r.values, formatNumber(r.value))
 			continue
 		}
 		var below uint64
@@ -81,10 +81,10 @@ func (w *writer) family(f *family) {
 			} else {
 				below = r.count
 			}
-			w.row(f.name+"_bucket", append(slices.Clone(f.labels), "le"), append(slices.Clone(r.values), number(bound)), fmt.Sprint(below))
+			w.row(f.name+"_bucket", append(slices.Clone(f.labels), "le"), append(slices.Clone(r.values), formatNumber(bound)), fmt.Sprint(below))
 		}
 		w.row(f.name+"_count", f.labels, r.values, fmt.Sprint(r.count))
-		w.row(f.name+"_sum", f.labels, r.values, number(r.value))
+		w.row(f.name+"_sum", f.labels, r.values, formatNumber(r.value))
 	}
 }
 
@@ -124,9 +124,9 @@ func (w *writer) row(name string, labels, values []string, number string) {
 // escape is how OpenMetrics writes the values of labels and texts.
 var escape = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
 
-// number is a number as OpenMetrics recommends for the bounds of buckets, so that 1 and 1.0 are one row: a whole number
+// formatNumber is a number as OpenMetrics recommends for the bounds of buckets, so that 1 and 1.0 are one row: a whole number
 // has ".0", infinity is "+Inf".
-func number(v float64) string {
+func formatNumber(v float64) string {
 	text := strconv.FormatFloat(v, 'g', -1, 64)
 	if !strings.ContainsAny(text, ".eIN") {
 		text += ".0"
