@@ -31,7 +31,7 @@ func (b *build) attest(ctx context.Context, parts []*part, images []export.Image
 		if asked == nil {
 			continue
 		}
-		provenance := b.provenance(ctx, p.plan)
+		provenance := b.provenance(ctx, p.plan, asked)
 		if !asked.Max {
 			provenance.Reduce()
 		}
@@ -47,6 +47,22 @@ func (b *build) attest(ctx context.Context, parts []*part, images []export.Image
 		images[i].Attestations = append(images[i].Attestations, a)
 	}
 	return nil
+}
+
+// metadata is the provenance of the images for a file of metadata, in their order, if it is asked for.
+func (b *build) metadata(ctx context.Context, parts []*part) (all []json.RawMessage, err error) {
+	asked := b.Output.Attest.Metadata
+	if asked == nil {
+		return nil, nil
+	}
+	for _, p := range parts {
+		data, err := b.provenance(ctx, p.plan, asked).Metadata(asked.Max)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, data)
+	}
+	return all, nil
 }
 
 // bills are the bills of materials of an image, of those stages of its plan that are to be scanned, too, and of the context

@@ -71,7 +71,7 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if err != nil {
 		return nil, err
 	}
-	if b.build.Output.Attest.Provenance != nil {
+	if b.build.Output.Attest.Traced() {
 		if err := b.take(ref, want, c); err != nil {
 			return nil, err
 		}

@@ -139,6 +139,9 @@ func (b *build) solve(ctx context.Context, parts []*part, result *Result) (remem
 	if err := b.attest(ctx, parts, images); err != nil {
 		return "", err
 	}
+	if result.Provenance, err = b.metadata(ctx, parts); err != nil {
+		return "", err
+	}
 	exported, err := b.export(ctx, images)
 	if err != nil {
 		return "", err

@@ -47,7 +47,7 @@ func (b *build) planOptions(target ocispec.Platform) dockerfile.Options {
 	return dockerfile.Options{
 		Target: b.Target.Stage, Args: b.values.args, Globals: b.values.globals, Platform: target, BuildPlatform: b.Target.Platform, SeveralPlatforms: len(b.Target.Platforms) > 1,
 		Labels: b.Target.Labels, Dialect: b.Target.Dialect, Contexts: b.input.named.meanings(),
-		Outline: b.Output.Attest.Provenance != nil,
+		Outline: b.Output.Attest.Traced(),
 		Allow:   b.Target.Allow,
 		Ignored: b.input.context.IgnoresSource, Found: func(w dockerfile.Warning) { b.events.Send(finding(b.input.reading, w)) },
 	}

@@ -18,8 +18,7 @@ import (
 )
 
 // provenance says all that is known of how the image of a plan was built.
-func (b *build) provenance(ctx context.Context, plan *dockerfile.Plan) *attest.Provenance {
-	asked := b.Output.Attest.Provenance
+func (b *build) provenance(ctx context.Context, plan *dockerfile.Plan, asked *attest.ProvenanceOptions) *attest.Provenance {
 	built := b.journal.Build()
 	stages := stagesOf(built, plan)
 	p := &attest.Provenance{
@@ -32,7 +31,7 @@ func (b *build) provenance(ctx context.Context, plan *dockerfile.Plan) *attest.P
 			Builder: attest.Builder{ID: asked.BuilderID, Version: map[string]string{"strata": asked.Version}},
 			Metadata: attest.Metadata{
 				InvocationID: built.ID, Started: built.Started.UTC(), Finished: time.Now().UTC(),
-				BuildKit:     attest.BuildMetadata{VCS: b.vcs(ctx), Source: b.sourceInfo()},
+				BuildKit:     attest.BuildMetadata{VCS: b.vcs(ctx, asked), Source: b.sourceInfo()},
 				Hermetic:     b.hermetic(stages),
 				Completeness: attest.Completeness{Request: true, Dependencies: b.complete(stages)},
 				Reproducible: asked.Reproducible,
@@ -165,8 +164,8 @@ func (b *build) sourceInfo() *attest.Source {
 }
 
 // vcs is of which repository and commit the context is a checkout, where it is a directory of this machine.
-func (b *build) vcs(ctx context.Context) map[string]string {
-	if b.input.remote != nil || b.Source.Context == "-" || b.Output.Attest.Provenance.NoVCS {
+func (b *build) vcs(ctx context.Context, asked *attest.ProvenanceOptions) map[string]string {
+	if b.input.remote != nil || b.Source.Context == "-" || asked.NoVCS {
 		return nil
 	}
 	dir, err := filepath.Abs(b.Source.Context)

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"encoding/json"
 	"io"
 
 	"github.com/distribution/reference"
@@ -119,6 +120,8 @@ type Result struct {
 	ID digest.Digest
 	// Images are those of the platforms that were built for, in their order; nil where the build failed.
 	Images []Image
+	// Provenance is that of each image as a file of metadata has it, nil unless Attest.Metadata asks for it.
+	Provenance []json.RawMessage
 	// Exported are the images and files that the outputs made, nil where the build failed.
 	Exported *export.Result
 	// Build is what became of the steps, and why those that ran did; nil where no step was come to.

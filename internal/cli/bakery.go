@@ -68,6 +68,9 @@ func (a *app) newBakery(ctx context.Context, plan *bake.Plan, f *bakeFlags, perm
 		if err := t.prepare(plan.Targets[name], f, permits); err != nil {
 			return nil, &targetError{name, err}
 		}
+		if f.metadata != "" {
+			record(&t.request.Output.Attest)
+		}
 		a.equip(&t.request.Output.Attest)
 		config.addProxies(t.request.Target.Args)
 		t.request.Sandbox.Log = stepLog()

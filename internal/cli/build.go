@@ -51,6 +51,9 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
+	if f.output.metadata != "" {
+		record(&r.Output.Attest)
+	}
 	a.equip(&r.Output.Attest)
 	config := a.readDockerConfig()
 	config.addProxies(r.Target.Args)

@@ -46,8 +46,31 @@ func (f *outputFlags) attestations() (attest.Options, error) {
 	return o, nil
 }
 
+// metadataProvenance is buildx's variable that says how much of the provenance --metadata-file has: min, max or disabled.
+const metadataProvenance = "BUILDX_METADATA_PROVENANCE"
+
+// record asks for the provenance in the file of --metadata-file, as buildx does: with the attributes of the one that is
+// attested, if one is.
+func record(o *attest.Options) {
+	mode := os.Getenv(metadataProvenance)
+	if on, err := strconv.ParseBool(mode); mode == "disabled" || err == nil && !on {
+		return
+	}
+	o.Metadata = &attest.ProvenanceOptions{}
+	if o.Provenance != nil {
+		*o.Metadata = *o.Provenance
+	}
+	o.Metadata.Max = mode == "max"
+	if on, err := strconv.ParseBool(os.Getenv("BUILDX_GIT_INFO")); !o.Metadata.Max || err == nil && !on {
+		o.Metadata.NoVCS = true
+	}
+}
+
 // equip gives what is to be attested what only the program knows: its version, and who reads packages.
 func (a *app) equip(o *attest.Options) {
+	if o.Metadata != nil {
+		o.Metadata.Version = a.version
+	}
 	if o.Provenance != nil {
 		o.Provenance.Version = a.version
 	}

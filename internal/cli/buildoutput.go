@@ -16,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/export"
 	"github.com/strata-build/strata/internal/event/progress"
+	"github.com/strata-build/strata/internal/image/platform"
 )
 
 // outputFlags are the flags of build that say where the result goes.
@@ -131,6 +132,13 @@ func writeMetadata(path string, result *builder.Result) error {
 // metadata is what --metadata-file says of a build.
 func metadata(result *builder.Result) map[string]any {
 	m := result.Exported.Metadata()
+	for i, provenance := range result.Provenance {
+		key := "buildx.build.provenance"
+		if len(result.Provenance) > 1 {
+			key += "/" + platform.Format(result.Images[i].Platform)
+		}
+		m[key] = provenance
+	}
 	m["buildx.build.ref"] = builderName + "/" + builderName + "/" + result.Build.ID // builder, node and build, as buildx names them
 	if on, err := strconv.ParseBool(os.Getenv(metadataWarnings)); err == nil && on && len(result.Findings.Found) > 0 {
 		m["buildx.build.warnings"] = progress.Warnings(result.Findings.Events(), filepath.Base(result.Findings.Name), result.Findings.Source)

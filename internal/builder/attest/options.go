@@ -20,7 +20,12 @@ import (
 type Options struct {
 	Provenance *ProvenanceOptions
 	SBOM       *SBOMOptions
+	// Metadata is what the build's result says of its provenance, for a file of who asked for it. It is attested of nothing.
+	Metadata *ProvenanceOptions
 }
+
+// Traced says that the build has to note what it takes from elsewhere.
+func (o *Options) Traced() bool { return o.Provenance != nil || o.Metadata != nil }
 
 // ProvenanceOptions are those of --provenance.
 type ProvenanceOptions struct {

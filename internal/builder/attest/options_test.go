@@ -13,7 +13,7 @@ func TestOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := Options{&ProvenanceOptions{Max: true, BuilderID: "https://ci.example/1"}, &SBOMOptions{}}
+	want := Options{Provenance: &ProvenanceOptions{Max: true, BuilderID: "https://ci.example/1"}, SBOM: &SBOMOptions{}}
 	if !reflect.DeepEqual(o, want) {
 		t.Errorf("%+v, want %+v", o, want)
 	}

@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/strata-build/strata/internal/transfer"
@@ -17,7 +18,7 @@ type (
 		BuildType   string        `json:"buildType"`
 		Invocation  invocationV02 `json:"invocation"`
 		BuildConfig *BuildConfig  `json:"buildConfig,omitempty"`
-		Metadata    metadataV02   `json:"metadata"`
+		Metadata    *metadataV02  `json:"metadata,omitempty"`
 		Materials   []materialV02 `json:"materials,omitempty"`
 	}
 	builderV02 struct {
@@ -58,13 +59,31 @@ type (
 
 // AttestationV02 is the provenance as of v0.2.
 func (p *Provenance) AttestationV02() (transfer.Attestation, error) {
+	return attestation(ProvenanceV02Type, p.v02())
+}
+
+// Metadata is the provenance as buildx writes it into a file of metadata: as of v0.2, and unless max is set without steps, times
+// and whatever else is of this build alone.
+func (p *Provenance) Metadata(max bool) (json.RawMessage, error) {
+	if !max {
+		p.Reduce()
+	}
+	v := p.v02()
+	if !max {
+		v.Metadata = nil
+	}
+	a, err := attestation(ProvenanceV02Type, v)
+	return a.Predicate, err
+}
+
+func (p *Provenance) v02() *provenanceV02 {
 	d, m := &p.Definition, &p.Run.Metadata
 	v := &provenanceV02{
 		Builder:     builderV02{p.Run.Builder.ID},
 		BuildType:   buildTypeV02,
 		Invocation:  invocationV02{configV02(d.External.Config), d.External.Request, environmentV02{d.Internal.Platform}},
 		BuildConfig: d.Internal.BuildConfig,
-		Metadata: metadataV02{
+		Metadata: &metadataV02{
 			InvocationID: m.InvocationID, Started: m.Started, Finished: m.Finished,
 			Completeness: completenessV02{m.Completeness.Request, true, m.Completeness.Dependencies},
 			Reproducible: m.Reproducible, BuildKit: m.BuildKit, Hermetic: m.Hermetic,
@@ -73,5 +92,5 @@ func (p *Provenance) AttestationV02() (transfer.Attestation, error) {
 	for _, one := range d.Dependencies {
 		v.Materials = append(v.Materials, materialV02{one.URI, one.Digest})
 	}
-	return attestation(ProvenanceV02Type, v)
+	return v
 }
