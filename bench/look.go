@@ -59,6 +59,9 @@ func (l *look) scenarios() []*scenario {
 			return l.empty.command(ctx, "explore", "--ci", "--highestUserWastedPercent", "disabled", "docker-archive:"+l.archive)
 		}},
 	}
+	if self, err := os.Executable(); err == nil {
+		all = append(all, l.pages(self)...)
+	}
 	if dive, err := exec.LookPath("dive"); err == nil {
 		all = append(all, &scenario{name: fmt.Sprintf("look: a saved image, by dive (%s)", filepath.Base(dive)), command: func(ctx context.Context) *exec.Cmd {
 			return exec.CommandContext(ctx, dive, "--ci", "--highestUserWastedPercent", "1", "docker-archive://"+l.archive)

@@ -31,6 +31,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", becomeUnsynced(os.Args[2:]))
 		os.Exit(1)
 	}
+	if len(os.Args) == 5 && os.Args[1] == pageArg {
+		if err := lookAtPage(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

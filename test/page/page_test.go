@@ -336,7 +336,7 @@ func TestPage(t *testing.T) {
 	}{
 		{"layers", (*world).layers}, {"keyboard", (*world).keyboard}, {"files", (*world).files}, {"bytes", (*world).bytes}, {"packages", (*world).packages}, {"vulnerabilities", (*world).vulnerabilities},
 		{"settings", (*world).settings}, {"compare", (*world).compare}, {"images", (*world).images}, {"builds", (*world).builds},
-		{"live", (*world).live}, {"changes", (*world).changes}, {"file", (*world).contained}, {"phone", (*world).phone}, {"dark", (*world).dark}, {"without script", (*world).withoutScript},
+		{"live", (*world).live}, {"changes", (*world).changes}, {"file", (*world).contained}, {"hostile", (*world).hostile}, {"phone", (*world).phone}, {"dark", (*world).dark}, {"without script", (*world).withoutScript},
 		{"another site", (*world).anotherSite}, {"fast", (*world).fast}, {"accessible", (*world).accessible},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) {
@@ -623,6 +623,42 @@ func (w *world) contained(string) {
 	w.until(`document.querySelector("#bytes").offsetParent && !document.querySelector("#image").offsetParent`)
 	w.do(chromedp.Click(`//nav[@class="tabs"]//a[text()="Packages"]`))
 	w.until(`document.querySelector("#packages").innerText.includes("bottle")`)
+}
+
+// hostile builds an image whose files, labels, commands and output are markup, and looks at it on the server and in a file:
+// nothing of it runs, which would be seen on the console too, since the policy forbids it.
+func (w *world) hostile(address string) {
+	evil := `<script>pwned=1</script><img src=x onerror=pwned=1><svg onload=pwned=1>`
+	w.write("hostile/Dockerfile", "FROM busybox\nLABEL evil='"+evil+"</script><script>pwned=1</script>' turned=\"\u202eleft\"\nENV EVIL='"+evil+"'\nCOPY . /hostile\n"+
+		"RUN printf '%s\\n\\033]0;pwned\\007' '"+evil+"'; exit 0\nRUN ln -s b /a; ln -s a /b; ln -s . /hostile/self\n")
+	w.write("hostile/<img src=x onerror=pwned=1>", evil)
+	w.write("hostile/script<", "</pre><script>pwned=1</script>\x1b[2J\u202e")
+	w.strata("build", "-q", "-t", "me/hostile", filepath.Join(w.dir, "hostile"))
+	file := filepath.Join(w.dir, "hostile.html")
+	w.strata("page", "-o", file, "me/hostile")
+	w.open(address + "builds")
+	build := w.ask(`document.querySelector("#list a").href`)
+	for _, v := range []string{
+		view(address+"image", "image", "me/hostile"), view(address+"image", "image", "me/hostile", "row", "1"), view(address+"files", "image", "me/hostile"), view(address+"bytes", "image", "me/hostile"),
+		view(address+"settings", "image", "me/hostile"), view(address+"compare", "image", "busybox", "with", "me/hostile"), build, "file://" + file, "file://" + file + "#settings", "file://" + file + "#bytes",
+	} {
+		w.open(v)
+		w.until(`document.body.innerText.length > 100`)
+		w.calm(v)
+		if got := w.ask(`typeof pwned + " " + document.querySelectorAll("img, iframe, object, embed, [onerror], [onload]").length`); got != "undefined 0" {
+			w.t.Errorf("%s: %s", v, got)
+		}
+		if got := w.ask(`/[\u202e\u001b]/.test(document.documentElement.outerHTML)`); got != "false" {
+			w.t.Errorf("%s has characters that turn the order round, or escapes", v)
+		}
+	}
+	w.open(view(address+"files", "image", "me/hostile"))
+	w.until(`document.querySelector(".window .item")`)
+	w.key("/", "script<")
+	w.see("1 found")
+	w.key(kb.Enter, kb.Enter)
+	w.until(`document.querySelector("#preview[open] pre")?.innerText.includes("<script>pwned=1</script>")`)
+	w.see("\\u202e")
 }
 
 func (w *world) phone(address string) {

@@ -28,6 +28,7 @@ type contained struct {
 // layers are fetched.
 func Export(ctx context.Context, o Options, w io.Writer) error {
 	g := newGallery(o)
+	g.contained = true
 	defer g.close()
 	im, err := g.load(ctx, o.Image)
 	if err != nil {

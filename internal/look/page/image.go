@@ -7,6 +7,7 @@ import (
 
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
+	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/timeline"
 	"github.com/strata-build/strata/internal/look/view"
@@ -94,7 +95,7 @@ type change struct {
 func (o *opened) header() header {
 	im := o.im
 	t, _ := o.timeline()
-	h := header{Image: im.Text, ID: string(im.ID), Layers: im.Layers(), Created: date(im.Config.Created), Platform: platformOf(im.Config)}
+	h := header{Image: im.Text, ID: string(im.ID), Layers: im.Layers(), Created: date(im.Config.Created), Platform: platform.Format(im.Config.Platform)}
 	for i := range im.Layers() {
 		r := im.RowOf(i)
 		switch {
@@ -118,10 +119,6 @@ func (o *opened) header() header {
 		o.mu.Unlock()
 	}
 	return h
-}
-
-func platformOf(c *image.Config) string {
-	return strings.TrimSuffix(c.OS+"/"+c.Architecture+"/"+c.Variant, "/")
 }
 
 // firstSelected is the row that is seen first: the last one with a layer, of which there is most to see.

@@ -47,7 +47,7 @@ func (s *Server) images(*http.Request) (*document, error) {
 	for _, img := range list {
 		created := image.Created(img.Config)
 		x := stored{
-			ID: string(img.ID), Link: string(img.ID), Created: date(&created), Age: human.Since(created), Platform: platformOf(img.Config),
+			ID: string(img.ID), Link: string(img.ID), Created: date(&created), Age: human.Since(created), Platform: img.Platform(),
 			Size: img.Size, Shared: -1, Alone: -1, Layers: len(img.Config.RootFS.DiffIDs),
 		}
 		for _, n := range img.Names {

@@ -52,8 +52,9 @@ var errUnknown = errors.New("it is neither in the store nor what strata page was
 // gallery holds the images that are looked at.
 type gallery struct {
 	Options
-	life context.Context
-	end  context.CancelFunc
+	contained bool // it is for one file: the advisories are not looked at again
+	life      context.Context
+	end       context.CancelFunc
 
 	mu     sync.Mutex
 	named  *opened // what Options.Image names

@@ -292,9 +292,26 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// evil is markup, escape sequences, and letters that run from right to left.
+const evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202eabc\x1b[2J\"'`</script>"
+
+// hostileBuild is remembered with such texts in all that a person, a Dockerfile or a step can say.
+func hostileBuild(t *testing.T, s *Server) {
+	t.Helper()
+	step := &explain.Step{Text: "RUN " + evil, Status: explain.Failed, Span: explain.Span{Began: 1, Ran: 2, Ended: 3}}
+	step.Source, step.Read = evil, evil
+	step.Reasons = []explain.Reason{{Kind: explain.Files, Text: evil, Files: []explain.File{{Path: evil, Change: "changed", Detail: evil, Lines: []string{evil}}}}}
+	b := &explain.Build{
+		ID: "ab01", Started: time.Now(), Took: 10, Name: evil, Context: evil, Dockerfile: evil, Target: evil, Engine: "graph", Error: evil, Tags: []string{evil},
+		Stages: []*explain.Stage{{Name: evil, From: evil, Steps: []*explain.Step{step}}},
+	}
+	if err := explain.Save(s.gallery.Mover.Store, b, []*explain.Log{{Head: evil + "\n", Left: 5, Tail: evil}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // hostile is an image whose texts are all markup, escapes and letters that run from right to left.
 func hostile(t *testing.T) archive.Source {
-	evil := "<script>alert(1)</script><img src=x onerror=alert(1)>\u202eabc\x1b[2J\"'`</script>"
 	layer := anatomytest.Tar(t, "<script>alert(1)<\u202f", "a\u202etxt.exe=</pre><script>alert(1)</script>\x1b[31m\u202e", "bad\xff\xfe=x", "loop~>loop", "a~>b", "b~>a", "javascript:alert(1)=x")
 	src := anatomytest.Image(t, name, layer)
 	c, err := image.Parse(src.Config)
@@ -350,7 +367,8 @@ func text(n *html.Node) string {
 }
 
 func TestHostile(t *testing.T) {
-	s := serve(t, hostile(t))
+	s := serveWith(t, Options{Changes: true}, hostile(t))
+	hostileBuild(t, s)
 	allowed := []string{"style " + hash(read("assets/page.css")), "script " + hash(read("assets/page.js"))}
 	check := func(what, page string, allowed []string) {
 		for _, d := range dangerous(t, page) {
@@ -368,7 +386,9 @@ func TestHostile(t *testing.T) {
 	for _, path := range []string{
 		"", at("image", "image", name, "row", 0), at("image", "image", name, "row", 1), at("files", "image", name), at("bytes", "image", name),
 		at("packages", "image", name), at("settings", "image", name), "images", at("compare", "image", name, "with", name, "filter", `"><script>`),
-		at("image", "image", `"><script>alert(1)</script>`), at("build", "build", "<script>"),
+		at("image", "image", `"><script>alert(1)</script>`), at("build", "build", "<script>"), at("vulnerabilities", "image", name),
+		"builds", at("build", "build", "ab01"), at("log", "build", "ab01", "step", 0), at("log", "build", "ab01", "step", `"><script>`),
+		at("change", "do", removeImage, "subject", name), at("change", "do", tagImage, "subject", `"><script>`), at("change", "do", "<script>"),
 	} {
 		_, body := ask(t, s, path)
 		check(path, body, allowed)

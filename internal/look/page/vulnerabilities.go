@@ -25,6 +25,12 @@ type vulnerable struct {
 // vulnerabilities compares an image's packages, which are there, with the advisories of this machine. The error is
 // vulnerability.ErrEmpty where there are none. What was found is kept as long as nothing is imported.
 func (g *gallery) vulnerabilities(ctx context.Context, o *opened, inv *packages.Inventory) (*vulnerable, error) {
+	o.mu.Lock()
+	known := o.vulnerable
+	o.mu.Unlock()
+	if known != nil && g.contained {
+		return known, nil
+	}
 	d, err := vulnerability.OpenReadOnly(vulnerability.Path(g.Mover.Store.Root()))
 	if err != nil {
 		return nil, err
@@ -38,9 +44,6 @@ func (g *gallery) vulnerabilities(ctx context.Context, o *opened, inv *packages.
 	for _, s := range sources {
 		of += s.Name + " " + s.Imported.String() + "\n"
 	}
-	o.mu.Lock()
-	known := o.vulnerable
-	o.mu.Unlock()
 	if known != nil && known.of == of {
 		return known, nil
 	}
