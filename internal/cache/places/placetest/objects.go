@@ -32,6 +32,7 @@ type ObjectServer struct {
 	fault   func(w http.ResponseWriter, r *http.Request) bool
 	counts  map[string]int
 	bytes   int64
+	stored  int64 // bytes of objects that came in
 }
 
 // StartObjects starts a server, which stops with the test.
@@ -64,6 +65,15 @@ func (s *ObjectServer) Count(method string) (requests int, sent int64) {
 	requests, sent = s.counts[method], s.bytes
 	s.counts, s.bytes = map[string]int{}, 0
 	return requests, sent
+}
+
+// Received is how many bytes of objects came in since it was last called.
+func (s *ObjectServer) Received() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.stored
+	s.stored = 0
+	return n
 }
 
 // Damage changes a byte in each object whose path has one of the parts.
@@ -120,6 +130,7 @@ func (s *ObjectServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.objects[name], s.written[name] = body, time.Now()
+		s.stored += int64(len(body))
 		w.Header().Set("ETag", etag(body))
 	case r.Method == http.MethodDelete:
 		delete(s.objects, name)
