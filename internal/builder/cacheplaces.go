@@ -2,7 +2,9 @@ package builder
 
 import (
 	"github.com/strata-build/strata/internal/cache/places"
+	"github.com/strata-build/strata/internal/cache/places/azblob"
 	"github.com/strata-build/strata/internal/cache/places/directory"
+	"github.com/strata-build/strata/internal/cache/places/gha"
 	"github.com/strata-build/strata/internal/cache/places/http"
 	"github.com/strata-build/strata/internal/cache/places/inline"
 	"github.com/strata-build/strata/internal/cache/places/registry"
@@ -12,7 +14,7 @@ import (
 
 // CachePlaces are the kinds of places that --cache-from and --cache-to can name, in the order in which messages list them.
 var CachePlaces = places.Table{
-	Kinds: []places.Kind{registry.Named, registry.Kind, directory.Kind, s3.Kind, s3.GCS, http.Kind, inline.Kind, places.None},
+	Kinds: []places.Kind{registry.Named, registry.Kind, directory.Kind, s3.Kind, s3.GCS, azblob.Kind, gha.Kind, http.Kind, inline.Kind, places.None},
 	From:  registry.Named.Type,
 	To:    registry.Kind.Type,
 }

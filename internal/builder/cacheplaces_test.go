@@ -24,8 +24,8 @@ func TestCachePlaces(t *testing.T) {
 		{from, "type=local", "", "", "type=local needs src=DIRECTORY"},
 		{from, "type=local,src=dir,mode=max", "", "", "type=local: mode is not supported; it takes src, mounts"},
 		{from, "type=inline", "", "", "type=inline: an inline cache is in an image: name that image, --cache-from NAME"},
-		{from, "type=gha", "", "", "type=gha is not supported; take type=registry,ref=NAME, type=local,src=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=http,url=URL, or a name alone"},
-		{from, "type=none", "", "", "type=none is not supported; take type=registry,ref=NAME, type=local,src=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=http,url=URL, or a name alone"},
+		{from, "type=oci", "", "", "type=oci is not supported; take type=registry,ref=NAME, type=local,src=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=azblob,account_url=URL, type=gha, type=http,url=URL, or a name alone"},
+		{from, "type=none", "", "", "type=none is not supported; take type=registry,ref=NAME, type=local,src=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=azblob,account_url=URL, type=gha, type=http,url=URL, or a name alone"},
 		{from, "ref=me/app", "", "", "ref=me/app: it needs a type, as in type=registry,ref=NAME"},
 		{from, "type=local,dir", "", "", `type=local,dir: "dir" is not NAME=VALUE`},
 		{to, "me/app:cache", "registry", "me/app:cache", ""},
@@ -40,8 +40,12 @@ func TestCachePlaces(t *testing.T) {
 		{to, "type=inline,ref=a", "", "", "type=inline: ref is not supported; it takes mode, ignore-error"},
 		{to, "type=s3,bucket=x,mode=max", "s3", "x", ""},
 		{to, "type=http,url=https://host.example/cache", "http", "https://host.example/cache", ""},
-		{to, "type=azblob,name=x", "", "",
-			"type=azblob is not supported; take type=registry,ref=NAME, type=local,dest=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=http,url=URL, type=inline, type=none, or a name alone"},
+		{to, "gha", "gha", "gha", ""},
+		{to, "type=azblob,account_url=https://me.blob.core.windows.net,mode=max", "azblob", "https://me.blob.core.windows.net", ""},
+		{to, "type=azblob,name=x", "", "", "type=azblob needs account_url=URL"},
+		{to, "type=gha,version=1", "", "", "type=gha: version=1: only version 2 of the service is left; GitHub has switched off version 1 in 2025"},
+		{to, "type=oci,name=x", "", "",
+			"type=oci is not supported; take type=registry,ref=NAME, type=local,dest=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=azblob,account_url=URL, type=gha, type=http,url=URL, type=inline, type=none, or a name alone"},
 	} {
 		spec, err := test.parse(test.text)
 		switch {

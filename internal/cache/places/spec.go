@@ -14,7 +14,7 @@ import (
 // Spec is what a --cache-from or --cache-to says.
 type Spec struct {
 	Type string            // of the Kind
-	Ref  string            // where the cache is: a name, or a directory
+	Ref  string            // where the cache is: a name, or a directory; the type of one that needs none
 	Attr map[string]string // all that it says
 }
 
@@ -148,7 +148,11 @@ func (t *Table) named(kind, name string, of attributes) Spec {
 func (t *Table) checked(s Spec, of attributes) (Spec, error) {
 	for _, k := range t.Kinds {
 		if k.Type == s.Type && of(k) != nil {
-			return s, s.check(of(k))
+			err := s.check(of(k))
+			if s.Ref == "" && k.Open != nil { // there is one of it
+				s.Ref = k.Type
+			}
+			return s, err
 		}
 	}
 	var known, types []string

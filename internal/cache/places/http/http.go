@@ -7,7 +7,6 @@
 package http
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +18,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -38,9 +36,6 @@ const (
 
 // scheme begins locations.
 const scheme = "http-cache"
-
-// tries is how often a request is made whose failure may pass: an answer of 5xx or 429, a lost connection.
-const tries = 4
 
 // Kind is type=http.
 var Kind = places.Kind{
@@ -84,17 +79,21 @@ func newPlace(m *transfer.Mover, s places.Spec) *bucket.Place {
 type Objects struct {
 	base   *url.URL
 	auth   string // the name of the variable with the Authorization header, "" for none
-	client *http.Client
+	caller *bucket.Caller
 }
 
 func newObjects(base, auth string) *Objects {
 	u, _ := url.Parse(base) // checkURL has
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/"
-	return &Objects{u, auth, client}
+	s := &Objects{u, auth, &bucket.Caller{}}
+	if auth != "" {
+		s.caller.Sign = func(req *http.Request) error {
+			req.Header.Set("Authorization", os.Getenv(auth))
+			return nil
+		}
+	}
+	return s
 }
-
-// client is that of all places. An Authorization header goes to no other host (net/http).
-var client = &http.Client{Transport: bucket.Transport()}
 
 // Location implements bucket.Objects.
 func (s *Objects) Location() string {
@@ -116,31 +115,15 @@ func openBlob(ctx context.Context, location string, _ ocispec.Descriptor, offset
 
 // Open implements bucket.Objects.
 func (s *Objects) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, bucket.Object, error) {
-	header := http.Header{}
-	if offset > 0 {
-		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
-	}
-	resp, err := s.do(ctx, http.MethodGet, name, header, nil)
+	resp, err := s.do(ctx, http.MethodGet, name, bucket.RangeFrom(offset), nil)
 	if err != nil {
 		return nil, bucket.Object{}, err
 	}
-	if offset > 0 && resp.StatusCode != http.StatusPartialContent {
-		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil { // it has no ranges
-			resp.Body.Close()
-			return nil, bucket.Object{}, fmt.Errorf("reading %s: %w", name, err)
-		}
+	r, err := bucket.Opened(resp, offset)
+	if err != nil {
+		return nil, bucket.Object{}, fmt.Errorf("reading %s: %w", name, err)
 	}
-	return resp.Body, object(name, resp), nil
-}
-
-func object(name string, resp *http.Response) bucket.Object {
-	o := bucket.Object{Name: name, Size: resp.ContentLength}
-	// A weak ETag is no condition of a write (RFC 9110, 13.1.1).
-	if tag := resp.Header.Get("ETag"); !strings.HasPrefix(tag, "W/") {
-		o.Version = tag
-	}
-	o.Modified, _ = http.ParseTime(resp.Header.Get("Last-Modified"))
-	return o
+	return r, bucket.ObjectOf(name, resp), nil
 }
 
 // Stat implements bucket.Objects.
@@ -150,49 +133,26 @@ func (s *Objects) Stat(ctx context.Context, name string) (bucket.Object, error) 
 		return bucket.Object{}, err
 	}
 	resp.Body.Close()
-	return object(name, resp), nil
+	return bucket.ObjectOf(name, resp), nil
 }
 
 // Put implements bucket.Objects. A server that keeps half of what it was sent when the connection is lost does not keep
 // the promise; its digest tells who reads it.
 func (s *Objects) Put(ctx context.Context, name string, size int64, r io.Reader, expect bucket.Expect) (bucket.Object, error) {
 	header := http.Header{}
-	switch {
-	case expect.Nothing:
-		header.Set("If-None-Match", "*")
-	case expect.Version != "":
-		header.Set("If-Match", expect.Version)
-	}
-	body := &body{size: size, r: r}
-	if size <= bucket.Small {
-		data, err := bucket.ReadSmall(name, size, r)
-		if err != nil {
-			return bucket.Object{}, err
-		}
-		body.data, body.r = data, nil
+	expect.Condition(header)
+	body, err := bucket.NewBody(name, size, r)
+	if err != nil {
+		return bucket.Object{}, err
 	}
 	resp, err := s.do(ctx, http.MethodPut, name, header, body)
 	if err != nil {
 		return bucket.Object{}, err
 	}
 	resp.Body.Close()
-	o := object(name, resp)
+	o := bucket.ObjectOf(name, resp)
 	o.Size = size
 	return o, nil
-}
-
-// body is what is to be sent: data, or what r gives, which can be read once.
-type body struct {
-	size int64
-	data []byte
-	r    io.Reader
-}
-
-func (b *body) reader() io.Reader {
-	if b.r != nil {
-		return b.r
-	}
-	return bytes.NewReader(b.data)
 }
 
 // List implements bucket.Objects.
@@ -213,68 +173,26 @@ func (s *Objects) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// do makes a request, several times where its failure may pass and what it sends can be read again. An answer that is no
-// success is an error.
-func (s *Objects) do(ctx context.Context, method, name string, header http.Header, send *body) (*http.Response, error) {
-	made := false
-	for try := 1; ; try++ {
-		resp, err := s.once(ctx, method, name, header, send)
-		if err == nil && resp.StatusCode/100 == 2 {
-			return resp, nil
+// do makes a request. An answer that is no success is an error.
+func (s *Objects) do(ctx context.Context, method, name string, header http.Header, body *bucket.Body) (*http.Response, error) {
+	for made := false; ; made = true {
+		resp, err := s.caller.Do(ctx, bucket.Request{Method: method, URL: s.base.JoinPath(name), Header: header, Body: body})
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("%s: %w", doing(method, name), err)
 		}
-		again := try < tries && (send == nil || send.r == nil)
-		if err == nil {
-			resp.Body.Close()
-			missing := resp.StatusCode == http.StatusConflict || resp.StatusCode == http.StatusNotFound
-			if method == http.MethodPut && missing && !made && again {
-				made = true
-				s.makeFolders(ctx, name) // a WebDAV server wants the folder first (RFC 4918, 9.7.1)
-				continue
-			}
-			again = again && (resp.StatusCode/100 == 5 || resp.StatusCode == http.StatusTooManyRequests)
-			err = s.refused(method, name, resp)
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if !again {
+		if err != nil {
 			return nil, err
 		}
-		select {
-		case <-time.After(time.Duration(try*try) * 50 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if resp.StatusCode/100 == 2 {
+			return resp, nil
 		}
-	}
-}
-
-func (s *Objects) once(ctx context.Context, method, name string, header http.Header, send *body) (*http.Response, error) {
-	var reader io.Reader
-	if send != nil {
-		reader = send.reader()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.base.JoinPath(name).String(), reader)
-	if err != nil {
-		return nil, err
-	}
-	for key, values := range header {
-		req.Header[key] = values
-	}
-	if send != nil {
-		req.ContentLength = send.size
-		req.Header.Set("Content-Type", "application/octet-stream")
-		if send.size == 0 {
-			req.Body = http.NoBody
+		resp.Body.Close()
+		missing := resp.StatusCode == http.StatusConflict || resp.StatusCode == http.StatusNotFound
+		if method != http.MethodPut || !missing || made || body.R != nil {
+			return nil, s.refused(method, name, resp)
 		}
+		s.makeFolders(ctx, name) // a WebDAV server wants the folder first (RFC 4918, 9.7.1)
 	}
-	if s.auth != "" {
-		req.Header.Set("Authorization", os.Getenv(s.auth))
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", doing(method, name), err)
-	}
-	return resp, nil
 }
 
 // makeFolders makes the folders of an object, as WebDAV has it. What it cannot make the next write tells.
@@ -282,7 +200,7 @@ func (s *Objects) makeFolders(ctx context.Context, name string) {
 	folder := ""
 	for _, part := range strings.Split(path.Dir(name), "/") {
 		folder += part + "/"
-		if resp, err := s.once(ctx, "MKCOL", folder, nil, nil); err == nil {
+		if resp, err := s.caller.Do(ctx, bucket.Request{Method: "MKCOL", URL: s.base.JoinPath(folder)}); err == nil {
 			resp.Body.Close()
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/strata-build/strata/internal/cache/packed"
 )
 
 // ObjectServer is a server of objects under paths, as WebDAV servers and artefact stores are, which knows ETags and their
@@ -33,6 +35,8 @@ type ObjectServer struct {
 	counts  map[string]int
 	bytes   int64
 	stored  int64 // bytes of objects that came in
+	// answer answers in the place of the protocol above, under the lock; nil for that.
+	answer func(w http.ResponseWriter, r *http.Request, body []byte)
 }
 
 // StartObjects starts a server, which stops with the test.
@@ -107,7 +111,7 @@ func (s *ObjectServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := r.URL.Path
 	var body []byte
-	if r.Method == http.MethodPut {
+	if r.Method == http.MethodPut || r.Method == http.MethodPost {
 		var err error
 		if body, err = readBody(r); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -116,6 +120,10 @@ func (s *ObjectServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.answer != nil {
+		s.answer(w, r, body)
+		return
+	}
 	data, there := s.objects[name]
 	switch {
 	case r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "2":
@@ -129,8 +137,7 @@ func (s *ObjectServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusPreconditionFailed)
 			return
 		}
-		s.objects[name], s.written[name] = body, time.Now()
-		s.stored += int64(len(body))
+		s.put(name, body)
 		w.Header().Set("ETag", etag(body))
 	case r.Method == http.MethodDelete:
 		delete(s.objects, name)
@@ -140,12 +147,24 @@ func (s *ObjectServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !there:
 		w.WriteHeader(http.StatusNotFound)
 	default:
-		w.Header().Set("ETag", etag(data))
-		if r.Method == http.MethodGet {
-			s.bytes += int64(len(data))
-		}
-		http.ServeContent(w, r, "", s.written[name], bytes.NewReader(data))
+		s.give(w, r, name)
 	}
+}
+
+// give answers with an object.
+func (s *ObjectServer) give(w http.ResponseWriter, r *http.Request, name string) {
+	data := s.objects[name]
+	w.Header().Set("ETag", etag(data))
+	if r.Method == http.MethodGet {
+		s.bytes += int64(len(data))
+	}
+	http.ServeContent(w, r, "", s.written[name], bytes.NewReader(data))
+}
+
+// put keeps an object.
+func (s *ObjectServer) put(name string, data []byte) {
+	s.objects[name], s.written[name] = data, time.Now()
+	s.stored += int64(len(data))
 }
 
 func etag(data []byte) string {
@@ -216,6 +235,11 @@ func Faults(t *testing.T, s *ObjectServer, site *Site) {
 	writer := site.Machine(t)
 	steps := Steps(t, writer, "a")
 	site.put(t, writer, steps)
+	whole := t
+	mounts := []string{contents(t, "a")}
+	if err := send(t.Context(), t, site.keeper(t, writer), mounts[0]); err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range []struct {
 		name string
 		// passes says that the fault is over after some requests, and the place has tried again.
@@ -250,8 +274,17 @@ func Faults(t *testing.T, s *ObjectServer, site *Site) {
 			if f.passes != (err == nil) {
 				t.Errorf("putting: %v", err)
 			}
+			s.Fail(f.fault())
+			mounts = append(mounts, contents(whole, f.name))
+			if p, err = site.Open(t, writer); err == nil {
+				err = send(t.Context(), t, p.(packed.Keeper), mounts[len(mounts)-1])
+			}
+			if f.passes != (err == nil) {
+				t.Errorf("putting a mount: %v", err)
+			}
 			// What was there is whole, and what was put is there or not, but never in part.
 			s.Fail(nil)
+			expectMount(t, site.keeper(t, site.Machine(t)), mounts...)
 			reader = site.Machine(t)
 			p = site.open(t, reader)
 			for _, step := range steps {
