@@ -101,7 +101,7 @@ func setUpStrata(ctx context.Context, s *strata, o options, work string) (conten
 	if err != nil {
 		return c, err
 	}
-	c.scenarios = slices.Concat(observed, e.scenarios(), []*scenario{f.scenario()}, l.scenarios())
+	c.scenarios = slices.Concat(observed, e.scenarios(), []*scenario{f.scenario()}, l.scenarios(), l.packages())
 	return c, nil
 }
 

@@ -33,12 +33,12 @@ type tool struct {
 
 var (
 	listers = []tool{
-		{"syft", "https://github.com/anchore/syft", func(layout string) []string { return []string{"scan", "-q", "-o", "json", "oci-dir:" + layout} }, readSyft},
+		{"syft", "https://github.com/anchore/syft", func(layout string) []string { return []string{"scan", "-o", "json", "oci-dir:" + layout} }, readSyft},
 	}
 	scanners = []tool{
-		{"grype", "https://github.com/anchore/grype", func(layout string) []string { return []string{"-q", "-o", "json", "oci-dir:" + layout} }, readGrype},
+		{"grype", "https://github.com/anchore/grype", func(layout string) []string { return []string{"-o", "json", "oci-dir:" + layout} }, readGrype},
 		{"trivy", "https://github.com/aquasecurity/trivy", func(layout string) []string {
-			return []string{"image", "--quiet", "--scanners", "vuln", "--format", "json", "--input", layout}
+			return []string{"image", "--no-progress", "--scanners", "vuln", "--format", "json", "--input", layout}
 		}, readTrivy},
 	}
 )
