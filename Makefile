@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test test-places short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -87,6 +87,10 @@ test-real: ## ten Dockerfiles as people write them, built, edited, run and compa
 test-rungs: ## all lessons, the attacks and apt-get on each rung of docs/rootless.md, of which make test does some; a quarter of an hour
 	test/require build demo test
 	$(GO) test -tags $(TAGS) -count=1 -timeout 120m -v ./test -run TestRungs -rungs
+
+test-fleet: ## three machines, a registry and a queue of three servers: one build, also with a machine and a server killed and a network cut
+	test/require build test
+	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v ./test/fleet -stages $(or $(STAGES),40) -cut $(or $(CUT),30s)
 
 edits: ## cached builds against uncached ones after random edits; EDITS=20000 for a long run
 	test/require build test

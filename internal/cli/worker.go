@@ -125,6 +125,9 @@ func (a *app) runWorker(ctx context.Context, f *workerFlags) error {
 	for _, p := range targets {
 		shown = append(shown, platform.Format(p))
 	}
+	if err := w.Join(ctx); err != nil {
+		return err
+	}
 	fmt.Fprintf(a.stderr, "worker %s takes steps for %s from %s, %d at once\n", w.Name, strings.Join(shown, ", "), fleet.Hidden(f.queue.url), f.slots)
 	fmt.Fprintf(a.stderr, "its key, for --queue-trust, is %s\n", w.Public())
 	if err := w.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {

@@ -25,6 +25,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/strata-build/strata/internal/cache"
 )
 
 // protocol is the version of all messages. It is part of the subjects, so that a worker never sees what it cannot read.
@@ -49,6 +51,7 @@ const (
 	gone        = 12 * time.Second    // without one, it is gone
 	outputAge   = time.Hour           // of output and results
 	recordAge   = 30 * 24 * time.Hour // of records
+	starting    = time.Minute         // until a cluster has to answer that has just begun
 	mostRuns    = 5                   // how often a step is given to a worker
 	mostWaiting = 100_000             // steps in the queue
 )
@@ -143,14 +146,26 @@ func (q *Queue) prepare(ctx context.Context) error {
 	if q.js, err = jetstream.New(q.nc); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
 	replicas := 1
 	if q.nc.ConnectedClusterName() != "" {
 		replicas = 3
 	}
-	if err = q.makeAll(ctx, replicas); err != nil && replicas > 1 && isTooFew(err) {
-		err = q.makeAll(ctx, 1) // a cluster of fewer
+	// A cluster that has just begun answers once it has a leader.
+	trouble := cache.NewPatience(starting)
+	for {
+		once, cancel := context.WithTimeout(ctx, answer)
+		err = q.makeAll(once, replicas)
+		cancel()
+		if replicas > 1 && isTooFew(err) {
+			replicas = 1 // a cluster of fewer
+			continue
+		}
+		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
+			break
+		}
+		if err := trouble.Pause(ctx, err); err != nil {
+			return err
+		}
 	}
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Errorf("%w: start the server with JetStream, nats-server -js", err)
@@ -161,7 +176,7 @@ func (q *Queue) prepare(ctx context.Context) error {
 // isTooFew says that there are not as many servers as replicas were asked for.
 func isTooFew(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && strings.Contains(api.Description, "no suitable peers") || errors.As(err, &api) && strings.Contains(api.Description, "insufficient")
+	return errors.As(err, &api) && (strings.Contains(api.Description, "no suitable peers") || strings.Contains(api.Description, "insufficient"))
 }
 
 func (q *Queue) makeAll(ctx context.Context, replicas int) (err error) {

@@ -56,6 +56,7 @@ type Worker struct {
 	identity *Identity
 	public   string
 	running  *bucket.Place // who runs a step just now
+	sources  []jetstream.Consumer
 	count    counters
 
 	mu       sync.Mutex // of all below
@@ -93,17 +94,14 @@ func NewWorker(q *Queue, m *transfer.Mover, depot places.Depot, id *Identity, o 
 // Public is the key that builds seal secrets for.
 func (w *Worker) Public() string { return w.public }
 
-// Run takes steps until the context is done, and then finishes those that run.
-func (w *Worker) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, w.drain)
-	defer stop()
-	var sources []jetstream.Consumer
+// Join shows the worker to builds, which may send steps from then on.
+func (w *Worker) Join(ctx context.Context) error {
 	for _, p := range w.Platforms {
 		c, err := w.queue.js.CreateOrUpdateConsumer(ctx, stepsStream, consumerConfig(consumerFor(p.OS, p.Architecture), subjectFor(p.OS, p.Architecture)))
 		if err != nil {
 			return fmt.Errorf("taking steps for %s: %w", platform.Format(p), err)
 		}
-		sources = append(sources, c)
+		w.sources = append(w.sources, c)
 	}
 	own := consumerConfig("worker-"+w.Name, subjectTo(w.Name))
 	own.InactiveThreshold = time.Hour
@@ -111,13 +109,20 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("taking steps for this worker: %w", err)
 	}
-	sources = append(sources, c)
+	w.sources = append(w.sources, c)
 	if err := w.show(ctx); err != nil {
 		return fmt.Errorf("showing the worker to builds: %w", err)
 	}
+	return nil
+}
+
+// Run takes steps until the context is done, and then finishes those that run. It is called after Join.
+func (w *Worker) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, w.drain)
+	defer stop()
 	var all, steps sync.WaitGroup
 	all.Go(func() { w.beat(ctx) })
-	for _, c := range sources {
+	for _, c := range w.sources {
 		all.Go(func() { w.take(ctx, c, &steps) })
 	}
 	all.Wait()

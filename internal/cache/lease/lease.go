@@ -7,6 +7,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -56,11 +57,12 @@ func (o Options) withDefaults() Options {
 	if o.Settling == 0 {
 		o.Settling = max(time.Minute, o.Term)
 	}
-	if o.Patience == 0 {
-		o.Patience = time.Minute
-	}
+	o.Patience = o.PatienceOr()
 	return o
 }
+
+// PatienceOr is Patience, or its default.
+func (o Options) PatienceOr() time.Duration { return cmp.Or(o.Patience, time.Minute) }
 
 // maxPrinted is how many bytes of what its holder prints a lease carries: the last ones.
 const maxPrinted = 8 << 10

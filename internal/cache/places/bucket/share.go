@@ -49,7 +49,16 @@ type claim struct {
 // Share implements cache.Claim.
 func (c *claim) Share(ctx context.Context, s cache.Step) error {
 	defer c.Release()
-	return c.place.share(ctx, s)
+	trouble := cache.NewPatience(c.place.o.Leases.PatienceOr())
+	for {
+		err := c.place.share(ctx, s)
+		if err == nil {
+			return nil
+		}
+		if err := trouble.Pause(ctx, err); err != nil {
+			return err
+		}
+	}
 }
 
 // share writes a step for those who wait for it: its layer, and then its record. The list of the cache's name is written by
