@@ -25,6 +25,8 @@ type User struct {
 	// Chrooted has commands run in a chroot that shows all of the machine: there the kernel makes nobody a user name
 	// space (user_namespaces(7), EPERM).
 	Chrooted bool
+	// Bounding are the capabilities that set-user-ID programs can get, as setpriv has them: "-all,+setuid"; "" are all.
+	Bounding string
 	etc      string
 }
 
@@ -114,11 +116,15 @@ func (u *User) Arguments(args ...string) []string {
 	if u.Chrooted {
 		place, program = `mkdir -p "$0/root"; mount --rbind / "$0/root"`, `chroot "$0/root" setpriv`
 	}
+	bounding := ""
+	if u.Bounding != "" {
+		bounding = "--bounding-set=" + u.Bounding
+	}
 	script := `set -e
 [ ! -e "$0/tun" ] || mount --bind "$0/tun" /dev/net/tun
 for name in passwd subuid subgid; do [ ! -e /etc/$name ] || mount --bind "$0/$name" /etc/$name; done
 unset STRATA_ROOT XDG_DATA_HOME
 ` + place + `
-exec ` + program + ` --reuid=` + id + ` --regid=` + id + ` --clear-groups env -C "$PWD" HOME="$1" "${@:2}"`
+exec ` + program + ` --reuid=` + id + ` --regid=` + id + ` --clear-groups ` + bounding + ` env -C "$PWD" HOME="$1" "${@:2}"`
 	return append([]string{"--mount", "--propagation", "private", "bash", "-c", script, u.etc, u.Home}, args...)
 }
