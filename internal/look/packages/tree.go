@@ -11,8 +11,8 @@ import (
 	"github.com/strata-build/strata/internal/layer/packages"
 )
 
-// OfTree reads of which packages the files of a tree without layers tell, such as a build context. name is the Image of the
-// inventory, which has no ID.
+// OfTree reads of which packages the files of a tree without layers tell, such as a build context: what is installed in it, and
+// what its lock files would bring. name is the Image of the inventory, which has no ID.
 func OfTree(ctx context.Context, name string, tree layer.Tree) (*Inventory, error) {
 	inv := &Inventory{Image: name, Packages: []Package{}}
 	if err := inv.addDirectory(ctx, tree, ""); err != nil {
@@ -44,6 +44,9 @@ func (inv *Inventory) addDirectory(ctx context.Context, tree layer.Tree, dir str
 // addFile adds the packages that a file tells of, if it does.
 func (inv *Inventory) addFile(ctx context.Context, tree layer.Tree, e *layer.Entry) error {
 	form, ok := packages.FormOf(e.Path, e.Mode, e.Size)
+	if !ok {
+		form, ok = packages.LockOf(e.Path)
+	}
 	if !ok {
 		return nil
 	}
