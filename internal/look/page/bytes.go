@@ -60,13 +60,16 @@ var errPartial = errors.New("some of its layers are in a registry only; fetch th
 
 // account tells where the bytes are. It is made once.
 func (o *opened) account() (*bytesView, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.t.Layers() < o.im.Layers() {
-		return nil, errPartial
+	o.making.Lock()
+	defer o.making.Unlock()
+	if o.isPartial() {
+		return nil, errPartial // else nobody changes the timeline any more
 	}
-	if o.weighed != nil {
-		return o.weighed, nil
+	o.mu.Lock()
+	known := o.weighed
+	o.mu.Unlock()
+	if known != nil {
+		return known, nil
 	}
 	du, err := view.DuOf(o.im, o.t, view.DuOptions{Depth: 1})
 	if err != nil {
@@ -83,7 +86,9 @@ func (o *opened) account() (*bytesView, error) {
 		}
 		v.Bars = append(v.Bars, b)
 	}
+	o.mu.Lock()
 	o.weighed = v
+	o.mu.Unlock()
 	return v, nil
 }
 

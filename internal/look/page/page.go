@@ -76,6 +76,9 @@ type opened struct {
 	// layers are called can be read without. Who holds it may take mu, and not the other way round.
 	using sync.Mutex
 
+	// making is held by who makes what is made once: others wait for it, and mu is free meanwhile.
+	making sync.Mutex
+
 	mu sync.Mutex // of what follows
 	// t is the timeline of the lowest layers that are known: of all, unless some are in a registry only.
 	t     *timeline.Timeline
@@ -191,6 +194,9 @@ func (o *opened) read(ctx context.Context) error {
 func (o *opened) fetch(ctx context.Context, layer int) error {
 	o.using.Lock()
 	defer o.using.Unlock()
+	if !o.isPartial() {
+		return nil
+	}
 	var wanted []int
 	for i := 0; i <= layer && i < o.im.Layers(); i++ {
 		wanted = append(wanted, i)

@@ -50,9 +50,14 @@ func (t *texts) number(text string) int {
 func newTable(t *timeline.Timeline, order []timeline.Node) *table {
 	words := &texts{byID: map[string]int{}}
 	words.number("")
-	out := &table{}
-	var kinds, types, stored []byte
-	depth := make([]int, t.Len())
+	paths := t.Len()
+	ints := func() []int { return make([]int, 0, paths) } // most paths have one event
+	out := &table{
+		Names: make([]string, 0, paths), Depth: ints(), Count: ints(), Layer: ints(), Mode: ints(), Owner: ints(), Size: make([]int64, 0, paths),
+		Link: ints(), Detail: ints(),
+	}
+	kinds, types, stored := make([]byte, 0, paths), make([]byte, 0, paths), make([]byte, 0, paths)
+	depth := make([]int, paths)
 	for _, n := range order {
 		if n != timeline.Root {
 			depth[n] = depth[t.Parent(n)] + 1
@@ -113,22 +118,29 @@ func letter(t layer.Type) byte {
 
 // compressed is the image's table, as gzip of JSON.
 func (o *opened) compressed() ([]byte, error) {
+	o.making.Lock()
+	defer o.making.Unlock()
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.packed != nil {
-		return o.packed, nil
+	t, order, packed := o.t, o.order, o.packed
+	o.mu.Unlock()
+	if packed != nil {
+		return packed, nil
 	}
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.NewEncoder(w).Encode(newTable(o.t, o.order)); err != nil {
+	if err := json.NewEncoder(w).Encode(newTable(t, order)); err != nil {
 		return nil, fmt.Errorf("listing the files: %w", err)
 	}
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("listing the files: %w", err)
 	}
-	o.packed = b.Bytes()
-	return o.packed, nil
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.t == t { // or else layers were fetched meanwhile
+		o.packed = b.Bytes()
+	}
+	return b.Bytes(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/timeline"
@@ -50,14 +51,10 @@ func owner(uid, gid int) string { return fmt.Sprintf("%d:%d", uid, gid) }
 // Quoted makes a path from an image fit for a line: one that holds what could do something to a terminal or turn the order of
 // its letters round, or is not UTF-8, is written as a Go string, like git does it.
 func Quoted(path string) string {
-	q := fmt.Sprintf("%q", path)
-	if plain := q[1 : len(q)-1]; plain == path {
-		return path
+	if utf8.ValidString(path) && !strings.ContainsFunc(path, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
+		return path // quotes and backslashes too, and letters that this Go does not know
 	}
-	if strings.ToValidUTF8(path, "") == path && !strings.ContainsFunc(path, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
-		return path // nothing but quotes or backslashes, or letters that this Go does not know
-	}
-	return q
+	return fmt.Sprintf("%q", path)
 }
 
 // What says how an event differs from the one before of its path: "mode 0644 → 0755, owner 0:0 → 33:33".
