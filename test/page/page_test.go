@@ -10,6 +10,8 @@ import (
 	"flag"
 	"fmt"
 	"iter"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -506,6 +508,8 @@ func (w *world) builds(address string) {
 	w.do(chromedp.Click(`//tr[contains(., "` + second + `")]//a`))
 	w.see("COPY . .", "why", "main.py", "cached")
 	w.until(`document.querySelectorAll(".step svg .ran").length > 1`)
+	w.do(chromedp.Click(`//li[contains(., "RUN dd")]//summary`))
+	w.see("6+0 records out")
 	w.picture("page-build")
 	w.do(chromedp.Click(`//li[contains(@class, "step")]//a[contains(., "RUN dd")]`))
 	w.see("RUN dd if=/dev/zero", "/tmp/big")
@@ -711,6 +715,13 @@ func (w *world) fast(address string) {
 		}
 		return ms
 	}
+	nothing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<!doctype html><title>nothing</title><p>nothing")
+	}))
+	defer nothing.Close()
+	w.do(chromedp.Navigate(nothing.URL))
+	w.t.Logf("first paint of a page with one word: %.0f ms", paint())
 	w.open(w.serve(first))
 	ms := paint()
 	w.t.Logf("first paint of %s: %.0f ms", first, ms)
