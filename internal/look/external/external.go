@@ -135,8 +135,9 @@ func ask(ctx context.Context, m *transfer.Mover, im *anatomy.Image, tools []tool
 	oci := true
 	item := transfer.Item{ID: im.ID, Packing: transfer.Packing{OCI: &oci}, Platform: im.Config.Platform}
 	if _, err := m.SaveDirectory(ctx, layout, transfer.Bundle{Items: []transfer.Item{item}}, nil); err != nil {
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, nil, fmt.Errorf("%s is not in the store, and so %s cannot look into it: strata pull or strata load it first", im.Text, t.name)
+		var unavailable *store.UnavailableError
+		if errors.Is(err, store.ErrNotFound) || errors.As(err, &unavailable) {
+			return nil, nil, fmt.Errorf("%s is not in the store, and so %s cannot look into it (%w): strata pull or strata load it first", im.Text, t.name, err)
 		}
 		return nil, nil, fmt.Errorf("writing %s for %s: %w", im.Text, t.name, err)
 	}

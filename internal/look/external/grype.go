@@ -1,6 +1,7 @@
 package external
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -25,8 +26,8 @@ type grypeDocument struct {
 	Descriptor struct {
 		Version string
 		DB      struct {
-			Built  time.Time                 // until version 0.87
-			Status struct{ Built time.Time } // since
+			Built  string                 // when the advisories were put together, until version 0.87
+			Status struct{ Built string } // since
 		}
 	}
 }
@@ -37,9 +38,9 @@ func readGrype(output []byte) (*said, error) {
 	if err := json.Unmarshal(output, &d); err != nil {
 		return nil, err
 	}
-	out := &said{source: vulnerability.Source{Name: "grype " + d.Descriptor.Version, Imported: d.Descriptor.DB.Status.Built}}
-	if out.source.Imported.IsZero() {
-		out.source.Imported = d.Descriptor.DB.Built
+	out := &said{}
+	if built, err := time.Parse(time.RFC3339, cmp.Or(d.Descriptor.DB.Status.Built, d.Descriptor.DB.Built)); err == nil {
+		out.source = vulnerability.Source{Name: "grype " + d.Descriptor.Version, Imported: built}
 	}
 	for i := range d.Matches {
 		v, a := &d.Matches[i].Vulnerability, d.Matches[i].Artifact.convert()
