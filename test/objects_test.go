@@ -30,10 +30,14 @@ func objects(ts *testscript.TestScript, neg bool, args []string) {
 		case args[0] == "count" && len(args) == 2:
 			n, sent := server.Count(args[1])
 			fmt.Fprintf(ts.Stdout(), "%d requests, %d bytes\n", n, sent)
+		case args[0] == "received" && len(args) == 1:
+			fmt.Fprintf(ts.Stdout(), "%d bytes\n", server.Received())
+		case args[0] == "clear" && len(args) == 1:
+			server.Clear()
 		case args[0] == "damage" && len(args) == 2:
 			server.Damage(args[1])(nil)
 		default:
-			ts.Fatalf("usage: objects [list | count METHOD | damage PART]")
+			ts.Fatalf("usage: objects [list | clear | received | count METHOD | damage PART]")
 		}
 		return
 	}

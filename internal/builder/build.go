@@ -36,6 +36,8 @@ type build struct {
 	journal *explain.Journal
 	// mountCaches are the cache mounts as they travel.
 	mountCaches *mountCaches
+	// destinations are the places that its cache goes to.
+	destinations []*destination
 }
 
 // values are those of a build's arguments: the request's, but for a SOURCE_DATE_EPOCH that is a word.
@@ -114,6 +116,9 @@ func open(ctx context.Context, m *transfer.Mover, r *Request) (*build, error) {
 }
 
 func (b *build) close() {
+	for _, d := range b.destinations {
+		d.early.stop()
+	}
 	if b.input != nil {
 		b.input.close()
 	}
@@ -191,7 +196,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 			Network: b.Sandbox.Network, Allow: b.Sandbox.Allow, Machine: machine,
 			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log, Caches: b.mountCaches, Remote: b.Sandbox.Remote,
 		},
-		Events: b.events,
+		Events: b.sinks(),
 	})
 }
 

@@ -76,11 +76,8 @@ func (b *build) shared(imported []*cache.Source) *cache.Source {
 
 // exportCaches writes the caches that --cache-to asks for. The image is there already: it stays whatever happens here.
 func (b *build) exportCaches(ctx context.Context, parts []*part) error {
-	for _, spec := range b.Cache.To {
-		if CachePlaces.Kind(spec).Create == nil {
-			continue
-		}
-		if err := b.exportCache(ctx, parts, spec); err != nil {
+	for _, d := range b.destinations {
+		if err := b.exportCache(ctx, parts, d); err != nil {
 			return err
 		}
 	}
@@ -88,22 +85,24 @@ func (b *build) exportCaches(ctx context.Context, parts []*part) error {
 }
 
 // exportCache writes one of them, and then the cache mounts.
-func (b *build) exportCache(ctx context.Context, parts []*part, spec places.Spec) error {
-	shown := b.beginPhase("export cache to " + spec.Ref)
+func (b *build) exportCache(ctx context.Context, parts []*part, d *destination) error {
+	shown := b.beginPhase("export cache to " + d.spec.Ref)
 	var steps []cache.Step
 	for _, p := range parts {
-		steps = append(steps, p.solver.Steps(p.plan, spec.Max())...)
+		steps = append(steps, p.solver.Steps(p.plan, d.spec.Max())...)
 	}
-	to, err := CachePlaces.Kind(spec).Create(b.mover, spec)
+	err := d.err
 	if err == nil {
-		err = to.Put(ctx, steps)
+		d.early.wait()
+		err = d.place.Put(ctx, steps)
 	}
-	err = b.notExported(ctx, spec, err)
+	failed := err != nil
+	err = b.notExported(ctx, d.spec, err)
 	shown.end(err)
-	if err != nil || to == nil {
+	if failed {
 		return err
 	}
-	return b.notExported(ctx, spec, b.mountCaches.send(ctx, spec, to))
+	return b.notExported(ctx, d.spec, b.mountCaches.send(ctx, d.spec, d.place))
 }
 
 // notExported is what comes of an error: a warning, where the person wants that.

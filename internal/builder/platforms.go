@@ -61,6 +61,9 @@ func (b *build) solveAll(ctx context.Context, parts []*part) ([]export.Image, er
 	images := make([]export.Image, len(parts))
 	for _, p := range parts {
 		p.imported, p.executed = imported[platform.Format(p.plan.Platform())], executed
+	}
+	b.openDestinations(ctx, parts)
+	for _, p := range parts {
 		p.solver = b.newSolver(p, b.bases)
 		if b.Target.Dialect.File.Lint && p.plan.Strict() {
 			if err := strict(ctx, p.solver, p.plan); err != nil {

@@ -41,6 +41,12 @@ type Leaser interface {
 	Lease(ctx context.Context, key digest.Digest) (release func(), err error)
 }
 
+// Receiver is a place that takes layers before the records that name them are put, while a build goes on.
+type Receiver interface {
+	// Receive sends a layer, unless the place has it. It may be called for several at once.
+	Receive(ctx context.Context, diffID digest.Digest) error
+}
+
 // Source is an imported cache: a place that --cache-from names.
 type Source struct {
 	// Name is what the person called it: "me/app:1.0.0".

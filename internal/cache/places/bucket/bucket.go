@@ -67,6 +67,7 @@ type Place struct {
 
 	mu    sync.Mutex
 	named map[digest.Digest]*object // of the list; nil until it was read
+	sent  map[digest.Digest]*sending
 }
 
 // object is a record as the store has it.
@@ -80,7 +81,7 @@ type object struct {
 // New returns the cache of a store. It asks nobody anything.
 func New(m *transfer.Mover, objects Objects, title string, o Options) *Place {
 	o.Blobs, o.Name, o.Uploads = cmp.Or(o.Blobs, "blobs/"), cmp.Or(o.Name, "default"), cmp.Or(o.Uploads, 4)
-	return &Place{objects: objects, mover: m, title: title, o: o}
+	return &Place{objects: objects, mover: m, title: title, o: o, sent: map[digest.Digest]*sending{}}
 }
 
 // Load reads the list of the cache's name: an error says that the store cannot be read. One that has nothing yet is as
@@ -200,16 +201,13 @@ func (p *Place) Put(ctx context.Context, steps []cache.Step) error {
 		return err
 	}
 	written := make([]*object, len(steps))
-	layers := newOnce()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.o.Uploads)
 	for i, s := range steps {
 		g.Go(func() error {
 			o := &object{Key: s.Key, Record: s.Record}
 			if s.Record.Layer != "" && !s.KeyOnly {
-				desc, err := layers.do(s.Record.Layer, func() (ocispec.Descriptor, error) {
-					return p.SendLayer(gctx, s.Record.Layer)
-				})
+				desc, err := p.sendOnce(gctx, s.Record.Layer)
 				if err != nil {
 					return err
 				}
@@ -404,21 +402,36 @@ func (t target) Write(ctx context.Context, desc ocispec.Descriptor, r io.Reader)
 	return err
 }
 
-// once does something once for each layer, however many steps have it.
-type once struct {
-	mu  sync.Mutex
-	all map[digest.Digest]func() (ocispec.Descriptor, error)
+// Receive implements cache.Receiver.
+func (p *Place) Receive(ctx context.Context, diffID digest.Digest) error {
+	_, err := p.sendOnce(ctx, diffID)
+	return err
 }
 
-func newOnce() *once { return &once{all: map[digest.Digest]func() (ocispec.Descriptor, error){}} }
+// sending is a layer on its way.
+type sending struct {
+	done chan struct{}
+	desc ocispec.Descriptor
+	err  error
+}
 
-func (o *once) do(d digest.Digest, f func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
-	o.mu.Lock()
-	g := o.all[d]
-	if g == nil {
-		g = sync.OnceValues(f)
-		o.all[d] = g
+// sendOnce sends a layer once, however many steps have it. One that could not be sent is tried again by who asks next.
+func (p *Place) sendOnce(ctx context.Context, diffID digest.Digest) (ocispec.Descriptor, error) {
+	p.mu.Lock()
+	s := p.sent[diffID]
+	if s != nil {
+		p.mu.Unlock()
+		<-s.done
+		return s.desc, s.err
 	}
-	o.mu.Unlock()
-	return g()
+	s = &sending{done: make(chan struct{})}
+	p.sent[diffID] = s
+	p.mu.Unlock()
+	if s.desc, s.err = p.SendLayer(ctx, diffID); s.err != nil {
+		p.mu.Lock()
+		delete(p.sent, diffID)
+		p.mu.Unlock()
+	}
+	close(s.done)
+	return s.desc, s.err
 }

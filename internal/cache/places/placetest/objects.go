@@ -71,6 +71,13 @@ func (s *ObjectServer) Count(method string) (requests int, sent int64) {
 	return requests, sent
 }
 
+// Clear removes all objects.
+func (s *ObjectServer) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.objects)
+}
+
 // Received is how many bytes of objects came in since it was last called.
 func (s *ObjectServer) Received() int64 {
 	s.mu.Lock()
