@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools bench-mounts lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -83,6 +83,10 @@ short: ## the tests that need neither dockerd nor a Python image, in two minutes
 test-real: ## ten Dockerfiles as people write them, built, edited, run and compared with --no-cache; fetches 300 MB; TABLE=docs/observed.md, PACKAGES=docs/scan.md
 	test/require build demo
 	$(GO) test -tags $(TAGS) -count=1 -timeout 120m -v ./test/real -all -uncached $(if $(TABLE),-table $(CURDIR)/$(TABLE)) $(if $(PACKAGES),-packages $(CURDIR)/$(PACKAGES))
+
+bench-mounts: ## what cache mounts that travel save a go build and an npm ci; fetches 200 MB, some minutes; TABLE=docs/cache.md
+	test/require build demo
+	$(GO) test -tags $(TAGS) -count=1 -timeout 60m -v ./test/real -run TestMounts -mounts $(if $(BASES),-bases $(BASES)) $(if $(TABLE),-table $(CURDIR)/$(TABLE))
 
 test-rungs: ## all lessons, the attacks and apt-get on each rung of docs/rootless.md, of which make test does some; a quarter of an hour
 	test/require build demo test

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/docker/go-units"
 
 	"github.com/strata-build/strata/internal/cache/places/placetest"
 	"github.com/strata-build/strata/internal/human"
@@ -93,7 +96,7 @@ func TestMounts(t *testing.T) {
 	t.Setenv("STRATA_NETWORK", "host")
 	t.Setenv("AWS_ACCESS_KEY_ID", placetest.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", placetest.SecretKey)
-	rows := []string{"| | time | from the store | to the store |\n|---|---|---|---|\n"}
+	rows := []string{"| | time | of mounts, from the store | to the store |\n|---|---|---|---|\n"}
 	for _, p := range projects {
 		bases := filepath.Join(dir, p.bases)
 		if *basesIn != "" {
@@ -127,6 +130,21 @@ func (m *measured) String() string {
 	return fmt.Sprintf(" | %.1f s | %s | %s |\n", m.times[len(m.times)/2].Seconds(), cell(m.from), cell(m.to))
 }
 
+// movedLine is what a build says of a mount that has moved.
+var movedLine = regexp.MustCompile(`(?s)#(\d+) \[internal\] (\w+) cache mount \S+ (?:to|from) [^\n]*\n#\d+ [0-9.]+ \d+ files, \S+; (\S+) moved\n`)
+
+// moved is how many bytes of mounts a build has brought, or sent.
+func moved(t *testing.T, out, verb string) (n int64) {
+	for _, match := range movedLine.FindAllStringSubmatch(out, -1) {
+		if match[2] == verb {
+			size, err := units.FromHumanSize(match[3])
+			check(t, err)
+			n += size
+		}
+	}
+	return n
+}
+
 func (p *travelling) measure(t *testing.T, bases string) string {
 	store := filepath.Join(t.TempDir(), "store")
 	t.Setenv("STRATA_ROOT", store)
@@ -142,11 +160,9 @@ func (p *travelling) measure(t *testing.T, bases string) string {
 		}
 		check(t, os.WriteFile(filepath.Join(src, name), []byte(strings.Replace(string(text), c[0], c[1], 1)), 0o644))
 	}
-	empty := func() {
-		check(t, os.RemoveAll(store))
-		command(t, "", "cp", "-a", bases, store)
-		command(t, "", "strata", "builder", "prune", "-f")
-	}
+	command(t, "", "cp", "-a", bases, store)
+	// A machine that has nothing but the base image.
+	empty := func() { command(t, "", "strata", "builder", "prune", "-af") }
 	lock := func() {
 		run := append([]string{"run", "--rm", "--network", "host", "-v", src + ":/src", "-e", "GOPROXY=" + goProxy}, p.lock...)
 		command(t, "", "strata", run...)
@@ -154,14 +170,11 @@ func (p *travelling) measure(t *testing.T, bases string) string {
 	server := placetest.StartObjects(t)
 	place := "type=s3,bucket=cache,use_path_style=true,endpoint_url=" + server.URL
 	build := func(m *measured, args ...string) string {
-		server.Count("GET")
-		server.Received()
 		start := time.Now()
 		all := append([]string{"build", "-t", "app", "--build-arg", "GOPROXY=" + goProxy, "--secret", "id=npmrc,src=" + npmrc}, args...)
 		out := command(t, src, "strata", append(all, ".")...)
 		m.times = append(m.times, time.Since(start))
-		_, m.from = server.Count("GET")
-		m.to = server.Received()
+		m.from, m.to = moved(t, out, "restore"), moved(t, out, "export")
 		return out
 	}
 	var first, without, with, bumped measured
