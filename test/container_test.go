@@ -12,23 +12,36 @@ import (
 )
 
 // inContainer runs a program in a container as dockerd makes it by itself, with its default profile and capabilities:
-// incontainer [-user N] [-env NAME=VALUE]... program arguments... The container has the script's folder where it is,
-// and a store of its own in $WORK/pod. The script has called dockerd.
+// incontainer [-user N] [-network NETWORK] [-unconfined] [-env NAME=VALUE]... program arguments... The container has the
+// script's folder where it is, a store of its own in $WORK/pod, and no network unless one is named. With -unconfined the
+// profile permits name spaces. The script has called dockerd.
 func inContainer(ts *testscript.TestScript, neg bool, args []string) {
 	work, root := ts.Getenv("WORK"), filepath.Join(ts.Getenv("WORK"), "pod")
 	ts.Check(os.MkdirAll(root, 0o755))
 	here, err := filepath.Abs(ts.MkAbs("."))
 	ts.Check(err)
-	run := []string{"run", "--rm", "--init", "--network", "none", "-v", work + ":" + work, "-w", here, "-e", "HOME=" + work, "-e", "STRATA_ROOT=" + root}
+	run := []string{"run", "--rm", "--init", "-v", work + ":" + work, "-w", here, "-e", "HOME=" + work, "-e", "STRATA_ROOT=" + root}
 	for _, name := range []string{"SOURCE_DATE_EPOCH", "STRATA_OBSERVE", "DOCKER_BUILDKIT"} {
 		run = append(run, "-e", name+"="+ts.Getenv(name))
 	}
-	for len(args) > 2 && (args[0] == "-user" || args[0] == "-env") {
-		flag := map[string]string{"-user": "--user", "-env": "-e"}[args[0]]
-		run, args = append(run, flag, args[1]), args[2:]
+	network := "none"
+	for len(args) > 2 && (args[0] == "-user" || args[0] == "-env" || args[0] == "-network" || args[0] == "-unconfined") {
+		switch args[0] {
+		case "-unconfined":
+			run, args = append(run, "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"), args[1:]
+			continue
+		case "-network":
+			network = args[1]
+		case "-user":
+			run = append(run, "--user", args[1])
+		default:
+			run = append(run, "-e", args[1])
+		}
+		args = args[2:]
 	}
+	run = append(run, "--network", network)
 	if len(args) == 0 {
-		ts.Fatalf("usage: incontainer [-user N] [-env NAME=VALUE]... program arguments...")
+		ts.Fatalf("usage: incontainer [-user N] [-network NETWORK] [-unconfined] [-env NAME=VALUE]... program arguments...")
 	}
 	binary, err := exec.LookPath(filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], "strata"))
 	ts.Check(err)

@@ -16,7 +16,7 @@ func makesTrees(cmd *cobra.Command) bool {
 	switch cmd.Name() {
 	case "build", "bake":
 		return !answersCall(cmd)
-	case "run", "start", "pull", "load", "import", "b":
+	case "run", "start", "pull", "load", "import", "worker", "b":
 		return true
 	}
 	return false
