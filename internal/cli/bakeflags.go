@@ -21,6 +21,7 @@ type bakeFlags struct {
 	call, list, progress, metadata  string
 	push, load, print, debug, quiet bool
 	noCache, pull                   *bool
+	fleet                           fleetFlags
 }
 
 func (f *bakeFlags) register(fl *pflag.FlagSet) {
@@ -49,6 +50,7 @@ func (f *bakeFlags) registerCommon(fl *pflag.FlagSet) {
 	fl.StringVar(&f.progress, "progress", cmp.Or(os.Getenv("BUILDKIT_PROGRESS"), "auto"), "progress output, a `MODE`: auto, tty, plain, rawjson, quiet or none")
 	fl.StringVar(&f.metadata, "metadata-file", "", "write digests and names of the results to this `FILE`, as JSON by target")
 	networkAllowFlag(fl, &f.networkAllow, "RUN steps")
+	f.fleet.register(fl)
 	fl.StringVar(&f.provenance, "provenance", "", "`VALUE` of --set *.attest=type=provenance, such as false")
 	fl.StringVar(&f.sbom, "sbom", "", "`VALUE` of --set *.attest=type=sbom, such as false")
 	fl.StringVar(&f.call, "call", subrequest.Build, "print this instead of building: `METHOD` is check, outline or targets; ,format=json prints JSON")

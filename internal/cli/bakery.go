@@ -199,7 +199,14 @@ func (b *bakery) buildAll(ctx context.Context) error {
 func (t *bakedTarget) build(ctx context.Context, m *transfer.Mover, events event.Sink, span *trace.Span) error {
 	r, recorder := t.request, trace.Build(span)
 	r.Events = recorder.Sink(events)
-	t.result, t.err = builder.Run(trace.With(ctx, recorder), m, r)
+	leave, err := t.flags.fleet.join(ctx, m, &r, func(line string) { events.Send(event.Warning{Text: line}) })
+	if err == nil {
+		t.result, err = builder.Run(trace.With(ctx, recorder), m, r)
+		leave()
+	}
+	if t.err = err; t.result == nil {
+		t.result = &builder.Result{}
+	}
 	recorder.Close()
 	span.End(t.err)
 	close(t.done)

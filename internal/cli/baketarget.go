@@ -67,6 +67,7 @@ func targetFlags(def *bake.Target, f *bakeFlags, permits *permits) *buildFlags {
 		tags: def.Tags, args: pairs(def.Args, "="), labels: pairs(def.Labels, "="), platforms: def.Platforms,
 		target: textOf(def.Stage), noCache: isOn(def.NoCache), pull: isOn(def.Pull), noCacheFilter: def.NoCacheFilter,
 		network: cmp.Or(textOf(def.Network), "default"), networkAllow: f.networkAllow, engine: "graph",
+		fleet:    f.fleet,
 		progress: f.progress, quiet: f.quiet || f.progress == "quiet", debug: f.debug,
 	}
 	if len(b.platforms) == 0 { // DOCKER_DEFAULT_PLATFORM is not for bake; what it means for Compose is in the plan

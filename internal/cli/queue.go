@@ -95,14 +95,10 @@ func (f *fleetFlags) join(ctx context.Context, m *transfer.Mover, r *builder.Req
 
 // enter tells the request of the queue's workers and records.
 func (f *fleetFlags) enter(ctx context.Context, q *fleet.Queue, m *transfer.Mover, r *builder.Request, trust []string) error {
-	workers, err := q.Workers(ctx)
+	where, err := f.where(ctx, q, r)
 	if err != nil {
 		return err
 	}
-	if len(workers) == 0 {
-		return fmt.Errorf("the queue at %s has no worker; start one with strata worker --queue URL --cache PLACE", fleet.Hidden(f.url))
-	}
-	where := workers[0].Cache
 	_, depot, err := openDepot(m, where)
 	if err != nil {
 		return fmt.Errorf("the cache of the workers: %w", err)
@@ -113,6 +109,25 @@ func (f *fleetFlags) enter(ctx context.Context, q *fleet.Queue, m *transfer.Move
 	}
 	r.Sandbox.Remote, r.Cache.Shared = remote, q.Records(m, depot, where)
 	return nil
+}
+
+// where is the place that layers go through: that of the workers, or without one the first of --cache-to that keeps layers by
+// themselves. Then builds share what they run.
+func (f *fleetFlags) where(ctx context.Context, q *fleet.Queue, r *builder.Request) (string, error) {
+	workers, err := q.Workers(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(workers) > 0 {
+		return workers[0].Cache, nil
+	}
+	for _, spec := range r.Cache.To {
+		if kind := builder.CachePlaces.Kind(spec); kind.Depot != nil {
+			return spec.Public(kind), nil
+		}
+	}
+	return "", fmt.Errorf("the queue at %s has no worker; start one with strata worker --queue URL --cache PLACE, or share what builds run by --cache-to type=s3 or type=registry",
+		fleet.Hidden(f.url))
 }
 
 // openDepot opens a place for layers by what --cache says, and gives that as others may see it.

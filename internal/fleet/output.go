@@ -36,14 +36,21 @@ func (o *output) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
+	whole := len(o.line) + bytes.LastIndexByte(p, '\n') + 1
+	ends := whole > len(o.line)
 	o.line = append(o.line, p...)
-	if end := bytes.LastIndexByte(o.line, '\n'); end >= 0 {
-		o.sendMasked(o.line[:end+1])
-		o.line = slices.Clone(o.line[end+1:])
+	if ends {
+		o.sendMasked(o.line[:whole])
+		o.line = slices.Clone(o.line[whole:])
 	}
-	if n := len(o.line) - length; n > maxOutput { // what may be the beginning of a secret waits for the rest
-		o.sendMasked(o.line[:n])
-		o.line = slices.Clone(o.line[n:])
+	if len(o.line) > maxOutput+length {
+		// No whole secret is in the line once it is masked; the beginning of one may be at its end, and waits for the rest.
+		masked, _ := o.secrets.Mask(string(o.line))
+		if n := len(masked) - length; n > 0 {
+			o.send([]byte(masked[:n]))
+			masked = masked[n:]
+		}
+		o.line = []byte(masked)
 	}
 	return len(p), nil
 }

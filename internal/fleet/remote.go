@@ -119,8 +119,8 @@ type dispatch struct {
 	job    exec.Job
 	packed *orderStep
 	layers []digest.Digest // that it needs
-	// secret says that it is only for workers that are trusted.
-	secret bool
+	// secret says that it is only for workers that are trusted, unseen that nobody notes there what it reads of its mounts.
+	secret, unseen bool
 	// refused are workers that could not run it, or were lost, and lacked layers that a worker could not have.
 	refused map[string]bool
 	lacked  map[digest.Digest]bool
@@ -130,7 +130,7 @@ type dispatch struct {
 // Execute implements exec.Remote.
 func (r *Remote) Execute(ctx context.Context, c *exec.Config, step *exec.Step, job exec.Job) (exec.Made, error) {
 	d := &dispatch{config: c, step: step, job: job, refused: map[string]bool{}, lacked: map[digest.Digest]bool{}}
-	if err := d.pack(); err != nil {
+	if err := d.pack(ctx, r); err != nil {
 		return exec.Made{}, r.stay(c, err.Error())
 	}
 	for range mostTries {
@@ -144,7 +144,7 @@ func (r *Remote) Execute(ctx context.Context, c *exec.Config, step *exec.Step, j
 			return exec.Made{}, context.Cause(ctx)
 		}
 		if err == nil && got.Refused == "" {
-			return r.made(got)
+			return r.made(d, got)
 		}
 		d.failed(to.worker, got, err)
 	}
@@ -213,7 +213,7 @@ func (r *Remote) stay(c *exec.Config, why string) error {
 }
 
 // pack makes of the step what is sent of it. An error says why it has to run here.
-func (d *dispatch) pack() error {
+func (d *dispatch) pack(ctx context.Context, r *Remote) error {
 	c, step := d.config, d.step
 	switch {
 	case c.Machine.CgroupParent != "":
@@ -239,14 +239,25 @@ func (d *dispatch) pack() error {
 		}
 		d.secret = d.secret || m.Type == dockerfile.MountSecret
 	}
+	d.packed = s
+	if len(r.able(d)) == 0 {
+		return errors.New(r.whyNone(d)) // before files are copied for nothing
+	}
 	for _, m := range step.Mounts {
 		sent := orderMount{Mount: m.Mount}
 		sent.Mount.From = dockerfile.Source{}
 		switch {
-		case m.From != nil && m.Type == dockerfile.MountBind:
+		case m.Type == dockerfile.MountBind && m.From != nil:
 			sent.State, sent.Chain = true, m.From.Chain()
+		case m.Type == dockerfile.MountBind && m.Content != nil:
+			l, source, err := m.AsLayer(ctx, c.Store)
+			if err != nil {
+				return err
+			}
+			sent.State, sent.Chain, sent.Mount.Source = true, []digest.Digest{l}, source
+			d.unseen = d.unseen || m.Observe
 		case m.Content != nil:
-			return fmt.Errorf("what is mounted on %s are files of this machine", m.Target)
+			return fmt.Errorf("the cache that is mounted on %s begins with files of another stage", m.Target)
 		}
 		s.Mounts = append(s.Mounts, sent)
 	}
@@ -256,7 +267,7 @@ func (d *dispatch) pack() error {
 			all[l] = true
 		}
 	}
-	d.packed, d.layers = s, slices.Sorted(maps.Keys(all))
+	d.layers = slices.Sorted(maps.Keys(all))
 	return nil
 }
 
@@ -533,7 +544,7 @@ func (r *Remote) takeBack(ctx context.Context, o *order, sequence uint64) {
 }
 
 // made is a result as the builder knows it.
-func (r *Remote) made(got *result) (exec.Made, error) {
+func (r *Remote) made(d *dispatch, got *result) (exec.Made, error) {
 	if got.Layer != "" && got.Blob != nil {
 		if err := r.depot.NoteLayer(got.Layer, *got.Blob); err != nil {
 			return exec.Made{}, err
@@ -550,7 +561,7 @@ func (r *Remote) made(got *result) (exec.Made, error) {
 		return exec.Made{}, failed
 	}
 	made := exec.Made{Layer: got.Layer, Network: got.Network, Host: got.Worker, Took: got.Took}
-	if len(got.Inputs) > 0 {
+	if len(got.Inputs) > 0 && !d.unseen {
 		in, err := observed.Decode(got.Inputs)
 		if err != nil {
 			return made, fmt.Errorf("what the step read on %s: %w", got.Worker, err)
