@@ -157,9 +157,9 @@ const maxLog = 2000
 
 // run runs a program and returns what it prints.
 func run(ctx context.Context, program string, args []string) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(running, program, args...)
 	log := &tail{}
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
@@ -178,7 +178,10 @@ func run(ctx context.Context, program string, args []string) ([]byte, error) {
 		return nil, errors.Join(err, ignoreKilled(cmd.Wait()))
 	}
 	if err := cmd.Wait(); err != nil {
-		if text := bytes.TrimSpace(log.text); len(text) > 0 {
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // and not that it was killed for that
+		}
+		if text := bytes.TrimSpace(log.text[max(0, len(log.text)-maxLog):]); len(text) > 0 {
 			err = fmt.Errorf("%w\n%s", err, text)
 		}
 		return nil, err
