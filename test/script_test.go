@@ -84,6 +84,7 @@ func (b *bed) params() testscript.Params {
 			root, err := testbed.Root()
 			env.Setenv("EXAMPLES", filepath.Join(root, "examples"))
 			env.Values[objectsKey{}] = new(*placetest.ObjectServer)
+			env.Values[countedKey{}] = new(*countedRegistry)
 			env.Values[collectorKey{}] = new(*received)
 			return err
 		},
@@ -117,6 +118,7 @@ func (b *bed) params() testscript.Params {
 			"registry":    registry,
 			"queue":       queue,
 			"objects":     objects,
+			"counted":     counted,
 			"badregistry": badRegistry,
 			"capture":     capture,
 			"tars":        tars,
