@@ -74,7 +74,7 @@ test: ## unit tests, transcripts, and the comparison with Docker; WITHOUT='test/
 test-places: ## caches in object stores with a server of S3, versitygw, which is built for it
 	test/require build demo test
 	GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/versity/versitygw/cmd/versitygw@v1.8.0
-	$(GO) test -tags $(TAGS) -count=1 ./internal/cache/places/s3 ./test -run 'TestPlace|TestServer|TestFaults|TestScript/cache_(objects|mounts|early|kilobytes)$$' -versitygw $(CURDIR)/bin/tools/versitygw
+	$(GO) test -tags $(TAGS) -count=1 ./internal/cache/places/s3 ./test -run 'TestPlace|TestServer|TestFaults|TestResume|TestScript/cache_(objects|mounts|early|kilobytes)$$' -versitygw $(CURDIR)/bin/tools/versitygw
 
 short: ## the tests that need neither dockerd nor a Python image, in two minutes; the slow ones are skipped
 	test/require build test

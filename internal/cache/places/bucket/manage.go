@@ -190,8 +190,17 @@ func (p *Place) Prune(ctx context.Context, o places.PruneOptions) (places.Pruned
 		pruned.Bytes += found.Size
 		names = append(names, found.Name)
 	}
-	return pruned, p.remove(ctx, names, o.Dry)
+	if err := p.remove(ctx, names, o.Dry); err != nil {
+		return pruned, err
+	}
+	if t, ok := p.objects.(Tidier); ok && !o.Dry {
+		return pruned, t.Tidy(ctx, p.o.Prefix+p.o.Blobs, time.Now().Add(-day))
+	}
+	return pruned, nil
 }
+
+// day is how old what a cut upload has left has to be that is removed: somebody may go on with it.
+const day = 24 * time.Hour
 
 // objectOf is the object of an entry, and whether it is of a mount.
 func (p *Place) objectOf(e places.Entry) (name string, isMount bool) {

@@ -40,6 +40,12 @@ type Objects interface {
 	String() string
 }
 
+// Tidier is Objects that keep what uploads that were cut have left, so that the next one goes on there.
+type Tidier interface {
+	// Tidy removes what uploads of objects whose names begin with prefix have left, and that were begun before a time.
+	Tidy(ctx context.Context, prefix string, before time.Time) error
+}
+
 // Small is up to how many bytes an object is held in memory and sent in one request, which can be made again.
 const Small = 8 << 20
 

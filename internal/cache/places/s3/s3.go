@@ -104,11 +104,16 @@ func checkURL(value string) error {
 	return nil
 }
 
-func newPlace(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
-	store, err := open(address{
+// New opens the bucket that a spec names.
+func New(s places.Spec) (*Objects, error) {
+	return open(address{
 		bucket: s.Attr[bucketName], endpoint: s.Attr[endpointName], pathStyle: s.On(pathStyleName),
 		region: cmp.Or(s.Attr[regionName], os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), "us-east-1"),
 	}, s.Attr[keyName], s.Attr[secretName], s.Attr[tokenName])
+}
+
+func newPlace(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
+	store, err := New(s)
 	if err != nil {
 		return nil, err
 	}
@@ -237,24 +242,33 @@ func (s *Objects) Stat(ctx context.Context, name string) (bucket.Object, error) 
 	return object(info), nil
 }
 
-// Put implements bucket.Objects. Large objects go in parts, each of which is sent again by itself when its connection is
-// lost.
+// Put implements bucket.Objects.
 func (s *Objects) Put(ctx context.Context, name string, size int64, r io.Reader, expect bucket.Expect) (bucket.Object, error) {
-	if size <= bucket.Small {
+	if size <= minPart {
 		data, err := bucket.ReadSmall(name, size, r)
 		if err != nil {
 			return bucket.Object{}, err
 		}
 		r = bytes.NewReader(data)
 	}
-	o := minio.PutObjectOptions{ContentType: "application/octet-stream", PartSize: 16 << 20, NumThreads: 1}
+	o := minio.PutObjectOptions{ContentType: "application/octet-stream", PartSize: minPart}
 	switch {
 	case expect.Nothing:
 		o.SetMatchETagExcept("*")
 	case expect.Version != "":
 		o.SetMatchETag(expect.Version)
 	}
-	info, err := s.client.PutObject(ctx, s.bucket, name, r, size, o)
+	put := func() (minio.UploadInfo, error) { return s.client.PutObject(ctx, s.bucket, name, r, size, o) }
+	if size > minPart && expect == (bucket.Expect{}) {
+		put = func() (minio.UploadInfo, error) { return s.putParts(ctx, name, size, r, o) }
+	}
+	info, err := put()
+	if minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
+		// Another one, who went on with the same upload, has finished it.
+		if there, err := s.Stat(ctx, name); err == nil && there.Size == size {
+			return there, nil
+		}
+	}
 	if err != nil {
 		return bucket.Object{}, s.explain(ctx, "writing "+name, err)
 	}
