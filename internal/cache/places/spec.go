@@ -114,12 +114,17 @@ func parse(text string) (Spec, error) {
 		return Spec{}, nil
 	}
 	s := Spec{Attr: map[string]string{}}
+	last := ""
 	for _, field := range fields {
 		name, value, ok := strings.Cut(field, "=")
+		if !ok && last == mountsName {
+			return s, fmt.Errorf("%s: %q is not NAME=VALUE; several IDs of %s= have ; between them", text, field, mountsName)
+		}
 		if !ok {
 			return s, fmt.Errorf("%s: %q is not NAME=VALUE", text, field)
 		}
-		if name = strings.ToLower(name); name == "type" {
+		last = strings.ToLower(name)
+		if name = last; name == "type" {
 			s.Type = value
 		} else {
 			s.Attr[name] = value
