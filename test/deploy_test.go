@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -23,17 +25,21 @@ import (
 	"github.com/strata-build/strata/test/testbed"
 )
 
-// deployed is the path of a file of deploy/, and a strata to try its options with.
-func deployed(t *testing.T, name string) (path, strata string) {
-	t.Helper()
+// TestDeploy tries what is in deploy/ as far as it can be tried without a cluster, Docker's registry and systemd.
+func TestDeploy(t *testing.T) {
 	root, err := testbed.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strata, err = testbed.Build(t.Context(), t.TempDir()); err != nil {
+	strata, err := testbed.Build(t.Context(), t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(root, "deploy", name), strata
+	for path, test := range map[string]func(t *testing.T, path, strata string){
+		"compose.yaml": testCompose, "systemd/strata-worker.service": testService, "kubernetes/fleet": testManifests, "kubernetes/fleet/nats.yaml": testQueue,
+	} {
+		t.Run(path, func(t *testing.T) { test(t, filepath.Join(root, "deploy", path), strata) })
+	}
 }
 
 // checkOptions holds a command line to the options that strata has.
@@ -47,8 +53,7 @@ func checkOptions(t *testing.T, strata string, args []string) {
 	}
 }
 
-func TestDeployCompose(t *testing.T) {
-	path, strata := deployed(t, "compose.yaml")
+func testCompose(t *testing.T, path, strata string) {
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
 		WorkingDir:  filepath.Dir(path),
 		ConfigFiles: []types.ConfigFile{{Filename: path}},
@@ -67,8 +72,7 @@ func TestDeployCompose(t *testing.T) {
 	}
 }
 
-func TestDeployService(t *testing.T) {
-	path, strata := deployed(t, "systemd/strata-worker.service")
+func testService(t *testing.T, path, strata string) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -91,16 +95,16 @@ func TestDeployService(t *testing.T) {
 	}
 }
 
-// TestDeployQueue starts three NATS servers with the configuration of deploy/kubernetes/nats.yaml, and a worker with the
+// testQueue starts three NATS servers with the configuration of deploy/kubernetes/fleet/nats.yaml, and a worker with the
 // options of worker-amd64.yaml. It asks for what KEDA asks for.
-func TestDeployQueue(t *testing.T) {
+func testQueue(t *testing.T, path, strata string) {
 	if testing.Short() {
 		t.Skip("needs ten seconds: run without -short")
 	}
 	if _, err := exec.LookPath("nats-server"); err != nil {
 		t.Skip("needs nats-server")
 	}
-	path, strata := deployed(t, "kubernetes")
+	path = filepath.Dir(path)
 	dir := t.TempDir()
 	conf, args := queueConfig(t, path), workerArgs(t, path)
 	checkOptions(t, strata, args)
@@ -208,13 +212,115 @@ func workerArgs(t *testing.T, dir string) (args []string) {
 		if doc["kind"] != "Deployment" {
 			continue
 		}
-		template := doc["spec"].(map[string]any)["template"].(map[string]any)
-		container := template["spec"].(map[string]any)["containers"].([]any)[0].(map[string]any)
-		for _, a := range container["args"].([]any) {
+		for _, a := range at(doc, "spec", "template", "spec", "containers", 0, "args").([]any) {
 			args = append(args, a.(string))
 		}
 	}
 	return args
+}
+
+// at is what is in a document under names and numbers, nil if nothing.
+func at(doc any, path ...any) any {
+	for _, p := range path {
+		switch p := p.(type) {
+		case string:
+			m, _ := doc.(map[string]any)
+			doc = m[p]
+		case int:
+			list, _ := doc.([]any)
+			if p >= len(list) {
+				return nil
+			}
+			doc = list[p]
+		}
+	}
+	return doc
+}
+
+// testManifests holds names in deploy/kubernetes to what they name: a server accepts manifests of which one means what
+// no other has.
+func testManifests(t *testing.T, path, strata string) {
+	scalers := map[any]map[string]any{}
+	for _, doc := range documents(t, filepath.Join(path, "autoscaling.yaml")) {
+		scalers[at(doc, "spec", "scaleTargetRef", "name")] = at(doc, "spec", "triggers", 0, "metadata").(map[string]any)
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		docs := documents(t, filepath.Join(path, "worker-"+arch+".yaml"))
+		worker, budget := docs[0], docs[1]
+		checkPods(t, worker)
+		labels := at(worker, "spec", "template", "metadata", "labels").(map[string]any)
+		for name, value := range at(budget, "spec", "selector", "matchLabels").(map[string]any) {
+			if labels[name] != value {
+				t.Errorf("the budget of %s is for pods with %s=%s", arch, name, value)
+			}
+		}
+		var args []string
+		for _, a := range at(worker, "spec", "template", "spec", "containers", 0, "args").([]any) {
+			args = append(args, a.(string))
+		}
+		checkOptions(t, strata, args)
+		scaler := scalers[at(worker, "metadata", "name")]
+		if args[2] != "--platform=linux/"+arch || at(worker, "spec", "template", "spec", "nodeSelector", "kubernetes.io/arch") != arch || scaler["consumer"] != "steps-linux-"+arch {
+			t.Errorf("the worker of %s is for another platform: %v, %v", arch, args, scaler)
+		}
+		// parallel/ replaces the fourth argument
+		if args[3] != fmt.Sprint("--slots=", scaler["lagThreshold"]) {
+			t.Errorf("the worker of %s has %s, and its autoscaler %v", arch, args[3], scaler["lagThreshold"])
+		}
+	}
+	for _, doc := range documents(t, filepath.Join(path, "nats.yaml")) {
+		if doc["kind"] == "StatefulSet" {
+			checkPods(t, doc)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(path, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := fmt.Sprint(at(documents(t, filepath.Join(path, "kustomization.yaml"))[0], "resources"))
+	for _, f := range files {
+		if name := filepath.Base(f); name != "kustomization.yaml" && !strings.Contains(listed, name) {
+			t.Errorf("kustomization.yaml does not list %s", name)
+		}
+	}
+}
+
+// checkPods holds what makes pods to the names in them: of labels, volumes and ports.
+func checkPods(t *testing.T, doc map[string]any) {
+	t.Helper()
+	name := at(doc, "metadata", "name")
+	for label, value := range at(doc, "spec", "selector", "matchLabels").(map[string]any) {
+		if at(doc, "spec", "template", "metadata", "labels", label) != value {
+			t.Errorf("%s does not select its pods by %s", name, label)
+		}
+	}
+	named := func(list any) map[any]bool {
+		names := map[any]bool{}
+		entries, _ := list.([]any)
+		for _, e := range entries {
+			names[at(e, "name")] = true
+		}
+		return names
+	}
+	volumes := named(at(doc, "spec", "template", "spec", "volumes"))
+	if claim := at(doc, "spec", "volumeClaimTemplates", 0, "metadata", "name"); claim != nil {
+		volumes[claim] = true
+	}
+	container := at(doc, "spec", "template", "spec", "containers", 0)
+	ports := named(at(container, "ports"))
+	for volume := range named(at(container, "volumeMounts")) {
+		if !volumes[volume] {
+			t.Errorf("%s has no volume %s", name, volume)
+		}
+	}
+	for _, probe := range []string{"livenessProbe", "readinessProbe"} {
+		if port := at(container, probe, "httpGet", "port"); !ports[port] {
+			t.Errorf("the %s of %s asks the port %v", probe, name, port)
+		}
+	}
+	if at(container, "securityContext", "privileged") == true || at(container, "securityContext", "capabilities", "add") != nil {
+		t.Errorf("%s has rights that it does not need", name)
+	}
 }
 
 func documents(t *testing.T, path string) (all []map[string]any) {
@@ -226,8 +332,11 @@ func documents(t *testing.T, path string) (all []map[string]any) {
 	d := yaml.NewDecoder(f)
 	for {
 		var doc map[string]any
-		if err := d.Decode(&doc); err != nil {
+		switch err := d.Decode(&doc); {
+		case errors.Is(err, io.EOF):
 			return all
+		case err != nil:
+			t.Fatalf("%s: %v", path, err)
 		}
 		all = append(all, doc)
 	}
