@@ -16,8 +16,9 @@ import (
 //	builds_total{result}                   builds that succeeded, failed or were canceled
 //	build_duration_seconds                 what they took, a histogram
 //	last_build_timestamp_seconds{result}   when the last of each result ended
-//	steps_total{outcome}                   steps that ran, were cached, observed (cached since nothing that they read has
-//	                                       changed), imported (cached in another place), failed or canceled
+//	steps_total{outcome}                   steps that ran, ran on a worker, were shared (another machine ran them while this one
+//	                                       waited), cached, observed (cached since nothing that they read has changed),
+//	                                       imported (cached in another place), failed or canceled
 //	step_duration_seconds{kind}            what those that ran took, once all that they need was here, a histogram
 //	step_waiting_seconds_total             how long they waited before that: for files, layers and other builds
 //	fetched_bytes_total                    layers, URLs and git repositories that were downloaded
@@ -130,11 +131,16 @@ func (b *Builds) finish(p *progress, e event.Finished) {
 }
 
 func outcome(e event.Finished) string {
+	elsewhere := e.Record != nil && e.Record.Elsewhere != nil
 	switch {
+	case e.Status == event.Done && elsewhere:
+		return "worker"
 	case e.Status == event.Done:
 		return "ran"
 	case e.Status != event.Cached:
 		return string(e.Status)
+	case elsewhere:
+		return "shared"
 	case e.Record != nil && e.Record.IsObservedHit():
 		return "observed"
 	case e.Record != nil && e.Record.Origin != "":

@@ -48,6 +48,8 @@ func TestBuilds(t *testing.T) {
 	step(event.Copy, event.Finished{Status: event.Done}, bytes(7), executing)
 	step(event.Run, event.Finished{Status: event.Cached, Record: &cache.Record{}})
 	step(event.Run, event.Finished{Status: event.Cached, Record: &cache.Record{Origin: "me/app"}})
+	step(event.Run, event.Finished{Status: event.Cached, Record: &cache.Record{Elsewhere: &cache.Elsewhere{Host: "b"}}})
+	step(event.Run, event.Finished{Status: event.Done, Record: &cache.Record{Elsewhere: &cache.Elsewhere{Host: "b"}}})
 	step(event.Run, event.Finished{Status: event.Failed}, executing)
 	step(event.Configure, event.Finished{Status: event.Configured})
 	step(event.From, event.Finished{Status: event.Cached})
@@ -62,6 +64,7 @@ func TestBuilds(t *testing.T) {
 	got := rows(s)
 	for _, want := range []string{
 		`strata_steps_total{outcome="ran"} 2.0`, `strata_steps_total{outcome="cached"} 1.0`, `strata_steps_total{outcome="imported"} 1.0`, `strata_steps_total{outcome="failed"} 1.0`,
+		`strata_steps_total{outcome="shared"} 1.0`, `strata_steps_total{outcome="worker"} 1.0`,
 		`strata_fetched_bytes_total 150.0`, `strata_step_duration_seconds_count{kind="run"} 1`, `strata_step_duration_seconds_count{kind="copy"} 1`,
 		`strata_builds_total{result="succeeded"} 1.0`, `strata_builds_total{result="failed"} 1.0`, `strata_builds_total{result="canceled"} 1.0`,
 		`strata_build_duration_seconds_bucket{le="5.0"} 1`, `strata_build_duration_seconds_sum 122.0`, `strata_last_build_timestamp_seconds{result="failed"} `,

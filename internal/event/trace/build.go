@@ -166,6 +166,9 @@ func (r *Recorder) stage(s *event.Stage) *stage {
 func (r *Recorder) execute(v *vertex) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if v.execute != nil {
+		return
+	}
 	v.execute = v.span.Begin("execute")
 	v.span.Set(Attribute{"strata.waited.seconds", time.Since(v.began).Seconds()})
 }
@@ -193,6 +196,9 @@ func (r *Recorder) finish(v *vertex, e event.Finished) {
 			Attribute{"strata.layer", record.Layer.String()}, Attribute{"strata.origin", record.Origin},
 			Attribute{"strata.observed", e.Status == event.Cached && record.IsObservedHit()},
 			Attribute{"strata.remark", e.Remark()})
+		if other := record.Elsewhere; other != nil {
+			v.span.Set(Attribute{"strata.host", other.Host})
+		}
 	}
 	var bytes int64
 	for _, n := range v.bytes {

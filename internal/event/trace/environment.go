@@ -142,12 +142,20 @@ func (c *Config) readEndpoint(env environment) error {
 	return nil
 }
 
-// withoutUser is an address as it may be shown.
+// withoutUser is an address that cannot be read, as it may be shown.
 func withoutUser(text string) string {
-	if _, host, ok := strings.Cut(text, "@"); ok {
-		return "…@" + host
+	text, _, _ = strings.Cut(text, "?")
+	if i := strings.LastIndex(text, "@"); i >= 0 {
+		return "…" + text[i:]
 	}
 	return text
+}
+
+// address is the endpoint as it may be shown: without a password and a query, which may hold a key.
+func (c *Config) address() string {
+	u := *c.endpoint
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }
 
 func (c *Config) readOptions(env environment) (err error) {

@@ -135,7 +135,7 @@ func (s *sender) send(ctx context.Context, b *batch) error {
 
 // refused is the error of an answer that is none of success.
 func (s *sender) refused(resp *http.Response, answer []byte) error {
-	err := fmt.Errorf("%s answered %s", s.config.endpoint.Redacted(), resp.Status)
+	err := fmt.Errorf("%s answered %s", s.config.address(), resp.Status)
 	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") && len(answer) > 0 {
 		err = fmt.Errorf("%w: %s", err, line(string(answer)))
 	}
@@ -172,7 +172,7 @@ func (s *sender) sendGRPC(ctx context.Context, message []byte) error {
 	if decoded, err := url.PathUnescape(text); err == nil {
 		text = decoded
 	}
-	err = fmt.Errorf("%s answered with the gRPC status %s: %s", s.config.endpoint.Redacted(), strconv.Quote(status), line(text))
+	err = fmt.Errorf("%s answered with the gRPC status %s: %s", s.config.address(), strconv.Quote(status), line(text))
 	switch status {
 	case "1", "4", "10", "11", "14", "15": // those that OTLP says can be tried again
 		return &busyError{err}
@@ -198,7 +198,7 @@ func (s *sender) post(ctx context.Context, header http.Header, body []byte) (*ht
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, &unreachableError{fmt.Errorf("reading the answer of %s: %w", s.config.endpoint.Redacted(), err)}
+		return nil, nil, &unreachableError{fmt.Errorf("reading the answer of %s: %w", s.config.address(), err)}
 	}
 	return resp, answer, nil
 }
@@ -212,7 +212,7 @@ func (s *sender) explain(err error) error {
 	if errors.As(err, &failed) {
 		err = failed.Err
 	}
-	err = fmt.Errorf("sending to %s: %w", s.config.endpoint.Redacted(), err)
+	err = fmt.Errorf("sending to %s: %w", s.config.address(), err)
 	var connecting *net.OpError
 	if s.config.protocol == overGRPC && !errors.As(err, &connecting) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: gRPC may not be what is spoken there; %s", err, otherProtocol)
@@ -227,7 +227,7 @@ func (s *sender) partial(answer []byte) error {
 	if rejected <= 0 {
 		return nil
 	}
-	return &partialError{rejected, fmt.Errorf("%s rejected them: %s", s.config.endpoint.Redacted(), line(text))}
+	return &partialError{rejected, fmt.Errorf("%s rejected them: %s", s.config.address(), line(text))}
 }
 
 // parsePartial reads the number and the text of an answer; 0 and "" of what is none.

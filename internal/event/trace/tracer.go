@@ -165,9 +165,9 @@ func (t *Tracer) Close(ctx context.Context) error {
 	case n == 0:
 		return nil
 	case late:
-		return fmt.Errorf("%s did not take %s of traces in time; OTEL_EXPORTER_OTLP_TIMEOUT is how long strata waits, in milliseconds", t.config.endpoint.Redacted(), spans(n))
+		return fmt.Errorf("%s did not take %s of traces in time; OTEL_EXPORTER_OTLP_TIMEOUT is how long strata waits, in milliseconds", t.config.address(), spans(n))
 	case t.failure == nil:
-		return fmt.Errorf("%s of traces ended faster than %s took them, and are left out", spans(n), t.config.endpoint.Redacted())
+		return fmt.Errorf("%s of traces ended faster than %s took them, and are left out", spans(n), t.config.address())
 	}
 	return fmt.Errorf("%s of traces are lost: %w; OTEL_SDK_DISABLED=true sends none", spans(n), t.failure)
 }
