@@ -78,7 +78,11 @@ With --vulnerabilities, also which known vulnerabilities came and went, by the a
 
 // compare compares two images, and what is known of their vulnerabilities.
 func (a *app) compare(ctx context.Context, before, after *anatomy.Image, paths []string, vulnerabilities bool) (*comparison, error) {
-	d, both, err := packages.Diff(ctx, before, after, paths)
+	read := packages.List
+	if vulnerabilities {
+		read = packages.Of
+	}
+	d, both, err := packages.Diff(ctx, before, after, paths, read)
 	if err != nil || !vulnerabilities {
 		return &comparison{Diff: d}, err
 	}

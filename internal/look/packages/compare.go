@@ -4,23 +4,30 @@ import (
 	"context"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/strata-build/strata/internal/layer/packages"
 	"github.com/strata-build/strata/internal/look/anatomy"
 	"github.com/strata-build/strata/internal/look/view"
 )
 
-// Diff compares two states as view.NewDiff does and, without paths, their packages. Those are not read where no file differs;
-// then the inventories are nil.
-func Diff(ctx context.Context, before, after *anatomy.Image, paths []string) (*view.Diff, [2]*Inventory, error) {
+// Diff compares two states as view.NewDiff does and, without paths, their packages, which read, List or Of, reads of both at the same
+// time. They are not read where no file differs; then the inventories are nil.
+func Diff(ctx context.Context, before, after *anatomy.Image, paths []string, read func(context.Context, *anatomy.Image) (*Inventory, error)) (*view.Diff, [2]*Inventory, error) {
 	var both [2]*Inventory
 	d, err := view.NewDiff(ctx, before, after, paths)
 	if err != nil || len(paths) > 0 || len(d.Files) == 0 {
 		return d, both, err
 	}
+	g, ctx := errgroup.WithContext(ctx)
 	for i, im := range []*anatomy.Image{before, after} {
-		if both[i], err = Of(ctx, im); err != nil {
-			return nil, both, err
-		}
+		g.Go(func() (err error) {
+			both[i], err = read(ctx, im)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, both, err
 	}
 	Fill(d, both[0], both[1])
 	return d, both, nil

@@ -76,26 +76,44 @@ func (u Unread) String() string {
 // Of reads which packages an image has. Tables of contents of layers that are not known are fetched first, and then those layers
 // that hold lists of packages, archives or programs. Files that make no sense are in Unread; an error is one of reading layers.
 func Of(ctx context.Context, im *anatomy.Image) (*Inventory, error) {
+	f, inv, err := list(ctx, im)
+	if err != nil {
+		return nil, err
+	}
 	t, err := im.Timeline(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f := &finder{im: im, found: map[string]map[int]finding{}, osRelease: map[string]map[int][]byte{}}
-	for i := range im.Layers() {
-		if err := f.layer(ctx, i); err != nil {
-			return nil, fmt.Errorf("reading the packages of layer %d of %s: %w", i+1, im.Text, err)
-		}
-	}
-	inv := &Inventory{Image: im.Text, ID: im.ID, Packages: []Package{}, Distribution: f.distribution(t)}
-	f.merge(t, inv)
 	if err := f.owners(ctx, t, inv); err != nil {
 		return nil, fmt.Errorf("reading which packages the files of %s are part of: %w", im.Text, err)
 	}
 	if err := f.licences(ctx, t, inv); err != nil {
 		return nil, fmt.Errorf("reading the licences of the packages of %s: %w", im.Text, err)
 	}
-	inv.Sort()
 	return inv, nil
+}
+
+// List is Of without owners and those licences that are in files of their own: less is read.
+func List(ctx context.Context, im *anatomy.Image) (*Inventory, error) {
+	_, inv, err := list(ctx, im)
+	return inv, err
+}
+
+func list(ctx context.Context, im *anatomy.Image) (*finder, *Inventory, error) {
+	t, err := im.Timeline(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := &finder{im: im, found: map[string]map[int]finding{}, osRelease: map[string]map[int][]byte{}}
+	for i := range im.Layers() {
+		if err := f.layer(ctx, i); err != nil {
+			return nil, nil, fmt.Errorf("reading the packages of layer %d of %s: %w", i+1, im.Text, err)
+		}
+	}
+	inv := &Inventory{Image: im.Text, ID: im.ID, Packages: []Package{}, Distribution: f.distribution(t)}
+	f.merge(t, inv)
+	inv.Sort()
+	return f, inv, nil
 }
 
 // finding is what a file in one layer tells.
