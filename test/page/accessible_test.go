@@ -91,16 +91,18 @@ func (w *world) accessible(address string) {
 	}
 	file := filepath.Join(w.dir, "image.html")
 	w.strata("page", "-o", file, second)
-	build := ""
+	build, changing := "", w.serve("--allow-changes")
 	for _, scheme := range []string{"light", "dark"} {
 		w.scheme(scheme, 1280, 860, 1)
 		for _, v := range []string{
 			view("image", "image", second), view("files", "image", second), view("bytes", "image", second), view("packages", "image", second), view("vulnerabilities", "image", second),
-			view("settings", "image", second), view("compare", "image", first, "with", second), "images", "builds", "build", "nothing", "file",
+			view("settings", "image", second), view("compare", "image", first, "with", second), "images", "builds", "build", "change/images", "change/change?do=tag&subject=busybox", "nothing", "file",
 		} {
 			switch {
 			case v == "file":
 				w.open("file://" + file)
+			case strings.HasPrefix(v, "change/"):
+				w.open(changing + strings.TrimPrefix(v, "change/"))
 			case v == "build" && build == "":
 				w.open(address + "builds")
 				build = w.ask(`document.querySelector("#list a").href`)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/http/httptest"
@@ -508,6 +509,11 @@ func (w *world) builds(address string) {
 	w.do(chromedp.Click(`//tr[contains(., "` + second + `")]//a`))
 	w.see("COPY . .", "why", "main.py", "cached")
 	w.until(`document.querySelectorAll(".step svg .ran").length > 1`)
+	build := w.ask("location.href")
+	w.do(chromedp.Click(`//li[contains(@class, "hit") and contains(., "WORKDIR")]//a[contains(., "build ")]`))
+	w.until(`document.querySelector(".step.ran .log")?.innerText.includes("Printed")`)
+	w.see("pip install", first)
+	w.open(build)
 	w.do(chromedp.Click(`//li[contains(., "RUN dd")]//summary`))
 	w.see("6+0 records out")
 	w.picture("page-build")
@@ -535,6 +541,21 @@ func (w *world) failed(address string) {
 	w.see("in between are not kept", "100000")
 }
 
+// html is a page as the server gives it.
+func (w *world) html(address string) string {
+	w.t.Helper()
+	answer, err := http.Get(address)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // live follows a build that another process runs.
 func (w *world) live(address string) {
 	dir := w.t.TempDir()
@@ -555,6 +576,9 @@ func (w *world) live(address string) {
 	w.until(`document.querySelectorAll(".step.running").length >= 1`)
 	w.until(`document.querySelector("#output").innerText.includes("line 8")`)
 	w.picture("page-live")
+	if _, printed, _ := strings.Cut(w.html(w.ask("location.href")), "<noscript>"); !strings.Contains(printed, "line 3\nline 4\n") {
+		w.t.Error("without a script nothing is seen of what it prints")
+	}
 	if err := cmd.Wait(); err != nil {
 		w.t.Fatal(err)
 	}

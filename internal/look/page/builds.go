@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/explain"
 	"github.com/strata-build/strata/internal/event/progress"
@@ -47,6 +50,7 @@ type buildView struct {
 	Image                      string // its name or ID, "" without one
 	Error                      string
 	Live                       bool
+	Printed                    string // the end of what a build under way printed, for who has no script
 	Stages                     []stageView
 	Ticks                      []tick
 	Inputs                     []inputs.Step
@@ -73,11 +77,17 @@ type stepView struct {
 	Wait, Waits float64 // where it begins, and how long it waited
 	Run, Runs   float64 // where it ran, and how long
 	Took        string
-	Remark      string // where a cached one came from, what one fetched
+	Remark      remark
 	Read        string
 	Reasons     []explain.Reason
 	State       string
 	Log         *logView // nil for what printed nothing, or nothing that is kept
+}
+
+// remark says where a cached step came from, or what one fetched.
+type remark struct {
+	Text  string
+	Build string // in which a cached step ran, "" where that is not known
 }
 
 // logView is what a step of a past build printed, or the end of it.
@@ -181,13 +191,13 @@ func newStepView(b *explain.Build, st *explain.Stage, s *explain.Step, whole flo
 	}
 	switch s.Status {
 	case explain.Hit:
-		x.Took, x.Remark = milliseconds(s.Took)+" saved", s.Recorded()
+		x.Took, x.Remark.Text = milliseconds(s.Took)+" saved", s.Recorded()
 	case explain.Ran, explain.Failed, explain.Canceled:
 		if s.Took > 0 {
 			x.Took = milliseconds(s.Took)
 		}
 		if s.Source != "" {
-			x.Remark = "fetched " + s.Source
+			x.Remark.Text = "fetched " + s.Source
 		}
 	case explain.Running:
 		x.Took = milliseconds(b.Took - s.Span.Ran)
@@ -266,7 +276,11 @@ func (s *Server) build(r *http.Request) (*document, error) {
 	}
 	for _, b := range live {
 		if b.ID == id {
-			return &document{Title: "Build " + id, View: "build", Tab: "builds", Data: newBuildView(b, true, nil)}, nil
+			v := newBuildView(b, true, nil)
+			if v.Printed, err = printedUntilNow(st, id); err != nil {
+				return nil, err
+			}
+			return &document{Title: "Build " + id, View: "build", Tab: "builds", Data: v}, nil
 		}
 	}
 	b, logs, err := s.pastBuild(id)
@@ -275,7 +289,71 @@ func (s *Server) build(r *http.Request) (*document, error) {
 	}
 	v := newBuildView(b, false, logs)
 	v.Inputs = s.inputsOf(r.Context(), b)
+	if err := s.nameOrigins(b, v); err != nil {
+		return nil, err
+	}
 	return &document{Title: "Build " + id, View: "build", Tab: "builds", Data: v}, nil
+}
+
+// printedUntilNow is the end of what the steps of a build under way printed.
+func printedUntilNow(st *store.Store, id string) (string, error) {
+	f, err := explain.FollowLive(st, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil // it has just ended
+	}
+	if err != nil {
+		return "", err
+	}
+	_, printed, err := f.Next()
+	var text strings.Builder
+	step := ""
+	for _, p := range printed {
+		if p.Step != step {
+			step = p.Step
+			text.WriteString("\n" + step + "\n")
+		}
+		text.WriteString(p.Text)
+	}
+	l := &logView{Text: strings.TrimPrefix(shown(progress.CleanText(text.String())), "\n")}
+	l.end()
+	return l.Text, err
+}
+
+// nameOrigins finds the builds in which the cached steps of one ran, among the last of which logs are kept.
+func (s *Server) nameOrigins(b *explain.Build, v *buildView) error {
+	missing := map[digest.Digest][]*remark{}
+	for i, st := range b.Stages {
+		for k, step := range st.Steps {
+			if step.Status == explain.Hit && step.Origin == "" && step.Key != "" {
+				missing[step.Key] = append(missing[step.Key], &v.Stages[i].Steps[k].Remark)
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	rows, err := s.gallery.Mover.Store.Builds(store.MaxLogged)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		past, err := explain.Read(row)
+		if err != nil {
+			return err
+		}
+		for _, st := range past.Stages {
+			for _, step := range st.Steps {
+				if step.Status != explain.Ran || past.Started.After(b.Started) {
+					continue
+				}
+				for _, r := range missing[step.Key] {
+					r.Build = past.ID
+				}
+				delete(missing, step.Key)
+			}
+		}
+	}
+	return nil
 }
 
 // pastBuild finds a past build, and what its steps printed.

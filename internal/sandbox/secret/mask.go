@@ -56,7 +56,7 @@ func (m *mask) add(id string, data []byte) {
 // and words of them that are long enough to be a token.
 func telling(secret string) []string {
 	var all []string
-	lines := strings.Split(strings.TrimSpace(secret), "\n")
+	lines := strings.FieldsFunc(strings.TrimSpace(secret), func(r rune) bool { return r == '\n' || r == '\r' })
 	for _, line := range lines {
 		line = strings.TrimSpace(line)
 		if line != "" && (len(lines) == 1 || len(line) >= shortestLine) {

@@ -14,6 +14,7 @@ func TestMask(t *testing.T) {
 		{"a key", "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nab\n-----END KEY-----\n", "got MIIEvQIBADANBgkq ab", "got **** ab"},
 		{"settings", "//registry.example.org/:_authToken=npm_0123456789ab\nca=1\n", "token npm_0123456789ab, ca 1", "token ****, ca 1"},
 		{"a whole line", "user=me\r\npassword=s3cr3t\r\n", "> password=s3cr3t", "> ****"},
+		{"a carriage return", "hunter2\rhunter3", "hunter3", "****"},
 		{"the longest counts", "abcdefghijklm\nabcdefghijklm-and-more", "abcdefghijklm-and-more", "****"},
 	} {
 		file := filepath.Join(t.TempDir(), "secret")
