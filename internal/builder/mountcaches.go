@@ -175,7 +175,10 @@ func (c *mountCaches) sendMount(ctx context.Context, name packed.Name, spec plac
 	case err != nil:
 		return err
 	case string(doc.List.Digest) == reading.Sent():
-		return c.touch(ctx, keeper, doc, version)
+		if err := c.touch(ctx, keeper, doc, version); err == nil || ctx.Err() != nil {
+			return err
+		}
+		// Something of it is gone there.
 	}
 	temp, err := c.build.store.Temp("mount")
 	if err != nil {

@@ -165,6 +165,9 @@ func Make(ctx context.Context, name Name, from Source, temp string, before *Prev
 	if err != nil {
 		return nil, err
 	}
+	if blob.Raw > maxList {
+		return nil, fmt.Errorf("%w: its list of %d files has %s, more than the %s that are allowed", ErrTooLarge, len(l.pieces), units.HumanSize(float64(blob.Raw)), units.HumanSize(maxList))
+	}
 	s := &Snapshot{
 		Document: Document{Mount: name, Written: time.Now().UTC(), Files: len(l.pieces), Bytes: toc.Size(), List: blob},
 		New:      map[digest.Digest]OpenFunc{},

@@ -34,7 +34,7 @@ const (
 	minPack, maxPack, packEvery = 1 << 20, 3 << 20, 64
 
 	MaxPack     = maxPack + maxPiece // bytes of a pack, uncompressed
-	maxList     = 256 << 20          // bytes of a list, uncompressed: a million files
+	maxList     = 64 << 20           // bytes of a list, uncompressed: some 300,000 files
 	maxPacks    = 1 << 17
 	MaxDocument = 32 << 20 // bytes of a document
 )

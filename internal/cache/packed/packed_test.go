@@ -282,6 +282,33 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// A list that names another place of a pack for a file is an error.
+func TestOtherPlace(t *testing.T) {
+	m := &memory{blobs: map[digest.Digest][]byte{}}
+	doc, _ := save(t, m, goBuild(t, 30))
+	l, err := readList(t.Context(), m, doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, pieces := range l.pieces {
+		if p := &pieces[0]; len(pieces) == 1 && p.Offset > 0 {
+			p.Offset--
+			t.Logf("file %d", i)
+			break
+		}
+	}
+	data, blob, err := l.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := *doc
+	changed.List = blob
+	m.blobs[blob.Digest] = data
+	if err := Restore(t.Context(), m, &changed, t.TempDir(), t.TempDir()); err == nil {
+		t.Error("a file of other bytes is restored")
+	}
+}
+
 // FuzzRestore restores a list that anybody may have written: an error, or files in the directory, never outside it.
 func FuzzRestore(f *testing.F) {
 	pack := []byte("contents of a pack")

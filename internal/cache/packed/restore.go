@@ -20,7 +20,8 @@ import (
 const parallel = 4
 
 // Restore puts the files of a document into the empty directory dir. All blobs are fetched into the folder temp, and compared
-// with their digests, before the first file is made; what it has written when it fails is for the caller to remove.
+// with their digests, before the first file is made, and the files with theirs; what it has written when it fails is for the caller
+// to remove.
 func Restore(ctx context.Context, k Keeper, d *Document, temp, dir string) error {
 	l, err := readList(ctx, k, d)
 	if err != nil {
@@ -77,7 +78,9 @@ func (l *list) materialise(ctx context.Context, temp, dir string) error {
 	}
 	return layer.Materialise(ctx, l.toc, layer.FileSource{
 		Open: func(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
-			return &contents{temp: temp, pieces: l.pieces[numbers[e.Path]]}, nil
+			r := &contents{temp: temp, pieces: l.pieces[numbers[e.Path]]}
+			// The packs are right by now; whoever wrote the list may still have said another place.
+			return layer.Verified(r, e, func(d *layer.DamageError) error { return d }), nil
 		},
 		ModTime: func(e *layer.Entry) time.Time { return time.Unix(e.ModTime, int64(l.times[numbers[e.Path]])) },
 	}, dir)
