@@ -157,7 +157,7 @@ func (s *sender) sendGRPC(ctx context.Context, message []byte) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/grpc") {
-		return fmt.Errorf("%w, which is not gRPC; %s", s.refused(resp, nil), otherProtocol)
+		return fmt.Errorf("%w; %s", s.refused(resp, nil), s.other())
 	}
 	status, text := resp.Trailer.Get("Grpc-Status"), resp.Trailer.Get("Grpc-Message")
 	if status == "" { // of an answer without a message, the trailers are its headers
@@ -203,10 +203,16 @@ func (s *sender) post(ctx context.Context, header http.Header, body []byte) (*ht
 	return resp, answer, nil
 }
 
-// otherProtocol is what to do where gRPC is not what a collector speaks.
-const otherProtocol = "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf is the other protocol"
+// other is what to do where a collector does not speak the protocol.
+func (s *sender) other() string {
+	other := overGRPC
+	if s.config.protocol == overGRPC {
+		other = overProto
+	}
+	return fmt.Sprintf("%s may not be what is spoken there: OTEL_EXPORTER_OTLP_PROTOCOL=%s is the other protocol", s.config.protocol, other)
+}
 
-// explain is an error of http.Client without a password in the address.
+// explain is an error of http.Client without its address, which may hold a password.
 func (s *sender) explain(err error) error {
 	var failed *url.Error
 	if errors.As(err, &failed) {
@@ -214,10 +220,12 @@ func (s *sender) explain(err error) error {
 	}
 	err = fmt.Errorf("sending to %s: %w", s.config.address(), err)
 	var connecting *net.OpError
-	if s.config.protocol == overGRPC && !errors.As(err, &connecting) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: gRPC may not be what is spoken there; %s", err, otherProtocol)
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &connecting), errors.As(err, &certificate), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
 	}
-	return err
+	return fmt.Errorf("%w; %s", err, s.other())
 }
 
 // partial reads an ExportTraceServiceResponse: nil where the collector took all spans. Its partial_success, field 1,

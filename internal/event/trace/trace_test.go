@@ -282,7 +282,8 @@ func TestFailures(t *testing.T) {
 			return nil
 		}}, requests: 2},
 		"gRPC rejected": {grpc: true, collector: &collector{reject: 1}, want: `rejected them: "too many"`, requests: 1},
-		"no gRPC there": {grpc: true, endpoint: "http", want: "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf is the other protocol"},
+		"no gRPC there": {grpc: true, endpoint: "http", want: "grpc may not be what is spoken there: OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf is the other protocol"},
+		"no HTTP there": {endpoint: "grpc", want: "http/protobuf may not be what is spoken there: OTEL_EXPORTER_OTLP_PROTOCOL=grpc is the other protocol"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -297,7 +298,7 @@ func TestFailures(t *testing.T) {
 			switch {
 			case endpoint == "http" || endpoint == "" && !test.grpc:
 				endpoint = c.overHTTP(t)
-			case endpoint == "":
+			case endpoint == "" || endpoint == "grpc":
 				endpoint = c.overGRPC(t)
 			}
 			tracer, _ := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL="+protocol, "OTEL_EXPORTER_OTLP_TIMEOUT=600")
