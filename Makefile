@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-tools bench-mounts lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-fleet bench-tools bench-mounts lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -127,6 +127,10 @@ bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINS
 bench-rungs: build ## the table of docs/rootless.md: strata on each rung, and buildah as an ordinary user; RUNS=1 for a quick look
 	test/require build demo test
 	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -rungs
+
+bench-fleet: build ## the tables of docs/fleet.md: 1 to 8 workers, a step here and there, 1,000 clients of one cache; RUNS=1 for a quick look
+	test/require build test
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),3) -only "$(ONLY)" -fleet
 
 bench-tools: build ## what observing costs pip, npm, go, javac and gcc in a copied tree of 20,000 files; fetches 300 MB of packages once
 	test/require build demo test

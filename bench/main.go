@@ -27,6 +27,7 @@ func main() {
 		unsyncedArg+" is this one without durability, "+unobserved+" without observing what steps read")
 	tools := flag.Bool("tools", false, "measure what compilers and package managers take in a copied tree, and nothing else")
 	rungs := flag.Bool("rungs", false, "measure strata on each rung of docs/rootless.md, beside buildah as an ordinary user")
+	fleet := flag.Bool("fleet", false, "measure steps on workers and many clients of one cache, and nothing else")
 	if len(os.Args) > 2 && os.Args[1] == unsyncedArg {
 		fmt.Fprintln(os.Stderr, "bench:", becomeUnsynced(os.Args[2:]))
 		os.Exit(1)
@@ -41,7 +42,7 @@ func main() {
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := bench(ctx, options{*runs, *only, *against, *tools, *rungs}); err != nil {
+	if err := bench(ctx, options{*runs, *only, *against, *tools, *rungs, *fleet}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -54,6 +55,7 @@ type options struct {
 	against string
 	tools   bool
 	rungs   bool
+	fleet   bool
 }
 
 // A contender is a builder and what it is measured at. All have the scenarios of the builds first, and strata has more.
@@ -85,6 +87,9 @@ func bench(ctx context.Context, o options) error {
 	binary, err := binary()
 	if err != nil {
 		return err
+	}
+	if o.fleet {
+		return benchFleet(ctx, binary, work, o)
 	}
 	contenders, err := setUpAll(ctx, binary, o, cache, work)
 	defer func() {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,11 +16,15 @@ import (
 type Sharer interface {
 	// Where is the same for all who share the place.
 	Where() string
-	// Claim waits until nobody else has the step of a key. follow is told of who has it, and of what the step prints there;
-	// nil tells nobody. The record may be there by then: ask Get. An error is that the place does not answer, for longer
+	// Claim claims the step of a key, if nobody else has. The record may be there by then: ask Get. Else it waits until the
+	// other one has let go, and returns ErrEnded: the record is there, or the step is to be claimed again. follow is told of who
+	// has it, and of what the step prints there; nil tells nobody. Another error is that the place does not answer, for longer
 	// than a machine waits for it.
 	Claim(ctx context.Context, key digest.Digest, follow Follow) (Claim, error)
 }
+
+// ErrEnded says that the machine that had claimed a step has let go of it.
+var ErrEnded = errors.New("the step is no more claimed")
 
 // Follow is told of a step that another machine runs. Its methods are called from the goroutine that waits.
 type Follow interface {

@@ -412,15 +412,20 @@ func (w *Worker) run(ctx context.Context, msg jetstream.Msg, o *order, l *letter
 			return refuse(err)
 		}
 	}
-	if o.Key != "" {
+	for o.Key != "" {
 		claim, err := w.running.Claim(ctx, o.Key, nil)
-		if err != nil {
+		if err != nil && !errors.Is(err, cache.ErrEnded) {
 			return refuse(err)
 		}
-		defer claim.Release()
+		if claim != nil {
+			defer claim.Release()
+		}
 		if known := w.queue.result(ctx, "key."+o.Key.Encoded()); known != nil {
 			known.ID = o.ID
 			return known
+		}
+		if claim != nil {
+			break
 		}
 	}
 	if err := w.bring(ctx, o); err != nil {

@@ -62,17 +62,20 @@ func (s *Solver) runOnce(ctx context.Context, parent *State, step *dockerfile.St
 		if ctx.Err() != nil {
 			return nil, ran, context.Cause(ctx)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, cache.ErrEnded) {
 			s.goOnAlone(err)
 			break
 		}
 		theirs, err := s.fromShared(ctx, parent, step, op)
 		if err != nil || theirs != nil {
-			claim.Release()
+			release(claim)
 			if err == nil {
 				theirs.Elsewhere = w.elsewhere()
 			}
 			return theirs, ran, err
+		}
+		if claim == nil {
+			continue
 		}
 		if r == nil {
 			op.claim = claim
@@ -100,6 +103,13 @@ func (s *Solver) runOnce(ctx context.Context, parent *State, step *dockerfile.St
 		r, err = s.runStep(ctx, step, op, nil)
 	}
 	return r, true, err
+}
+
+// release lets go of a claim, if there is one.
+func release(c cache.Claim) {
+	if c != nil {
+		c.Release()
+	}
 }
 
 func (s *Solver) sharer() cache.Sharer { return s.config.Records.Shared.Place.(cache.Sharer) }
@@ -171,27 +181,34 @@ func (s *Solver) shareScratch(ctx context.Context, key *cache.Key, mine *cache.R
 	if s.isAlone(op) {
 		return mine, nil
 	}
-	claim, err := s.sharer().Claim(ctx, key.Digest(), nil)
+	for {
+		claim, err := s.sharer().Claim(ctx, key.Digest(), nil)
+		if err != nil && !errors.Is(err, cache.ErrEnded) {
+			return s.aloneWith(ctx, mine, err)
+		}
+		theirs, err := s.config.Records.Shared.Get(ctx, key.Digest())
+		switch {
+		case err == nil:
+			release(claim)
+			return theirs, nil
+		case !errors.Is(err, cache.ErrNotFound):
+			release(claim)
+			return s.aloneWith(ctx, mine, err)
+		case claim == nil:
+			continue
+		}
+		if err := claim.Share(ctx, cache.NewStep(key, mine)); err != nil {
+			return s.aloneWith(ctx, mine, err)
+		}
+		return mine, nil
+	}
+}
+
+// aloneWith is this machine's record where the place that is shared does not answer.
+func (s *Solver) aloneWith(ctx context.Context, mine *cache.Record, err error) (*cache.Record, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err != nil {
-		s.goOnAlone(err)
-		return mine, nil
-	}
-	defer claim.Release()
-	theirs, err := s.config.Records.Shared.Get(ctx, key.Digest())
-	if err == nil {
-		return theirs, nil
-	}
-	if errors.Is(err, cache.ErrNotFound) {
-		if err = claim.Share(ctx, cache.NewStep(key, mine)); err == nil {
-			return mine, nil
-		}
-	}
-	if ctx.Err() == nil {
-		s.goOnAlone(err)
-		err = nil
-	}
-	return mine, err
+	s.goOnAlone(err)
+	return mine, nil
 }

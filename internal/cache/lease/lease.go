@@ -107,7 +107,9 @@ type Lease struct {
 	wakeUp chan struct{}
 }
 
-// Take waits until a name is nobody else's, and takes it. follow may be nil.
+// Take takes a name that is nobody's. Where somebody has it, Take waits until that one has let go, and returns
+// cache.ErrEnded: who waited may find that there is nothing left to do, and takes the name again if there is. A lease whose
+// holder is gone is taken over. follow may be nil.
 func (t *Table) Take(ctx context.Context, name string, follow cache.Follow) (*Lease, error) {
 	w := waiter{follow: follow, term: t.options.Term}
 	trouble := cache.NewPatience(t.options.Patience)
@@ -125,6 +127,9 @@ func (t *Table) Take(ctx context.Context, name string, follow cache.Follow) (*Le
 		}
 		trouble.Over()
 		version, err = t.wait(ctx, name, &w, trouble)
+		if err == nil && version == "" {
+			err = cache.ErrEnded
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -26,6 +26,9 @@ func (p *Place) Where() string { return p.objects.Location() + "|" + p.o.Prefix 
 // Claim implements cache.Sharer by leases: objects "leases/<key>", each written again every few seconds while its step runs.
 func (p *Place) Claim(ctx context.Context, key digest.Digest, follow cache.Follow) (cache.Claim, error) {
 	l, err := p.leases().Take(ctx, p.name("leases", key.Encoded()), follow)
+	if errors.Is(err, cache.ErrEnded) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sharing the steps of a build by %s: %w", p.title, err)
 	}
