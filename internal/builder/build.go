@@ -75,7 +75,7 @@ func Run(ctx context.Context, m *transfer.Mover, r Request) (*Result, error) {
 	if b.epoch, err = b.findEpoch(parts); err != nil {
 		return result, err
 	}
-	j := explain.NewJournal(ctx, b.store, b.record(), b.Sandbox.Secrets.Mask, b.events)
+	j := explain.NewJournal(ctx, b.store, b.record(), b.logMask(), b.events)
 	b.events, b.journal = j, j
 	remembered, err := b.solve(ctx, parts, result)
 	if err != nil && ctx.Err() == nil && b.Target.Dialect.File.Lint {

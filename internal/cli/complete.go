@@ -137,6 +137,7 @@ func argOffers() map[string][]offer {
 		"buildx imagetools create":  all(newOnly(imageNames)),
 		"buildx imagetools inspect": once(imageNames),
 		"builds show":               once(builds),
+		"builds logs":               once(builds),
 		"buildx create":             {nothing},
 		"vulndb import":             all(paths),
 		"vulndb rm":                 all(nothing),

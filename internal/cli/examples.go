@@ -76,6 +76,13 @@ strata builds --all
 strata builds --format json
 strata builds --format '{{.ID}} {{.Took}} {{.Hits}}'`,
 
+	"builds logs": `
+# What the steps of the last build of this directory printed, also of one that failed
+strata builds logs
+
+# One step of the build of an image
+strata builds logs --step 4 me/app`,
+
 	"builds show": `
 # The steps of the build of an image, their times and layers
 strata builds show me/app
@@ -114,8 +121,9 @@ strata explore --ci --highestWastedBytes 20MB me/app`,
 # An image in the browser: its layers, files, packages and builds
 strata page me/app
 
-# All images and builds of the store
+# All images and builds of the store, which can be named, removed and forgotten there
 strata page
+strata page --allow-changes
 
 # One file that a pipeline keeps
 strata page -o image.html registry.example/me/app:1`,

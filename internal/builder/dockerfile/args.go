@@ -15,7 +15,8 @@ import (
 // a RUN (solver/llbsolver/ops, proxyEnvList). They reach the process and no key and no history.
 var proxyArgs = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
 
-func isProxyArg(name string) bool {
+// IsProxyArg says whether a build argument is one of them.
+func IsProxyArg(name string) bool {
 	return slices.Contains(proxyArgs, name) || slices.Contains(proxyArgs, strings.ToUpper(name)) && name == strings.ToLower(name)
 }
 

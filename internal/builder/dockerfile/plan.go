@@ -270,7 +270,7 @@ func (p *Plan) warnUnusedArgs() {
 	for _, name := range sortedKeys(p.options.Args) {
 		_, isAutomatic := automatic.Get(name)
 		builtin := isAutomatic || name == "SOURCE_DATE_EPOCH" || strings.HasPrefix(name, "BUILDKIT_")
-		if !declared[name] && !isProxyArg(name) && !(builtin && p.options.Dialect.File.BuildKitArgs) {
+		if !declared[name] && !IsProxyArg(name) && !(builtin && p.options.Dialect.File.BuildKitArgs) {
 			unused = append(unused, name)
 		}
 	}

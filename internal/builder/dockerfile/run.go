@@ -80,7 +80,7 @@ func (in *instruction) classicRun(run *Run) {
 		}
 		visible++
 		kv := a.name + "=" + a.value
-		if isProxyArg(a.name) && !in.declared[a.name] {
+		if IsProxyArg(a.name) && !in.declared[a.name] {
 			run.ProxyEnv = append(run.ProxyEnv, kv)
 			continue
 		}

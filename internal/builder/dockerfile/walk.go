@@ -153,7 +153,7 @@ func (w *Walk) enter() error {
 	if w.dialect.Config.EnvWins {
 		// The predefined arguments are visible without ARG (GetAllAllowed in buildargs.go).
 		for _, name := range sortedKeys(s.plan.options.Args) {
-			if isProxyArg(name) {
+			if IsProxyArg(name) {
 				w.showArg(name, s.plan.options.Args[name])
 			}
 		}

@@ -52,6 +52,9 @@ func (m *mask) add(id string, data []byte) {
 	}
 }
 
+// Hide has Mask replace a text that is no secret of --secret, such as the password of a proxy.
+func (s *Store) Hide(text string) { s.mask.add("hidden "+text, []byte(text)) }
+
 // telling are the parts of a secret that are not to be seen on a line of text: all of it where it is a line; else its lines,
 // and words of them that are long enough to be a token.
 func telling(secret string) []string {
