@@ -164,7 +164,7 @@ func (t *Tracer) Close(ctx context.Context) error {
 	switch {
 	case n == 0:
 		return nil
-	case late:
+	case late, errors.Is(t.failure, context.DeadlineExceeded):
 		return fmt.Errorf("%s did not take %s of traces in time; OTEL_EXPORTER_OTLP_TIMEOUT is how long strata waits, in milliseconds", t.config.address(), spans(n))
 	case t.failure == nil:
 		return fmt.Errorf("%s of traces ended faster than %s took them, and are left out", spans(n), t.config.address())
