@@ -150,16 +150,16 @@ func (c *mountCaches) send(ctx context.Context, spec places.Spec, to cache.Place
 
 // stays says of an error that it is no failure: what the place has of the mount stays.
 func stays(err error) bool {
-	return errors.Is(err, store.ErrCacheMountInUse) || errors.Is(err, packed.ErrChanged) || errors.Is(err, packed.ErrTooLarge)
+	return errors.Is(err, store.ErrCacheMountInUse) || errors.Is(err, packed.ErrChanged) ||
+		errors.Is(err, packed.ErrTooLarge) || errors.Is(err, packed.ErrUnfit)
 }
 
-// sendMount sends a mount, of which nobody uses anything as long as it is read.
+// sendMount sends a mount. Nobody uses it as long as it is read, which is while nothing is asked of the place.
 func (c *mountCaches) sendMount(ctx context.Context, name packed.Name, spec places.Spec, keeper packed.Keeper) (err error) {
-	reading, err := c.build.store.Mounts.Read(ctx, store.CacheMountOptions{ID: name.ID, Base: name.Base}, mountPatience)
+	sent, err := c.sent(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer reading.Close()
 	p := c.build.beginPhase(fmt.Sprintf("export cache mount %s to %s", shownID(name), spec.Ref))
 	defer func() {
 		if stays(err) {
@@ -169,22 +169,17 @@ func (c *mountCaches) sendMount(ctx context.Context, name packed.Name, spec plac
 		}
 	}()
 	doc, version, err := keeper.Mount(ctx, name)
-	switch {
-	case errors.Is(err, packed.ErrNone):
+	if errors.Is(err, packed.ErrNone) {
 		doc = nil
-	case err != nil:
+	} else if err != nil {
 		return err
-	case string(doc.List.Digest) == reading.Sent():
+	}
+	if doc != nil && string(doc.List.Digest) == sent {
 		if err := c.touch(ctx, keeper, doc, version); err == nil || ctx.Err() != nil {
 			return err
 		}
 		// Something of it is gone there.
 	}
-	temp, err := c.build.store.Temp("mount")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(temp)
 	var before *packed.Previous
 	if doc != nil {
 		if before, err = packed.ReadPrevious(ctx, keeper, doc); err != nil && ctx.Err() != nil {
@@ -193,20 +188,22 @@ func (c *mountCaches) sendMount(ctx context.Context, name packed.Name, spec plac
 			before = nil // all of it is made anew
 		}
 	}
-	made, err := packed.Make(ctx, name, packed.Source{Dir: reading.Dir, Limit: spec.MountsLimit()}, temp, before)
+	temp, err := c.build.store.Temp("mount")
 	if err != nil {
-		return c.build.store.Explain(err)
-	}
-	if err := reading.Close(); err != nil { // what is sent is a copy
 		return err
 	}
-	expect := &version
-	if doc == nil && version == "" {
-		expect = nil
+	defer os.RemoveAll(temp)
+	made, reading, err := c.make(ctx, name, spec, temp, before)
+	if err != nil {
+		return err
 	}
 	if doc != nil && made.Document.Same(doc) {
 		reading.SetSent(string(doc.List.Digest))
 		return c.touch(ctx, keeper, doc, version)
+	}
+	expect := &version
+	if doc == nil && version == "" {
+		expect = nil
 	}
 	if err := keeper.PutMount(ctx, &made.Document, made.New, expect); err != nil {
 		return err
@@ -214,6 +211,31 @@ func (c *mountCaches) sendMount(ctx context.Context, name packed.Name, spec plac
 	reading.SetSent(string(made.Document.List.Digest))
 	p.say("%d files, %s; %s moved", made.Document.Files, human.Size(made.Document.Bytes), human.Size(made.Size()))
 	return nil
+}
+
+// read reads a mount as a whole.
+func (c *mountCaches) read(ctx context.Context, name packed.Name) (*store.CacheMountReading, error) {
+	return c.build.store.Mounts.Read(ctx, store.CacheMountOptions{ID: name.ID, Base: name.Base}, mountPatience)
+}
+
+// sent is the digest of the list that was sent of a mount as it is now, "" where it was used since; store.ErrNoCacheMount where
+// there is no such mount.
+func (c *mountCaches) sent(ctx context.Context, name packed.Name) (string, error) {
+	reading, err := c.read(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	return reading.Sent(), reading.Close()
+}
+
+// make makes what is sent of a mount: a copy, in the folder temp. The reading has ended.
+func (c *mountCaches) make(ctx context.Context, name packed.Name, spec places.Spec, temp string, before *packed.Previous) (*packed.Snapshot, *store.CacheMountReading, error) {
+	reading, err := c.read(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	made, err := packed.Make(ctx, name, packed.Source{Dir: reading.Dir, Limit: spec.MountsLimit()}, temp, before)
+	return made, reading, errors.Join(c.build.store.Explain(err), reading.Close())
 }
 
 // touch writes a document anew that has not been for a while, so that it does not count as old.

@@ -124,8 +124,13 @@ type Source struct {
 	Limit int64 // how many bytes the files may have, 0 for any number
 }
 
-// ErrTooLarge says that a mount is larger than what travels.
-var ErrTooLarge = errors.New("it is too large")
+// Errors of Make, for which nothing is sent and nobody need fail.
+var (
+	// ErrTooLarge says that a mount is larger than what travels.
+	ErrTooLarge = errors.New("it is too large")
+	// ErrUnfit says that a mount has what no layer can have, such as a name that means a deletion there.
+	ErrUnfit = errors.New("what is in it cannot travel")
+)
 
 // Make makes a document of a directory, which must not change meanwhile. New blobs are files in the folder temp. before is what
 // the place has of the mount, nil for nothing. A mount that is over the limit is ErrTooLarge: a part of it might be worse than
@@ -135,6 +140,9 @@ func Make(ctx context.Context, name Name, from Source, temp string, before *Prev
 	toc, err := layer.Diff(ctx, dir, nil)
 	if err == nil {
 		toc, err = toc.Ordinary() // devices and pipes do not travel
+	}
+	if err != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnfit, err)
 	}
 	if err != nil {
 		return nil, err

@@ -282,6 +282,20 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// What no layer can have does not travel, and neither does what is over the limit.
+func TestUnfit(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, ".wh.name", []byte("12345"))
+	if _, err := Make(t.Context(), name, Source{Dir: dir}, t.TempDir(), nil); !errors.Is(err, ErrUnfit) {
+		t.Errorf("a name that means a deletion: %v", err)
+	}
+	dir = t.TempDir()
+	write(t, dir, "name", []byte("12345"))
+	if _, err := Make(t.Context(), name, Source{Dir: dir, Limit: 4}, t.TempDir(), nil); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("five bytes, where four may be: %v", err)
+	}
+}
+
 // A list that names another place of a pack for a file is an error.
 func TestOtherPlace(t *testing.T) {
 	m := &memory{blobs: map[digest.Digest][]byte{}}
