@@ -120,6 +120,8 @@ type Presence struct {
 	// Slots are how many steps it runs at once, and Free how many more it could begin now.
 	Slots int `json:"slots"`
 	Free  int `json:"free"`
+	// Leaving says that it finishes what it runs, and begins nothing more.
+	Leaving bool `json:"leaving,omitempty"`
 	// Cache says where its depot is, as --cache-to does, without credentials.
 	Cache string `json:"cache"`
 	// Key is the public key that secrets are sealed for.

@@ -278,7 +278,7 @@ func hasPassword(env string) bool { return strings.Contains(env, "@") }
 func (r *Remote) able(d *dispatch) []Presence {
 	var all []Presence
 	for _, p := range r.workers.list() {
-		if d.refused[p.Name] || p.Cache != r.cache || !p.runs(d.packed) || d.secret && !slices.Contains(r.trusted, p.Key) {
+		if p.Leaving || d.refused[p.Name] || p.Cache != r.cache || !p.runs(d.packed) || d.secret && !slices.Contains(r.trusted, p.Key) {
 			continue
 		}
 		all = append(all, p)
@@ -301,7 +301,7 @@ func isFor(text string, s *orderStep) bool {
 // whyNone says why no worker can run a step.
 func (r *Remote) whyNone(d *dispatch) string {
 	all := r.workers.list()
-	platform := slices.ContainsFunc(all, func(p Presence) bool { return p.runs(d.packed) })
+	platform := slices.ContainsFunc(all, func(p Presence) bool { return !p.Leaving && p.runs(d.packed) })
 	depot := slices.ContainsFunc(all, func(p Presence) bool { return p.Cache == r.cache })
 	switch {
 	case d.why != "":
@@ -530,7 +530,7 @@ const overdue = 3 * time.Second
 // anyFree says whether a worker beside one is free to run a step.
 func (r *Remote) anyFree(o *order, beside string) bool {
 	return slices.ContainsFunc(r.workers.list(), func(p Presence) bool {
-		return p.Name != beside && p.Free > 0 && p.Cache == o.Cache && p.runs(&o.Step)
+		return p.Name != beside && !p.Leaving && p.Free > 0 && p.Cache == o.Cache && p.runs(&o.Step)
 	})
 }
 

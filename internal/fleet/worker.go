@@ -120,13 +120,17 @@ func (w *Worker) Join(ctx context.Context) error {
 func (w *Worker) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, w.drain)
 	defer stop()
-	var all, steps sync.WaitGroup
-	all.Go(func() { w.beat(ctx) })
+	beating, still := context.WithCancel(context.WithoutCancel(ctx))
+	defer still()
+	var all, steps, beats sync.WaitGroup
+	beats.Go(func() { w.beat(beating) })
 	for _, c := range w.sources {
 		all.Go(func() { w.take(ctx, c, &steps) })
 	}
 	all.Wait()
 	steps.Wait()
+	still()
+	beats.Wait()
 	away, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
 	defer cancel()
 	return w.queue.workers.Delete(away, w.Name)
@@ -263,7 +267,7 @@ func (w *Worker) show(ctx context.Context) error {
 		p.Platforms = append(p.Platforms, platform.Format(each))
 	}
 	w.mu.Lock()
-	p.Has = slices.Clone(w.has)
+	p.Has, p.Leaving = slices.Clone(w.has), w.draining
 	w.mu.Unlock()
 	data, err := json.Marshal(p)
 	if err != nil {

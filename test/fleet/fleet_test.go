@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/strata-build/strata/internal/cache/places/placetest"
 	"github.com/strata-build/strata/test/testbed"
 )
 
@@ -190,6 +191,7 @@ type machine struct {
 	number int
 	name   string
 	root   string
+	env    []string  // beside what all have
 	pause  *exec.Cmd // keeps the name space
 	worker *exec.Cmd
 	log    string // of the worker
@@ -240,7 +242,7 @@ func (s *site) newMachine(n int) *machine {
 func (m *machine) command(name string, args ...string) *exec.Cmd {
 	line := append([]string{"-t", fmt.Sprint(m.pause.Process.Pid), "-n", "--", "unshare", "-u", "--", "sh", "-c", `hostname "$0"; exec "$@"`, m.name, name}, args...)
 	cmd := exec.Command("nsenter", line...)
-	cmd.Env = append(os.Environ(), "STRATA_ROOT="+m.root, "STRATA_CONFIG="+filepath.Join(m.site.dir, "config.toml"))
+	cmd.Env = append(append(os.Environ(), "STRATA_ROOT="+m.root, "STRATA_CONFIG="+filepath.Join(m.site.dir, "config.toml")), m.env...)
 	return cmd
 }
 
@@ -293,9 +295,9 @@ func (m *machine) kill() {
 	}
 }
 
-// startBuild begins the build.
-func (m *machine) startBuild() {
-	m.build = m.command(m.site.binary, "build", "--progress=plain", "--queue", m.site.url, "-t", "me/app", filepath.Join(m.site.dir, "app"))
+// startBuild begins the build, with flags that say what the machines share.
+func (m *machine) startBuild(flags ...string) {
+	m.build = m.command(m.site.binary, append([]string{"build", "--progress=plain", "-t", "me/app", filepath.Join(m.site.dir, "app")}, flags...)...)
 	m.build.Stdout, m.build.Stderr = &m.out, &m.out
 	if err := m.build.Start(); err != nil {
 		m.site.t.Fatal(err)
@@ -318,12 +320,18 @@ func (s *site) build(happens func()) {
 		m.startWorker()
 	}
 	for _, m := range s.machines {
-		m.startBuild()
+		m.startBuild("--queue", s.url)
 	}
 	if happens != nil {
 		s.await(*stages / 3)
 		happens()
 	}
+	s.wait()
+}
+
+// wait waits for the builds of all machines.
+func (s *site) wait() {
+	s.t.Helper()
 	var wg sync.WaitGroup
 	errs := make([]error, len(s.machines))
 	for i, m := range s.machines {
@@ -403,6 +411,53 @@ func TestTogether(t *testing.T) {
 		t.Errorf("only %d worker ran steps", used)
 	}
 	t.Logf("%d stages on three machines: %d steps ran, in %s", *stages, s.ran(), time.Since(began).Round(time.Millisecond))
+}
+
+// Machines that share a bucket and no queue run each step once too. One that comes later, with an empty store, runs none, and
+// moves no layer.
+func TestBucket(t *testing.T) {
+	s := newSite(t)
+	server, stop := placetest.NewObjects()
+	t.Cleanup(stop)
+	bucket := "type=s3,bucket=cache,use_path_style=true,endpoint_url=http://" + s.forward(strings.TrimPrefix(server.URL, "http://"))
+	late := s.machines[2]
+	for _, m := range s.machines {
+		m.env = []string{"AWS_ACCESS_KEY_ID=" + placetest.AccessKey, "AWS_SECRET_ACCESS_KEY=" + placetest.SecretKey}
+	}
+	s.machines = s.machines[:2]
+	for _, m := range s.machines {
+		m.startBuild("--cache-from", bucket, "--cache-to", bucket+",mode=max")
+	}
+	s.wait()
+	s.same(s.machines...)
+	runs := strings.Count(s.machines[0].explain(), "\nran ") + strings.Count(s.machines[1].explain(), "\nran ")
+	copies := min(4, *stages-1)
+	if want := *stages + copies; runs != want {
+		t.Errorf("%d steps were run for %d", runs, want)
+	}
+	server.Count("GET")
+	late.startBuild("--cache-from", bucket)
+	s.machines = append(s.machines, late)
+	if err := late.build.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, late.out.String())
+	}
+	s.same(s.machines...)
+	if text := late.explain(); strings.Contains(text, "\nran ") {
+		t.Errorf("the machine that came later ran steps:\n%s", text)
+	}
+	if requests, sent := server.Count("GET"); sent > 64<<10 {
+		t.Errorf("%d requests gave it %d bytes", requests, sent)
+	}
+	t.Logf("%d stages, two machines at once and one later: %d steps ran", *stages, runs)
+}
+
+// explain is what became of the steps of the machine's last build.
+func (m *machine) explain() string {
+	out, err := m.command(m.site.binary, "explain").CombinedOutput()
+	if err != nil {
+		m.site.t.Fatalf("%s: %s", m.name, out)
+	}
+	return string(out)
 }
 
 // A machine that is killed with its build and its worker stops nobody.
