@@ -11,6 +11,15 @@ import (
 // beginTrace begins the span of a command that builds, where the environment asks for traces; else it is nil. The caller
 // ends it. What the environment asks for and cannot be had is a warning: no build fails for its traces.
 func (a *app) beginTrace(command string) *trace.Span {
+	config := a.openTrace()
+	if a.tracer == nil {
+		return nil
+	}
+	return a.tracer.Begin(config.Parent, "strata "+command)
+}
+
+// openTrace opens what sends traces, if the environment asks for that.
+func (a *app) openTrace() *trace.Config {
 	config, err := trace.FromEnvironment(os.LookupEnv)
 	if err == nil {
 		a.tracer, err = trace.New(config, trace.Program{Name: "strata", Version: a.version})
@@ -18,10 +27,7 @@ func (a *app) beginTrace(command string) *trace.Span {
 	if err != nil {
 		a.warnOfTraces(fmt.Errorf("no traces are sent: %w", err))
 	}
-	if a.tracer == nil {
-		return nil
-	}
-	return a.tracer.Begin(config.Parent, "strata "+command)
+	return config
 }
 
 // endTrace waits a short while for what has not been sent yet, after all else that the command has to say.

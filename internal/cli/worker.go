@@ -106,8 +106,9 @@ func (a *app) runWorker(ctx context.Context, f *workerFlags) error {
 	}
 	defer q.Close()
 	set := metrics.New()
+	a.openTrace()
 	w, err := fleet.NewWorker(q, m, depot, identity, fleet.WorkerOptions{
-		Name: name, Slots: f.slots, Platforms: targets, Cache: public, Version: a.version, Metrics: set,
+		Name: name, Slots: f.slots, Platforms: targets, Cache: public, Version: a.version, Metrics: set, Tracer: a.tracer,
 		Log:  slog.New(slog.NewTextHandler(a.stderr, nil)),
 		Idle: func() { a.keepLimit(limit, time.Now().Add(-time.Hour), true) },
 	})

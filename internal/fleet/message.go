@@ -32,6 +32,8 @@ type order struct {
 	Sent time.Time `json:"sent"`
 	// Key is the step's on all machines, "" for one that is to run whatever is known of it.
 	Key digest.Digest `json:"key,omitempty"`
+	// Trace is the span that the worker's is below, as a traceparent; "" for none.
+	Trace string `json:"trace,omitempty"`
 	// Cache is the depot that the layers are in, as Presence.Cache.
 	Cache string `json:"cache"`
 	// Layers are all that its states have, and where they can be had.

@@ -393,7 +393,8 @@ func (r *Remote) send(ctx context.Context, d *dispatch, to string) (*result, err
 	}
 	number := strconv.FormatInt(r.number.Add(1), 10)
 	o := &order{
-		ID: r.build + "." + number, From: r.host, Sent: time.Now().UTC(), Key: d.job.Key, Cache: r.cache, Layers: located, Step: *d.packed,
+		ID: r.build + "." + number, From: r.host, Sent: time.Now().UTC(), Key: d.job.Key, Trace: d.job.Trace, Cache: r.cache,
+		Layers: located, Step: *d.packed,
 	}
 	data, err := d.seal(o, r.workers.key(to))
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/cache/places/bucket"
 	"github.com/strata-build/strata/internal/event/metrics"
+	"github.com/strata-build/strata/internal/event/trace"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/network"
@@ -42,7 +43,9 @@ type WorkerOptions struct {
 	Version string
 	// Metrics counts what it does; nil counts nothing.
 	Metrics *metrics.Set
-	Log     *slog.Logger
+	// Tracer sends spans of the steps, below those of their builds; nil sends none.
+	Tracer *trace.Tracer
+	Log    *slog.Logger
 	// Idle is called after each step, when no other runs.
 	Idle func()
 }
@@ -318,6 +321,8 @@ func (w *Worker) serve(msg jetstream.Msg) {
 	_ = w.queue.nc.Publish(outputSubject+"."+o.ID+".begin", nil)
 	log.Info("step begins", "command", o.Step.Run.Args[len(o.Step.Run.Args)-1])
 	began := time.Now()
+	parent, _ := trace.ParseParent(o.Trace, "") // without one the span stands alone
+	span := w.Tracer.Begin(parent, "strata worker step", trace.Attribute{Key: "strata.worker", Value: w.Name})
 	r := w.run(ctx, msg, o, &l)
 	outcome := "ran"
 	switch {
@@ -327,6 +332,12 @@ func (w *Worker) serve(msg jetstream.Msg) {
 		outcome = "refused"
 	case r.Failure != nil:
 		outcome = "failed"
+	}
+	span.Set(trace.Attribute{Key: "strata.outcome", Value: outcome})
+	if r.Refused != "" {
+		span.End(errors.New(r.Refused))
+	} else {
+		span.End(nil)
 	}
 	w.count.steps.Add(1, outcome)
 	w.count.took.Observe(time.Since(began).Seconds())

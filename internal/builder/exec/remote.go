@@ -25,4 +25,6 @@ type Job struct {
 	Key digest.Digest
 	// Took is how long it took when it ran last, 0 where that is not known.
 	Took time.Duration
+	// Trace is the span that what other machines do of it is below, as a traceparent; "" for none.
+	Trace string
 }

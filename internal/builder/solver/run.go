@@ -16,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/event/trace"
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/sandbox/runner"
@@ -59,6 +60,7 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	if remote := s.config.Sandbox.Remote; remote != nil {
 		op.elsewhere = func(ctx context.Context) (exec.Made, error) {
 			job := s.job(step, op)
+			job.Trace = trace.ParentOf(ctx, op.vertex).String()
 			return s.execute(ctx, parent, step, op, s.execStep(parent, step, network, mounts, op), func(ctx context.Context, x *exec.Step) (exec.Made, error) {
 				return remote.Execute(ctx, &s.executor().Config, x, job)
 			})
