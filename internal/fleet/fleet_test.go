@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
+	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/sandbox/secret"
 )
 
@@ -159,6 +160,22 @@ func TestDecodeOrder(t *testing.T) {
 		"a layer that is a path":  func(o *order) { o.Layers[0].DiffID, o.Step.Chain[0] = "../x", "../x" },
 		"no command":              func(o *order) { o.Step.Run.Args = nil },
 		"observed without layers": func(o *order) { o.Step.Observe = []bool{true, true} },
+		"all rights":              func(o *order) { o.Step.Run.Insecure = true },
+		"the worker's network":    func(o *order) { o.Step.Network = runner.NetworkHost },
+		"a cgroup":                func(o *order) { o.Step.Common.Machine.CgroupParent = "/system.slice" },
+		"the worker itself":       func(o *order) { o.Step.Common.Machine.Hosts = []runner.Host{{Name: "h", IP: runner.HostGateway}} },
+		"a script elsewhere":      func(o *order) { o.Step.Run.Script = &dockerfile.Script{Name: "../../x"} },
+		"an agent":                func(o *order) { o.Step.Run.Mounts = []dockerfile.Mount{{Type: dockerfile.MountSSH}} },
+		"a mount of nothing": func(o *order) {
+			o.Step.Mounts = []orderMount{{Mount: dockerfile.Mount{Type: dockerfile.MountBind, Target: "/x", Source: "/"}}}
+		},
+		"a mount of an unknown type": func(o *order) { o.Step.Mounts = []orderMount{{Mount: dockerfile.Mount{Type: "host", Target: "/x"}}} },
+		"a mount on the root": func(o *order) {
+			o.Step.Mounts = []orderMount{{Mount: dockerfile.Mount{Type: dockerfile.MountTmpfs, Target: "/"}}}
+		},
+		"a mount that climbs": func(o *order) {
+			o.Step.Mounts = []orderMount{{Mount: dockerfile.Mount{Type: dockerfile.MountTmpfs, Target: "/../x"}}}
+		},
 		"a mount of what is not there": func(o *order) {
 			o.Step.Mounts = []orderMount{{State: true, Chain: []digest.Digest{digest.FromString("other")}}}
 		},

@@ -2,7 +2,10 @@ package fleet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -186,13 +189,50 @@ func decodeOrder(data []byte) (*order, error) {
 			}
 		}
 	}
-	if len(o.Step.Run.Args) == 0 {
-		return nil, fmt.Errorf("reading a step of the queue: it runs nothing")
-	}
-	if n := len(o.Step.Observe); n != 0 && n != len(o.Step.Chain) {
-		return nil, fmt.Errorf("reading a step of the queue: it observes other layers than it has")
+	if err := o.Step.check(); err != nil {
+		return nil, fmt.Errorf("reading a step of the queue: %w", err)
 	}
 	return &o, nil
+}
+
+// check says why a step is none that a worker runs, whoever sent it: workers give no step more than a build gives it that was
+// not told to.
+func (s *orderStep) check() error {
+	script := s.Run.Script
+	switch {
+	case len(s.Run.Args) == 0:
+		return errors.New("it runs nothing")
+	case len(s.Observe) != 0 && len(s.Observe) != len(s.Chain):
+		return errors.New("it observes other layers than it has")
+	case s.Run.Insecure, s.Network == runner.NetworkHost:
+		return errors.New("it wants rights on the worker's machine")
+	case s.Common.Machine.CgroupParent != "", len(s.Common.Machine.Publish) > 0, hasGateway(s.Common.Machine.Hosts):
+		return errors.New("it names what is of another machine")
+	case script != nil && (script.Name == "" || script.Name == "." || script.Name == ".." || strings.Contains(script.Name, "/")):
+		return errors.New("the name of its script is no file's")
+	}
+	for _, m := range s.Run.Mounts {
+		if m.Type == dockerfile.MountSSH {
+			return errors.New("it has an ssh agent")
+		}
+	}
+	for _, m := range s.Mounts {
+		switch {
+		case m.Mount.Type == dockerfile.MountBind && m.State && path.IsAbs(m.Mount.Source):
+		case m.Mount.Type == dockerfile.MountTmpfs, m.Mount.Type == dockerfile.MountCache:
+		default:
+			return fmt.Errorf("it does not say what is mounted on %.80q", m.Mount.Target)
+		}
+		if !path.IsAbs(m.Mount.Target) || path.Clean(m.Mount.Target) != m.Mount.Target || m.Mount.Target == "/" {
+			return fmt.Errorf("%.80q is no place for a mount", m.Mount.Target)
+		}
+	}
+	return nil
+}
+
+// hasGateway says whether one of the hosts is the machine that a step runs on.
+func hasGateway(hosts []runner.Host) bool {
+	return slices.ContainsFunc(hosts, func(h runner.Host) bool { return h.IP == runner.HostGateway })
 }
 
 // chains are those of all states that a step has.

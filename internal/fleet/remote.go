@@ -27,6 +27,7 @@ import (
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/layer/observed"
+	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/transfer"
 )
 
@@ -220,6 +221,10 @@ func (d *dispatch) pack(ctx context.Context, r *Remote) error {
 		return errors.New("--cgroup-parent is of this machine")
 	case step.Run.Insecure:
 		return errors.New("--security=insecure is for this machine only")
+	case step.Network == runner.NetworkHost:
+		return errors.New("--network=host is this machine's")
+	case hasGateway(c.Machine.Hosts):
+		return errors.New("--add-host NAME:" + runner.HostGateway + " is this machine")
 	}
 	d.secret = slices.ContainsFunc(step.Run.ProxyEnv, hasPassword)
 	s := &orderStep{
