@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/packed"
@@ -17,13 +14,6 @@ import (
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/store"
-)
-
-const (
-	// mountPatience is how long a cache mount that another build uses is waited for before it is sent.
-	mountPatience = 10 * time.Second
-	// fresh is how old a document may be that is not written anew where nothing has changed: its age says when a build last had it.
-	fresh = 24 * time.Hour
 )
 
 // mountCaches are the cache mounts of a build as they travel. It is the exec.Caches of its steps: of a mount that this machine
@@ -94,22 +84,7 @@ func (c *mountCaches) Restore(ctx context.Context, name packed.Name, dir string)
 func (c *mountCaches) restore(ctx context.Context, s mountSource, doc *packed.Document, dir string) (err error) {
 	p := c.build.beginPhase(fmt.Sprintf("restore cache mount %s from %s", shownID(doc.Mount), s.name))
 	defer func() { p.end(err) }()
-	temp, err := c.build.store.Temp("mount")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(temp)
-	made := filepath.Join(temp, "fs")
-	if err := os.Mkdir(made, 0o755); err != nil {
-		return err
-	}
-	if err := packed.Restore(ctx, s.keeper, doc, temp, made); err != nil {
-		return c.build.store.Explain(err)
-	}
-	if err := os.Remove(dir); err != nil {
-		return err
-	}
-	if err := os.Rename(made, dir); err != nil {
+	if err := (packed.Carrier{Store: c.build.store, Keeper: s.keeper}).Bring(ctx, doc, dir); err != nil {
 		return err
 	}
 	p.say("%d files, %s; %s moved", doc.Files, human.Size(doc.Bytes), human.Size(doc.Size()))
@@ -139,7 +114,7 @@ func (c *mountCaches) send(ctx context.Context, spec places.Spec, to cache.Place
 		switch {
 		case errors.Is(err, store.ErrNoCacheMount):
 			// no step has run with it here
-		case stays(err):
+		case packed.Stays(err):
 			c.build.warn(fmt.Sprintf("the cache mount %s is not sent to %s: %v", shownID(name), spec.Ref, err))
 		case err != nil:
 			return fmt.Errorf("the cache mount %s: %w", shownID(name), err)
@@ -148,107 +123,24 @@ func (c *mountCaches) send(ctx context.Context, spec places.Spec, to cache.Place
 	return nil
 }
 
-// stays says of an error that it is no failure: what the place has of the mount stays.
-func stays(err error) bool {
-	return errors.Is(err, store.ErrCacheMountInUse) || errors.Is(err, packed.ErrChanged) ||
-		errors.Is(err, packed.ErrTooLarge) || errors.Is(err, packed.ErrUnfit)
-}
-
-// sendMount sends a mount. Nobody uses it as long as it is read, which is while nothing is asked of the place.
+// sendMount sends a mount, if there is one here.
 func (c *mountCaches) sendMount(ctx context.Context, name packed.Name, spec places.Spec, keeper packed.Keeper) (err error) {
-	sent, err := c.sent(ctx, name)
+	carrier := packed.Carrier{Store: c.build.store, Keeper: keeper, Limit: spec.MountsLimit()}
+	sent, err := carrier.Sent(ctx, name)
 	if err != nil {
 		return err
 	}
 	p := c.build.beginPhase(fmt.Sprintf("export cache mount %s to %s", shownID(name), spec.Ref))
-	defer func() {
-		if stays(err) {
-			p.end(nil)
-		} else {
-			p.end(err)
-		}
-	}()
-	doc, version, err := keeper.Mount(ctx, name)
-	if errors.Is(err, packed.ErrNone) {
-		doc = nil
-	} else if err != nil {
-		return err
+	made, err := carrier.Send(ctx, name, sent)
+	if made != nil {
+		p.say("%d files, %s; %s moved", made.Document.Files, human.Size(made.Document.Bytes), human.Size(made.Size()))
 	}
-	if doc != nil && string(doc.List.Digest) == sent {
-		if err := c.touch(ctx, keeper, doc, version); err == nil || ctx.Err() != nil {
-			return err
-		}
-		// Something of it is gone there.
+	if packed.Stays(err) {
+		p.end(nil)
+	} else {
+		p.end(err)
 	}
-	var before *packed.Previous
-	if doc != nil {
-		if before, err = packed.ReadPrevious(ctx, keeper, doc); err != nil && ctx.Err() != nil {
-			return err
-		} else if err != nil {
-			before = nil // all of it is made anew
-		}
-	}
-	temp, err := c.build.store.Temp("mount")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(temp)
-	made, reading, err := c.make(ctx, name, spec, temp, before)
-	if err != nil {
-		return err
-	}
-	if doc != nil && made.Document.Same(doc) {
-		reading.SetSent(string(doc.List.Digest))
-		return c.touch(ctx, keeper, doc, version)
-	}
-	expect := &version
-	if doc == nil && version == "" {
-		expect = nil
-	}
-	if err := keeper.PutMount(ctx, &made.Document, made.New, expect); err != nil {
-		return err
-	}
-	reading.SetSent(string(made.Document.List.Digest))
-	p.say("%d files, %s; %s moved", made.Document.Files, human.Size(made.Document.Bytes), human.Size(made.Size()))
-	return nil
-}
-
-// read reads a mount as a whole.
-func (c *mountCaches) read(ctx context.Context, name packed.Name) (*store.CacheMountReading, error) {
-	return c.build.store.Mounts.Read(ctx, store.CacheMountOptions{ID: name.ID, Base: name.Base}, mountPatience)
-}
-
-// sent is the digest of the list that was sent of a mount as it is now, "" where it was used since; store.ErrNoCacheMount where
-// there is no such mount.
-func (c *mountCaches) sent(ctx context.Context, name packed.Name) (string, error) {
-	reading, err := c.read(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	return reading.Sent(), reading.Close()
-}
-
-// make makes what is sent of a mount: a copy, in the folder temp. The reading has ended.
-func (c *mountCaches) make(ctx context.Context, name packed.Name, spec places.Spec, temp string, before *packed.Previous) (*packed.Snapshot, *store.CacheMountReading, error) {
-	reading, err := c.read(ctx, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	made, err := packed.Make(ctx, name, packed.Source{Dir: reading.Dir, Limit: spec.MountsLimit()}, temp, before)
-	return made, reading, errors.Join(c.build.store.Explain(err), reading.Close())
-}
-
-// touch writes a document anew that has not been for a while, so that it does not count as old.
-func (c *mountCaches) touch(ctx context.Context, keeper packed.Keeper, doc *packed.Document, version string) error {
-	if time.Since(doc.Written) < fresh {
-		return nil
-	}
-	again := *doc
-	again.Written = time.Now().UTC()
-	if err := keeper.PutMount(ctx, &again, nil, &version); !errors.Is(err, packed.ErrChanged) {
-		return err
-	}
-	return nil
+	return err
 }
 
 func (b *build) warn(text string) { b.events.Send(event.Warning{Text: text}) }

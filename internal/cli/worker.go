@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/strata-build/strata/internal/cache/packed"
 	"github.com/strata-build/strata/internal/event/metrics"
 	"github.com/strata-build/strata/internal/fleet"
 	"github.com/strata-build/strata/internal/image/platform"
@@ -25,6 +26,7 @@ type workerFlags struct {
 	queue       queueFlags
 	cache, name string
 	metrics     string
+	mounts      string
 	slots       int
 	platforms   []string
 }
@@ -45,6 +47,7 @@ func (a *app) worker() *cobra.Command {
 	fl.StringVar(&f.name, "name", "", "`NAME` of the worker (default the machine's)")
 	fl.IntVar(&f.slots, "slots", runtime.NumCPU(), "how many steps run at once, a `NUMBER`")
 	fl.Var((*listFlag)(&f.platforms), "platform", "run steps for this `PLATFORM` (default the machine's)")
+	fl.StringVar(&f.mounts, "mounts", "all", "which contents of RUN --mount=type=cache workers share by the cache, `MOUNTS`: all or none")
 	fl.StringVar(&f.metrics, "metrics", "", "serve metrics at `HOST:PORT`, in /metrics, and whether the worker is ready, in /readyz")
 	return cmd
 }
@@ -58,6 +61,8 @@ func (f *workerFlags) check() error {
 		return usageError("--queue: name the NATS servers, as nats://HOST:4222")
 	case f.cache == "":
 		return usageError("--cache: name a place that builds and workers reach, as type=s3,bucket=BUCKET or type=registry,ref=NAME")
+	case f.mounts != "all" && f.mounts != "none":
+		return usageError("--mounts %s: it is all or none", f.mounts)
 	case f.slots < 1:
 		return usageError("--slots %d: it is 1 or more", f.slots)
 	}
@@ -107,10 +112,15 @@ func (a *app) runWorker(ctx context.Context, f *workerFlags) error {
 	defer q.Close()
 	set := metrics.New()
 	a.openTrace()
+	var mounts packed.Keeper
+	if keeper, ok := depot.(packed.Keeper); ok && f.mounts == "all" {
+		mounts = keeper
+	}
 	w, err := fleet.NewWorker(q, m, depot, identity, fleet.WorkerOptions{
 		Name: name, Slots: f.slots, Platforms: targets, Cache: public, Version: a.version, Metrics: set, Tracer: a.tracer,
-		Log:  slog.New(slog.NewTextHandler(a.stderr, nil)),
-		Idle: func() { a.keepLimit(limit, time.Now().Add(-time.Hour), true) },
+		Log:    slog.New(slog.NewTextHandler(a.stderr, nil)),
+		Mounts: mounts,
+		Idle:   func() { a.keepLimit(limit, time.Now().Add(-time.Hour), true) },
 	})
 	if err != nil {
 		return err

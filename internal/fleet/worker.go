@@ -18,6 +18,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/packed"
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/cache/places/bucket"
 	"github.com/strata-build/strata/internal/event/metrics"
@@ -46,6 +47,8 @@ type WorkerOptions struct {
 	// Tracer sends spans of the steps, below those of their builds; nil sends none.
 	Tracer *trace.Tracer
 	Log    *slog.Logger
+	// Mounts keeps the contents of cache mounts for all workers; nil leaves them on each.
+	Mounts packed.Keeper
 	// Idle is called after each step, when no other runs.
 	Idle func()
 }
@@ -61,6 +64,7 @@ type Worker struct {
 	running  *bucket.Place // who runs a step just now
 	sources  []jetstream.Consumer
 	count    counters
+	caches   *caches
 
 	mu       sync.Mutex // of all below
 	busy     int
@@ -85,6 +89,9 @@ func NewWorker(q *Queue, m *transfer.Mover, depot places.Depot, id *Identity, o 
 	}
 	w := &Worker{WorkerOptions: o, queue: q, mover: m, depot: depot, identity: id, public: public, changed: make(chan struct{})}
 	w.Name = token(o.Name)
+	if o.Mounts != nil {
+		w.caches = newCaches(m.Store, o.Mounts, o.Log)
+	}
 	w.running = bucket.New(m, &objects{kv: q.cache, where: "queue"}, "the queue", bucket.Options{Prefix: "running/"})
 	w.count = counters{
 		steps: o.Metrics.Counter("strata_worker_steps", "Steps that came to the worker, by what became of them.", "outcome"),
@@ -132,6 +139,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	all.Wait()
 	steps.Wait()
+	ending, cancelEnding := context.WithTimeout(context.WithoutCancel(ctx), mountsAtEnd)
+	w.caches.send(ending, true)
+	cancelEnding()
 	still()
 	beats.Wait()
 	away, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
@@ -238,9 +248,13 @@ func (w *Worker) end() {
 	w.count.busy.Set(float64(w.busy))
 	w.wake()
 	w.mu.Unlock()
-	if idle && w.Idle != nil {
+	if !idle {
+		return
+	}
+	if w.Idle != nil {
 		w.Idle()
 	}
+	go w.caches.send(context.Background(), false)
 }
 
 // beat shows the worker to builds, again and again.
@@ -562,6 +576,9 @@ func (w *Worker) execute(ctx context.Context, o *order, secrets confidences, r *
 			mount.From = chain{s, m.Chain}
 		}
 		step.Mounts = append(step.Mounts, mount)
+	}
+	if w.caches != nil {
+		config.Caches = w.caches.use(step)
 	}
 	executor := exec.New(config)
 	defer executor.Close()

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -107,21 +106,23 @@ func (e *Executor) takeCache(ctx context.Context, o store.CacheMountOptions) (*s
 	}
 	e.mu.Lock()
 	if e.taken == nil {
-		e.taken = map[string]*sync.Mutex{}
+		e.taken = map[string]chan struct{}{}
 	}
 	name := o.ID + "\x00" + o.Base
 	first := e.taken[name]
 	if first == nil {
-		first = &sync.Mutex{}
+		first = make(chan struct{})
 		e.taken[name] = first
-		first.Lock()
 		e.mu.Unlock()
-		defer first.Unlock()
+		defer close(first)
 		return e.Store.CacheMount(ctx, o)
 	}
 	e.mu.Unlock()
-	first.Lock() // for as long as the first takes it, not uses it
-	first.Unlock()
+	select {
+	case <-first: // for as long as the first takes it, not uses it
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	return e.Store.CacheMount(ctx, o)
 }
 

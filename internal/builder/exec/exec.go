@@ -65,7 +65,7 @@ type Executor struct {
 
 	mu     sync.Mutex
 	warned []string
-	taken  map[string]*sync.Mutex // by cache mount: locked as long as the first step takes it
+	taken  map[string]chan struct{} // by cache mount: closed when the first step has taken it
 }
 
 // New returns an executor for one build.

@@ -61,6 +61,7 @@ var Kind = places.Kind{
 	},
 	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return newPlace(m, s) },
 	Leases: true,
+	Depot:  func(m *transfer.Mover, s places.Spec) (places.Depot, error) { return newPlace(m, s) },
 	Blobs:  &transfer.BlobSource{Scheme: scheme, Open: openBlob},
 }
 
@@ -69,7 +70,7 @@ func common() []places.Attribute {
 		{Name: urlName, Value: "URL", Check: checkURL},
 		{Name: accountName},
 		{Name: containerName, Check: checkContainer},
-		{Name: keyName, Check: checkKey},
+		{Name: keyName, Check: checkKey, Secret: true},
 		{Name: prefixName},
 		{Name: blobsName},
 		{Name: "manifests_prefix"}, // of BuildKit's documents, which there are none of

@@ -67,7 +67,7 @@ var Kind = places.Kind{
 	Type: "gha",
 	From: append(common(), places.MountsFrom),
 	To: slices.Concat(common(), places.Options(), places.MountsTo(), []places.Attribute{
-		bucket.Uploads, {Name: "repository"}, {Name: "ghtoken"}, // BuildKit lists what is there with these
+		bucket.Uploads, {Name: "repository"}, {Name: "ghtoken", Secret: true}, // BuildKit lists what is there with these
 	}),
 	Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
 		p, err := newPlace(m, s)
@@ -82,7 +82,7 @@ var Kind = places.Kind{
 
 func common() []places.Attribute {
 	return []places.Attribute{
-		{Name: scopeName, Check: checkScope}, {Name: urlName, Check: checkURL}, {Name: urlV2Name, Check: checkURL}, {Name: tokenName},
+		{Name: scopeName, Check: checkScope}, {Name: urlName, Check: checkURL}, {Name: urlV2Name, Check: checkURL}, {Name: tokenName, Secret: true},
 		{Name: versionName, Check: checkVersion}, {Name: timeoutName, Check: checkTimeout},
 	}
 }
