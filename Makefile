@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-rungs bench-fleet bench-tools bench-mounts lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-compare bench-rungs bench-fleet bench-tools bench-mounts lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -123,6 +123,10 @@ load: ## 16 builds, prunes, rmi, push and pull, save and load at a time on one s
 bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, unsynced or unobserved, ONLY=COPY
 	test/require build demo test
 	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -against "$(AGAINST)"
+
+bench-compare: build ## what got slower or faster since the commit BASE=rev, in 5 rounds or RUNS=; fails where a row got slower by more than 10 %
+	test/require build demo test
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -compare "$(or $(BASE),$(error BASE= names the commit to compare with, as in make bench-compare BASE=HEAD~10))"
 
 bench-rungs: build ## the table of docs/rootless.md: strata on each rung, and buildah as an ordinary user; RUNS=1 for a quick look
 	test/require build demo test

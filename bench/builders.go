@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,8 @@ func setUp(ctx context.Context, binary string, o options, work string) ([]conten
 		return contenders, err
 	}
 	if o.against != "" {
-		progress("setting up %s", o.against)
-		other := &strata{label: o.against, binary: o.against}
+		other := &strata{label: cmp.Or(o.compare, o.against), binary: o.against}
+		progress("setting up %s", other.label)
 		switch o.against {
 		case unsyncedArg:
 			other.binary, other.unsynced = binary, true

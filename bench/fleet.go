@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -224,11 +223,6 @@ func (f *fleetBench) overhead(ctx context.Context, runs int) error {
 	fmt.Printf("\n%d RUNs that write a file, one after the other: %s here, %s on a worker; %.1f ms more for each\n",
 		steps, seconds(median(here)), seconds(median(there)), float64(more.Microseconds())/1000)
 	return nil
-}
-
-func median(all []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(all))
-	return sorted[len(sorted)/2]
 }
 
 // clients has many builds that begin at once ask one cache for the same steps, with and without claims.

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -25,6 +26,8 @@ func main() {
 	only := flag.String("only", "", "scenarios whose name has this in it")
 	against := flag.String("against", "", "another strata `binary`, which takes turns with this one in the place of the other builders; "+
 		unsyncedArg+" is this one without durability, "+unobserved+" without observing what steps read")
+	compare := flag.String("compare", "", "another `commit`, whose strata is built and takes turns with this one; says which rows got slower, and fails "+
+		"where one did by more than 10 %")
 	tools := flag.Bool("tools", false, "measure what compilers and package managers take in a copied tree, and nothing else")
 	rungs := flag.Bool("rungs", false, "measure strata on each rung of docs/rootless.md, beside buildah as an ordinary user")
 	fleet := flag.Bool("fleet", false, "measure steps on workers and many clients of one cache, and nothing else")
@@ -42,7 +45,7 @@ func main() {
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := bench(ctx, options{*runs, *only, *against, *tools, *rungs, *fleet}); err != nil {
+	if err := bench(ctx, options{*runs, *only, *against, *compare, *tools, *rungs, *fleet}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -53,9 +56,25 @@ type options struct {
 	runs    int
 	only    string
 	against string
+	compare string // a commit; against is then its binary
 	tools   bool
 	rungs   bool
 	fleet   bool
+}
+
+// check refuses what cannot be measured.
+func (o options) check() error {
+	switch {
+	case o.runs < 1:
+		return fmt.Errorf("%d rounds measure nothing", o.runs)
+	case o.compare != "" && o.against != "":
+		return errors.New("-compare builds what -against names: give one of them")
+	case o.compare != "" && (o.tools || o.rungs || o.fleet):
+		return errors.New("-compare is for the rows of the ordinary bench")
+	case o.compare != "" && o.runs < minRounds:
+		return fmt.Errorf("%d rounds cannot tell a slower row from noise: at least %d are needed (RUNS=)", o.runs, minRounds)
+	}
+	return nil
 }
 
 // A contender is a builder and what it is measured at. All have the scenarios of the builds first, and strata has more.
@@ -66,6 +85,9 @@ type contender struct {
 
 // bench sets up a directory of its own, beside the inputs, measures, and takes it away again.
 func bench(ctx context.Context, o options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return err
@@ -88,6 +110,11 @@ func bench(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if o.compare != "" {
+		if o.against, err = buildCommit(ctx, o.compare, work); err != nil {
+			return err
+		}
+	}
 	if o.fleet {
 		return benchFleet(ctx, binary, work, o)
 	}
@@ -105,25 +132,45 @@ func bench(ctx context.Context, o options) error {
 	}
 	results := results{}
 	for run := range o.runs {
-		for i, s := range contenders[0].scenarios {
-			for _, c := range contenders {
-				if i >= len(c.scenarios) {
-					continue
-				}
-				progress("round %d of %d: %s: %s", run+1, o.runs, s.name, c.name())
-				measured, err := c.scenarios[i].measure(ctx, c)
-				if err != nil {
-					return fmt.Errorf("%s: %s: %w", s.name, c.name(), err)
-				}
-				results.add(s, c, measured)
-			}
+		if err := results.measureRound(ctx, contenders, run, o); err != nil {
+			return err
 		}
 	}
-	start, err := startUp(ctx, binary)
-	if err != nil {
+	if err := results.measureStart(ctx, contenders, o); err != nil {
 		return err
 	}
-	fmt.Print(report(ctx, contenders, results, start))
+	if o.compare != "" {
+		return reportChanges(os.Stdout, contenders, results)
+	}
+	fmt.Print(report(ctx, contenders, results))
+	return nil
+}
+
+// measureRound measures each scenario once with each contender. Every other round they take turns the other way round, since
+// who comes second may find the disk or the processor warm.
+func (r results) measureRound(ctx context.Context, contenders []contender, run int, o options) error {
+	turns := slices.Clone(contenders)
+	if run%2 == 1 {
+		slices.Reverse(turns)
+	}
+	for i, s := range contenders[0].scenarios {
+		for _, c := range turns {
+			if i >= len(c.scenarios) || c.scenarios[i] == nil {
+				continue
+			}
+			progress("round %d of %d: %s: %s", run+1, o.runs, s.name, c.name())
+			measured, err := c.scenarios[i].measure(ctx, c)
+			if err != nil && ctx.Err() == nil && o.compare == c.name() {
+				progress("%s cannot do that, so it is left out: %v", c.name(), err)
+				c.scenarios[i] = nil
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %s: %w", s.name, c.name(), err)
+			}
+			r.add(s, c, measured)
+		}
+	}
 	return nil
 }
 
@@ -193,16 +240,23 @@ func measure(cmd *exec.Cmd) (measurement, error) {
 	return measurement{elapsed: elapsed, memory: usage.Maxrss * 1024}, nil
 }
 
-// startUp measures `strata --version` many times, since one is shorter than the noise.
-func startUp(ctx context.Context, binary string) ([]measurement, error) {
+// measureStart measures `strata --version` many times, since one is shorter than the noise, and adds that row.
+func (r results) measureStart(ctx context.Context, contenders []contender, o options) error {
 	const times = 50
-	var all []measurement
-	for range times {
-		start := time.Now()
-		if err := exec.CommandContext(ctx, binary, "--version").Run(); err != nil {
-			return nil, fmt.Errorf("strata --version: %w", err)
-		}
-		all = append(all, measurement{elapsed: time.Since(start)})
+	start := &scenario{name: "`strata --version`", reach: 10 * time.Millisecond}
+	stratas := contenders[:1]
+	if o.against != "" {
+		stratas = contenders[:2]
 	}
-	return all, nil
+	for range times {
+		for _, c := range stratas {
+			begun := time.Now()
+			if err := c.builder.(*strata).command(ctx, "--version").Run(); err != nil {
+				return fmt.Errorf("strata --version: %w", err)
+			}
+			r.add(start, c, measurement{elapsed: time.Since(begun)})
+		}
+	}
+	contenders[0].scenarios = append(contenders[0].scenarios, start)
+	return nil
 }

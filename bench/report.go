@@ -22,7 +22,7 @@ func (r results) add(s *scenario, b builder, m measurement) {
 
 // report is the Markdown: the machine, what was compared, and the table of medians, each with its ratio
 // to strata's.
-func report(ctx context.Context, contenders []contender, r results, start []measurement) string {
+func report(ctx context.Context, contenders []contender, r results) string {
 	scenarios := contenders[0].scenarios
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d cores, Linux %s; medians of %d runs; ×: how many times strata's time, the median of the rounds'\n\n",
@@ -44,39 +44,19 @@ func report(ctx context.Context, contenders []contender, r results, start []meas
 				continue
 			}
 			theirs := r[key(s, b)]
-			fmt.Fprintf(&text, " %s (×%.2f) |", seconds(medianTime(theirs)), medianRatio(theirs, ours))
+			fmt.Fprintf(&text, " %s (×%.2f) |", seconds(medianTime(theirs)), median(ratios(theirs, ours)))
 		}
 		reach := ""
 		if s.reach > 0 {
 			reach = seconds(s.reach)
 		}
-		fmt.Fprintf(&text, " %s | %.0f MB |\n", reach, float64(peak(ours))/1e6)
+		memory := ""
+		if most := peak(ours); most > 0 {
+			memory = fmt.Sprintf("%.0f MB", float64(most)/1e6)
+		}
+		fmt.Fprintf(&text, " %s | %s |\n", reach, memory)
 	}
-	fmt.Fprintf(&text, "| `strata --version` | %s |%s 0.010 s | |\n", seconds(medianTime(start)), strings.Repeat(" |", len(contenders)-1))
 	return text.String()
-}
-
-func medianTime(all []measurement) time.Duration {
-	sorted := slices.SortedFunc(slices.Values(all), func(a, b measurement) int { return cmp.Compare(a.elapsed, b.elapsed) })
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 0 {
-		return (sorted[middle-1].elapsed + sorted[middle].elapsed) / 2
-	}
-	return sorted[middle].elapsed
-}
-
-// medianRatio is that of the ratios within each round, which a slow minute of the machine does not move.
-func medianRatio(theirs, ours []measurement) float64 {
-	var all []float64
-	for i := range min(len(theirs), len(ours)) {
-		all = append(all, float64(theirs[i].elapsed)/float64(ours[i].elapsed))
-	}
-	slices.Sort(all)
-	middle := len(all) / 2
-	if len(all)%2 == 0 {
-		return (all[middle-1] + all[middle]) / 2
-	}
-	return all[middle]
 }
 
 func peak(all []measurement) int64 {
