@@ -134,7 +134,7 @@ func (ms *Mounts) CacheMount(ctx context.Context, o Options) (*Mount, error) {
 		}
 		// Who looks whether an instance is in use has its lock for a moment: that is no reason for another instance.
 		if usable == 0 || o.Sharing != Locked && tries >= 3 && !read {
-			m, err := ms.create(dir, taken, &o)
+			m, err := ms.create(ctx, dir, taken, &o)
 			if m != nil || err != nil {
 				return m, err
 			}
@@ -198,13 +198,13 @@ func (ms *Mounts) take(dir string, shared bool) (*Mount, error) {
 func touch(lock *os.File) { _ = unix.Futimes(int(lock.Fd()), nil) }
 
 // create makes an instance, locked; nil if another process was faster in giving one its number.
-func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) {
+func (ms *Mounts) create(ctx context.Context, dir string, numbers []int, o *Options) (*Mount, error) {
 	tmp, err := ms.session.Temp("cache")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(tmp) // what was not renamed
-	m, err := fill(tmp, o, len(numbers) == 0 && !o.Fresh)
+	m, err := fill(ctx, tmp, o, len(numbers) == 0 && !o.Fresh)
 	if err != nil {
 		return nil, fmt.Errorf("making the cache mount %s: %w", o.ID, ms.session.Explain(err))
 	}
@@ -241,8 +241,9 @@ func (ms *Mounts) create(dir string, numbers []int, o *Options) (*Mount, error) 
 	return m, nil
 }
 
-// fill makes an instance in the empty folder dir. first says that it may be restored.
-func fill(dir string, o *Options, first bool) (*Mount, error) {
+// fill makes an instance in the empty folder dir. first says that it may be restored. Where ctx ends while it is restored, that is
+// the error: an empty instance would stay, which nobody restores again.
+func fill(ctx context.Context, dir string, o *Options, first bool) (*Mount, error) {
 	tree := filepath.Join(dir, "fs")
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return nil, err
@@ -251,6 +252,9 @@ func fill(dir string, o *Options, first bool) (*Mount, error) {
 		return nil, err
 	}
 	restored := first && o.Restore != nil && o.Restore(tree)
+	if !restored && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if !restored && o.Fill != nil {
 		if err := o.Fill(tree); err != nil {
 			return nil, err

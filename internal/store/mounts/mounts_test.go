@@ -216,3 +216,19 @@ func TestCacheMountUse(t *testing.T) {
 		t.Errorf("the size of before was remembered: %+v", u)
 	}
 }
+
+// A restore that was interrupted leaves no mount: an empty one would be used from then on.
+func TestInterruptedRestore(t *testing.T) {
+	s := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	o := Options{ID: "/x", Sharing: Shared, Restore: func(string) bool { cancel(); return false }}
+	if _, err := s.CacheMount(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+	restored := false
+	o.Restore = func(string) bool { restored = true; return true }
+	release(t, takeCache(t, s, o))
+	if !restored {
+		t.Error("the next build does not restore it")
+	}
+}

@@ -50,7 +50,7 @@ func (ms *Mounts) Import(ctx context.Context, o Options, r io.Reader, limits lay
 	if err != nil {
 		return err
 	}
-	m, err := ms.create(dir, before, &o)
+	m, err := ms.create(ctx, dir, before, &o)
 	if err != nil {
 		return err
 	}
