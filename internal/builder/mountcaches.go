@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type mountCaches struct {
 	mu      sync.Mutex
 	sources []mountSource
 	seen    []packed.Name // in the order in which steps were come to
+	// failed are those that an imported cache has, and that could not be restored.
+	failed map[packed.Name]bool
 }
 
 // mountSource is an imported cache that has mounts.
@@ -75,10 +78,24 @@ func (c *mountCaches) Restore(ctx context.Context, name packed.Name, dir string)
 			return true
 		}
 		if ctx.Err() == nil {
+			c.noteFailed(name, err)
 			c.build.warn(fmt.Sprintf("no cache mount %s from %s: %v", shownID(name), s.name, err))
 		}
 	}
 	return false
+}
+
+// noteFailed notes that a mount begins without what an imported cache has. One that is damaged there is better made anew.
+func (c *mountCaches) noteFailed(name packed.Name, err error) {
+	if errors.Is(err, packed.ErrDamaged) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed == nil {
+		c.failed = map[packed.Name]bool{}
+	}
+	c.failed[name] = true
 }
 
 func (c *mountCaches) restore(ctx context.Context, s mountSource, doc *packed.Document, dir string) (err error) {
@@ -114,7 +131,7 @@ func (c *mountCaches) send(ctx context.Context, spec places.Spec, to cache.Place
 		switch {
 		case errors.Is(err, store.ErrNoCacheMount):
 			// no step has run with it here
-		case packed.Stays(err):
+		case packed.Stays(err), errors.Is(err, errNotRestored):
 			c.build.warn(fmt.Sprintf("the cache mount %s is not sent to %s: %v", shownID(name), spec.Ref, err))
 		case err != nil:
 			return fmt.Errorf("the cache mount %s: %w", shownID(name), err)
@@ -123,12 +140,20 @@ func (c *mountCaches) send(ctx context.Context, spec places.Spec, to cache.Place
 	return nil
 }
 
+// errNotRestored is why a mount is not sent that would replace a whole one with what a build has made without it.
+var errNotRestored = errors.New("it could not be restored, and what is there stays")
+
 // sendMount sends a mount, if there is one here.
 func (c *mountCaches) sendMount(ctx context.Context, name packed.Name, spec places.Spec, keeper packed.Keeper) (err error) {
 	carrier := packed.Carrier{Store: c.build.store, Keeper: keeper, Limit: spec.MountsLimit()}
 	sent, err := carrier.Sent(ctx, name)
 	if err != nil {
 		return err
+	}
+	if c.failed[name] {
+		if has, err := carrier.Has(ctx, name); err != nil || has {
+			return cmp.Or(err, errNotRestored)
+		}
 	}
 	p := c.build.beginPhase(fmt.Sprintf("export cache mount %s to %s", shownID(name), spec.Ref))
 	made, err := carrier.Send(ctx, name, sent)

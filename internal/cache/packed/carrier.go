@@ -3,9 +3,14 @@ package packed
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/store"
 )
@@ -39,10 +44,27 @@ func (c Carrier) Bring(ctx context.Context, d *Document, dir string) error {
 	if err := Restore(ctx, c.Keeper, d, temp, made); err != nil {
 		return c.Store.Explain(err)
 	}
-	if err := os.Remove(dir); err != nil {
+	return replace(made, dir)
+}
+
+// replace puts the directory made in the place of the empty directory dir, which is there until it is another (rename(2)).
+func replace(made, dir string) error {
+	// Only root moves a directory that its mode forbids to write to: its ".." changes.
+	st, err := os.Stat(made)
+	if err != nil {
 		return err
 	}
-	return os.Rename(made, dir)
+	mode := st.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
+	if mode&0o200 != 0 {
+		return unix.Rename(made, dir)
+	}
+	if err := os.Chmod(made, mode|0o200); err != nil {
+		return err
+	}
+	if err := unix.Rename(made, dir); err != nil {
+		return err
+	}
+	return os.Chmod(dir, mode)
 }
 
 // Stays says of an error of Sent or Send that it is no failure: what the place has of the mount stays.
@@ -97,7 +119,8 @@ func (c Carrier) Send(ctx context.Context, name Name, sent string) (*Snapshot, e
 	if err != nil {
 		return nil, err
 	}
-	if doc != nil && made.Document.Same(doc) {
+	// Where packs are new, the document is the same and its blobs are gone.
+	if before != nil && made.Document.Same(doc) && len(made.New) == 1 {
 		reading.SetSent(string(doc.List.Digest))
 		return nil, c.touch(ctx, doc, version)
 	}
@@ -122,10 +145,31 @@ func (c Carrier) make(ctx context.Context, name Name, temp string, before *Previ
 	return made, reading, errors.Join(c.Store.Explain(err), reading.Close())
 }
 
-// touch writes a document anew that has not been for a while, so that it does not count as old.
+// Has says whether a place has all of a mount.
+func (c Carrier) Has(ctx context.Context, name Name) (bool, error) {
+	doc, _, err := c.Keeper.Mount(ctx, name)
+	if errors.Is(err, ErrNone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	gone, err := missing(ctx, c.Keeper, name, doc.Blobs())
+	return err == nil && !slices.Contains(gone, true), err
+}
+
+// touch writes a document anew that has not been for a while, so that it does not count as old. It is an error that a blob of it
+// is gone.
 func (c Carrier) touch(ctx context.Context, doc *Document, version string) error {
 	if time.Since(doc.Written) < fresh {
 		return nil
+	}
+	gone, err := missing(ctx, c.Keeper, doc.Mount, doc.Blobs())
+	if err != nil {
+		return err
+	}
+	if slices.Contains(gone, true) {
+		return fmt.Errorf("the cache mount %s: the place has lost a part of it", doc.Mount.ID)
 	}
 	again := *doc
 	again.Written = time.Now().UTC()

@@ -60,13 +60,13 @@ func compress(raw []byte) ([]byte, Blob, error) {
 	return data, Blob{digest.FromBytes(data), int64(len(data)), int64(len(raw))}, z.Close()
 }
 
-// errBytes says that a blob is not what its document promises.
-var errBytes = errors.New("it does not have the bytes that its digest promises")
+// ErrDamaged says that a blob is not what its document promises.
+var ErrDamaged = errors.New("it does not have the bytes that its digest promises")
 
 // decompress is the contents of a blob, which has to be as the document says.
 func decompress(data []byte, b Blob) ([]byte, error) {
 	if int64(len(data)) != b.Size || digest.FromBytes(data) != b.Digest {
-		return nil, fmt.Errorf("blob %s: %w", b.Digest, errBytes)
+		return nil, fmt.Errorf("blob %s: %w", b.Digest, ErrDamaged)
 	}
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(b.Raw, 1<<20))))
 	if err != nil {

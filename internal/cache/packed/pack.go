@@ -28,17 +28,13 @@ type Previous struct {
 
 // ReadPrevious reads the list of a document and asks which of its blobs are still there: a store may remove objects by age.
 func ReadPrevious(ctx context.Context, k Keeper, d *Document) (*Previous, error) {
-	gone := make([]bool, len(d.Packs))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	for i, b := range d.Packs {
-		g.Go(func() error {
-			has, err := k.HasBlob(gctx, d.Mount, b)
-			gone[i] = !has
-			return err
-		})
-	}
+	var gone []bool
 	var l *list
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		gone, err = missing(gctx, k, d.Mount, d.Packs)
+		return err
+	})
 	g.Go(func() (err error) {
 		l, err = readList(gctx, k, d)
 		return err
@@ -56,6 +52,21 @@ func ReadPrevious(ctx context.Context, k Keeper, d *Document) (*Previous, error)
 		file++
 	}
 	return p, nil
+}
+
+// missing says which blobs of a mount a place does not have.
+func missing(ctx context.Context, k Keeper, name Name, blobs []Blob) ([]bool, error) {
+	gone := make([]bool, len(blobs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i, b := range blobs {
+		g.Go(func() error {
+			has, err := k.HasBlob(gctx, name, b)
+			gone[i] = !has
+			return err
+		})
+	}
+	return gone, g.Wait()
 }
 
 // add notes where a file is, unless a part of it is gone.

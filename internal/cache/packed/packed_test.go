@@ -272,7 +272,7 @@ func TestDamaged(t *testing.T) {
 		m.blobs[b.Digest] = bytes.Clone(data)
 		m.blobs[b.Digest][len(data)/2] ^= 1
 		dir := t.TempDir()
-		if err := Restore(t.Context(), m, doc, t.TempDir(), dir); !errors.Is(err, errBytes) {
+		if err := Restore(t.Context(), m, doc, t.TempDir(), dir); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", b.Digest, err)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
