@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"net/url"
 	"strings"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
@@ -20,22 +19,7 @@ func (b *build) logMask() explain.Mask {
 		if !dockerfile.IsProxyArg(strings.ToUpper(name)) {
 			continue
 		}
-		if password := passwordOf(value); password != "" {
-			secrets.Hide(password)
-			if plain, err := url.PathUnescape(password); err == nil {
-				secrets.Hide(plain)
-			}
-		}
+		secrets.HidePassword(value)
 	}
 	return secrets.Mask
-}
-
-// passwordOf is the password in the address of a proxy, with a scheme or without one, as it is written there; "" for none.
-func passwordOf(address string) string {
-	if _, rest, ok := strings.Cut(address, "://"); ok {
-		address = rest
-	}
-	at := strings.LastIndexByte(address, '@')
-	_, password, _ := strings.Cut(address[:max(0, at)], ":")
-	return password
 }

@@ -217,6 +217,8 @@ func (q *Queue) stream(ctx context.Context, c jetstream.StreamConfig) (jetstream
 	return s, nil
 }
 
+// bucket gives a bucket whose values come from the server that leads: others may be behind, and who has just been told that a
+// step has ended would not find what came of it.
 func (q *Queue) bucket(ctx context.Context, c jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	kv, err := q.js.KeyValue(ctx, c.Bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
@@ -224,8 +226,27 @@ func (q *Queue) bucket(ctx context.Context, c jetstream.KeyValueConfig) (jetstre
 			kv, err = q.js.KeyValue(ctx, c.Bucket)
 		}
 	}
+	if err == nil {
+		kv, err = q.readLeader(ctx, kv)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the bucket %s: %w", c.Bucket, err)
 	}
 	return kv, nil
+}
+
+func (q *Queue) readLeader(ctx context.Context, kv jetstream.KeyValue) (jetstream.KeyValue, error) {
+	s, err := q.js.Stream(ctx, "KV_"+kv.Bucket())
+	if err != nil {
+		return nil, err
+	}
+	config := s.CachedInfo().Config
+	if !config.AllowDirect {
+		return kv, nil
+	}
+	config.AllowDirect = false
+	if _, err := q.js.UpdateStream(ctx, config); err != nil {
+		return nil, err
+	}
+	return q.js.KeyValue(ctx, kv.Bucket())
 }

@@ -249,6 +249,9 @@ func (d *dispatch) pack(ctx context.Context, r *Remote) error {
 		return errors.New(r.whyNone(d)) // before files are copied for nothing
 	}
 	for _, m := range step.Mounts {
+		if m.Type == dockerfile.MountCache && step.Fresh {
+			return errors.New("its caches begin anew in this build, and workers have theirs for all builds")
+		}
 		sent := orderMount{Mount: m.Mount}
 		sent.Mount.From = dockerfile.Source{}
 		switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -565,6 +566,10 @@ func (w *Worker) execute(ctx context.Context, o *order, secrets confidences, r *
 	}
 	run := o.Step.Run
 	run.ProxyEnv = append(run.ProxyEnv, secrets.ProxyEnv...)
+	for _, env := range secrets.ProxyEnv {
+		_, address, _ := strings.Cut(env, "=")
+		config.Secrets.HidePassword(address)
+	}
 	stdout, stderr := w.output(o, 1, config.Secrets), w.output(o, 2, config.Secrets)
 	step := &exec.Step{
 		On: chain{s, o.Step.Chain}, Volumes: o.Step.Volumes, Arch: o.Step.Arch, Run: &run, Network: o.Step.Network,

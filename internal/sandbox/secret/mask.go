@@ -2,6 +2,7 @@ package secret
 
 import (
 	"cmp"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +55,28 @@ func (m *mask) add(id string, data []byte) {
 
 // Hide has Mask replace a text that is no secret of --secret, such as the password of a proxy.
 func (s *Store) Hide(text string) { s.mask.add("hidden "+text, []byte(text)) }
+
+// HidePassword hides the password in the address of a proxy.
+func (s *Store) HidePassword(address string) {
+	password := passwordOf(address)
+	if password == "" {
+		return
+	}
+	s.Hide(password)
+	if plain, err := url.PathUnescape(password); err == nil {
+		s.Hide(plain)
+	}
+}
+
+// passwordOf is the password in the address of a proxy, with a scheme or without one, as it is written there; "" for none.
+func passwordOf(address string) string {
+	if _, rest, ok := strings.Cut(address, "://"); ok {
+		address = rest
+	}
+	at := strings.LastIndexByte(address, '@')
+	_, password, _ := strings.Cut(address[:max(0, at)], ":")
+	return password
+}
 
 // telling are the parts of a secret that are not to be seen on a line of text: all of it where it is a line; else its lines,
 // and words of them that are long enough to be a token.
