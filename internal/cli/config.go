@@ -40,6 +40,7 @@ type config struct {
 	QueueCert  string   `toml:"queue-cert"`
 	QueueKey   string   `toml:"queue-key"`
 	QueueTrust []string `toml:"queue-trust"`
+	QueueCache string   `toml:"queue-cache"`
 	// UnpackSizeLimit, UnpackEntriesLimit and UnpackRatioLimit are layer.Limits; what is not set has its default.
 	UnpackSizeLimit    string `toml:"unpack-size-limit"`
 	UnpackEntriesLimit int    `toml:"unpack-entries-limit"`

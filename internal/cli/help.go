@@ -35,7 +35,7 @@ var flagGroups = map[string][]flagGroup{
 		{"What is built", []string{"build-context", "label", "ssh", "network", "network-allow", "add-host", "allow", "engine"}},
 		{"What comes out", []string{"annotation", "iidfile", "metadata-file", "attest", "provenance", "sbom"}},
 		{"Checks", []string{"check", "call", "debug"}},
-		{"Steps on other machines", []string{"queue", "queue-trust", "queue-creds", "queue-ca", "queue-cert", "queue-key"}},
+		{"Steps on other machines", []string{"queue", "queue-trust", "queue-cache", "queue-creds", "queue-ca", "queue-cert", "queue-key"}},
 		{"Limits of each RUN", limitFlagNames},
 		{"Accepted because docker has them", []string{
 			"builder", "compress", "disable-content-trust", "force-rm", "isolation", "policy", "rm", "security-opt", "squash",

@@ -50,10 +50,12 @@ func (f *queueFlags) connect(ctx context.Context, name string) (*fleet.Queue, er
 type fleetFlags struct {
 	queueFlags
 	trust []string
+	cache string
 }
 
 func (f *fleetFlags) register(fl *pflag.FlagSet) {
 	f.queueFlags.register(fl, "run steps on the workers of this queue")
+	fl.StringVar(&f.cache, "queue-cache", "", "send layers to this `PLACE` only, and steps to the workers that have it (default that of the workers)")
 	fl.Var((*listFlag)(&f.trust), "queue-trust", "give secrets to the worker with this `KEY`, which strata worker prints")
 }
 
@@ -64,12 +66,13 @@ func (f *fleetFlags) join(ctx context.Context, m *transfer.Mover, r *builder.Req
 	if err := f.fill(); err != nil || f.url == "" {
 		return leave, err
 	}
+	c, err := loadConfig()
+	if err != nil {
+		return leave, err
+	}
+	f.cache = cmp.Or(f.cache, c.QueueCache)
 	trust := f.trust
 	if len(trust) == 0 {
-		c, err := loadConfig()
-		if err != nil {
-			return leave, err
-		}
 		trust = c.QueueTrust
 	}
 	for _, key := range trust {
@@ -99,7 +102,7 @@ func (f *fleetFlags) enter(ctx context.Context, q *fleet.Queue, m *transfer.Move
 	if err != nil {
 		return err
 	}
-	_, depot, err := openDepot(m, where)
+	where, depot, err := openDepot(m, where)
 	if err != nil {
 		return fmt.Errorf("the cache of the workers: %w", err)
 	}
@@ -114,6 +117,9 @@ func (f *fleetFlags) enter(ctx context.Context, q *fleet.Queue, m *transfer.Move
 // where is the place that layers go through: that of the workers, or without one the first of --cache-to that keeps layers by
 // themselves. Then builds share what they run.
 func (f *fleetFlags) where(ctx context.Context, q *fleet.Queue, r *builder.Request) (string, error) {
+	if f.cache != "" {
+		return f.cache, nil
+	}
 	workers, err := q.Workers(ctx)
 	if err != nil {
 		return "", err

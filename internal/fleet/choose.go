@@ -18,6 +18,7 @@ const (
 // choice is where a step is to run.
 type choice struct {
 	worker string // "" is whoever is free
+	key    string // of the worker, by which it was chosen
 	here   bool   // on the build's own machine
 	reason string // of here, for people; "" where that is as it should be
 }
@@ -54,7 +55,7 @@ func choose(all []candidate, send int64, took time.Duration) choice {
 	slices.SortStableFunc(free, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.lacks, b.lacks), cmp.Compare(b.Free, a.Free), cmp.Compare(a.Name, b.Name))
 	})
-	return choice{worker: free[0].Name}
+	return choice{worker: free[0].Name, key: free[0].Key}
 }
 
 func seconds(bytes int64) time.Duration {

@@ -17,6 +17,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/transfer"
 )
 
 // letter is an order in the queue, and its secrets, which are sealed for one worker: confidences.
@@ -35,6 +36,8 @@ type order struct {
 	Sent time.Time `json:"sent"`
 	// Key is the step's on all machines, "" for one that is to run whatever is known of it.
 	Key digest.Digest `json:"key,omitempty"`
+	// Avoid are layers that cannot be had any more: a result with one of them does not serve.
+	Avoid []digest.Digest `json:"avoid,omitempty"`
 	// Trace is the span that the worker's is below, as a traceparent; "" for none.
 	Trace string `json:"trace,omitempty"`
 	// Cache is the depot that the layers are in, as Presence.Cache.
@@ -106,7 +109,24 @@ type result struct {
 	// Refused says why the worker could not run the step, "" where it has run. Lacks are layers that it could not have.
 	Refused string          `json:"refused,omitempty"`
 	Lacks   []digest.Digest `json:"lacks,omitempty"`
+
+	// known says that it was there already.
+	known bool
 }
+
+// sound says whether a result can be what a worker wrote.
+func (r *result) sound() bool {
+	return (r.Layer == "" || r.Layer.Validate() == nil) && (r.Blob == nil || r.Blob.Digest.Validate() == nil && r.Blob.Size >= 0) &&
+		r.Worker != "" && token(r.Worker) == r.Worker
+}
+
+// resultKey is under what a result is found by the step's key. It is good with its depot only.
+func resultKey(key digest.Digest, depot string) string {
+	return "key." + depotHash(depot) + "." + key.Encoded()
+}
+
+// depotHash stands for a depot in names.
+func depotHash(depot string) string { return digest.FromString(depot).Encoded()[:12] }
 
 // failure is an exec.Failure.
 type failure struct {
@@ -118,8 +138,10 @@ type failure struct {
 
 // Presence is what a worker says of itself every few seconds.
 type Presence struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
+	Name string `json:"name"`
+	// Version is strata's, for people; Protocol is that of the messages.
+	Version  string `json:"version"`
+	Protocol string `json:"protocol"`
 	// Platforms are those that it runs, as "linux/amd64".
 	Platforms []string `json:"platforms"`
 	// Slots are how many steps it runs at once, and Free how many more it could begin now.
@@ -157,7 +179,8 @@ func token(name string) string {
 	}, name)
 }
 
-// decodeOrder reads an order that came through the queue, from whomever.
+// decodeOrder reads an order that came through the queue, from whomever. With an error there is an order nevertheless, if it
+// has an ID by which its build can be told.
 func decodeOrder(data []byte) (*order, error) {
 	var o order
 	if err := json.Unmarshal(data, &o); err != nil {
@@ -167,17 +190,25 @@ func decodeOrder(data []byte) (*order, error) {
 	if !ok || build == "" || number == "" || token(build) != build || token(number) != number {
 		return nil, fmt.Errorf("reading a step of the queue: its ID %.40q is none", o.ID)
 	}
+	return &o, o.check()
+}
+
+// check says why an order is none that a worker takes.
+func (o *order) check() error {
 	if o.Key != "" && o.Key.Validate() != nil {
-		return nil, fmt.Errorf("reading a step of the queue: its key is none")
+		return fmt.Errorf("reading a step of the queue: its key is none")
 	}
 	known := map[digest.Digest]bool{}
 	for _, l := range o.Layers {
 		if l.DiffID.Validate() != nil || l.Depot != nil && l.Depot.Digest.Validate() != nil {
-			return nil, fmt.Errorf("reading a step of the queue: a layer has no digest")
+			return fmt.Errorf("reading a step of the queue: a layer has no digest")
 		}
 		for _, p := range l.Elsewhere {
 			if p.Descriptor.Digest.Validate() != nil {
-				return nil, fmt.Errorf("reading a step of the queue: a layer has no digest")
+				return fmt.Errorf("reading a step of the queue: a layer has no digest")
+			}
+			if transfer.IsOfMachine(p.Location) {
+				return fmt.Errorf("reading a step of the queue: it has a layer from a place of one machine")
 			}
 		}
 		known[l.DiffID] = true
@@ -185,14 +216,14 @@ func decodeOrder(data []byte) (*order, error) {
 	for _, chain := range o.Step.chains() {
 		for _, d := range chain {
 			if !known[d] {
-				return nil, fmt.Errorf("reading a step of the queue: it does not say where the layer %.80q is", d)
+				return fmt.Errorf("reading a step of the queue: it does not say where the layer %.80q is", d)
 			}
 		}
 	}
 	if err := o.Step.check(); err != nil {
-		return nil, fmt.Errorf("reading a step of the queue: %w", err)
+		return fmt.Errorf("reading a step of the queue: %w", err)
 	}
-	return &o, nil
+	return nil
 }
 
 // check says why a step is none that a worker runs, whoever sent it: workers give no step more than a build gives it that was

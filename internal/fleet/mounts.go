@@ -103,13 +103,23 @@ func (c *caches) send(ctx context.Context, all bool) {
 			made, err = c.carrier.Send(ctx, name, sent)
 		}
 		switch {
-		case ctx.Err() != nil:
-			return
 		case errors.Is(err, store.ErrNoCacheMount):
+		case ctx.Err() != nil:
+			c.again(name)
 		case err != nil:
+			if !errors.Is(err, packed.ErrTooLarge) && !errors.Is(err, packed.ErrUnfit) {
+				c.again(name)
+			}
 			c.log.Warn("a cache mount is not sent", "id", name.ID, "error", err)
 		case made != nil:
 			c.log.Info("cache mount sent", "id", name.ID, "bytes", made.Size(), "took", time.Since(began).Round(time.Millisecond))
 		}
 	}
+}
+
+// again has a mount sent the next time, which was not.
+func (c *caches) again(name packed.Name) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed[name] = true
 }

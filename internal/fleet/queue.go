@@ -48,10 +48,11 @@ const (
 const (
 	ackWait     = 15 * time.Second    // until a step goes to another worker when nothing is heard of its own
 	beat        = 3 * time.Second     // between two signs of life of a worker
-	gone        = 12 * time.Second    // without one, it is gone
+	gone        = 20 * time.Second    // without one, it is gone: longer than it takes to notice that this machine is cut off
 	outputAge   = time.Hour           // of output and results
 	recordAge   = 30 * 24 * time.Hour // of records
 	starting    = time.Minute         // until a cluster has to answer that has just begun
+	joining     = 10 * time.Second    // until three servers of one have to be there
 	mostRuns    = 5                   // how often a step is given to a worker
 	mostWaiting = 100_000             // steps in the queue
 )
@@ -151,16 +152,17 @@ func (q *Queue) prepare(ctx context.Context) error {
 		replicas = 3
 	}
 	// A cluster that has just begun answers once it has a leader.
-	trouble := cache.NewPatience(starting)
+	trouble, began := cache.NewPatience(starting), time.Now()
 	for {
 		once, cancel := context.WithTimeout(ctx, answer)
 		err = q.makeAll(once, replicas)
 		cancel()
-		if replicas > 1 && isTooFew(err) {
+		few := replicas > 1 && isTooFew(err) // others may be joining
+		if few && time.Since(began) > joining {
 			replicas = 1 // a cluster of fewer
 			continue
 		}
-		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
+		if !few && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
 			break
 		}
 		if err := trouble.Pause(ctx, err); err != nil {

@@ -41,6 +41,7 @@ type Remote struct {
 	build   string
 	host    string
 	workers *watch
+	ctx     context.Context // of the build
 	number  atomic.Int64
 
 	mu     sync.Mutex // of all below
@@ -52,16 +53,19 @@ type Remote struct {
 
 // waiting is a step that the build waits for.
 type waiting struct {
-	step  *exec.Step
-	begun atomic.Bool
-	ended chan struct{} // gets a value when the worker says that it has
+	*dispatch
+	to       string // the worker, "" for whoever is free
+	sequence uint64 // in the stream of steps
+	sent     time.Time
+	begun    atomic.Bool
+	ended    chan struct{} // gets a value when the worker says that it has
 }
 
 // NewRemote returns what sends the steps of one build. depot is where cache says, as Presence.Cache does. Secrets go to the
 // workers with the trusted keys only.
 func NewRemote(ctx context.Context, q *Queue, m *transfer.Mover, depot places.Depot, cache string, trusted []string) (*Remote, error) {
 	r := &Remote{
-		queue: q, mover: m, depot: depot, cache: cache, trusted: trusted, build: nuid.Next(),
+		ctx: ctx, queue: q, mover: m, depot: depot, cache: cache, trusted: trusted, build: nuid.Next(),
 		orders: map[string]*waiting{}, sent: map[digest.Digest]func() (ocispec.Descriptor, error){}, warned: map[string]bool{}, away: map[string]int{},
 	}
 	r.host, _ = os.Hostname()
@@ -70,7 +74,7 @@ func NewRemote(ctx context.Context, q *Queue, m *transfer.Mover, depot places.De
 		return nil, err
 	}
 	c, err := q.js.OrderedConsumer(ctx, outputStream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{outputSubject + "." + r.build + ".>"}, InactiveThreshold: outputAge,
+		FilterSubjects: []string{outputSubject + "." + r.build + ".>"}, InactiveThreshold: time.Minute,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("following what steps print: %w", err)
@@ -139,13 +143,16 @@ func (r *Remote) Execute(ctx context.Context, c *exec.Config, step *exec.Step, j
 		if to.here {
 			return exec.Made{}, r.stay(c, to.reason)
 		}
-		got, err := r.send(ctx, d, to.worker)
+		got, err := r.send(ctx, d, to)
 		r.release(to.worker)
-		if ctx.Err() != nil {
+		var lost *lostError
+		switch {
+		case ctx.Err() != nil:
 			return exec.Made{}, context.Cause(ctx)
-		}
-		if err == nil && got.Refused == "" {
+		case err == nil && got.Refused == "":
 			return r.made(d, got)
+		case err != nil && !errors.As(err, &lost):
+			return exec.Made{}, r.stay(c, err.Error()) // not a worker's fault: another one would fare no better
 		}
 		d.failed(to.worker, got, err)
 	}
@@ -169,7 +176,8 @@ func (r *Remote) reserve(d *dispatch) choice {
 		to.reason = r.whyNone(d)
 	case !to.here && to.worker == "" && (d.secret || len(d.refused) > 0):
 		// It is sealed for one worker, or for one that did not refuse it: the one with the fewest steps on their way.
-		to.worker = slices.MinFunc(all, func(a, b candidate) int { return cmp.Compare(r.away[a.Name], r.away[b.Name]) }).Name
+		least := slices.MinFunc(all, func(a, b candidate) int { return cmp.Compare(r.away[a.Name], r.away[b.Name]) })
+		to.worker, to.key = least.Name, least.Key
 	}
 	if !to.here {
 		r.away[to.worker]++
@@ -182,6 +190,11 @@ func (r *Remote) release(worker string) {
 	defer r.mu.Unlock()
 	r.away[worker]--
 }
+
+// lostError says that nothing will come from a worker.
+type lostError struct{ why string }
+
+func (e *lostError) Error() string { return e.why }
 
 // failed notes why a step did not run on a worker.
 func (d *dispatch) failed(worker string, got *result, err error) {
@@ -286,7 +299,7 @@ func hasPassword(env string) bool { return strings.Contains(env, "@") }
 func (r *Remote) able(d *dispatch) []Presence {
 	var all []Presence
 	for _, p := range r.workers.list() {
-		if p.Leaving || d.refused[p.Name] || p.Cache != r.cache || !p.runs(d.packed) || d.secret && !slices.Contains(r.trusted, p.Key) {
+		if p.Leaving || p.Protocol != protocol || d.refused[p.Name] || p.Cache != r.cache || !p.runs(d.packed) || d.secret && !slices.Contains(r.trusted, p.Key) {
 			continue
 		}
 		all = append(all, p)
@@ -309,6 +322,7 @@ func isFor(text string, s *orderStep) bool {
 // whyNone says why no worker can run a step.
 func (r *Remote) whyNone(d *dispatch) string {
 	all := r.workers.list()
+	version := slices.ContainsFunc(all, func(p Presence) bool { return p.Protocol == protocol })
 	platform := slices.ContainsFunc(all, func(p Presence) bool { return !p.Leaving && p.runs(d.packed) })
 	depot := slices.ContainsFunc(all, func(p Presence) bool { return p.Cache == r.cache })
 	switch {
@@ -316,6 +330,8 @@ func (r *Remote) whyNone(d *dispatch) string {
 		return d.why
 	case len(all) == 0:
 		return "there is no worker; start one with strata worker --queue URL --cache PLACE"
+	case !version:
+		return fmt.Sprintf("the workers are of another version: %s is of strata %s", all[0].Name, all[0].Version)
 	case !platform:
 		return fmt.Sprintf("there is no worker for %s/%s", d.packed.OS, d.packed.Arch)
 	case !depot:
@@ -371,7 +387,8 @@ func (r *Remote) locate(ctx context.Context, step *dispatch) ([]orderLayer, erro
 		r.mu.Lock()
 		sent := r.sent[d]
 		if sent == nil && (len(all[i].Elsewhere) == 0 || step.lacked[d]) {
-			sent = sync.OnceValues(func() (ocispec.Descriptor, error) { return r.depot.SendLayer(ctx, d) })
+			// Other steps may wait for it as well, whatever becomes of this one.
+			sent = sync.OnceValues(func() (ocispec.Descriptor, error) { return r.depot.SendLayer(r.ctx, d) })
 			r.sent[d] = sent
 		}
 		r.mu.Unlock()
@@ -381,9 +398,7 @@ func (r *Remote) locate(ctx context.Context, step *dispatch) ([]orderLayer, erro
 		g.Go(func() error {
 			desc, err := sent()
 			if err != nil {
-				r.mu.Lock()
-				delete(r.sent, d)
-				r.mu.Unlock()
+				r.unsent(d)
 				return fmt.Errorf("sending a layer to %s: %w", r.cache, err)
 			}
 			all[i].Depot = &desc
@@ -393,26 +408,33 @@ func (r *Remote) locate(ctx context.Context, step *dispatch) ([]orderLayer, erro
 	return all, g.Wait()
 }
 
-// send sends a step and waits for what comes of it. to is the worker, "" for whoever is free.
-func (r *Remote) send(ctx context.Context, d *dispatch, to string) (*result, error) {
+// unsent forgets that a layer was sent, so that who needs it next tries again.
+func (r *Remote) unsent(d digest.Digest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sent, d)
+}
+
+// send sends a step where it was chosen to run, and waits for what comes of it. A *lostError says that nothing will.
+func (r *Remote) send(ctx context.Context, d *dispatch, to choice) (*result, error) {
 	located, err := r.locate(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	number := strconv.FormatInt(r.number.Add(1), 10)
 	o := &order{
-		ID: r.build + "." + number, From: r.host, Sent: time.Now().UTC(), Key: d.job.Key, Trace: d.job.Trace, Cache: r.cache,
+		ID: r.build + "." + number, From: r.host, Sent: time.Now().UTC(), Key: d.job.Key, Avoid: d.job.Avoid, Trace: d.job.Trace, Cache: r.cache,
 		Layers: located, Step: *d.packed,
 	}
-	data, err := d.seal(o, r.workers.key(to))
+	data, err := d.seal(o, to.key)
 	if err != nil {
 		return nil, err
 	}
 	subject := subjectFor(o.Step.OS, o.Step.Arch)
-	if to != "" {
-		subject = subjectTo(to)
+	if to.worker != "" {
+		subject = subjectTo(to.worker)
 	}
-	w := &waiting{step: d.step, ended: make(chan struct{}, 1)}
+	w := &waiting{dispatch: d, to: to.worker, sent: time.Now(), ended: make(chan struct{}, 1)}
 	r.mu.Lock()
 	r.orders[number] = w
 	r.mu.Unlock()
@@ -421,13 +443,12 @@ func (r *Remote) send(ctx context.Context, d *dispatch, to string) (*result, err
 		delete(r.orders, number)
 		r.mu.Unlock()
 	}()
-	sequence, err := r.publish(ctx, subject, o.ID, data)
-	if err != nil {
+	if w.sequence, err = r.publish(ctx, subject, o.ID, data); err != nil {
 		return nil, err
 	}
-	got, err := r.wait(ctx, w, o, to)
+	got, err := r.wait(ctx, w, o.ID)
 	if err != nil {
-		r.takeBack(ctx, o, sequence)
+		r.takeBack(ctx, o, w.sequence)
 	}
 	return got, err
 }
@@ -486,61 +507,100 @@ func (r *Remote) publish(ctx context.Context, subject, id string, data []byte) (
 	}
 }
 
-// wait waits for what comes of an order. An error is that nothing will.
-func (r *Remote) wait(ctx context.Context, w *waiting, o *order, to string) (*result, error) {
-	tick := time.NewTicker(2 * time.Second)
+// looks is how often a build looks by itself what became of a step.
+const looks = 2 * time.Second
+
+// wait waits for what comes of an order.
+func (r *Remote) wait(ctx context.Context, w *waiting, id string) (*result, error) {
+	tick := time.NewTicker(looks)
 	defer tick.Stop()
-	sent, away, alone := time.Now(), time.Time{}, time.Time{}
+	away := time.Time{}
 	for {
+		told := false
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-w.ended:
+			told = true
 		case <-tick.C: // where it was told while this machine was cut off
 		}
-		if got := r.queue.result(ctx, "id."+o.ID); got != nil {
+		if got := r.queue.result(ctx, "id."+id); got != nil {
+			if !told {
+				w.hearTheRest()
+			}
 			return got, nil
 		}
-		if !r.queue.nc.IsConnected() {
+		if !r.answers() {
 			if away.IsZero() {
 				away = time.Now()
 			}
 			if time.Since(away) > patience {
-				return nil, fmt.Errorf("the queue has not answered for %s", patience)
+				return nil, &lostError{fmt.Sprintf("the queue has not answered for %s", patience)}
 			}
 			continue
 		}
-		if !away.IsZero() {
-			away, alone = time.Time{}, time.Now().Add(gone) // workers are heard of again
+		if !away.IsZero() { // workers are heard of again
+			away, w.sent = time.Time{}, time.Now()
 		}
-		switch {
-		case to != "" && !w.begun.Load() && time.Since(sent) > overdue && r.anyFree(o, to):
-			return nil, fmt.Errorf("the worker %s has others to run first", to)
-		case to != "" && !r.workers.has(to):
-			if alone.IsZero() || time.Now().After(alone) {
-				return nil, fmt.Errorf("the worker %s was lost", to)
+		if why := r.lost(ctx, w); why != "" {
+			// What came of it may have come meanwhile.
+			if got := r.queue.result(ctx, "id."+id); got != nil {
+				return got, nil
 			}
-		case to == "" && !slices.ContainsFunc(r.workers.list(), func(p Presence) bool { return p.runs(&o.Step) }):
-			if alone.IsZero() {
-				alone = time.Now().Add(gone)
-			}
-			if time.Now().After(alone) {
-				return nil, errors.New("all workers were lost")
-			}
-		default:
-			alone = time.Time{}
+			return nil, &lostError{why}
 		}
 	}
 }
 
-// overdue is after how long a step that a worker has not begun is given to another one that is free.
-const overdue = 3 * time.Second
+// hearTheRest waits a moment for what a step has printed, after its result.
+func (w *waiting) hearTheRest() {
+	select {
+	case <-w.ended:
+	case <-time.After(time.Second):
+	}
+}
 
-// anyFree says whether a worker beside one is free to run a step.
-func (r *Remote) anyFree(o *order, beside string) bool {
-	return slices.ContainsFunc(r.workers.list(), func(p Presence) bool {
-		return p.Name != beside && !p.Leaving && p.Free > 0 && p.Cache == o.Cache && p.runs(&o.Step)
-	})
+// answers says whether the queue does, which a connection that was cut a moment ago does not know.
+func (r *Remote) answers() bool {
+	return r.queue.nc.IsConnected() && r.queue.nc.FlushTimeout(looks) == nil
+}
+
+// overdue is after how long a step that a worker has not begun is given to another one that is free, unheard after how long it is
+// looked for in the queue.
+const (
+	overdue = 3 * time.Second
+	unheard = 20 * time.Second
+)
+
+// lost says why nothing will come of an order any more, "" where something may.
+func (r *Remote) lost(ctx context.Context, w *waiting) string {
+	since := time.Since(w.sent)
+	here := func(p Presence) bool { return w.to == "" && p.Cache == r.cache && p.runs(w.packed) || p.Name == w.to }
+	at := slices.IndexFunc(r.workers.list(), here)
+	r.mu.Lock()
+	others := slices.ContainsFunc(r.able(w.dispatch), func(p Presence) bool { return p.Name != w.to && p.Free > 0 })
+	r.mu.Unlock()
+	switch {
+	case at < 0 && since > gone && w.to == "":
+		return "all workers were lost"
+	case at < 0 && since > looks && w.to != "":
+		return "the worker " + w.to + " was lost"
+	case w.begun.Load():
+		return ""
+	case w.to != "" && since > overdue && (others || r.workers.leaves(w.to)):
+		return "the worker " + w.to + " has others to run first"
+	case since > unheard && !r.queue.waits(ctx, w.sequence):
+		return "the queue has lost the step"
+	}
+	return ""
+}
+
+// waits says whether a step is still in the queue, waiting or under way.
+func (q *Queue) waits(ctx context.Context, sequence uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	_, err := q.steps.GetMsg(ctx, sequence)
+	return !errors.Is(err, jetstream.ErrMsgNotFound)
 }
 
 // takeBack takes an order out of the queue that nobody waits for any more, wherever it is.

@@ -90,19 +90,20 @@ func (w *watch) list() []Presence {
 	return all
 }
 
-// has says whether a worker is there.
-func (w *watch) has(name string) bool {
-	return slices.ContainsFunc(w.list(), func(p Presence) bool { return p.Name == name })
+// leaves says whether a worker finishes what it runs, and begins nothing more.
+func (w *watch) leaves(name string) bool {
+	return slices.ContainsFunc(w.list(), func(p Presence) bool { return p.Name == name && p.Leaving })
 }
 
-// key is the public key of a worker; "" where it is gone.
-func (w *watch) key(name string) string {
-	for _, p := range w.list() {
-		if p.Name == name {
-			return p.Key
-		}
+// workersNow are the workers that there are, none where the queue does not say.
+func (q *Queue) workersNow(ctx context.Context) []Presence {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	all, err := q.Workers(ctx)
+	if err != nil {
+		return nil
 	}
-	return ""
+	return all
 }
 
 // Workers are those that there are.

@@ -67,6 +67,15 @@ type Worker struct {
 	count    counters
 	caches   *caches
 
+	sending     context.Context // of what goes on beside steps
+	stopSending context.CancelFunc
+	background  sync.WaitGroup
+
+	load
+}
+
+// load is what a worker has to do just now.
+type load struct {
 	mu       sync.Mutex // of all below
 	busy     int
 	changed  chan struct{} // closed when busy changes
@@ -88,12 +97,13 @@ func NewWorker(q *Queue, m *transfer.Mover, depot places.Depot, id *Identity, o 
 	if err != nil {
 		return nil, fmt.Errorf("the worker's key: %w", err)
 	}
-	w := &Worker{WorkerOptions: o, queue: q, mover: m, depot: depot, identity: id, public: public, changed: make(chan struct{})}
+	w := &Worker{WorkerOptions: o, queue: q, mover: m, depot: depot, identity: id, public: public, load: load{changed: make(chan struct{})}}
 	w.Name = token(o.Name)
+	w.sending, w.stopSending = context.WithCancel(context.Background())
 	if o.Mounts != nil {
 		w.caches = newCaches(m.Store, o.Mounts, o.Log)
 	}
-	w.running = bucket.New(m, &objects{kv: q.cache, where: "queue"}, "the queue", bucket.Options{Prefix: "running/"})
+	w.running = bucket.New(m, &objects{kv: q.cache, where: "queue"}, "the queue", bucket.Options{Prefix: "running/" + depotHash(o.Cache) + "/"})
 	w.count = counters{
 		steps: o.Metrics.Counter("strata_worker_steps", "Steps that came to the worker, by what became of them.", "outcome"),
 		took:  o.Metrics.Histogram("strata_worker_step_duration_seconds", "How long steps ran.", metrics.Durations),
@@ -107,6 +117,11 @@ func (w *Worker) Public() string { return w.public }
 
 // Join shows the worker to builds, which may send steps from then on.
 func (w *Worker) Join(ctx context.Context) error {
+	for _, p := range w.queue.workersNow(ctx) {
+		if p.Name == w.Name && p.Key != w.public {
+			return fmt.Errorf("there is a worker that is called %s; give this one another --name", w.Name)
+		}
+	}
 	for _, p := range w.Platforms {
 		c, err := w.queue.js.CreateOrUpdateConsumer(ctx, stepsStream, consumerConfig(consumerFor(p.OS, p.Architecture), subjectFor(p.OS, p.Architecture)))
 		if err != nil {
@@ -115,7 +130,7 @@ func (w *Worker) Join(ctx context.Context) error {
 		w.sources = append(w.sources, c)
 	}
 	own := consumerConfig("worker-"+w.Name, subjectTo(w.Name))
-	own.InactiveThreshold = time.Hour
+	own.InactiveThreshold = 24 * time.Hour
 	c, err := w.queue.js.CreateOrUpdateConsumer(ctx, stepsStream, own)
 	if err != nil {
 		return fmt.Errorf("taking steps for this worker: %w", err)
@@ -140,6 +155,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	all.Wait()
 	steps.Wait()
+	w.stopSending()
+	w.background.Wait()
 	ending, cancelEnding := context.WithTimeout(context.WithoutCancel(ctx), mountsAtEnd)
 	w.caches.send(ending, true)
 	cancelEnding()
@@ -228,8 +245,14 @@ func (w *Worker) take(ctx context.Context, c jetstream.Consumer, steps *sync.Wai
 				w.serve(msg)
 			})
 		}
-		if err := batch.Error(); !got && err != nil && !errors.Is(err, nats.ErrTimeout) {
-			_ = sleep(ctx, 200*time.Millisecond)
+		if err := batch.Error(); !got && err != nil && !errors.Is(err, nats.ErrTimeout) && ctx.Err() == nil {
+			w.Log.Warn("asking the queue for steps", "error", err)
+			_ = sleep(ctx, time.Second)
+			// It may be gone, with its stream or since the worker was away for long.
+			about := c.CachedInfo().Config
+			if again, err := w.queue.js.CreateOrUpdateConsumer(ctx, stepsStream, consumerConfig(about.Durable, about.FilterSubject)); err == nil {
+				c = again
+			}
 		}
 	}
 }
@@ -255,7 +278,7 @@ func (w *Worker) end() {
 	if w.Idle != nil {
 		w.Idle()
 	}
-	go w.caches.send(context.Background(), false)
+	w.background.Go(func() { w.caches.send(w.sending, false) })
 }
 
 // beat shows the worker to builds, again and again.
@@ -280,7 +303,7 @@ func (w *Worker) beat(ctx context.Context) {
 }
 
 func (w *Worker) show(ctx context.Context) error {
-	p := Presence{Name: w.Name, Version: w.Version, Slots: w.Slots, Free: w.free(), Cache: w.Cache, Key: w.public}
+	p := Presence{Name: w.Name, Version: w.Version, Protocol: protocol, Slots: w.Slots, Free: w.free(), Cache: w.Cache, Key: w.public}
 	for _, each := range w.Platforms {
 		p.Platforms = append(p.Platforms, platform.Format(each))
 	}
@@ -324,7 +347,12 @@ func (w *Worker) serve(msg jetstream.Msg) {
 		o, err = decodeOrder(l.Order)
 	}
 	if err != nil {
-		w.Log.Error("a step that cannot be read is left alone", "error", err)
+		w.Log.Error("a step is refused", "error", err)
+		if o != nil {
+			if err := w.answer(ctx, o, &result{ID: o.ID, Worker: w.Name, Refused: err.Error()}); err != nil {
+				return
+			}
+		}
 		_ = msg.Term()
 		return
 	}
@@ -338,7 +366,10 @@ func (w *Worker) serve(msg jetstream.Msg) {
 	began := time.Now()
 	parent, _ := trace.ParseParent(o.Trace, "") // without one the span stands alone
 	span := w.Tracer.Begin(parent, "strata worker step", trace.Attribute{Key: "strata.worker", Value: w.Name})
-	r := w.run(ctx, msg, o, &l)
+	r, claim := w.run(ctx, msg, o, &l)
+	if claim != nil {
+		defer claim.Release() // once others find what came of the step
+	}
 	outcome := "ran"
 	switch {
 	case errors.Is(context.Cause(ctx), errCanceled):
@@ -392,8 +423,8 @@ func (w *Worker) answer(ctx context.Context, o *order, r *result) error {
 	trouble := cache.NewPatience(answerPatience)
 	for {
 		err := w.put(ctx, "id."+o.ID, data)
-		if err == nil && o.Key != "" && r.Refused == "" && r.Failure == nil {
-			err = w.put(ctx, "key."+o.Key.Encoded(), data)
+		if err == nil && o.Key != "" && r.Refused == "" && r.Failure == nil && !r.known {
+			err = w.put(ctx, resultKey(o.Key, w.Cache), data)
 		}
 		if err == nil {
 			break
@@ -402,7 +433,8 @@ func (w *Worker) answer(ctx context.Context, o *order, r *result) error {
 			return err
 		}
 	}
-	return w.queue.nc.Publish(outputSubject+"."+o.ID+".end", nil)
+	_ = w.queue.nc.Publish(outputSubject+"."+o.ID+".end", nil) // the build looks by itself too
+	return nil
 }
 
 func (w *Worker) put(ctx context.Context, key string, data []byte) error {
@@ -412,56 +444,56 @@ func (w *Worker) put(ctx context.Context, key string, data []byte) error {
 	return err
 }
 
-// run runs a step, unless that was done before.
-func (w *Worker) run(ctx context.Context, msg jetstream.Msg, o *order, l *letter) *result {
-	r := &result{ID: o.ID, Worker: w.Name}
-	refuse := func(err error) *result {
-		r.Refused = err.Error()
-		var lacks *lackError
-		if errors.As(err, &lacks) {
-			r.Lacks = lacks.layers
-		}
-		if s := w.mover.Store.Shortage(); s != "" {
-			r.Refused += ": " + s
-			w.mu.Lock()
-			w.full = time.Now().Add(time.Minute)
-			w.mu.Unlock()
-		}
-		return r
-	}
+// run runs a step, unless that was done before. The claim is that of its key, to be let go once the result can be found; nil
+// for none.
+func (w *Worker) run(ctx context.Context, msg jetstream.Msg, o *order, l *letter) (r *result, claim cache.Claim) {
 	if about, err := msg.Metadata(); err == nil && about.NumDelivered >= mostRuns {
-		return refuse(errors.New("each of the workers that had begun it was lost"))
+		return w.refused(o, errors.New("each of the workers that had begun it was lost")), nil
 	}
 	if o.Cache != w.Cache {
-		return refuse(fmt.Errorf("its layers are in %s, and the worker's in %s", o.Cache, w.Cache))
+		return w.refused(o, fmt.Errorf("its layers are in %s, and the worker's in %s", o.Cache, w.Cache)), nil
 	}
 	secrets := confidences{}
 	if len(l.Sealed) > 0 {
 		var err error
 		if secrets, err = w.identity.open(l.Sealed, l.Order); err != nil {
-			return refuse(err)
+			return w.refused(o, err), nil
 		}
 	}
-	for o.Key != "" {
-		claim, err := w.running.Claim(ctx, o.Key, nil)
-		if err != nil && !errors.Is(err, cache.ErrEnded) {
-			return refuse(err)
+	for o.Key != "" && claim == nil {
+		var err error
+		if claim, err = w.running.Claim(ctx, o.Key, nil); err != nil && !errors.Is(err, cache.ErrEnded) {
+			return w.refused(o, err), nil
 		}
-		if claim != nil {
-			defer claim.Release()
-		}
-		if known := w.queue.result(ctx, "key."+o.Key.Encoded()); known != nil {
-			known.ID = o.ID
-			return known
-		}
-		if claim != nil {
-			break
+		if known := w.queue.result(ctx, resultKey(o.Key, w.Cache)); known != nil && !slices.Contains(o.Avoid, known.Layer) {
+			known.ID, known.known = o.ID, true
+			return known, claim
 		}
 	}
 	if err := w.bring(ctx, o); err != nil {
-		return refuse(err)
+		return w.refused(o, err), claim
 	}
-	return w.execute(ctx, o, secrets, r, refuse)
+	r, err := w.execute(ctx, o, secrets)
+	if err != nil {
+		r = w.refused(o, err)
+	}
+	return r, claim
+}
+
+// refused is the result of a step that the worker could not run. With a full disk it takes none for a while.
+func (w *Worker) refused(o *order, err error) *result {
+	r := &result{ID: o.ID, Worker: w.Name, Refused: err.Error()}
+	var lacks *lackError
+	if errors.As(err, &lacks) {
+		r.Lacks = lacks.layers
+	}
+	if s := w.mover.Store.Shortage(); s != "" {
+		r.Refused += ": " + s
+		w.mu.Lock()
+		w.full = time.Now().Add(time.Minute)
+		w.mu.Unlock()
+	}
+	return r
 }
 
 // result reads a result; nil where there is none.
@@ -473,7 +505,7 @@ func (q *Queue) result(ctx context.Context, key string) *result {
 		return nil
 	}
 	var r result
-	if json.Unmarshal(e.Value(), &r) != nil || r.Layer != "" && r.Layer.Validate() != nil {
+	if json.Unmarshal(e.Value(), &r) != nil || !r.sound() {
 		return nil
 	}
 	return &r
@@ -549,9 +581,9 @@ func (c chain) Chain() []digest.Digest { return c.of }
 
 func (c chain) Stack() (*layer.Stack, error) { return c.store.Stack(c.of) }
 
-// execute runs the step of an order.
-func (w *Worker) execute(ctx context.Context, o *order, secrets confidences, r *result, refuse func(error) *result) *result {
-	s := w.mover.Store
+// execute runs the step of an order. An error is the worker's own, not the step's.
+func (w *Worker) execute(ctx context.Context, o *order, secrets confidences) (*result, error) {
+	s, r := w.mover.Store, &result{ID: o.ID, Worker: w.Name}
 	config := exec.Config{
 		Store: s, Secrets: secret.Given(secrets.Secrets), Machine: o.Step.Common.Machine, Log: o.Step.Common.Log,
 		Rules: o.Step.Common.Rules, KeepEmpty: o.Step.Common.KeepEmpty,
@@ -560,7 +592,7 @@ func (w *Worker) execute(ctx context.Context, o *order, secrets confidences, r *
 	if o.Step.Common.Limited {
 		allow, err := network.ParseAllow(o.Step.Common.Allow)
 		if err != nil {
-			return refuse(err)
+			return nil, err
 		}
 		config.Allow = allow
 	}
@@ -601,7 +633,7 @@ func (w *Worker) execute(ctx context.Context, o *order, secrets confidences, r *
 		}
 		r.Network, r.Layer = &failed.Network, failed.Layer
 	case err != nil:
-		return refuse(err)
+		return nil, err
 	default:
 		r.Layer, r.Network = made.Layer, made.Network
 		if made.Inputs != nil {
@@ -609,19 +641,19 @@ func (w *Worker) execute(ctx context.Context, o *order, secrets confidences, r *
 		}
 	}
 	if r.Layer == "" {
-		return r
+		return r, nil
 	}
 	w.hold(r.Layer)
 	sent, err := w.depot.SendLayer(ctx, r.Layer)
 	if err != nil && r.Failure != nil {
 		r.Layer, r.Failure.Kept = "", false // what a failed step left is a courtesy
-		return r
+		return r, nil
 	}
 	if err != nil {
-		return refuse(fmt.Errorf("sending what the step made to the cache: %w", err))
+		return nil, fmt.Errorf("sending what the step made to the cache: %w", err)
 	}
 	r.Blob = &sent
-	return r
+	return r, nil
 }
 
 // sleep waits; the error is why the context ended.

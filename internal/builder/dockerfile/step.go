@@ -68,9 +68,10 @@ type Run struct {
 	Script    *Script  // what Args runs, if that is a here-document with an interpreter of its own; nil for others
 }
 
-// HasSecrets says that the command may be given secrets, or the use of an ssh agent.
+// HasSecrets says that the command may be given secrets, the use of an ssh agent, or the address of a proxy with a password.
 func (r *Run) HasSecrets() bool {
-	return slices.ContainsFunc(r.Mounts, func(m Mount) bool { return m.Type == MountSecret || m.Type == MountSSH })
+	return slices.ContainsFunc(r.Mounts, func(m Mount) bool { return m.Type == MountSecret || m.Type == MountSSH }) ||
+		slices.ContainsFunc(r.ProxyEnv, func(env string) bool { return strings.Contains(env, "@") })
 }
 
 // Copy is files to copy.

@@ -23,6 +23,8 @@ type Remote interface {
 type Job struct {
 	// Key is the step's on all machines; "" for one that is to run whatever was made of it before.
 	Key digest.Digest
+	// Avoid are layers that cannot be had any more: what gave one of them has to be made again.
+	Avoid []digest.Digest
 	// Took is how long it took when it ran last, 0 where that is not known.
 	Took time.Duration
 	// Trace is the span that what other machines do of it is below, as a traceparent; "" for none.

@@ -140,8 +140,8 @@ func (s *Solver) execStep(parent *State, step *dockerfile.Step, network runner.N
 
 // job is what other machines are told of a step.
 func (s *Solver) job(step *dockerfile.Step, op *operation) exec.Job {
-	var job exec.Job
-	if s.forced(step) == "" {
+	job := exec.Job{Avoid: s.allUnavailable()}
+	if !op.again {
 		job.Key = op.shared.Digest()
 	}
 	if like, err := local.Like(s.store, op.key, step.Text, 1); err == nil && len(like) > 0 {

@@ -60,6 +60,7 @@ func (s *Solver) runOnce(ctx context.Context, parent *State, step *dockerfile.St
 	for !s.isAlone(op) {
 		claim, err := s.sharer().Claim(ctx, op.shared.Digest(), w)
 		if ctx.Err() != nil {
+			release(claim)
 			return nil, ran, context.Cause(ctx)
 		}
 		if err != nil && !errors.Is(err, cache.ErrEnded) {

@@ -58,6 +58,8 @@ type making struct {
 	// elsewhere has another machine make the layer, and needs no layers here; exec.ErrHere where run has to make it. nil where
 	// nothing runs elsewhere.
 	elsewhere func(ctx context.Context) (exec.Made, error)
+	// again says that it is to be made whatever other machines have made of it.
+	again bool
 	// claim is what shows the machines that wait for the step what it prints; nil where none can.
 	claim cache.Claim
 }
@@ -180,7 +182,7 @@ func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfil
 			return before, false, nil
 		}
 	}
-	if before != nil || uncached {
+	if op.again = before != nil || uncached; op.again {
 		r, err = s.runStep(ctx, step, op, before)
 		return r, true, err
 	}

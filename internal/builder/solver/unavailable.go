@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
@@ -75,6 +79,13 @@ func (s *Solver) giveUp(gone *store.UnavailableError) {
 }
 
 // isUnavailable says that a record is of no use, since its layer cannot be had. Once the step ran again the layer is
+// allUnavailable are the layers that cannot be had any more.
+func (s *Solver) allUnavailable() []digest.Digest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.unavailable))
+}
+
 // here, if it turned out to be the same.
 func (s *Solver) isUnavailable(r *cache.Record) bool {
 	if r == nil || r.Layer == "" {

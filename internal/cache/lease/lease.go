@@ -25,10 +25,12 @@ var (
 	ErrNone = errors.New("there is no such lease")
 	// ErrChanged says that the value is not as the writer knew it.
 	ErrChanged = errors.New("the lease has changed")
+	// ErrUnfit says that a place cannot keep leases: it is not asked again.
+	ErrUnfit = errors.New("it cannot keep leases")
 )
 
-// Cells are where leases are kept. The methods may be called from several goroutines. Errors but the two above are that the
-// place does not answer.
+// Cells are where leases are kept. The methods may be called from several goroutines. Errors but those above are that the place does not
+// answer.
 type Cells interface {
 	// Read is the value of a name and which version of it that is.
 	Read(ctx context.Context, name string) (value []byte, version string, err error)
@@ -118,6 +120,9 @@ func (t *Table) Take(ctx context.Context, name string, follow cache.Follow) (*Le
 		l, err := t.try(ctx, name, version)
 		if err == nil {
 			return l, nil
+		}
+		if errors.Is(err, ErrUnfit) {
+			return nil, err
 		}
 		if !errors.Is(err, ErrChanged) {
 			if err := trouble.Pause(ctx, err); err != nil {
@@ -248,8 +253,19 @@ func (l *Lease) renew(ctx context.Context) {
 			case <-time.After(soon):
 			}
 		}
-		_ = l.write(ctx) // the next one may fare better; Decide tells whether the lease was kept
+		l.renewOnce(ctx)
 	}
+}
+
+// writing is how long a write may take.
+const writing = 5 * time.Second
+
+// renewOnce writes the lease, also where the renewing ends meanwhile: then it is known what is there. Where it fails the next
+// one may fare better; Decide tells whether the lease was kept.
+func (l *Lease) renewOnce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writing)
+	defer cancel()
+	_ = l.write(ctx)
 }
 
 // write writes the lease's value where it is still the one that was written last.
@@ -347,9 +363,13 @@ func (l *Lease) Release() {
 	}
 	l.stop()
 	<-l.ended
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), writing)
 	defer cancel()
-	if !l.isLost() {
-		_ = l.table.cells.Remove(ctx, l.name, l.version) // where that fails, who waits takes it after a term
+	if l.isLost() {
+		return
+	}
+	// Where the answer to a write was lost, what is there is another version of this one's.
+	if v, version, err := l.table.read(ctx, l.name); err == nil && v.Holder == l.value.Holder {
+		_ = l.table.cells.Remove(ctx, l.name, version) // where that fails, who waits takes it after a term
 	}
 }

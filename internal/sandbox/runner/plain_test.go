@@ -60,7 +60,7 @@ func TestPlainProc(t *testing.T) {
 			spec: Spec{Dir: "/etc"}, want: strings.TrimSuffix(strings.Repeat("the root's\n", 4), "\n")},
 		{name: "links behind descriptors", script: "exec 3</; for l in /proc/self/fd/3/link /proc/self/root/link /proc/self/cwd/link /proc/1/root/link /proc/thread-self/root/link; do cat $l/machine 2>/dev/null || echo none; done; readlink /proc/self/fd/3/etc/absolute",
 			want: strings.Repeat("none\n", 5) + "/etc/kept\n"},
-		{name: "others", script: "for p in $(ls /proc | grep '^[0-9]'); do cat /proc/$p/environ 2>/dev/null; done | grep -c hunter2; ls /proc/2/root 2>&1", want: "0\nls: /proc/2/root: No such file or directory\n"},
+		{name: "others", script: "for p in $(ls /proc 2>/dev/null | grep '^[0-9]'); do cat /proc/$p/environ 2>/dev/null; done | grep -c hunter2; ls /proc/2/root 2>&1", want: "0\nls: /proc/2/root: No such file or directory\n"},
 		{name: "children", script: "sleep 5 & grep -c . /proc/$!/stat; (sleep 5 & echo $! >/tmp/orphan); grep -c . /proc/$(cat /tmp/orphan)/stat", want: "1\n1\n"},
 		{name: "a user", spec: Spec{User: "1000:7"}, script: "cat /proc/self/status | grep -E '^(Uid|Groups)'; stat -c %u /proc/self/fd; (: >/proc/sys/kernel/panic) 2>/dev/null || echo refused; cat /proc/1/root/etc/shadow 2>/dev/null || echo none",
 			want: "Uid:\t1000\t1000\t1000\t1000\nGroups:\t7 \n1000\nrefused\nnone\n"},

@@ -96,7 +96,7 @@ type cells struct{ objects Objects }
 const maxLease = 64 << 10
 
 // errNoVersions says that leases cannot be kept in a store.
-var errNoVersions = errors.New("it gives objects no versions, so that machines cannot agree who runs a step: say lease=false")
+var errNoVersions = fmt.Errorf("%w: its objects have no versions, so that machines cannot agree who runs a step; say lease=false", lease.ErrUnfit)
 
 // Read implements lease.Cells.
 func (c cells) Read(ctx context.Context, name string) ([]byte, string, error) {
