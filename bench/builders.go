@@ -102,7 +102,11 @@ func setUpStrata(ctx context.Context, s *strata, o options, work string) (conten
 	if err != nil {
 		return c, err
 	}
-	c.scenarios = slices.Concat(observed, e.scenarios(), []*scenario{f.scenario()}, l.scenarios(), l.packages())
+	many, err := s.manyScenarios(ctx, work)
+	if err != nil {
+		return c, err
+	}
+	c.scenarios = slices.Concat(observed, many, e.scenarios(), []*scenario{f.scenario()}, l.scenarios(), l.packages())
 	return c, nil
 }
 
@@ -163,6 +167,11 @@ func (s *strata) command(ctx context.Context, args ...string) *exec.Cmd {
 
 func (s *strata) build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd {
 	return s.command(ctx, buildArgs(dir, tag, noCache)...)
+}
+
+// beside is the same strata with another store, which has nothing until it is forgotten what was built there.
+func (s *strata) beside(root string) *strata {
+	return &strata{label: s.label, binary: s.binary, base: s.base, root: root, unsynced: s.unsynced, environment: s.environment}
 }
 
 func (s *strata) forget(ctx context.Context, _ string) error {

@@ -88,7 +88,8 @@ func (f *full) build(ctx context.Context) *exec.Cmd {
 
 // scenario is an unchanged build in the full store.
 func (f *full) scenario() *scenario {
-	return &scenario{name: "lesson app, nothing changed, 10,000 builds in the store", reach: 30 * time.Millisecond, command: f.build}
+	return &scenario{name: "lesson app, nothing changed, 10,000 builds in the store", reach: 30 * time.Millisecond, command: f.build,
+		limit: processStart(f.strata.binary, "--version")}
 }
 
 // size is that of the full store's database in bytes.

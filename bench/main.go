@@ -36,19 +36,24 @@ func main() {
 		os.Exit(1)
 	}
 	if len(os.Args) == 5 && os.Args[1] == pageArg {
-		if err := lookAtPage(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
+		exit(lookAtPage(os.Args[2:]))
+	}
+	if len(os.Args) == 4 && os.Args[1] == nameSpacesArg {
+		exit(loopNameSpaces(os.Args[2:]))
 	}
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := bench(ctx, options{*runs, *only, *against, *compare, *tools, *rungs, *fleet}); err != nil {
+	exit(bench(ctx, options{*runs, *only, *against, *compare, *tools, *rungs, *fleet}))
+}
+
+// exit ends the program, with what went wrong.
+func exit(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 // options say what is measured.
@@ -88,12 +93,8 @@ func bench(ctx context.Context, o options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := cacheDir()
 	if err != nil {
-		return err
-	}
-	cache = filepath.Join(cache, "strata-bench")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return err
 	}
 	where := cache
@@ -170,8 +171,24 @@ func (r results) measureRound(ctx context.Context, contenders []contender, run i
 			}
 			r.add(s, c, measured)
 		}
+		if s.limit != nil && o.compare == "" {
+			progress("round %d of %d: %s: %s", run+1, o.runs, s.name, s.limit.name)
+			if err := r.addLimit(ctx, s); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// cacheDir is where large inputs stay for the next run.
+func cacheDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	cache = filepath.Join(cache, "strata-bench")
+	return cache, os.MkdirAll(cache, 0o755)
 }
 
 // setUpAll makes the inputs and the contenders. What it returns is to be closed even when it fails.
@@ -186,7 +203,7 @@ func setUpAll(ctx context.Context, binary string, o options, cache, work string)
 			return setUpRungs(ctx, binary, work)
 		}
 	} else {
-		builds, err = makeScenarios(cache, work)
+		builds, err = makeScenarios(ctx, binary, cache, work)
 	}
 	if err != nil {
 		return nil, err
@@ -243,7 +260,7 @@ func measure(cmd *exec.Cmd) (measurement, error) {
 // measureStart measures `strata --version` many times, since one is shorter than the noise, and adds that row.
 func (r results) measureStart(ctx context.Context, contenders []contender, o options) error {
 	const times = 50
-	start := &scenario{name: "`strata --version`", reach: 10 * time.Millisecond}
+	start := &scenario{name: "`strata --version`", reach: 10 * time.Millisecond, limit: processStart("/bin/true")}
 	stratas := contenders[:1]
 	if o.against != "" {
 		stratas = contenders[:2]
@@ -256,6 +273,9 @@ func (r results) measureStart(ctx context.Context, contenders []contender, o opt
 			}
 			r.add(start, c, measurement{elapsed: time.Since(begun)})
 		}
+	}
+	if err := r.addLimit(ctx, start); err != nil {
+		return err
 	}
 	contenders[0].scenarios = append(contenders[0].scenarios, start)
 	return nil

@@ -36,8 +36,10 @@ func (s *strata) observedScenarios(work string) ([]*scenario, error) {
 		return nil, err
 	}
 	return []*scenario{
-		{name: "lesson app, one source file changed", reach: 80 * time.Millisecond, context: app, before: editAfter("main.py")},
-		{name: "COPY 20,000 files, 43 MB, a RUN that reads ten, one other changed", context: ten, before: editAfter(nameOf(manyFiles / 2))},
+		{name: "lesson app, one source file changed", reach: 80 * time.Millisecond, context: app, before: editAfter("main.py"),
+			limit: processStart(s.binary, "--version")},
+		{name: "COPY 20,000 files, 43 MB, a RUN that reads ten, one other changed", context: ten, before: editAfter(nameOf(manyFiles / 2)),
+			limit: hashing(manyBytes / 10)},
 	}, nil
 }
 

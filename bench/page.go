@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,22 +32,9 @@ func lookAtPage(args []string) error {
 	}
 	address, err := bufio.NewReader(out).ReadString('\n')
 	if err == nil {
-		err = readPage(strings.TrimSpace(address) + path)
+		err = get(context.Background(), strings.TrimSpace(address)+path, discard)
 	}
 	return errors.Join(err, cmd.Process.Signal(syscall.SIGINT), cmd.Wait())
-}
-
-func readPage(address string) error {
-	answer, err := http.Get(address)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", address, answer.Status)
-	}
-	_, err = io.Copy(io.Discard, answer.Body)
-	return err
 }
 
 // largeImage is an image of many files in one directory, largeFiles of them.

@@ -20,6 +20,25 @@ func (r results) add(s *scenario, b builder, m measurement) {
 	r[key(s, b)] = append(r[key(s, b)], m)
 }
 
+// addLimit measures the limit of a scenario.
+func (r results) addLimit(ctx context.Context, s *scenario) error {
+	elapsed, err := s.limit.measure(ctx)
+	if err != nil {
+		return fmt.Errorf("the limit of %s: %s: %w", s.name, s.limit.name, err)
+	}
+	r[limitKey(s)] = append(r[limitKey(s)], measurement{elapsed: elapsed})
+	return nil
+}
+
+// distance is a cell with a scenario's limit, and how many times it strata takes.
+func (r results) distance(s *scenario, ours []measurement) string {
+	limits := r[limitKey(s)]
+	if len(limits) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s (×%.2f), %s", seconds(medianTime(limits)), float64(medianTime(ours))/float64(medianTime(limits)), s.limit.name)
+}
+
 // report is the Markdown: the machine, what was compared, and the table of medians, each with its ratio
 // to strata's.
 func report(ctx context.Context, contenders []contender, r results) string {
@@ -34,7 +53,7 @@ func report(ctx context.Context, contenders []contender, r results) string {
 	for _, b := range contenders {
 		fmt.Fprintf(&text, " %s |", b.name())
 	}
-	text.WriteString(" to reach | strata's peak memory |\n|---|" + strings.Repeat("---|", len(contenders)+2) + "\n")
+	text.WriteString(" limit, and how far from it | to reach | strata's peak memory |\n|---|" + strings.Repeat("---|", len(contenders)+3) + "\n")
 	for _, s := range scenarios {
 		ours := r[key(s, contenders[0])]
 		fmt.Fprintf(&text, "| %s | %s |", s.name, seconds(medianTime(ours)))
@@ -54,7 +73,7 @@ func report(ctx context.Context, contenders []contender, r results) string {
 		if most := peak(ours); most > 0 {
 			memory = fmt.Sprintf("%.0f MB", float64(most)/1e6)
 		}
-		fmt.Fprintf(&text, " %s | %s |\n", reach, memory)
+		fmt.Fprintf(&text, " %s | %s | %s |\n", r.distance(s, ours), reach, memory)
 	}
 	return text.String()
 }

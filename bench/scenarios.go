@@ -20,6 +20,7 @@ type scenario struct {
 	context string
 	noCache bool
 	before  func(context.Context, builder, *scenario) error
+	limit   *limit // what the machine needs for the same; nil where nobody measures it
 	// command, if not nil, is measured in the place of a build of the context, for strata only.
 	command func(context.Context) *exec.Cmd
 }
@@ -31,26 +32,44 @@ const (
 
 // makeScenarios makes the inputs: large ones in cache, where the next run finds them, and small ones in
 // work. The three scenarios of the large context build on each other in their order.
-func makeScenarios(cache, work string) ([]*scenario, error) {
+func makeScenarios(ctx context.Context, binary, cache, work string) ([]*scenario, error) {
 	root, err := testbed.Root()
 	if err != nil {
 		return nil, err
 	}
-	echoes := filepath.Join(work, "echoes")
+	echoes, stages, written := filepath.Join(work, "echoes"), filepath.Join(work, "stages"), filepath.Join(work, "written")
 	if err := writeEchoes(echoes); err != nil {
+		return nil, err
+	}
+	if err := writeStages(stages); err != nil {
+		return nil, err
+	}
+	if err := writeDockerfile(written, writtenDockerfile); err != nil {
 		return nil, err
 	}
 	files := filepath.Join(cache, fmt.Sprintf("files-%d-%d", manyFiles, manyBytes))
 	if err := makeFiles(files, manyFiles, manyBytes); err != nil {
 		return nil, err
 	}
+	busybox := filepath.Join(work, "busybox")
+	if err := unpackBusybox(ctx, busybox); err != nil {
+		return nil, err
+	}
+	start := processStart(binary, "--version")
 	return []*scenario{
-		{name: "lesson app, nothing changed", reach: 30 * time.Millisecond,
+		{name: "lesson app, nothing changed", reach: 30 * time.Millisecond, limit: start,
 			context: filepath.Join(root, "examples", "lesson-app"), before: buildOnce},
-		{name: "20 × `RUN echo`", reach: 800 * time.Millisecond, context: echoes, noCache: true},
-		{name: "COPY 20,000 files, 433 MB: first", reach: 2500 * time.Millisecond, context: files, before: forget},
-		{name: "COPY 20,000 files, 433 MB: nothing changed", reach: 150 * time.Millisecond, context: files},
-		{name: "COPY 20,000 files, 433 MB: one file changed", reach: 1500 * time.Millisecond, context: files, before: changeFile},
+		{name: "20 × `RUN echo`", reach: 800 * time.Millisecond, context: echoes, noCache: true, limit: nameSpaces(20, busybox)},
+		{name: "COPY 20,000 files, 433 MB: first", reach: 2500 * time.Millisecond, context: files, before: forget, limit: tarSum(files)},
+		{name: "COPY 20,000 files, 433 MB: nothing changed", reach: 150 * time.Millisecond, context: files, limit: statFiles(files)},
+		{name: "COPY 20,000 files, 433 MB: one file changed", reach: 1500 * time.Millisecond, context: files, before: changeFile,
+			limit: hashing(manyBytes)},
+		{name: "40 stages × 2 RUN, 40 COPY --from: first", reach: 800 * time.Millisecond, context: stages, before: forget,
+			limit: nameSpaces(2*manyStages, busybox)},
+		{name: "40 stages × 2 RUN, 40 COPY --from: nothing changed", reach: 30 * time.Millisecond, context: stages, before: buildOnce,
+			limit: start},
+		{name: "RUN that writes 500 MB", reach: 2200 * time.Millisecond, context: written, before: forget,
+			limit: writing(writtenBytes, filepath.Join(work, "dd"))},
 	}, nil
 }
 

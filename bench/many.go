@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// How many there are of what a build can have many of.
+const (
+	manyStages = 40
+	manySteps  = 100
+
+	smallFiles = 200_000
+	smallBytes = 100_000_000
+
+	writtenBytes = 500_000_000
+)
+
+// writtenDockerfile has a RUN that makes bytes which do not compress.
+var writtenDockerfile = fmt.Sprintf("FROM busybox\nRUN head -c %d /dev/urandom >/written\n", writtenBytes)
+
+// writeStages writes stages of two steps each that do not need each other, and one that has something of each.
+func writeStages(dir string) error {
+	var stages, last strings.Builder
+	for i := range manyStages {
+		fmt.Fprintf(&stages, "FROM busybox AS s%[1]d\nRUN echo %[1]d >/a\nRUN cat /a /a >/b\n", i)
+		fmt.Fprintf(&last, "COPY --from=s%[1]d /b /out/%[1]d\n", i)
+	}
+	return writeDockerfile(dir, stages.String()+"FROM busybox\n"+last.String())
+}
+
+func writeSteps(dir string) error {
+	var text strings.Builder
+	text.WriteString("FROM busybox\n")
+	for i := range manySteps {
+		fmt.Fprintf(&text, "RUN echo %[1]d >/%[1]d\nENV V%[1]d=%[1]d\n", i)
+	}
+	return writeDockerfile(dir, text.String())
+}
+
+// manyScenarios are builds of very many files, made in cache when they are first needed, and of very many steps, in a store of
+// their own: the others take minutes for the first build of each.
+func (s *strata) manyScenarios(ctx context.Context, work string) ([]*scenario, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	files, steps := filepath.Join(cache, fmt.Sprintf("files-%d-%d", smallFiles, smallBytes)), filepath.Join(work, "steps")
+	if err := writeSteps(steps); err != nil {
+		return nil, err
+	}
+	other := s.beside(filepath.Join(work, "many"))
+	if err := other.forget(ctx, ""); err != nil {
+		return nil, err
+	}
+	build := func(dir string) func(context.Context) *exec.Cmd {
+		return func(ctx context.Context) *exec.Cmd {
+			return other.build(ctx, dir, tagOf(&scenario{context: dir}), false)
+		}
+	}
+	// before has the files made, and does what comes before a build of another scenario in the other store.
+	before := func(do func(context.Context, builder, *scenario) error) func(context.Context, builder, *scenario) error {
+		return func(ctx context.Context, _ builder, s *scenario) error {
+			if s.context == files {
+				if err := makeFiles(files, smallFiles, smallBytes); err != nil {
+					return err
+				}
+			}
+			return do(ctx, other, s)
+		}
+	}
+	return []*scenario{
+		{name: "COPY 200,000 small files: first", reach: 4 * time.Second, context: files, command: build(files), before: before(forget),
+			limit: tarSum(files)},
+		{name: "COPY 200,000 small files: nothing changed", reach: 400 * time.Millisecond, context: files, command: build(files),
+			before: before(buildOnce), limit: statFiles(files)},
+		{name: "COPY 200,000 small files: one file changed", reach: 1500 * time.Millisecond, context: files, command: build(files),
+			before: before(editAfter(nameOf(smallFiles / 2))), limit: hashing(smallBytes)},
+		{name: "100 × RUN and ENV: nothing changed", reach: 30 * time.Millisecond, context: steps, command: build(steps), before: before(buildOnce),
+			limit: processStart(s.binary, "--version")},
+	}, nil
+}
