@@ -33,7 +33,8 @@ type Journal struct {
 	stages  map[event.StageID]*Stage
 	steps   map[*event.Vertex]*entry
 	summary []string
-	logs    map[*Step]*Log // of the steps that ended
+	logs    map[*Step]*Log              // of the steps that ended
+	others  map[*event.Vertex]*recorder // of what is no step, and prints something
 }
 
 // entry is a step under way.
@@ -49,6 +50,7 @@ func NewJournal(ctx context.Context, s *store.Store, b *Build, mask Mask, next e
 	j := &Journal{
 		ctx: ctx, store: s, next: next, past: &history{}, build: b, mask: mask,
 		stages: map[event.StageID]*Stage{}, steps: map[*event.Vertex]*entry{}, logs: map[*Step]*Log{},
+		others: map[*event.Vertex]*recorder{},
 	}
 	j.live = newLive(s, j.snapshot)
 	return j
@@ -119,7 +121,10 @@ func (j *Journal) print(e event.Output) {
 	defer j.mu.Unlock()
 	entry := j.steps[e.Vertex]
 	if entry == nil {
-		j.live.print(e.Vertex.Name, e.Data)
+		if j.others[e.Vertex] == nil {
+			j.others[e.Vertex] = &recorder{mask: j.mask, show: func(text []byte) { j.live.print(e.Vertex.Name, text) }}
+		}
+		j.others[e.Vertex].write(e.Data)
 		return
 	}
 	if entry.recorder == nil {
@@ -277,7 +282,18 @@ func (j *Journal) copy() *Build {
 	return &b
 }
 
+// endOther shows the last line of what is no step, of which nothing is kept.
+func (j *Journal) endOther(v *event.Vertex) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if r := j.others[v]; r != nil {
+		r.log()
+		delete(j.others, v)
+	}
+}
+
 func (j *Journal) finish(e event.Finished) {
+	j.endOther(e.Vertex)
 	switch {
 	case e.Vertex.Kind == event.From:
 		j.finishFrom(e)

@@ -114,3 +114,16 @@ func TestLiveOutput(t *testing.T) {
 	}
 	l.close()
 }
+
+// TestLiveOthers: what is no step is masked too, wherever it is cut.
+func TestLiveOthers(t *testing.T) {
+	j := NewJournal(t.Context(), openStore(t), &Build{ID: "one"}, hiding("hunter2"), event.Discard)
+	v := &event.Vertex{Kind: event.Phase, Name: "load"}
+	for _, text := range []string{"with hun", "ter2\nand hunter2"} {
+		j.Send(event.Output{Vertex: v, Data: []byte(text)})
+	}
+	j.Send(event.Finished{Vertex: v})
+	if got := j.live.output.String(); strings.Contains(got, "hun") || strings.Count(got, "(secret)") != 2 {
+		t.Errorf("another process sees %s", got)
+	}
+}

@@ -42,7 +42,7 @@ type recorder struct {
 	show func(text []byte) // what other processes see of the step under way
 
 	line       []byte // that has not ended
-	over       bool   // it is longer than maxLine
+	over       bool   // some of it is not in line
 	returned   bool   // the last byte was a carriage return
 	head, tail []byte
 	left       int64
@@ -61,7 +61,7 @@ func (r *recorder) write(data []byte) {
 			text = data[:i]
 		}
 		if len(text) > 0 {
-			r.add(text)
+			r.add(text, maxLine+secrets)
 		}
 		if i < 0 {
 			return
@@ -73,12 +73,12 @@ func (r *recorder) write(data []byte) {
 	}
 }
 
-// add takes a part of a line.
-func (r *recorder) add(text []byte) {
+// add takes a part of a line, of which so many bytes are kept at most until it has ended.
+func (r *recorder) add(text []byte, most int) {
 	if r.returned {
 		r.line, r.over, r.returned = r.line[:0], false, false
 	}
-	if room := maxLine - len(r.line); len(text) > room {
+	if room := max(0, most-len(r.line)); len(text) > room {
 		text, r.over = text[:room], true
 	}
 	r.line = append(r.line, text...)
@@ -86,11 +86,13 @@ func (r *recorder) add(text []byte) {
 
 // end keeps the line that has ended, and shows it if that was not done before.
 func (r *recorder) end(sign string, show bool) {
-	text := string(r.line)
-	masked, length := r.mask(text)
+	masked, length := r.mask(string(r.line))
+	most := maxLine
 	if r.over {
-		masked, _ = r.mask(text[:max(0, len(text)-length)]) // what was cut off may have been the rest of a secret
-		masked += "…"
+		most = max(0, min(most, len(masked)-length)) // what is behind may be the beginning of a secret
+	}
+	if r.over || len(masked) > most {
+		masked = masked[:most] + "…"
 	}
 	r.line, r.over = r.line[:0], false
 	masked += sign

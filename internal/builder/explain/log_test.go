@@ -31,7 +31,9 @@ func TestRecorder(t *testing.T) {
 		{"escape sequences", "\x1b[31mred\x1b[0m\n", "\x1b[31mred\x1b[0m\n", open},
 		{"no text", "a\xffb\n", "a\ufffdb\n", open},
 		{"a secret", "+ login hunter2\nhunter2", "+ login (secret)\n(secret)", hiding("hunter2")},
-		{"a secret where a line is cut", long + "\nend\n", long[:maxLine-7] + "…\nend\n", hiding("hunter2")},
+		{"a secret where a line is cut", long + "\nend\n", long[:maxLine-3] + "(se…\nend\n", hiding("hunter2")},
+		{"a secret where a longer line is cut", long + strings.Repeat("y", maxLine) + "\n", long[:maxLine-3] + "(se…\n", hiding("hunter2")},
+		{"a secret behind what is kept of a line", strings.Repeat("x", maxLine+3) + "hunter2\n", strings.Repeat("x", maxLine) + "…\n", hiding("hunter2")},
 		{"a long line", strings.Repeat("y", 2*maxLine) + "\n", strings.Repeat("y", maxLine) + "…\n", open},
 	} {
 		for _, size := range []int{1, 3, 1 << 20} {
@@ -45,7 +47,7 @@ func TestRecorder(t *testing.T) {
 			if diff := cmp.Diff(&Log{Head: test.want}, r.log()); diff != "" {
 				t.Errorf("%s, %d bytes at a time: %s", test.name, size, diff)
 			}
-			if strings.Contains(shown.String(), "hunter2") {
+			if strings.Contains(shown.String(), "hun") {
 				t.Errorf("%s: another process sees %q", test.name, shown.String())
 			}
 		}

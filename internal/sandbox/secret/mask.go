@@ -23,9 +23,8 @@ const (
 type mask struct {
 	mu     sync.Mutex
 	given  map[string]bool // by id
-	texts  []string
-	hidden *strings.Replacer // nil for nothing
-	length int               // of the longest text
+	texts  []string        // sorted; nobody changes one that is there
+	length int             // of the longest text
 }
 
 // add hides a secret from now on.
@@ -39,18 +38,46 @@ func (m *mask) add(id string, data []byte) {
 		m.given = map[string]bool{}
 	}
 	m.given[id] = true
-	m.texts = append(m.texts, telling(string(data))...)
-	// Where several begin at one place, the first of the list counts: the longest.
-	slices.SortFunc(m.texts, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
+	m.texts = slices.Concat(m.texts, telling(string(data)))
+	slices.Sort(m.texts)
 	m.texts = slices.Compact(m.texts)
-	var pairs []string
 	for _, text := range m.texts {
-		pairs = append(pairs, text, Masked)
 		m.length = max(m.length, len(text))
 	}
-	if len(pairs) > 0 {
-		m.hidden = strings.NewReplacer(pairs...)
+}
+
+// span is a part of a line, in bytes.
+type span struct{ from, to int }
+
+// hide replaces in a line what any of some texts covers. Where they overlap, all of it is one: what one covers of the other's
+// beginning must not leave its end.
+func hide(line string, texts []string) string {
+	var found []span
+	for _, text := range texts {
+		for from := 0; ; {
+			i := strings.Index(line[from:], text)
+			if i < 0 {
+				break
+			}
+			found = append(found, span{from + i, from + i + len(text)})
+			from += i + 1
+		}
 	}
+	if found == nil {
+		return line
+	}
+	slices.SortFunc(found, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	var b strings.Builder
+	end := 0 // of what is in b, or hidden
+	for i, s := range found {
+		if i == 0 || s.from >= end {
+			b.WriteString(line[end:s.from])
+			b.WriteString(Masked)
+		}
+		end = max(end, s.to)
+	}
+	b.WriteString(line[end:])
+	return b.String()
 }
 
 // Hide has Mask replace a text that is no secret of --secret, such as the password of a proxy.
@@ -68,13 +95,17 @@ func (s *Store) HidePassword(address string) {
 	}
 }
 
-// passwordOf is the password in the address of a proxy, with a scheme or without one, as it is written there; "" for none.
+// passwordOf is the password in the address of a proxy, with a scheme or without one, as it is written there. Where there is only a
+// user who is as long as a token, that is one: some proxies want it so. "" is for none.
 func passwordOf(address string) string {
 	if _, rest, ok := strings.Cut(address, "://"); ok {
 		address = rest
 	}
 	at := strings.LastIndexByte(address, '@')
-	_, password, _ := strings.Cut(address[:max(0, at)], ":")
+	user, password, _ := strings.Cut(address[:max(0, at)], ":")
+	if password == "" && len(user) >= shortestWord {
+		return user
+	}
 	return password
 }
 
@@ -106,10 +137,7 @@ func (s *Store) Mask(line string) (masked string, length int) {
 		return line, 0
 	}
 	s.mask.mu.Lock()
-	hidden, length := s.mask.hidden, s.mask.length
+	texts, length := s.mask.texts, s.mask.length
 	s.mask.mu.Unlock()
-	if hidden == nil {
-		return line, 0
-	}
-	return hidden.Replace(line), length
+	return hide(line, texts), length
 }

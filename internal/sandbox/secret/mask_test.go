@@ -16,6 +16,10 @@ func TestMask(t *testing.T) {
 		{"a whole line", "user=me\r\npassword=s3cr3t\r\n", "> password=s3cr3t", "> ****"},
 		{"a carriage return", "hunter2\rhunter3", "hunter3", "****"},
 		{"the longest counts", "abcdefghijklm\nabcdefghijklm-and-more", "abcdefghijklm-and-more", "****"},
+		{"the end of one is the beginning of another", "abcdefgh\nefghijkl\nklmnop", "<abcdefghijklmnop>", "<****>"},
+		{"one in another", "abcdefgh\ncdef", "<abcdefgh>", "<****>"},
+		{"one after another", "hunter2", "hunter2hunter2", "********"},
+		{"it covers itself", "abcab", "abcabcab", "****"},
 	} {
 		file := filepath.Join(t.TempDir(), "secret")
 		if err := os.WriteFile(file, []byte(test.secret), 0o600); err != nil {
