@@ -35,6 +35,7 @@ type mountSource struct {
 	name   string
 	wanted places.Mounts
 	keeper packed.Keeper
+	limit  int64 // bytes of a mount
 }
 
 // addSource adds an imported cache, unless its kind keeps no mounts, or none of it are wanted.
@@ -47,7 +48,7 @@ func (c *mountCaches) addSource(spec places.Spec, source *cache.Source) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !slices.ContainsFunc(c.sources, func(s mountSource) bool { return s.name == source.Name }) {
-		c.sources = append(c.sources, mountSource{source.Name, wanted, keeper})
+		c.sources = append(c.sources, mountSource{source.Name, wanted, keeper, spec.MountsLimit()})
 	}
 }
 
@@ -101,7 +102,7 @@ func (c *mountCaches) noteFailed(name packed.Name, err error) {
 func (c *mountCaches) restore(ctx context.Context, s mountSource, doc *packed.Document, dir string) (err error) {
 	p := c.build.beginPhase(fmt.Sprintf("restore cache mount %s from %s", shownID(doc.Mount), s.name))
 	defer func() { p.end(err) }()
-	if err := (packed.Carrier{Store: c.build.store, Keeper: s.keeper}).Bring(ctx, doc, dir); err != nil {
+	if err := (packed.Carrier{Store: c.build.store, Keeper: s.keeper, Limit: s.limit}).Bring(ctx, doc, dir); err != nil {
 		return err
 	}
 	p.say("%d files, %s; %s moved", doc.Files, human.Size(doc.Bytes), human.Size(doc.Size()))

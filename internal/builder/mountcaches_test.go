@@ -47,7 +47,7 @@ func TestNotRestored(t *testing.T) {
 	name := packed.Name{ID: "/x", Arch: "amd64"}
 	place := &unreadable{doc: packed.Document{Mount: name}}
 	c := &mountCaches{build: &build{store: s, events: event.Discard}}
-	c.sources = []mountSource{{"place", places.Mounts{All: true}, place}}
+	c.sources = []mountSource{{name: "place", wanted: places.Mounts{All: true}, keeper: place}}
 	mount, err := s.CacheMount(t.Context(), store.CacheMountOptions{ID: name.ID, Sharing: "shared", Restore: func(dir string) bool {
 		return c.Restore(t.Context(), name, dir)
 	}})

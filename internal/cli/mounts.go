@@ -143,6 +143,9 @@ func (a *app) importMount() *cobra.Command {
 }
 
 func (a *app) runImportMount(ctx context.Context, text, file string) error {
+	if strings.Trim(text, "/") == "" {
+		return usageError("strata mount import %q: it is the ID of a cache mount, as its RUN says it", text)
+	}
 	r, err := a.input(ctx, file)
 	if err != nil {
 		return err

@@ -26,12 +26,15 @@ const (
 type Carrier struct {
 	Store  *store.Store
 	Keeper Keeper
-	// Limit is how many bytes a mount may have that is sent.
+	// Limit is how many bytes a mount may have that is sent or brought, 0 for any number.
 	Limit int64
 }
 
 // Bring puts into the empty directory dir what a document of the place says. Where it fails the directory is as it was.
 func (c Carrier) Bring(ctx context.Context, d *Document, dir string) error {
+	if err := checkLimit(d.Bytes, c.Limit); err != nil {
+		return err
+	}
 	temp, err := c.Store.Temp("mount")
 	if err != nil {
 		return err

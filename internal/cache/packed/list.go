@@ -32,9 +32,9 @@ type list struct {
 
 // encodedList is a list as JSON.
 type encodedList struct {
-	TOC    []byte    `json:"toc"` // as layer.TOC encodes it
-	Times  []int32   `json:"times"`
-	Pieces [][]piece `json:"pieces"`
+	TOC    []byte          `json:"toc"` // as layer.TOC encodes it
+	Times  json.RawMessage `json:"times"`
+	Pieces json.RawMessage `json:"pieces"`
 }
 
 // encode is the list as a blob, and what of it the document says.
@@ -43,7 +43,15 @@ func (l *list) encode() ([]byte, Blob, error) {
 	if err := l.toc.Encode(&toc); err != nil {
 		return nil, Blob{}, err
 	}
-	data, err := json.Marshal(encodedList{toc.Bytes(), l.times, l.pieces})
+	times, err := json.Marshal(l.times)
+	if err != nil {
+		return nil, Blob{}, fmt.Errorf("writing the list of a cache mount: %w", err)
+	}
+	pieces, err := json.Marshal(l.pieces)
+	if err != nil {
+		return nil, Blob{}, fmt.Errorf("writing the list of a cache mount: %w", err)
+	}
+	data, err := json.Marshal(encodedList{toc.Bytes(), times, pieces})
 	if err != nil {
 		return nil, Blob{}, fmt.Errorf("writing the list of a cache mount: %w", err)
 	}
@@ -84,17 +92,19 @@ func decompress(data []byte, b Blob) ([]byte, error) {
 }
 
 // decodeList reads the uncompressed list of a document. What the list says of files is checked as far as it is not a table of
-// contents, which checks itself: each file's pieces lie in the packs and are as long as the file.
-func decodeList(raw []byte, packs []Blob) (*list, error) {
+// contents, which checks itself: each file's pieces lie in the packs and are as long as the file, and together the files have no
+// more bytes than the document says. What is in memory of it is bounded by that too, however short the elements are in JSON.
+func decodeList(raw []byte, d *Document) (*list, error) {
 	var x encodedList
 	if err := json.Unmarshal(raw, &x); err != nil {
 		return nil, fmt.Errorf("reading the list of a cache mount: %w", err)
 	}
-	l := &list{toc: &layer.TOC{}, times: x.Times, pieces: x.Pieces}
+	l := &list{toc: &layer.TOC{}}
 	if err := l.toc.Decode(bytes.NewReader(x.TOC)); err != nil {
 		return nil, fmt.Errorf("reading the list of a cache mount: %w", err)
 	}
-	files := 0
+	var files []*layer.Entry
+	left := d.Bytes
 	for _, e := range l.toc.Entries {
 		if !e.Ordinary() || e.Opaque {
 			return nil, fmt.Errorf("the list of a cache mount has %q, which is no file, directory or link", e.Path)
@@ -102,17 +112,56 @@ func decodeList(raw []byte, packs []Blob) (*list, error) {
 		if e.Type != layer.File {
 			continue
 		}
-		if files++; files > len(l.pieces) || files > len(l.times) {
-			return nil, errors.New("the list of a cache mount has files without contents")
+		if e.Size > left {
+			return nil, fmt.Errorf("the list of the cache mount %s has more bytes than the %d that its document says", d.Mount.ID, d.Bytes)
 		}
-		if err := checkPieces(e, l.pieces[files-1], packs); err != nil {
+		files, left = append(files, e), left-e.Size
+	}
+	pieces, err := elements[json.RawMessage](x.Pieces, len(files))
+	if err != nil {
+		return nil, err
+	}
+	if l.times, err = elements[int32](x.Times, len(files)); err != nil {
+		return nil, err
+	}
+	if len(pieces) < len(files) || len(l.times) < len(files) {
+		return nil, errors.New("the list of a cache mount has files without contents")
+	}
+	for i, e := range files {
+		// All pieces of a file but the last have minPiece bytes at least.
+		all, err := elements[piece](pieces[i], 1+int(e.Size/minPiece))
+		if err == nil {
+			err = checkPieces(e, all, d.Packs)
+		}
+		if err != nil {
 			return nil, err
 		}
-		if ns := l.times[files-1]; ns < 0 || ns >= 1e9 {
+		if ns := l.times[i]; ns < 0 || ns >= 1e9 {
 			return nil, fmt.Errorf("the list of a cache mount has a time of %q that cannot be", e.Path)
 		}
+		l.pieces = append(l.pieces, all)
 	}
 	return l, nil
+}
+
+// elements reads an array, of which no more than so many elements are made.
+func elements[T any](raw json.RawMessage, most int) ([]T, error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if start, err := d.Token(); err != nil || start != json.Delim('[') {
+		return nil, errors.New("the list of a cache mount has no array where one has to be")
+	}
+	var all []T
+	for d.More() {
+		if len(all) == most {
+			return nil, fmt.Errorf("the list of a cache mount has more than the %d elements that can be in an array of it", most)
+		}
+		var one T
+		if err := d.Decode(&one); err != nil {
+			return nil, fmt.Errorf("reading the list of a cache mount: %w", err)
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
 func checkPieces(e *layer.Entry, pieces []piece, packs []Blob) error {

@@ -143,6 +143,14 @@ var (
 	ErrUnfit = errors.New("what is in it cannot travel")
 )
 
+// checkLimit is ErrTooLarge where a mount has more bytes than a limit that is not 0.
+func checkLimit(size, limit int64) error {
+	if limit > 0 && size > limit {
+		return fmt.Errorf("%w: it has %s, and mounts-limit is %s", ErrTooLarge, units.HumanSize(float64(size)), units.HumanSize(float64(limit)))
+	}
+	return nil
+}
+
 // Make makes a document of a directory, which must not change meanwhile. New blobs are files in the folder temp. before is what
 // the place has of the mount, nil for nothing. A mount that is over the limit is ErrTooLarge: a part of it might be worse than
 // nothing to the program whose cache it is.
@@ -158,8 +166,8 @@ func Make(ctx context.Context, name Name, from Source, temp string, before *Prev
 	if err != nil {
 		return nil, err
 	}
-	if size := toc.Size(); from.Limit > 0 && size > from.Limit {
-		return nil, fmt.Errorf("%w: it has %s, and mounts-limit is %s", ErrTooLarge, units.HumanSize(float64(size)), units.HumanSize(float64(from.Limit)))
+	if err := checkLimit(toc.Size(), from.Limit); err != nil {
+		return nil, err
 	}
 	m := &maker{temp: temp, source: layer.TreeSource(dir, toc), known: map[digest.Digest]piece{}, parts: map[digest.Digest][]piece{}}
 	m.compressing.SetLimit(2) // one beside the reading

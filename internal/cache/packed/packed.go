@@ -36,6 +36,7 @@ const (
 	MaxPack     = maxPack + maxPiece // bytes of a pack, uncompressed
 	maxList     = 64 << 20           // bytes of a list, uncompressed: some 300,000 files
 	maxPacks    = 1 << 17
+	maxBytes    = 1 << 40  // of a mount's files
 	MaxDocument = 32 << 20 // bytes of a document
 )
 
@@ -93,12 +94,17 @@ func (d *Document) Size() int64 {
 // Check says why a document that somebody else wrote cannot be taken.
 func (d *Document) Check() error {
 	switch {
-	case len(d.Packs) > maxPacks || d.Bytes < 0 || d.Files < 0:
+	case len(d.Packs) > maxPacks || d.Bytes < 0 || d.Bytes > maxBytes || d.Files < 0:
 		return errors.New("the document of a cache mount has numbers that cannot be")
 	case d.List.Raw > maxList:
 		return fmt.Errorf("the list of a cache mount has %d bytes, more than the %d that are allowed", d.List.Raw, maxList)
 	}
+	seen := map[digest.Digest]bool{}
 	for i, b := range d.Blobs() {
+		if seen[b.Digest] {
+			return fmt.Errorf("the document of a cache mount names the blob %s twice", b.Digest)
+		}
+		seen[b.Digest] = true
 		if b.Digest.Validate() != nil || b.Digest.Algorithm() != digest.SHA256 || b.Size < 0 || b.Raw < 0 || i > 0 && b.Raw > MaxPack || b.Size > b.Raw+1<<16 {
 			return fmt.Errorf("the document of a cache mount names a blob %q of %d bytes, which cannot be", b.Digest, b.Size)
 		}

@@ -3,12 +3,15 @@ package packed
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -365,4 +368,72 @@ func FuzzRestore(f *testing.F) {
 			t.Error("a piece of no pack is taken")
 		}
 	})
+}
+
+// A list of short elements is no large one in memory.
+func TestListBounds(t *testing.T) {
+	toc := &layer.TOC{Entries: []*layer.Entry{{Type: layer.Dir, Mode: 0o755}, {Path: "a", Type: layer.File, Mode: 0o644, Size: 8}}}
+	d := &Document{Mount: name, Bytes: 100, Packs: []Blob{{Raw: 100}}}
+	good := []string{`[5]`, `[[{"p":0,"o":2,"n":8}]]`}
+	many := "," + strings.Repeat("{},", 1e6) + "{}"
+	for _, test := range []struct {
+		times, pieces string
+		bytes         int64
+		ok            bool
+	}{
+		{good[0], good[1], 100, true},
+		{good[0], good[1], 7, false},
+		{`[5` + strings.Repeat(",5", 1e6) + `]`, good[1], 100, false},
+		{good[0], `[[{"p":0,"o":2,"n":8}` + many + `]]`, 100, false},
+		{good[0], `[[{"p":0,"o":2,"n":8}]` + strings.Repeat(",[]", 1e6) + `]`, 100, false},
+		{good[0], `[null]`, 100, false},
+		{`null`, good[1], 100, false},
+		{`[]`, good[1], 100, false},
+	} {
+		var encoded bytes.Buffer
+		if err := toc.Encode(&encoded); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := json.Marshal(encodedList{encoded.Bytes(), json.RawMessage(test.times), json.RawMessage(test.pieces)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Bytes = test.bytes
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err = decodeList(raw, d)
+		runtime.ReadMemStats(&after)
+		if (err == nil) != test.ok {
+			t.Errorf("%.40s %.40s: %v", test.times, test.pieces, err)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 24<<20 {
+			t.Errorf("%.40s %.40s: %d MB are allocated for %d", test.times, test.pieces, n>>20, len(raw)>>20)
+		}
+	}
+}
+
+// What a document may say is bounded.
+func TestCheck(t *testing.T) {
+	blob := func(text string) Blob { return Blob{digest.FromString(text), 10, 10} }
+	good := Document{Bytes: 10, List: blob("list"), Packs: []Blob{blob("a"), blob("b")}}
+	if err := good.Check(); err != nil {
+		t.Error(err)
+	}
+	large, twice := good, good
+	large.Bytes = 1<<63 - 1
+	twice.Packs = []Blob{blob("a"), blob("b"), blob("a")}
+	for _, d := range []Document{large, twice} {
+		if d.Check() == nil {
+			t.Errorf("%+v is taken", d)
+		}
+	}
+	full := good
+	full.Bytes = maxBytes
+	full.Packs = slices.Repeat([]Blob{{Raw: MaxPack}}, maxPacks)
+	if err := checkRoom(t.TempDir(), &full); err == nil {
+		t.Error("this disk has room for 2 TB")
+	}
+	if err := (Carrier{Limit: 9}).Bring(t.Context(), &good, t.TempDir()); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("ten bytes, where nine may be restored: %v", err)
+	}
 }

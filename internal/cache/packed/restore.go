@@ -27,9 +27,6 @@ func Restore(ctx context.Context, k Keeper, d *Document, temp, dir string) error
 	if err != nil {
 		return err
 	}
-	if size := l.toc.Size(); size > d.Bytes {
-		return fmt.Errorf("the list of the cache mount %s has %d bytes, where its document says %d", d.Mount.ID, size, d.Bytes)
-	}
 	if err := checkRoom(temp, d); err != nil {
 		return err
 	}
@@ -58,12 +55,12 @@ func checkRoom(dir string, d *Document) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return err
 	}
-	need := d.Bytes
+	need := uint64(d.Bytes) // Check bounds all of them
 	for _, b := range d.Packs {
-		need += b.Raw
+		need += uint64(b.Raw)
 	}
-	if free := int64(st.Bavail) * st.Bsize; need > free {
-		return fmt.Errorf("the cache mount %s takes %d bytes while it is restored, and the disk has %d", d.Mount.ID, need, free)
+	if blocks := need / uint64(st.Bsize); blocks >= st.Bavail {
+		return fmt.Errorf("the cache mount %s takes %d bytes while it is restored, and the disk has %d blocks of %d", d.Mount.ID, need, st.Bavail, st.Bsize)
 	}
 	return nil
 }
@@ -134,7 +131,7 @@ func readList(ctx context.Context, k Keeper, d *Document) (*list, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeList(raw, d.Packs)
+	return decodeList(raw, d)
 }
 
 // read fetches a blob, and gives its contents.

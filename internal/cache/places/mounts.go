@@ -14,20 +14,23 @@ const (
 	limitName  = "mounts-limit"
 )
 
-// defaultLimit is how many bytes a cache mount may have that is sent.
+// defaultLimit is how many bytes a cache mount may have that is sent or restored.
 const defaultLimit = 5 << 30
 
-// MountsFrom is the attribute of a --cache-from that says which cache mounts are restored from there: all unless it says
+// MountsFrom are the attributes of a --cache-from about the cache mounts that are restored from there: all unless they say
 // otherwise.
-var MountsFrom = Attribute{Name: mountsName, Check: checkMounts}
+func MountsFrom() []Attribute { return mountsAttributes() }
 
 // MountsTo are the attributes of a --cache-to about the cache mounts that are sent there: none unless they say otherwise.
-func MountsTo() []Attribute {
+func MountsTo() []Attribute { return mountsAttributes() }
+
+func mountsAttributes() []Attribute {
 	return []Attribute{{Name: mountsName, Check: checkMounts}, {Name: limitName, Check: checkLimit}}
 }
 
 func checkMounts(value string) error {
-	if value == "" || slices.Contains(mountIDs(value), "") {
+	ids := mountIDs(value)
+	if len(ids) == 0 || slices.Contains(ids, "") || len(ids) > 1 && (slices.Contains(ids, "all") || slices.Contains(ids, "none")) {
 		return errors.New("it is all, none, or IDs of cache mounts as their RUNs say them, with ; between them")
 	}
 	return nil
@@ -82,7 +85,7 @@ func (s Spec) mounts(value string) Mounts {
 	return Mounts{IDs: mountIDs(value)}
 }
 
-// MountsLimit is how many bytes a cache mount may have that is sent.
+// MountsLimit is how many bytes a cache mount may have that is sent or restored.
 func (s Spec) MountsLimit() int64 {
 	if n, err := units.RAMInBytes(s.Attr[limitName]); err == nil {
 		return n // checkLimit has

@@ -50,7 +50,7 @@ const defaultContainer = "buildkit-cache"
 // Kind is type=azblob.
 var Kind = places.Kind{
 	Type: "azblob",
-	From: append(common(), places.MountsFrom),
+	From: append(common(), places.MountsFrom()...),
 	To:   slices.Concat(common(), places.Options(), places.MountsTo(), []places.Attribute{bucket.Uploads, places.Lease}),
 	Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
 		p, err := newPlace(m, s)

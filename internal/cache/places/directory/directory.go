@@ -26,7 +26,7 @@ import (
 // Kind is type=local, as BuildKit calls it.
 var Kind = places.Kind{
 	Type: "local",
-	From: []places.Attribute{{Name: "src", Value: "DIRECTORY"}, places.MountsFrom},
+	From: append([]places.Attribute{{Name: "src", Value: "DIRECTORY"}}, places.MountsFrom()...),
 	To: slices.Concat([]places.Attribute{{Name: "dest", Value: "DIRECTORY"}, {Name: resetName, Check: places.CheckBool}},
 		places.Options(), places.MountsTo(), places.OCIOptions()),
 	Open:   Open,

@@ -65,7 +65,7 @@ const defaultTimeout = 10 * time.Minute
 // Kind is type=gha.
 var Kind = places.Kind{
 	Type: "gha",
-	From: append(common(), places.MountsFrom),
+	From: append(common(), places.MountsFrom()...),
 	To: slices.Concat(common(), places.Options(), places.MountsTo(), []places.Attribute{
 		bucket.Uploads, {Name: "repository"}, {Name: "ghtoken", Secret: true}, // BuildKit lists what is there with these
 	}),

@@ -40,7 +40,7 @@ const scheme = "http-cache"
 // Kind is type=http.
 var Kind = places.Kind{
 	Type: "http",
-	From: append(common(), places.MountsFrom),
+	From: append(common(), places.MountsFrom()...),
 	To:   slices.Concat(common(), places.Options(), places.MountsTo(), []places.Attribute{bucket.Uploads}),
 	Open: func(ctx context.Context, m *transfer.Mover, s places.Spec, _ ocispec.Platform) (*cache.Source, error) {
 		return newPlace(m, s).Source(ctx)

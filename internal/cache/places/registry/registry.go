@@ -23,7 +23,7 @@ import (
 // Kind is type=registry: the image or cache that the registry has now, whatever this machine has of that name.
 var Kind = places.Kind{
 	Type:   "registry",
-	From:   []places.Attribute{places.Name, places.MountsFrom},
+	From:   append([]places.Attribute{places.Name}, places.MountsFrom()...),
 	To:     slices.Concat([]places.Attribute{places.Name}, places.Options(), places.MountsTo(), places.OCIOptions()),
 	Open:   Open,
 	Create: func(m *transfer.Mover, s places.Spec) (cache.Place, error) { return New(m, s.Ref) },

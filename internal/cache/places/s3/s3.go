@@ -72,7 +72,7 @@ func kind(name, endpoint string) places.Kind {
 		{Name: secretName, Secret: true},
 		{Name: tokenName, Secret: true},
 	}
-	from := append(slices.Clone(common), places.MountsFrom)
+	from := append(slices.Clone(common), places.MountsFrom()...)
 	to := slices.Concat(common, places.Options(), places.MountsTo(), []places.Attribute{bucket.Uploads, places.Lease, {Name: "touch_refresh"}})
 	opened := func(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 		if s.Attr[endpointName] == "" && endpoint != "" {
