@@ -51,6 +51,12 @@ type PushProgress func(desc ocispec.Descriptor, status string, current, total in
 // ref's tag (or digest). Blobs that another of the registry's repositories has are mounted from there. It
 // returns the manifest's digest. progress may be nil.
 func (c *Client) Push(ctx context.Context, ref reference.Named, blobs []Upload, manifest Blob, progress PushProgress) (digest.Digest, error) {
+	return c.PushIf(ctx, ref, blobs, manifest, nil, progress)
+}
+
+// PushIf is Push that asks still right before it sends the manifest, and ends with its error. still may be nil.
+func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload, manifest Blob, still func(context.Context) error,
+	progress PushProgress) (digest.Digest, error) {
 	ref = reference.TagNameOnly(ref)
 	endpoints, err := c.endpointsFor(ref, canPush)
 	if err != nil {
@@ -59,7 +65,7 @@ func (c *Client) Push(ctx context.Context, ref reference.Named, blobs []Upload, 
 	if len(endpoints) == 0 {
 		return "", explain(ref)
 	}
-	p := &push{endpoint: endpoints[0], ref: ref, scopes: pushScopes(ref, blobs), report: serialize(progress)}
+	p := &push{endpoint: endpoints[0], ref: ref, scopes: pushScopes(ref, blobs), still: still, report: serialize(progress)}
 	if err := p.all(ctx, blobs, manifest); err != nil {
 		return "", explain(ref, failure{err: err})
 	}
@@ -72,6 +78,11 @@ func (p *push) all(ctx context.Context, blobs []Upload, manifest Blob) error {
 	for try := 1; ; try++ {
 		if err := p.blobs(ctx, blobs); err != nil {
 			return err
+		}
+		if p.still != nil {
+			if err := p.still(ctx); err != nil {
+				return err
+			}
 		}
 		err := p.manifest(ctx, manifest)
 		var answer *responseError
@@ -121,6 +132,7 @@ type push struct {
 	endpoint *endpoint
 	ref      reference.Named
 	scopes   []string
+	still    func(context.Context) error // asked before the manifest, may be nil
 	report   PushProgress
 }
 

@@ -64,8 +64,8 @@ func (p *Place) OpenBlob(ctx context.Context, _ packed.Name, b packed.Blob) (io.
 	return p.mover.Registry.Open(ctx, p.ref, artifact.MountBlob(b), 0)
 }
 
-// PutMount implements packed.Keeper. A registry has no conditional writing: what another one has put is seen up to the moment in
-// which the manifest is sent, and the last one stays.
+// PutMount implements packed.Keeper. A registry has no conditional writing: what another one has put is seen up to the request
+// before the one that sends the manifest; of two that send theirs at that moment, the last one stays.
 func (p *Place) PutMount(ctx context.Context, d *packed.Document, open map[digest.Digest]packed.OpenFunc, before *string) error {
 	ref, err := p.mountRef(d.Mount)
 	if err != nil {
@@ -86,10 +86,11 @@ func (p *Place) PutMount(ctx context.Context, d *packed.Document, open map[diges
 		}
 		uploads = append(uploads, registry.Upload{Desc: artifact.MountBlob(b), Open: read})
 	}
-	if err := p.unchanged(ctx, ref, before); err != nil {
+	still := func(ctx context.Context) error { return p.unchanged(ctx, ref, before) }
+	if err := still(ctx); err != nil { // before anything is sent
 		return err
 	}
-	_, err = p.mover.Registry.Push(ctx, ref, uploads, manifest, nil)
+	_, err = p.mover.Registry.PushIf(ctx, ref, uploads, manifest, still, nil)
 	return err
 }
 
