@@ -354,7 +354,8 @@ func (s *Objects) refused(doing string, resp *http.Response) error {
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("%s: %w", doing, bucket.ErrNoObject)
-	case resp.StatusCode == http.StatusPreconditionFailed, resp.StatusCode == http.StatusConflict:
+	// Other conflicts are no other writer's: a container that is being removed, a blob that a policy keeps as it is.
+	case resp.StatusCode == http.StatusPreconditionFailed, resp.StatusCode == http.StatusConflict && code == "BlobAlreadyExists":
 		return fmt.Errorf("%s: %w", doing, bucket.ErrChanged)
 	case resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusUnauthorized:
 		return fmt.Errorf("%s: %s refuses it (%s); see %s= or AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, and what they may do", doing, s, code, keyName)

@@ -127,3 +127,32 @@ func TestResume(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
+
+// A conflict that is no other writer's says what it is.
+func TestConflict(t *testing.T) {
+	server, _ := placetest.StartAzure(t)
+	o, err := azblob.New(spec(server.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		status  int
+		code    string
+		changed bool
+	}{
+		{http.StatusConflict, "BlobAlreadyExists", true},
+		{http.StatusPreconditionFailed, "ConditionNotMet", true},
+		{http.StatusConflict, "ContainerBeingDeleted", false},
+		{http.StatusConflict, "BlobImmutableDueToPolicy", false},
+	} {
+		server.Fail(func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("X-Ms-Error-Code", test.code)
+			w.WriteHeader(test.status)
+			return true
+		})
+		_, err := o.Put(t.Context(), "name", 1, strings.NewReader("x"), bucket.Expect{Nothing: true})
+		if err == nil || errors.Is(err, bucket.ErrChanged) != test.changed || !test.changed && !strings.Contains(err.Error(), test.code) {
+			t.Errorf("%s: %v", test.code, err)
+		}
+	}
+}
