@@ -274,7 +274,7 @@ func (p *Place) addTo(ctx context.Context, name string, head []*object, most int
 		if attempt == attempts-1 {
 			expect = Expect{}
 		}
-		_, err = p.objects.Put(ctx, name, int64(len(data)), bytes.NewReader(data), expect)
+		err = p.replace(ctx, name, data, expect)
 		if !errors.Is(err, ErrChanged) {
 			return err
 		}
@@ -283,6 +283,16 @@ func (p *Place) addTo(ctx context.Context, name string, head []*object, most int
 		}
 	}
 	return nil
+}
+
+// replace writes an object on a condition. One that was removed since it was read has changed, for which stores answer that there
+// is none.
+func (p *Place) replace(ctx context.Context, name string, data []byte, expect Expect) error {
+	_, err := p.objects.Put(ctx, name, int64(len(data)), bytes.NewReader(data), expect)
+	if expect.Version != "" && errors.Is(err, ErrNoObject) {
+		return fmt.Errorf("%w: %w", ErrChanged, err)
+	}
+	return err
 }
 
 // pause waits, with some disorder so that two who are in each other's way part.

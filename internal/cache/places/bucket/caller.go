@@ -21,8 +21,18 @@ type Caller struct {
 	Sign func(*http.Request) error
 }
 
-// client is that of all Callers. An Authorization header goes to no other host (net/http).
-var client = &http.Client{Transport: Transport()}
+// client is that of all Callers. An Authorization header goes to no other host (net/http), and neither does a URL, which may be
+// signed.
+var client = &http.Client{Transport: Transport(), CheckRedirect: func(next *http.Request, before []*http.Request) error {
+	next.Header.Del("Referer")
+	if len(before) >= maxRedirects {
+		return fmt.Errorf("it was sent on %d times", len(before))
+	}
+	return nil
+}}
+
+// maxRedirects is how often a request is sent on, as often as net/http does.
+const maxRedirects = 10
 
 // Request is a request to a store.
 type Request struct {

@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +84,7 @@ func (p *Place) PutMount(ctx context.Context, d *packed.Document, open map[diges
 	if before != nil {
 		expect.Version = *before
 	}
-	_, err = p.objects.Put(ctx, p.mountName(d.Mount), int64(len(data)), bytes.NewReader(data), expect)
+	err = p.replace(ctx, p.mountName(d.Mount), data, expect)
 	if errors.Is(err, ErrChanged) {
 		return packed.ErrChanged
 	}
