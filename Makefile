@@ -16,7 +16,7 @@ ARCHES  = amd64 arm64
 IMAGE   = strata:latest
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-compare bench-rungs bench-fleet bench-tools bench-mounts lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-compare bench-graph bench-rungs bench-fleet bench-tools bench-mounts lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -127,6 +127,10 @@ bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINS
 bench-compare: build ## what got slower or faster since the commit BASE=rev, in 5 rounds or RUNS=; fails where a row got slower by more than 10 %
 	test/require build demo test
 	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -compare "$(or $(BASE),$(error BASE= names the commit to compare with, as in make bench-compare BASE=HEAD~10))"
+
+bench-graph: build ## docs/pictures/cost.svg: what files, steps, layers and builds at a time cost; FILES=1000000 and STEPS=1000 at most, ONLY=COPY, RUNS=3
+	test/require build test
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),3) -only "$(ONLY)" -graph docs/pictures/cost.svg -files $(or $(FILES),200000) -steps $(or $(STEPS),1000)
 
 bench-rungs: build ## the table of docs/rootless.md: strata on each rung, and buildah as an ordinary user; RUNS=1 for a quick look
 	test/require build demo test

@@ -30,6 +30,9 @@ func main() {
 		"where one did by more than 10 %")
 	tools := flag.Bool("tools", false, "measure what compilers and package managers take in a copied tree, and nothing else")
 	rungs := flag.Bool("rungs", false, "measure strata on each rung of docs/rootless.md, beside buildah as an ordinary user")
+	graph := flag.String("graph", "", "draw into this `file`, an SVG, what builds take against the number of files, steps, layers and builds at a time")
+	files := flag.Int("files", 200_000, "how many files the graph goes to, 1,000,000 at most")
+	steps := flag.Int("steps", 1000, "how many steps the graph goes to, 1,000 at most")
 	fleet := flag.Bool("fleet", false, "measure steps on workers and many clients of one cache, and nothing else")
 	if len(os.Args) > 2 && os.Args[1] == unsyncedArg {
 		fmt.Fprintln(os.Stderr, "bench:", becomeUnsynced(os.Args[2:]))
@@ -44,7 +47,7 @@ func main() {
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	exit(bench(ctx, options{*runs, *only, *against, *compare, *tools, *rungs, *fleet}))
+	exit(bench(ctx, options{*runs, *only, *against, *compare, *graph, *files, *steps, *tools, *rungs, *fleet}))
 }
 
 // exit ends the program, with what went wrong.
@@ -62,6 +65,9 @@ type options struct {
 	only    string
 	against string
 	compare string // a commit; against is then its binary
+	graph   string
+	files   int
+	steps   int
 	tools   bool
 	rungs   bool
 	fleet   bool
@@ -74,7 +80,9 @@ func (o options) check() error {
 		return fmt.Errorf("%d rounds measure nothing", o.runs)
 	case o.compare != "" && o.against != "":
 		return errors.New("-compare builds what -against names: give one of them")
-	case o.compare != "" && (o.tools || o.rungs || o.fleet):
+	case o.graph != "" && (o.files < 1000 || o.files > 1_000_000 || o.steps < 1 || o.steps > 1000):
+		return errors.New("the graph goes to 1,000 to 1,000,000 files, and to 1 to 1,000 steps")
+	case o.compare != "" && (o.tools || o.rungs || o.fleet || o.graph != ""):
 		return errors.New("-compare is for the rows of the ordinary bench")
 	case o.compare != "" && o.runs < minRounds:
 		return fmt.Errorf("%d rounds cannot tell a slower row from noise: at least %d are needed (RUNS=)", o.runs, minRounds)
@@ -115,6 +123,9 @@ func bench(ctx context.Context, o options) error {
 		if o.against, err = buildCommit(ctx, o.compare, work); err != nil {
 			return err
 		}
+	}
+	if o.graph != "" {
+		return benchGraph(ctx, binary, work, o)
 	}
 	if o.fleet {
 		return benchFleet(ctx, binary, work, o)
