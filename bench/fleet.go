@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -236,8 +237,8 @@ func clients(ctx context.Context, work string) error {
 		c, err := newCrowd(work, server, steps)
 		if err == nil {
 			err = c.run(ctx, many, claims)
-			c.close()
 		}
+		c.close()
 		stop()
 		if err != nil {
 			return err
@@ -259,45 +260,54 @@ func clients(ctx context.Context, work string) error {
 	return nil
 }
 
-// crowd is many clients on one machine, whose store has the layers that their steps would make.
+// crowd is many clients. Each of its machines, which stand for some clients each, has the layers that the steps would make.
 type crowd struct {
-	store *store.Store
-	mover *transfer.Mover
-	spec  places.Spec
-	steps []cache.Step
+	machines []*transfer.Mover
+	spec     places.Spec
+	steps    []cache.Step
 
 	mu  sync.Mutex
 	ran int
 }
 
+// crowdMachines are few enough to be made in a while, and enough for their databases not to be what is measured.
+const crowdMachines = 20
+
 func newCrowd(work string, server *placetest.ObjectServer, steps int) (*crowd, error) {
-	root, err := os.MkdirTemp(work, "crowd-")
-	if err != nil {
-		return nil, err
-	}
-	s, err := store.Open(root)
-	if err != nil {
-		return nil, err
-	}
-	p := ocispec.Platform{OS: "linux", Architecture: "amd64"}
-	c := &crowd{store: s, mover: transfer.New(s, registry.New(registry.Config{}), p, *s3.Kind.Blobs)}
+	c := &crowd{}
 	c.spec = places.Spec{Type: "s3", Ref: "cache", Attr: map[string]string{"bucket": "cache", "endpoint_url": server.URL, "use_path_style": "true"}}
-	for i := range steps {
-		d, err := addLayer(s)
+	files := make([][]byte, steps)
+	for i := range files {
+		files[i] = make([]byte, 64<<10)
+		_, _ = rand.Read(files[i])
+	}
+	for range crowdMachines {
+		root, err := os.MkdirTemp(work, "crowd-")
 		if err != nil {
-			return nil, err
+			return c, err
 		}
-		k := &cache.Key{Kind: cache.KindRun}
-		k.Add(cache.PartArg, fmt.Sprint(i))
-		c.steps = append(c.steps, cache.NewStep(k, &cache.Record{Layer: d, Created: time.Now().UTC(), Took: time.Second, Instruction: fmt.Sprint("RUN ", i)}))
+		s, err := store.Open(root)
+		if err != nil {
+			return c, err
+		}
+		c.machines = append(c.machines, transfer.New(s, registry.New(registry.Config{}), ocispec.Platform{OS: "linux", Architecture: "amd64"}, *s3.Kind.Blobs))
+		for i, data := range files {
+			d, err := addLayer(s, data)
+			if err != nil {
+				return c, err
+			}
+			if len(c.steps) <= i {
+				k := &cache.Key{Kind: cache.KindRun}
+				k.Add(cache.PartArg, fmt.Sprint(i))
+				c.steps = append(c.steps, cache.NewStep(k, &cache.Record{Layer: d, Created: time.Now().UTC(), Took: time.Second, Instruction: fmt.Sprint("RUN ", i)}))
+			}
+		}
 	}
 	return c, nil
 }
 
-// addLayer adds a layer of one file of 64 kB, which does not compress.
-func addLayer(s *store.Store) (digest.Digest, error) {
-	data := make([]byte, 64<<10)
-	_, _ = rand.Read(data)
+// addLayer adds a layer of one file.
+func addLayer(s *store.Store, data []byte) (digest.Digest, error) {
 	t, err := layer.NewTOC([]*layer.Entry{{Path: "file", Type: layer.File, Mode: 0o644, Size: int64(len(data)), Digest: digest.FromBytes(data)}})
 	if err != nil {
 		return "", err
@@ -311,7 +321,7 @@ func addLayer(s *store.Store) (digest.Digest, error) {
 		return "", err
 	}
 	made, err := layer.WriteTarFile(context.Background(), f, t, func(context.Context, *layer.Entry) (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader(string(data))), nil
+		return io.NopCloser(bytes.NewReader(data)), nil
 	})
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err
@@ -320,22 +330,26 @@ func addLayer(s *store.Store) (digest.Digest, error) {
 	return made.DiffID, err
 }
 
-func (c *crowd) close() { c.store.Close() }
+func (c *crowd) close() {
+	for _, m := range c.machines {
+		m.Store.Close()
+	}
+}
 
 // run has the clients build, each step after the other.
 func (c *crowd) run(ctx context.Context, many int, claims bool) error {
 	var wg sync.WaitGroup
 	errs := make([]error, many)
 	for i := range many {
-		wg.Go(func() { errs[i] = c.build(ctx, claims) })
+		wg.Go(func() { errs[i] = c.build(ctx, c.machines[i%crowdMachines], claims) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
 // build is what one client does: it looks each step up, runs what is not there, and writes what it ran.
-func (c *crowd) build(ctx context.Context, claims bool) error {
-	place, err := s3.Kind.Create(c.mover, c.spec)
+func (c *crowd) build(ctx context.Context, m *transfer.Mover, claims bool) error {
+	place, err := s3.Kind.Create(m, c.spec)
 	if err != nil {
 		return err
 	}
