@@ -130,3 +130,21 @@ func look(s *store.Store, name string) error {
 	}
 	return err
 }
+
+// What a person was shown is removed, and nothing else that has its name by now.
+func TestRemoveShown(t *testing.T) {
+	s := openStore(t)
+	if err := build(s, "app:1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RemoveShown(s, "app:1", digest.FromString("another image")); !errors.Is(err, ErrOther) {
+		t.Errorf("the error is %v", err)
+	}
+	r, err := WouldRemove(s, "app:1")
+	if err != nil || r.Name == nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if gone, err := RemoveShown(s, "app:1", r.Image.ID); err != nil || len(gone.Untagged) != 1 {
+		t.Errorf("%+v, %v", gone, err)
+	}
+}

@@ -26,19 +26,60 @@ type Removed struct {
 // image that is meant by its ID goes with all its names, if they are in one repository or force is set. Images and
 // steps that others were made from stay as steps on the way to those.
 func Remove(s *store.Store, text string, force bool) (*Removed, error) {
+	return retry(text, func() (*Removed, error) {
+		r, err := removal(s, text, force)
+		if err != nil {
+			return nil, err
+		}
+		return r.do(s)
+	})
+}
+
+// ErrOther says that a text means another image than the one that is to go.
+var ErrOther = errors.New("it is another image by now")
+
+// RemoveShown is Remove, without force, where text means an image that a person was shown; else the error is ErrOther.
+func RemoveShown(s *store.Store, text string, shown digest.Digest) (*Removed, error) {
+	return retry(text, func() (*Removed, error) {
+		r, err := removal(s, text, false)
+		if err != nil {
+			return nil, err
+		}
+		if r.Image.ID != shown {
+			return nil, fmt.Errorf("%s: %w", text, ErrOther)
+		}
+		return r.do(s)
+	})
+}
+
+// Removal is what Remove would do.
+type Removal struct {
+	Image *Image
+	Name  *Name // the only one that goes, nil for the image with all its names
+}
+
+// WouldRemove says what Remove would do, without force, or why it would not.
+func WouldRemove(s *store.Store, text string) (*Removal, error) {
+	return retry(text, func() (*Removal, error) { return removal(s, text, false) })
+}
+
+// retry does again what was decided while the image's names changed.
+func retry[T any](text string, once func() (T, error)) (T, error) {
 	for range tries {
-		r, err := removeOnce(s, text, force)
+		r, err := once()
 		if !errors.Is(err, store.ErrChanged) {
 			return r, err
 		}
 	}
-	return nil, fmt.Errorf("%s gets and loses names all the time; remove it when nothing builds it", text)
+	var none T
+	return none, fmt.Errorf("%s gets and loses names all the time; remove it when nothing builds it", text)
 }
 
 // tries is how often a removal is decided anew since the image's names changed meanwhile.
 const tries = 100
 
-func removeOnce(s *store.Store, text string, force bool) (*Removed, error) {
+// removal decides what is to be removed.
+func removal(s *store.Store, text string, force bool) (*Removal, error) {
 	name, id, err := s.ByName(text)
 	if errors.Is(err, store.ErrNotFound) {
 		c, err := history.FindID(s, text)
@@ -52,7 +93,7 @@ func removeOnce(s *store.Store, text string, force bool) (*Removed, error) {
 		if err != nil {
 			return nil, err
 		}
-		return removeImage(s, img, text, force)
+		return removalOf(s, img, text, force)
 	}
 	if err != nil {
 		return nil, err
@@ -69,13 +110,13 @@ func removeOnce(s *store.Store, text string, force bool) (*Removed, error) {
 		if err := img.usedBy(s, text, force || len(img.Names) > 1); err != nil {
 			return nil, err
 		}
-		return removeName(s, img, name)
+		return &Removal{Image: img, Name: &name}, nil
 	}
-	return removeImage(s, img, text, force) // named by its digest
+	return removalOf(s, img, text, force) // named by its digest
 }
 
-// removeImage removes what is meant by an ID or a digest.
-func removeImage(s *store.Store, img *Image, text string, force bool) (*Removed, error) {
+// removalOf decides about what is meant by an ID or a digest.
+func removalOf(s *store.Store, img *Image, text string, force bool) (*Removal, error) {
 	made, err := s.Children(img.ID)
 	if err != nil {
 		return nil, err
@@ -85,6 +126,15 @@ func removeImage(s *store.Store, img *Image, text string, force bool) (*Removed,
 	}
 	if err := img.usedBy(s, text, force); err != nil {
 		return nil, err
+	}
+	return &Removal{Image: img}, nil
+}
+
+// do removes it. The error is store.ErrChanged where the image's names are others by now.
+func (r *Removal) do(s *store.Store) (*Removed, error) {
+	img := r.Image
+	if r.Name != nil {
+		return removeName(s, img, *r.Name)
 	}
 	var names []string
 	for _, n := range img.Names {

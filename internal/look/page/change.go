@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -54,8 +53,10 @@ func (s *Server) ask(r *http.Request) (*document, error) {
 func (s *Server) question(r *http.Request) (*question, error) {
 	q := &question{Do: r.FormValue("do"), Subject: r.FormValue("subject"), Back: "images"}
 	switch q.Do {
-	case removeImage, tagImage:
-		return q, s.aboutImage(q)
+	case removeImage:
+		return q, s.aboutRemoval(q)
+	case tagImage:
+		return q, s.aboutName(q)
 	case forgetBuild:
 		row, err := s.gallery.Mover.Store.BuildByID(q.Subject)
 		if err != nil {
@@ -79,34 +80,36 @@ func (s *Server) question(r *http.Request) (*question, error) {
 	return q, nil
 }
 
-// aboutImage asks of removing an image, or a name of it, and of naming one.
-func (s *Server) aboutImage(q *question) error {
-	st := s.gallery.Mover.Store
-	c, err := history.Find(st, q.Subject)
+// aboutName asks of naming an image.
+func (s *Server) aboutName(q *question) error {
+	c, err := history.Find(s.gallery.Mover.Store, q.Subject)
 	if err != nil {
 		return err
 	}
-	img, err := inventory.Load(st, c.ID)
-	if err != nil {
-		return err
-	}
-	q.ID = string(img.ID)
-	var names []string
-	for _, n := range img.Names {
-		names = append(names, n.String())
-	}
-	short := image.ShortID(img.ID)
-	if q.Do == tagImage {
-		q.Title, q.Word, q.Input, q.Given = "Name image "+short, "Give the name", "New name", q.Subject
-		q.Text = []string{"Its names stay. An image that has the new name until then loses it."}
-		return nil
-	}
-	isName := slices.Contains(names, q.Subject)
+	q.ID = string(c.ID)
+	q.Title, q.Word, q.Input, q.Given = "Name image "+image.ShortID(c.ID), "Give the name", "New name", q.Subject
+	q.Text = []string{"Its names stay. An image that has the new name until then loses it."}
+	return nil
+}
+
+// aboutRemoval asks of removing an image, or a name of it. What would be refused is not asked.
+func (s *Server) aboutRemoval(q *question) error {
+	r, err := inventory.WouldRemove(s.gallery.Mover.Store, q.Subject)
+	var unknown *history.NotFoundError
 	switch {
-	case isName && len(names) > 1:
+	case errors.As(err, &unknown):
+		return err
+	case err != nil:
+		return usage(err.Error())
+	}
+	img := r.Image
+	q.ID = string(img.ID)
+	short := image.ShortID(img.ID)
+	switch {
+	case r.Name != nil && len(img.Names) > 1:
 		q.Title = "Remove the name " + q.Subject + "?"
 		q.Text = []string{fmt.Sprintf("Image %s keeps its other names, and all its layers.", short)}
-	case isName:
+	case r.Name != nil:
 		q.Title = "Remove " + q.Subject + "?"
 		q.Text = []string{fmt.Sprintf("It is the only name of image %s, which goes with it: %s of files, with the steps and layers that no other image needs.", short, human.Size(img.Size))}
 	default:
@@ -124,16 +127,19 @@ func (s *Server) change(r *http.Request) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
+	other := usage(q.Subject + " is another image by now; look at it again")
 	if q.ID != r.PostFormValue("id") {
-		return nil, usage(q.Subject + " is another image by now; look at it again")
+		return nil, other
 	}
 	st := s.gallery.Mover.Store
 	done := &question{Title: "Done", Back: q.Back}
 	switch q.Do {
 	case removeImage:
 		var gone *inventory.Removed
-		if gone, err = inventory.Remove(st, q.Subject, false); err == nil {
+		if gone, err = inventory.RemoveShown(st, q.Subject, digest.Digest(q.ID)); err == nil {
 			done.Text = removedText(gone)
+		} else if errors.Is(err, inventory.ErrOther) {
+			err = other
 		}
 	case tagImage:
 		done.Text, err = s.giveName(digest.Digest(q.ID), r.PostFormValue("text"))

@@ -93,7 +93,19 @@ func TestChange(t *testing.T) {
 	if a, body := confirmed("Not A Name", "do", tagImage, "subject", name); a.StatusCode != http.StatusBadRequest || !strings.Contains(body, "is not an image name") {
 		t.Errorf("%s: %s", a.Status, body)
 	}
+	// An image with names of several repositories is not removed by its ID, and that is not asked either.
+	_, id, err := st.ByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, body := ask(t, s, at("change", "do", removeImage, "subject", string(id))); a.StatusCode != http.StatusBadRequest || !strings.Contains(body, "has several names") {
+		t.Errorf("%s: %s", a.Status, body)
+	}
 	says(confirmed("", "do", removeImage, "subject", "me/other:2"))("The name me/other:2 is removed")
+	// A name without a tag is that of latest.
+	says(confirmed("me/app", "do", tagImage, "subject", name))("has the name me/app")
+	says(ask(t, s, at("change", "do", removeImage, "subject", "me/app")))("Remove the name me/app?")
+	says(confirmed("", "do", removeImage, "subject", "me/app"))("The name me/app:latest is removed")
 
 	// A name that means another image than the person saw stays.
 	_, body := ask(t, s, at("change", "do", removeImage, "subject", name))
