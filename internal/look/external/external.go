@@ -8,11 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -155,47 +155,50 @@ func ask(ctx context.Context, m *transfer.Mover, im *anatomy.Image, tools []tool
 // maxLog is how much of a program's messages an error shows, in bytes: the end.
 const maxLog = 2000
 
+// waitDelay is how long what a program has started may keep its output open after it has ended: one that is a wrapper may leave
+// another in the background.
+const waitDelay = 2 * time.Second
+
 // run runs a program and returns what it prints.
 func run(ctx context.Context, program string, args []string) ([]byte, error) {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cmd := exec.CommandContext(running, program, args...)
-	log := &tail{}
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(out, maxOutput+1))
-	if len(data) > maxOutput {
-		err = fmt.Errorf("it says more than %d MiB", maxOutput>>20)
-	}
-	if err != nil {
-		cancel()
-		return nil, errors.Join(err, ignoreKilled(cmd.Wait()))
-	}
-	if err := cmd.Wait(); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err() // and not that it was killed for that
-		}
+	cmd.WaitDelay = waitDelay
+	log, out := &tail{}, &bounded{most: maxOutput, over: cancel}
+	cmd.Stderr, cmd.Stdout = log, out
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err() // and not that it was killed for that
+	case out.err != nil:
+		return nil, out.err
+	case err != nil && !errors.Is(err, exec.ErrWaitDelay): // what it said is whole, or no JSON
 		if text := bytes.TrimSpace(log.text[max(0, len(log.text)-maxLog):]); len(text) > 0 {
 			err = fmt.Errorf("%w\n%s", err, text)
 		}
 		return nil, err
 	}
-	return data, nil
+	return out.text, nil
 }
 
-// ignoreKilled leaves out that a program ended because it was killed for what it did before.
-func ignoreKilled(err error) error {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return nil
+// bounded keeps what is written to it, up to so many bytes; then it calls over.
+type bounded struct {
+	text []byte
+	most int
+	over func()
+	err  error
+}
+
+// Write implements io.Writer.
+func (b *bounded) Write(p []byte) (int, error) {
+	if len(b.text)+len(p) > b.most {
+		b.err = fmt.Errorf("it says more than %d MiB", b.most>>20)
+		b.over()
+		return 0, b.err
 	}
-	return err
+	b.text = append(b.text, p...)
+	return len(p), nil
 }
 
 // tail keeps the end of what is written to it.

@@ -1,7 +1,10 @@
 package external
 
 import (
+	"context"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/strata-build/strata/internal/look/vulnerability"
 )
@@ -74,4 +77,32 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What a program leaves in the background with its output open keeps nobody waiting.
+func TestRun(t *testing.T) {
+	began := time.Now()
+	out, err := run(t.Context(), "/bin/sh", []string{"-c", "sleep 20 & echo said"})
+	if err != nil || string(out) != "said\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := run(ctx, "/bin/sh", []string{"-c", "sleep 20 & sleep 20"}); err == nil {
+		t.Error("a program that was ended is one that has ended well")
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if _, err := run(t.Context(), "/bin/sh", []string{"-c", "echo reason >&2; exit 3"}); err == nil || !strings.Contains(err.Error(), "reason") {
+		t.Errorf("the error is %v", err)
+	}
+	called := 0
+	b := &bounded{most: 1 << 20, over: func() { called++ }}
+	for range 3 {
+		_, _ = b.Write(make([]byte, 700_000))
+	}
+	if b.err == nil || called == 0 || len(b.text) > 1<<20 {
+		t.Errorf("%v, %d bytes", b.err, len(b.text))
+	}
 }
