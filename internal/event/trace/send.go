@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -127,8 +128,11 @@ func (s *sender) send(ctx context.Context, b *batch) error {
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return s.refused(resp, answer)
 	}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/x-protobuf") {
-		return s.partial(answer)
+	switch kind := resp.Header.Get("Content-Type"); {
+	case strings.HasPrefix(kind, "application/x-protobuf"):
+		return s.partial(parsePartial(answer))
+	case strings.HasPrefix(kind, "application/json"):
+		return s.partial(parsePartialJSON(answer))
 	}
 	return nil
 }
@@ -167,7 +171,7 @@ func (s *sender) sendGRPC(ctx context.Context, message []byte) error {
 		if len(answer) < 5 || answer[0] != 0 {
 			return nil
 		}
-		return s.partial(answer[5:])
+		return s.partial(parsePartial(answer[5:]))
 	}
 	if decoded, err := url.PathUnescape(text); err == nil {
 		text = decoded
@@ -228,17 +232,35 @@ func (s *sender) explain(err error) error {
 	return fmt.Errorf("%w; %s", err, s.other())
 }
 
-// partial reads an ExportTraceServiceResponse: nil where the collector took all spans. Its partial_success, field 1,
-// says how many it rejected and why; one without a number is a remark, which nobody needs here.
-func (s *sender) partial(answer []byte) error {
-	rejected, text := parsePartial(answer)
+// partial is the error of an ExportTraceServiceResponse: nil where the collector took all spans. Its partial_success says how
+// many it rejected and why; one without a number is a remark, which nobody needs here.
+func (s *sender) partial(rejected int, text string) error {
 	if rejected <= 0 {
 		return nil
 	}
 	return &partialError{rejected, fmt.Errorf("%s rejected them: %s", s.config.address(), line(text))}
 }
 
-// parsePartial reads the number and the text of an answer; 0 and "" of what is none.
+// parsePartialJSON is parsePartial for an answer in JSON, which has 64-bit numbers as text (protobuf's JSON mapping); a number
+// does as well.
+func parsePartialJSON(answer []byte) (rejected int, text string) {
+	var r struct {
+		PartialSuccess struct {
+			RejectedSpans json.RawMessage `json:"rejectedSpans"`
+			ErrorMessage  string          `json:"errorMessage"`
+		} `json:"partialSuccess"`
+	}
+	if json.Unmarshal(answer, &r) != nil {
+		return 0, ""
+	}
+	n, err := strconv.ParseInt(strings.Trim(string(r.PartialSuccess.RejectedSpans), `"`), 10, 64)
+	if err != nil || n < 0 {
+		n = 0
+	}
+	return int(min(n, maxBatch)), r.PartialSuccess.ErrorMessage
+}
+
+// parsePartial reads the number and the text of an answer, whose partial_success is field 1; 0 and "" of what is none.
 func parsePartial(answer []byte) (rejected int, text string) {
 	fields(answer, func(field protowire.Number, _ uint64, content []byte) {
 		if field != 1 {
