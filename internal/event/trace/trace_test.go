@@ -274,7 +274,12 @@ func TestFailures(t *testing.T) {
 		"busy":           {collector: &collector{answer: refuse(429)}, want: "answered 429 Too Many Requests", requests: 2},
 		"slow":           {collector: &collector{answer: func(int, http.ResponseWriter) bool { time.Sleep(time.Second); return true }}, want: "did not take 1 span of traces in time", requests: 1, within: time.Second},
 		"some rejected":  {collector: &collector{reject: 1}, want: `1 span of traces are lost: http://127.0.0.1:`, requests: 1},
-		"gRPC denied":    {grpc: true, collector: &collector{status: func(int) error { return status.Error(codes.PermissionDenied, "kein Schlüssel") }}, want: `answered with the gRPC status "7": "kein Schlüssel"`, requests: 1},
+		"some rejected, in JSON": {collector: &collector{answer: func(_ int, w http.ResponseWriter) bool {
+			w.Header().Set("Content-Type", "application/json")
+			_, err := io.WriteString(w, `{"partialSuccess":{"rejectedSpans":"1","errorMessage":"too many"}}`)
+			return err == nil
+		}}, want: `rejected them: "too many"`, requests: 1},
+		"gRPC denied": {grpc: true, collector: &collector{status: func(int) error { return status.Error(codes.PermissionDenied, "kein Schlüssel") }}, want: `answered with the gRPC status "7": "kein Schlüssel"`, requests: 1},
 		"gRPC busy, then not": {grpc: true, collector: &collector{status: func(n int) error {
 			if n == 1 {
 				return status.Error(codes.Unavailable, "later")
