@@ -337,7 +337,8 @@ func (o *Objects) Put(ctx context.Context, name string, size int64, r io.Reader,
 }
 
 // create begins an entry. Where there is one of that key, and the condition is any, either it is what was to be written, and the
-// URL is nil, or it was never finished, by a job that has ended perhaps, and another key is taken.
+// URL is nil, or it was never finished, by a job that has ended perhaps, and another key is taken. With a condition, that is done
+// once, after the other job had the time to finish it.
 func (o *Objects) create(ctx context.Context, name, version string, expect bucket.Expect) (string, *url.URL, error) {
 	for try := 0; ; try++ {
 		var created struct {
@@ -358,10 +359,19 @@ func (o *Objects) create(ctx context.Context, name, version string, expect bucke
 		if code != "" && code != "already_exists" || try == keyTries {
 			return "", nil, fmt.Errorf("writing %s: %s did not take it (%s)", name, o, cmp.Or(code, "no reason given"))
 		}
-		if expect != (bucket.Expect{}) {
-			return "", nil, fmt.Errorf("writing %s: %w", name, bucket.ErrChanged)
+		conditional := expect != (bucket.Expect{})
+		if conditional {
+			abandoned := false
+			if try == 0 {
+				if abandoned, err = o.abandoned(ctx, name, version); err != nil {
+					return "", nil, err
+				}
+			}
+			if !abandoned {
+				return "", nil, fmt.Errorf("writing %s: %w", name, bucket.ErrChanged)
+			}
 		}
-		if numbered(name) {
+		if conditional || numbered(name) {
 			n, _ := strconv.Atoi(version)
 			version = strconv.Itoa(n + 1)
 			continue
@@ -375,6 +385,40 @@ func (o *Objects) create(ctx context.Context, name, version string, expect bucke
 
 // keyTries is how often another key is tried.
 const keyTries = 4
+
+// unfinishedFor is how long an entry that another job has begun is waited for.
+const unfinishedFor = 3 * time.Second
+
+// abandoned says of an entry that was begun whether nobody finishes it: what GitHub gives of a name is another entry still, after a
+// while. A job that was ended leaves such.
+func (o *Objects) abandoned(ctx context.Context, name, version string) (bool, error) {
+	for wait, waited := 100*time.Millisecond, time.Duration(0); ; wait *= 2 {
+		e, err := o.find(ctx, name)
+		if err != nil && !errors.Is(err, bucket.ErrNoObject) {
+			return false, err
+		}
+		// Another entry that is newer has been written on the same condition.
+		if err == nil && (e.version == version || newer(e.version, version)) {
+			return false, nil
+		}
+		if waited >= unfinishedFor {
+			return true, nil
+		}
+		select {
+		case <-time.After(wait):
+			waited += wait
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// newer says whether a counted version comes after another.
+func newer(a, b string) bool {
+	x, err := strconv.Atoi(a)
+	y, err2 := strconv.Atoi(b)
+	return err == nil && err2 == nil && x > y
+}
 
 // nextVersion is what follows the # of the key of the entry that is to be written. The reader is nil where there is nothing to
 // write, and else one of the same bytes.

@@ -71,6 +71,28 @@ func TestUnfinished(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// So it is where it is written on a condition: it is waited for, and then the next number is taken.
+	server.Fail(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/FinalizeCacheEntryUpload") {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	if _, err := put("mounts/a", "one", bucket.Expect{Nothing: true}); err == nil {
+		t.Error("an entry that could not be finished is written")
+	}
+	server.Fail(nil)
+	first, err := put("mounts/a", "one", bucket.Expect{Nothing: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put("mounts/a", "two", bucket.Expect{Nothing: true}); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("it is there, and the error is %v", err)
+	}
+	if _, err := put("mounts/a", "two", bucket.Expect{Version: first.Version}); err != nil {
+		t.Error(err)
+	}
 	before := len(server.Names())
 	if _, err := put("records/b", "two", bucket.Expect{}); err != nil {
 		t.Fatal(err)
