@@ -20,7 +20,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -160,7 +159,7 @@ type Objects struct {
 }
 
 // stores are those that this process has opened, by their location: what a person gave as credentials is in no location.
-var stores sync.Map
+var stores bucket.Stores
 
 // open opens a container with a key, or else what the environment has: a key or a shared access signature.
 func open(a account, key string) (*Objects, error) {
@@ -182,7 +181,7 @@ func open(a account, key string) (*Objects, error) {
 	default:
 		s.caller.Sign = Anonymous // what anybody may read
 	}
-	stores.Store(a.location(), s)
+	stores.Add(a.location(), key+"\n"+sas, s)
 	return s, nil
 }
 
@@ -193,14 +192,9 @@ func openBlob(ctx context.Context, location string, _ ocispec.Descriptor, offset
 	if !ok || err != nil || checkURL(v.Get("url")) != nil {
 		return nil, fmt.Errorf("%q is no location of a container of Azure", location)
 	}
-	known, ok := stores.Load(where)
-	if !ok {
-		if known, err = open(account{v.Get("url"), v.Get("name"), v.Get("container")}, ""); err != nil {
-			return nil, err
-		}
-	}
-	r, _, err := known.(*Objects).Open(ctx, name, offset)
-	return r, err
+	return stores.Open(ctx, where, name, offset, func() (bucket.Objects, error) {
+		return open(account{v.Get("url"), v.Get("name"), v.Get("container")}, "")
+	})
 }
 
 // Location implements bucket.Objects.

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/places"
 	"github.com/strata-build/strata/internal/cache/places/azblob"
@@ -154,5 +156,30 @@ func TestConflict(t *testing.T) {
 		if err == nil || errors.Is(err, bucket.ErrChanged) != test.changed || !test.changed && !strings.Contains(err.Error(), test.code) {
 			t.Errorf("%s: %v", test.code, err)
 		}
+	}
+}
+
+// A layer of a place that is opened with two keys is fetched with the one that may read it, whichever was opened last.
+func TestTwoKeys(t *testing.T) {
+	server, _ := placetest.StartAzure(t)
+	good, err := azblob.New(spec(server.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Put(t.Context(), "name", 1, strings.NewReader("x"), bucket.Expect{}); err != nil {
+		t.Fatal(err)
+	}
+	other := spec(server.URL)
+	other.Attr["secret_access_key"] = "b3RoZXI="
+	for _, opened := range []places.Spec{other, spec(server.URL)} {
+		if _, err := azblob.New(opened); err != nil {
+			t.Fatal(err)
+		}
+		r, err := azblob.Kind.Blobs.Open(t.Context(), strings.TrimPrefix(good.Location(), "azblob:")+"|name", ocispec.Descriptor{}, 0)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		r.Close()
 	}
 }

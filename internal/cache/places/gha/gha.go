@@ -26,7 +26,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -156,12 +155,12 @@ func New(s places.Spec) (*Objects, error) {
 		req.Header.Set("Authorization", "Bearer "+o.token)
 		return nil
 	}
-	stores.Store(o.base.String(), o)
+	stores.Add(o.base.String(), o.token, o)
 	return o, nil
 }
 
 // stores are those that this process has opened, by their URL: the token is in no location.
-var stores sync.Map
+var stores bucket.Stores
 
 // openBlob opens an object at a location that a place has noted. The token is that of the job that asks.
 func openBlob(ctx context.Context, location string, _ ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
@@ -169,15 +168,9 @@ func openBlob(ctx context.Context, location string, _ ocispec.Descriptor, offset
 	if !ok {
 		return nil, fmt.Errorf("%q is no location of a cache of GitHub", location)
 	}
-	known, ok := stores.Load(where)
-	if !ok {
-		var err error
-		if known, err = New(places.Spec{Attr: map[string]string{urlV2Name: where}}); err != nil {
-			return nil, err
-		}
-	}
-	r, _, err := known.(*Objects).Open(ctx, name, offset)
-	return r, err
+	return stores.Open(ctx, where, name, offset, func() (bucket.Objects, error) {
+		return New(places.Spec{Attr: map[string]string{urlV2Name: where}})
+	})
 }
 
 // Location implements bucket.Objects.

@@ -18,7 +18,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -149,7 +148,7 @@ func parseLocation(text string) (address, error) {
 
 // stores are the buckets that this process has opened, by location: layers are fetched with the credentials that
 // --cache-from gave.
-var stores sync.Map
+var stores bucket.Stores
 
 // Objects is a bucket.
 type Objects struct {
@@ -185,7 +184,7 @@ func open(a address, key, secret, token string) (*Objects, error) {
 		return nil, fmt.Errorf("%s=%s: %w", endpointName, endpoint, err)
 	}
 	s := &Objects{a, client, minio.Core{Client: client}}
-	stores.Store(a.location(), s)
+	stores.Add(a.location(), key+"\n"+secret+"\n"+token, s)
 	return s, nil
 }
 
@@ -195,18 +194,13 @@ func openBlob(ctx context.Context, location string, _ ocispec.Descriptor, offset
 	if !ok {
 		return nil, fmt.Errorf("%q is no location of a bucket", location)
 	}
-	known, ok := stores.Load(where)
-	if !ok {
+	return stores.Open(ctx, where, name, offset, func() (bucket.Objects, error) {
 		a, err := parseLocation(where)
 		if err != nil {
 			return nil, fmt.Errorf("%q is no location of a bucket: %w", location, err)
 		}
-		if known, err = open(a, "", "", ""); err != nil {
-			return nil, err
-		}
-	}
-	r, _, err := known.(*Objects).Open(ctx, name, offset)
-	return r, err
+		return open(a, "", "", "")
+	})
 }
 
 // Location implements bucket.Objects.
