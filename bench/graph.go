@@ -68,7 +68,7 @@ func benchGraph(ctx context.Context, binary, work string, o options) error {
 		return err
 	}
 	defer f.Close()
-	caption := fmt.Sprintf("%s on %d cores, Linux %s; whole processes, medians of %d", s.version(ctx), runtime.NumCPU(), release(), o.runs)
+	caption := fmt.Sprintf("%s on %d cores, Linux %s; whole processes, medians of %d runs", s.version(ctx), runtime.NumCPU(), release(), o.runs)
 	if err := drawChart(f, panels, caption); err != nil {
 		return err
 	}

@@ -158,15 +158,20 @@ func bench(ctx context.Context, o options) error {
 	return nil
 }
 
-// measureRound measures each scenario once with each contender. Every other round they take turns the other way round, since
-// who comes second may find the disk or the processor warm.
-func (r results) measureRound(ctx context.Context, contenders []contender, run int, o options) error {
-	turns := slices.Clone(contenders)
-	if run%2 == 1 {
-		slices.Reverse(turns)
+// turns are the contenders in the order of a round. Every other round it is the other way round, since who comes second may
+// find the disk or the processor warm.
+func turns(contenders []contender, round int) []contender {
+	order := slices.Clone(contenders)
+	if round%2 == 1 {
+		slices.Reverse(order)
 	}
+	return order
+}
+
+// measureRound measures each scenario once with each contender.
+func (r results) measureRound(ctx context.Context, contenders []contender, run int, o options) error {
 	for i, s := range contenders[0].scenarios {
-		for _, c := range turns {
+		for _, c := range turns(contenders, run) {
 			if i >= len(c.scenarios) || c.scenarios[i] == nil {
 				continue
 			}
@@ -276,8 +281,8 @@ func (r results) measureStart(ctx context.Context, contenders []contender, o opt
 	if o.against != "" {
 		stratas = contenders[:2]
 	}
-	for range times {
-		for _, c := range stratas {
+	for i := range times {
+		for _, c := range turns(stratas, i) {
 			begun := time.Now()
 			if err := c.builder.(*strata).command(ctx, "--version").Run(); err != nil {
 				return fmt.Errorf("strata --version: %w", err)
