@@ -354,22 +354,53 @@ func (l *Lease) Decide(ctx context.Context) (bool, error) {
 
 // Release lets go of the lease. It is taken by the next one at once, or where the place does not answer after a term.
 func (l *Lease) Release() {
+	if l.end() {
+		_ = l.remove(context.Background())
+	}
+}
+
+// Finish is Release that waits for a place that does not answer, until the context is done: who has decided does so, since others
+// would wait for longer.
+func (l *Lease) Finish(ctx context.Context) {
+	if !l.end() {
+		return
+	}
+	trouble := cache.NewPatience(l.table.options.Patience)
+	for err := l.remove(ctx); err != nil; err = l.remove(ctx) {
+		if trouble.Pause(ctx, err) != nil {
+			return
+		}
+	}
+}
+
+// end ends the renewing; false where that was done before.
+func (l *Lease) end() bool {
 	l.mu.Lock()
 	done := l.done
 	l.done = true
 	l.mu.Unlock()
 	if done {
-		return
+		return false
 	}
 	l.stop()
 	<-l.ended
-	ctx, cancel := context.WithTimeout(context.Background(), writing)
-	defer cancel()
+	return true
+}
+
+// remove removes what is there of the lease, if it was not lost. Where the answer to a write was lost, that is another version
+// than is known.
+func (l *Lease) remove(ctx context.Context) error {
 	if l.isLost() {
-		return
+		return nil
 	}
-	// Where the answer to a write was lost, what is there is another version of this one's.
-	if v, version, err := l.table.read(ctx, l.name); err == nil && v.Holder == l.value.Holder {
-		_ = l.table.cells.Remove(ctx, l.name, version) // where that fails, who waits takes it after a term
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writing)
+	defer cancel()
+	v, version, err := l.table.read(ctx, l.name)
+	switch {
+	case errors.Is(err, ErrNone), err == nil && v.Holder != l.value.Holder:
+		return nil
+	case err != nil:
+		return err
 	}
+	return l.table.cells.Remove(ctx, l.name, version)
 }

@@ -261,3 +261,18 @@ func TestPatience(t *testing.T) {
 	}
 	held.Release()
 }
+
+// Who has finished lets go of its lease also where the place is away for a while.
+func TestFinish(t *testing.T) {
+	l := &line{memory: newMemory()}
+	held, err := New(l, "host-a", quick).Take(t.Context(), "step", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.cut.Store(true)
+	time.AfterFunc(100*time.Millisecond, func() { l.cut.Store(false) })
+	held.Finish(t.Context())
+	if len(l.cells) != 0 {
+		t.Errorf("%v stays behind", l.cells)
+	}
+}

@@ -51,7 +51,7 @@ type claim struct {
 
 // Share implements cache.Claim.
 func (c *claim) Share(ctx context.Context, s cache.Step) error {
-	defer c.Release()
+	defer c.Finish(ctx)
 	trouble := cache.NewPatience(c.place.o.Leases.PatienceOr())
 	for {
 		err := c.place.share(ctx, s)
