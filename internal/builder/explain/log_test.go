@@ -19,7 +19,7 @@ func hiding(secret string) Mask {
 }
 
 func TestRecorder(t *testing.T) {
-	long := strings.Repeat("x", maxLine-3) + "hunter2"
+	long, longer := strings.Repeat("x", maxLine-3)+"hunter2", "hunter2"+strings.Repeat("x", 33)
 	for _, test := range []struct {
 		name, given, want string
 		mask              Mask
@@ -35,6 +35,8 @@ func TestRecorder(t *testing.T) {
 		{"a secret where a longer line is cut", long + strings.Repeat("y", maxLine) + "\n", long[:maxLine-3] + "(se…\n", hiding("hunter2")},
 		{"a secret behind what is kept of a line", strings.Repeat("x", maxLine+3) + "hunter2\n", strings.Repeat("x", maxLine) + "…\n", hiding("hunter2")},
 		{"a long line", strings.Repeat("y", 2*maxLine) + "\n", strings.Repeat("y", maxLine) + "…\n", open},
+		{"masks that are shorter", longer + longer + strings.Repeat("y", maxLine-50) + longer + "\n",
+			"(secret)(secret)" + strings.Repeat("y", maxLine-80) + "…\n", hiding(longer)},
 	} {
 		for _, size := range []int{1, 3, 1 << 20} {
 			var shown bytes.Buffer
