@@ -35,9 +35,6 @@ const (
 	accountName   = "account_name"
 	containerName = "container"
 	keyName       = "secret_access_key"
-	prefixName    = "prefix"
-	blobsName     = "blobs_prefix"
-	nameName      = "name"
 )
 
 // scheme begins locations.
@@ -70,10 +67,10 @@ func common() []places.Attribute {
 		{Name: accountName},
 		{Name: containerName, Check: checkContainer},
 		{Name: keyName, Check: checkKey, Secret: true},
-		{Name: prefixName},
-		{Name: blobsName},
+		bucket.Prefix,
+		bucket.Blobs,
 		{Name: "manifests_prefix"}, // of BuildKit's documents, which there are none of
-		{Name: nameName},
+		bucket.Name,
 	}
 }
 
@@ -126,12 +123,7 @@ func newPlace(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := bucket.Options{Prefix: s.Attr[prefixName], Blobs: s.Attr[blobsName], Uploads: bucket.UploadsOf(s)}
-	if o.Prefix != "" && !strings.HasSuffix(o.Prefix, "/") {
-		o.Prefix += "/"
-	}
-	o.Name, _, _ = strings.Cut(s.Attr[nameName], ";") // BuildKit takes several
-	return bucket.New(m, store, s.Ref+"/"+store.container, o), nil
+	return bucket.New(m, store, s.Ref+"/"+store.container, bucket.OptionsOf(s)), nil
 }
 
 // account is where a container is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/places"
@@ -31,4 +32,21 @@ func (p *Place) Source(ctx context.Context) (*cache.Source, error) {
 		return nil, err
 	}
 	return &cache.Source{Name: p.title, Place: p}, nil
+}
+
+// The attributes of a place that say which part of a store it is, in BuildKit's words.
+var (
+	Prefix = places.Attribute{Name: "prefix"}
+	Blobs  = places.Attribute{Name: "blobs_prefix"}
+	Name   = places.Attribute{Name: "name"}
+)
+
+// OptionsOf are what the attributes of a place say.
+func OptionsOf(s places.Spec) Options {
+	o := Options{Prefix: s.Attr[Prefix.Name], Blobs: s.Attr[Blobs.Name], Uploads: UploadsOf(s)}
+	if o.Prefix != "" && !strings.HasSuffix(o.Prefix, "/") {
+		o.Prefix += "/"
+	}
+	o.Name, _, _ = strings.Cut(s.Attr[Name.Name], ";") // BuildKit takes several
+	return o
 }

@@ -30,7 +30,6 @@ import (
 // Names of the attributes.
 const (
 	urlName  = "url"
-	nameName = "name"
 	authName = "auth_env"
 )
 
@@ -50,7 +49,7 @@ var Kind = places.Kind{
 }
 
 func common() []places.Attribute {
-	return []places.Attribute{{Name: urlName, Value: "URL", Check: checkURL}, {Name: nameName}, {Name: authName, Check: checkEnv}}
+	return []places.Attribute{{Name: urlName, Value: "URL", Check: checkURL}, bucket.Name, {Name: authName, Check: checkEnv}}
 }
 
 func checkURL(value string) error {
@@ -72,7 +71,7 @@ func checkEnv(value string) error {
 }
 
 func newPlace(m *transfer.Mover, s places.Spec) *bucket.Place {
-	return bucket.New(m, newObjects(s.Attr[urlName], s.Attr[authName]), s.Ref, bucket.Options{Name: s.Attr[nameName], Uploads: bucket.UploadsOf(s)})
+	return bucket.New(m, newObjects(s.Attr[urlName], s.Attr[authName]), s.Ref, bucket.OptionsOf(s))
 }
 
 // Objects are those below a URL.

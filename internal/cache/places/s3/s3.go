@@ -43,9 +43,6 @@ const (
 	regionName    = "region"
 	endpointName  = "endpoint_url"
 	pathStyleName = "use_path_style"
-	prefixName    = "prefix"
-	blobsName     = "blobs_prefix"
-	nameName      = "name"
 	keyName       = "access_key_id"
 	secretName    = "secret_access_key"
 	tokenName     = "session_token"
@@ -63,10 +60,10 @@ func kind(name, endpoint string) places.Kind {
 		{Name: regionName},
 		{Name: endpointName, Check: checkURL},
 		{Name: pathStyleName, Check: places.CheckBool},
-		{Name: prefixName},
-		{Name: blobsName},
+		bucket.Prefix,
+		bucket.Blobs,
 		{Name: "manifests_prefix"}, // of BuildKit's documents, which there are none of
-		{Name: nameName},
+		bucket.Name,
 		{Name: keyName, Secret: true},
 		{Name: secretName, Secret: true},
 		{Name: tokenName, Secret: true},
@@ -116,12 +113,7 @@ func newPlace(m *transfer.Mover, s places.Spec) (*bucket.Place, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := bucket.Options{Prefix: s.Attr[prefixName], Blobs: s.Attr[blobsName], Uploads: bucket.UploadsOf(s)}
-	if o.Prefix != "" && !strings.HasSuffix(o.Prefix, "/") {
-		o.Prefix += "/"
-	}
-	o.Name, _, _ = strings.Cut(s.Attr[nameName], ";") // BuildKit takes several
-	return bucket.New(m, store, s.Ref, o), nil
+	return bucket.New(m, store, s.Ref, bucket.OptionsOf(s)), nil
 }
 
 // address is where a bucket is.
