@@ -22,7 +22,7 @@ func TestCachePlaces(t *testing.T) {
 		{from, "TYPE=local,SRC=dir", "local", "dir", ""},
 		{from, "type=registry", "", "", "type=registry needs ref=NAME"},
 		{from, "type=local", "", "", "type=local needs src=DIRECTORY"},
-		{from, "type=local,src=dir,mode=max", "", "", "type=local: mode is not supported; it takes src, mounts"},
+		{from, "type=local,src=dir,mode=max", "", "", "type=local: mode is not supported; it takes src, mounts, mounts-limit"},
 		{from, "type=inline", "", "", "type=inline: an inline cache is in an image: name that image, --cache-from NAME"},
 		{from, "type=oci", "", "", "type=oci is not supported; take type=registry,ref=NAME, type=local,src=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=azblob,account_url=URL, type=gha, type=http,url=URL, or a name alone"},
 		{from, "type=none", "", "", "type=none is not supported; take type=registry,ref=NAME, type=local,src=DIRECTORY, type=s3,bucket=BUCKET, type=gcs,bucket=BUCKET, type=azblob,account_url=URL, type=gha, type=http,url=URL, or a name alone"},
