@@ -168,7 +168,8 @@ func turns(contenders []contender, round int) []contender {
 	return order
 }
 
-// measureRound measures each scenario once with each contender.
+// measureRound measures each scenario once with each contender. Where one of those that strata is compared with fails, it loses
+// the scenario; where strata fails, the round does.
 func (r results) measureRound(ctx context.Context, contenders []contender, run int, o options) error {
 	for i, s := range contenders[0].scenarios {
 		for _, c := range turns(contenders, run) {
@@ -177,8 +178,8 @@ func (r results) measureRound(ctx context.Context, contenders []contender, run i
 			}
 			progress("round %d of %d: %s: %s", run+1, o.runs, s.name, c.name())
 			measured, err := c.scenarios[i].measure(ctx, c)
-			if err != nil && ctx.Err() == nil && o.compare == c.name() {
-				progress("%s cannot do that, so it is left out: %v", c.name(), err)
+			if err != nil && ctx.Err() == nil && c.builder != contenders[0].builder {
+				progress("%s fails there, and is not asked again: %v", c.name(), err)
 				c.scenarios[i] = nil
 				continue
 			}

@@ -54,10 +54,14 @@ func report(ctx context.Context, contenders []contender, r results) string {
 		fmt.Fprintf(&text, " %s |", b.name())
 	}
 	text.WriteString(" limit, and how far from it | to reach | strata's peak memory |\n|---|" + strings.Repeat("---|", len(contenders)+3) + "\n")
-	for _, s := range scenarios {
+	for i, s := range scenarios {
 		ours := r[key(s, contenders[0])]
 		fmt.Fprintf(&text, "| %s | %s |", s.name, seconds(medianTime(ours)))
 		for _, b := range contenders[1:] {
+			if i < len(b.scenarios) && b.scenarios[i] == nil {
+				text.WriteString(" fails |")
+				continue
+			}
 			if len(r[key(s, b)]) == 0 {
 				text.WriteString(" |")
 				continue
