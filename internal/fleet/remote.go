@@ -378,9 +378,9 @@ func (r *Remote) elsewhere(d digest.Digest) []place {
 }
 
 // locate says where the layers of a step can be had, and sends those that are nowhere else, or that a worker could not have.
-func (r *Remote) locate(ctx context.Context, step *dispatch) ([]orderLayer, error) {
+func (r *Remote) locate(step *dispatch) ([]orderLayer, error) {
 	all := make([]orderLayer, len(step.layers))
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(4)
 	for i, d := range step.layers {
 		all[i] = orderLayer{DiffID: d, Elsewhere: r.elsewhere(d)}
@@ -417,7 +417,7 @@ func (r *Remote) unsent(d digest.Digest) {
 
 // send sends a step where it was chosen to run, and waits for what comes of it. A *lostError says that nothing will.
 func (r *Remote) send(ctx context.Context, d *dispatch, to choice) (*result, error) {
-	located, err := r.locate(ctx, d)
+	located, err := r.locate(d)
 	if err != nil {
 		return nil, err
 	}
