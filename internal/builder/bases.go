@@ -49,6 +49,28 @@ func (b *bases) image(ctx context.Context, ref string, want ocispec.Platform) (*
 	return find()
 }
 
+// ask begins to look up the images that stages start from, while the caches from elsewhere are read: the solver asks for the same
+// at once, and has the answer then. The function that is returned ends what still goes on of it.
+func (b *bases) ask(ctx context.Context, parts []*part) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for _, p := range parts {
+		stages := p.plan.Stages
+		if b.build.Target.Dialect.Steps.StagesInOrder {
+			stages = stages[:1]
+		}
+		for _, st := range stages {
+			if st.Base.Stage == nil && !st.Base.Empty() {
+				wg.Go(func() { _, _ = b.image(ctx, st.Base.Image, st.Platform) })
+			}
+		}
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
 func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*solver.State, error) {
 	name := ref
 	if named, err := reference.ParseNormalizedNamed(ref); err == nil {

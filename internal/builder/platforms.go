@@ -55,9 +55,12 @@ func (b *build) plans() ([]*part, error) {
 // solveAll solves all parts at the same time and gives what each made, in their order. The first that fails ends the
 // others.
 func (b *build) solveAll(ctx context.Context, parts []*part) ([]export.Image, error) {
+	b.bases = newBases(b)
+	if len(b.Cache.From) > 0 {
+		defer b.bases.ask(ctx, parts)()
+	}
 	imported := b.imported(ctx)
 	executed := solver.NewExecuted()
-	b.bases = newBases(b)
 	images := make([]export.Image, len(parts))
 	for _, p := range parts {
 		p.imported, p.executed = imported[platform.Format(p.plan.Platform())], executed

@@ -49,6 +49,7 @@ func (m *Mover) PushArtifact(ctx context.Context, ref reference.Named, diffIDs [
 	if err != nil {
 		return err
 	}
+	var config, manifest registry.Blob
 	_, blobs, err := p.send(ctx, func(ctx context.Context) (*parcel, error) {
 		blobs, err := p.chooseAll(ctx)
 		if err != nil {
@@ -58,13 +59,13 @@ func (m *Mover) PushArtifact(ctx context.Context, ref reference.Named, diffIDs [
 		for i, b := range blobs {
 			descs[i] = ociDescriptor(b)
 		}
-		config, manifest, err := pack(descs)
+		config, manifest, err = pack(descs)
 		return &parcel{blobs, config, manifest}, err
 	})
 	if err != nil {
 		return err
 	}
-	return p.noteBlobs(blobs)
+	return p.noteBlobs(blobs, config.Digest)
 }
 
 // BlobTarget is a place that blobs are sent to.

@@ -135,7 +135,11 @@ func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, er
 				return registry.Blob{}, nil, err
 			}
 		}
-		_, err = p.Registry.Push(ctx, to, p.uploads(ctx, parcel), parcel.manifest, p.progress(parcel.blobs))
+		uploads, err := p.uploads(ctx, parcel)
+		if err != nil {
+			return registry.Blob{}, nil, err
+		}
+		_, err = p.Registry.Push(ctx, to, uploads, parcel.manifest, p.progress(parcel.blobs))
 		// A blob that the registry or another one had when we last heard of it may be gone.
 		if gone := (*goneBlobError)(nil); errors.As(err, &gone) && ctx.Err() == nil && !p.gone[gone.blob] {
 			p.gone[gone.blob], p.cause = true, gone.cause
@@ -291,20 +295,23 @@ func (m *Mover) repositories(known []store.Blob, d digest.Digest) []reference.Na
 }
 
 // uploads are the blobs to push: the config, and each layer's.
-func (p *push) uploads(ctx context.Context, parcel *parcel) []registry.Upload {
+func (p *push) uploads(ctx context.Context, parcel *parcel) ([]registry.Upload, error) {
 	config := parcel.config
+	expect, err := p.expectConfig(config.Digest)
 	uploads := []registry.Upload{{
-		Desc: config.Descriptor(),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config.Data)), nil },
+		Desc:   config.Descriptor(),
+		Open:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config.Data)), nil },
+		Expect: expect,
 	}}
 	for i, b := range parcel.blobs {
 		uploads = append(uploads, registry.Upload{
 			Desc:      b.Descriptor(),
 			Open:      func() (io.ReadCloser, error) { return p.openLayer(ctx, i, b) },
 			MountFrom: p.repositories(p.known[i], b.Digest),
+			Expect:    p.expect(i, b.Digest, b.Size),
 		})
 	}
-	return uploads
+	return uploads, err
 }
 
 // goneBlobError is a blob that cannot be had any more where it was.
@@ -363,7 +370,7 @@ func (p *push) progress(blobs []store.Blob) registry.PushProgress {
 
 // note remembers what the registry has now.
 func (p *imagePush) note(manifest registry.Blob, blobs []store.Blob) error {
-	if err := p.noteBlobs(blobs); err != nil {
+	if err := p.noteBlobs(blobs, p.id); err != nil {
 		return err
 	}
 	if !p.want.plain() {
@@ -402,12 +409,14 @@ func (p *imagePush) keepManifest(m registry.Blob) error {
 	return p.Store.PutManifest(store.Manifest{Digest: m.Digest, MediaType: m.MediaType, ID: p.id, Data: m.Data})
 }
 
-func (p *push) noteBlobs(blobs []store.Blob) error {
-	for i, b := range blobs {
-		b.Repository = p.ref.Name()
-		if err := p.Store.AddBlob(p.layers[i].DiffID, b); err != nil {
-			return err
-		}
+// noteBlobs remembers that the repository has the blobs of the layers, and a config with them.
+func (p *push) noteBlobs(blobs []store.Blob, config digest.Digest) error {
+	diffIDs, there := make([]digest.Digest, len(blobs)), slices.Clone(blobs)
+	for i := range there {
+		diffIDs[i], there[i].Repository = p.layers[i].DiffID, p.ref.Name()
 	}
-	return nil
+	if err := p.Store.AddRemotes(diffIDs, there); err != nil {
+		return err
+	}
+	return p.noteConfig(diffIDs, p.ref, config)
 }

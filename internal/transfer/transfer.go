@@ -77,12 +77,14 @@ func (m *Mover) locate(ref reference.Named, img *registry.Image) (*found, error)
 		return nil, fmt.Errorf("%s: its manifest has %d layers and its config %d; the image is damaged or no container image",
 			reference.FamiliarString(ref), len(img.Layers), len(c.RootFS.DiffIDs))
 	}
+	blobs := make([]store.Blob, len(img.Layers))
 	for i, desc := range img.Layers {
-		if err := m.NoteAt(c.RootFS.DiffIDs[i], desc, ref.Name()); err != nil {
-			return nil, err
-		}
+		blobs[i] = store.Blob{Digest: desc.Digest, Size: desc.Size, MediaType: desc.MediaType, Repository: ref.Name()}
 	}
-	return &found{img, c}, nil
+	if err := m.Store.AddRemotes(c.RootFS.DiffIDs, blobs); err != nil {
+		return nil, err
+	}
+	return &found{img, c}, m.noteConfig(c.RootFS.DiffIDs, ref, img.Config.Digest)
 }
 
 // keep makes what was found for a platform an image of the store, under the name by which it was found. The name keeps

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,6 +26,8 @@ type Blob struct {
 	MediaType string
 	// Repository has the blob ("docker.io/library/python"); "" says that it is in this store.
 	Repository string
+	// Noted is when it was last noted to be there.
+	Noted time.Time
 }
 
 // Descriptor is the blob as manifests name it.
@@ -70,9 +73,11 @@ func (c *Content) AddBlob(diffID digest.Digest, b Blob) error {
 
 // Blobs returns the compressed forms of a layer that are known, those in the store first.
 func (c *Content) Blobs(diffID digest.Digest) ([]Blob, error) {
-	rows, err := c.db.Query("SELECT digest, size, media_type, repository FROM blobs WHERE diff_id = ? ORDER BY repository, used DESC", diffID)
+	rows, err := c.db.Query("SELECT digest, size, media_type, repository, used FROM blobs WHERE diff_id = ? ORDER BY repository, used DESC", diffID)
 	blobs, err := db.Rows(rows, err, func(rows *sql.Rows) (b Blob, err error) {
-		err = rows.Scan(&b.Digest, &b.Size, &b.MediaType, &b.Repository)
+		var used int64
+		err = rows.Scan(&b.Digest, &b.Size, &b.MediaType, &b.Repository, &used)
+		b.Noted = time.UnixMilli(used)
 		return b, err
 	})
 	if err != nil {

@@ -92,15 +92,25 @@ func (ls *Layers) AddKnown(diffID digest.Digest) error {
 
 // AddRemote notes that a layer is known and where its compressed form can be fetched.
 func (ls *Layers) AddRemote(diffID digest.Digest, b content.Blob) error {
+	return ls.AddRemotes([]digest.Digest{diffID}, []content.Blob{b})
+}
+
+// AddRemotes is AddRemote of several layers at once; blobs are in the order of diffIDs.
+func (ls *Layers) AddRemotes(diffIDs []digest.Digest, blobs []content.Blob) error {
 	err := ls.db.Tx(func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", diffID, db.Now())
-		if err != nil {
-			return err
+		for i, d := range diffIDs {
+			_, err := tx.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", d, db.Now())
+			if err == nil {
+				err = content.PutBlob(tx, d, blobs[i])
+			}
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", d, err)
+			}
 		}
-		return content.PutBlob(tx, diffID, b)
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("noting layer %s: %w", diffID, err)
+		return fmt.Errorf("noting where layers are: %w", err)
 	}
 	return nil
 }

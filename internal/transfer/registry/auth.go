@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,10 +28,11 @@ type authorizer struct {
 	transport http.RoundTripper
 
 	mu        sync.Mutex
-	challenge *transport.Challenge // nil until the host asked
-	login     *authn.AuthConfig    // nil until needed
-	problem   error                // why the login could not be looked up; we are nobody then
-	tokens    map[string]token     // by scopes, of bearer challenges
+	challenge *transport.Challenge   // nil until the host asked
+	login     *authn.AuthConfig      // nil until needed
+	problem   error                  // why the login could not be looked up; we are nobody then
+	tokens    map[string]token       // by scopes, of bearer challenges
+	asking    map[string]*sync.Mutex // by scopes, held by whoever asks for the token
 }
 
 type token struct {
@@ -40,6 +42,27 @@ type token struct {
 
 // header returns the Authorization header for requests with these scopes, "" where there is nothing to send.
 func (a *authorizer) header(ctx context.Context, scopes []string) (string, error) {
+	value, asking := a.known(ctx, scopes)
+	if asking == nil {
+		return value, nil
+	}
+	asking.Lock()
+	defer asking.Unlock()
+	if value, asking = a.known(ctx, scopes); asking == nil { // who held the lock got it
+		return value, nil
+	}
+	t, err := a.exchange(ctx, scopes)
+	if err != nil {
+		return "", err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tokens[strings.Join(scopes, " ")] = t
+	return "Bearer " + t.value, nil
+}
+
+// known is the header that needs no request, or else the lock for asking for a token.
+func (a *authorizer) known(ctx context.Context, scopes []string) (header string, asking *sync.Mutex) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.challenge == nil {
@@ -54,16 +77,41 @@ func (a *authorizer) header(ctx context.Context, scopes []string) (string, error
 	if a.challenge.Scheme != "bearer" {
 		return basic(a.login), nil
 	}
+	for key, t := range a.tokens {
+		if time.Now().Before(t.expires) && allows(strings.Fields(key), scopes) {
+			return "Bearer " + t.value, nil
+		}
+	}
 	key := strings.Join(scopes, " ")
-	if t, ok := a.tokens[key]; ok && time.Now().Before(t.expires) {
-		return "Bearer " + t.value, nil
+	if a.asking[key] == nil {
+		a.asking[key] = &sync.Mutex{}
 	}
-	t, err := a.exchange(ctx, scopes)
-	if err != nil {
-		return "", err
+	return "", a.asking[key]
+}
+
+// allows says that a token for the scopes granted serves for those needed: of each resource at least the same actions.
+// "repository:a:pull,push" allows what "repository:a:pull" does (distribution, docs/spec/auth/scope.md).
+func allows(granted, needed []string) bool {
+	for _, n := range needed {
+		if !slices.ContainsFunc(granted, func(g string) bool { return scopeAllows(g, n) }) {
+			return false
+		}
 	}
-	a.tokens[key] = t
-	return "Bearer " + t.value, nil
+	return len(needed) > 0 || len(granted) == 0
+}
+
+func scopeAllows(granted, needed string) bool {
+	g, n := strings.LastIndex(granted, ":"), strings.LastIndex(needed, ":")
+	if g < 0 || n < 0 || granted[:g] != needed[:n] {
+		return granted == needed
+	}
+	actions := strings.Split(granted[g+1:], ",")
+	for action := range strings.SplitSeq(needed[n+1:], ",") {
+		if !slices.Contains(actions, action) {
+			return false
+		}
+	}
+	return true
 }
 
 // lookUp finds the login. What is public can be had without one, so that a credential helper that is missing
@@ -88,7 +136,7 @@ func (a *authorizer) complain(err error) error {
 }
 
 // challenged takes over what a 401 asks for. It returns whether trying again may help.
-func (a *authorizer) challenged(header http.Header, scopes []string, sent string) bool {
+func (a *authorizer) challenged(header http.Header, sent string) bool {
 	c := parseChallenges(header.Values("WWW-Authenticate"))
 	if c == nil {
 		return false
@@ -96,18 +144,21 @@ func (a *authorizer) challenged(header http.Header, scopes []string, sent string
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.challenge = c
-	key := strings.Join(scopes, " ")
-	if t, ok := a.tokens[key]; ok && sent == "Bearer "+t.value {
-		delete(a.tokens, key) // expired or revoked before its time
+	for key, t := range a.tokens {
+		if sent == "Bearer "+t.value {
+			delete(a.tokens, key) // expired or revoked before its time, or it allows less than was asked for
+		}
 	}
 	return sent == "" || c.Scheme == "bearer"
 }
 
 // exchange gets a token from the realm that the challenge names.
 func (a *authorizer) exchange(ctx context.Context, scopes []string) (token, error) {
+	a.mu.Lock()
 	challenge := *a.challenge
+	a.mu.Unlock()
 	challenge.Insecure = a.plain()
-	reg, err := name.NewRegistry(a.realmOwner(), name.WeakValidation)
+	reg, err := name.NewRegistry(a.realmOwner(challenge.Parameters["realm"]), name.WeakValidation)
 	if err != nil {
 		return token{}, fmt.Errorf("token realm of %s: %w", a.host, err)
 	}
@@ -132,8 +183,8 @@ func (a *authorizer) exchange(ctx context.Context, scopes []string) (token, erro
 // realmOwner is the registry on whose behalf a token is asked for. go-containerregistry refuses realms on
 // private addresses other than the registry's own, since a registry of the Internet has no business to send
 // us there; a registry that is itself on a private network may have its token server beside it.
-func (a *authorizer) realmOwner() string {
-	realm, err := url.Parse(a.challenge.Parameters["realm"])
+func (a *authorizer) realmOwner(address string) string {
+	realm, err := url.Parse(address)
 	if err == nil && isPrivate(a.host) && isPrivate(realm.Host) {
 		return realm.Host
 	}

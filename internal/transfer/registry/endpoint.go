@@ -1,8 +1,10 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +45,7 @@ func (c *Client) newEndpoint(h hostConfig, domain string) *endpoint {
 		patience:  c.stall,
 		transport: &tokenTransport{inner: t, agent: c.config.UserAgent},
 		tokens:    make(map[string]token),
+		asking:    make(map[string]*sync.Mutex),
 	}
 	return e
 }
@@ -122,22 +125,25 @@ type request struct {
 
 // send sends a request and answers the host's challenge. Any status but 401 is returned as it came.
 func (e *endpoint) send(ctx context.Context, r request) (*http.Response, error) {
-	if err := e.settle(ctx); err != nil {
+	settled, err := e.settle(ctx, r)
+	if err != nil {
 		return nil, err
 	}
 	for try := 0; ; try++ {
-		login, err := e.auth.header(ctx, r.scopes)
-		if err != nil {
-			return nil, e.auth.complain(err)
+		resp, login := settled, ""
+		if settled = nil; resp == nil {
+			if login, err = e.auth.header(ctx, r.scopes); err != nil {
+				return nil, e.auth.complain(err)
+			}
+			resp, err = e.once(ctx, r, login)
 		}
-		resp, err := e.once(ctx, r, login)
 		if err != nil || resp.StatusCode != http.StatusUnauthorized {
 			return resp, err
 		}
 		// A redirect's target may ask for a login, too; ours is not meant for it.
 		sameHost := resp.Request.URL.Host == e.url.Host
 		answer := newResponseError(e.url.Host, resp)
-		if try > 0 || !sameHost || !e.auth.challenged(resp.Header, r.scopes, login) {
+		if try > 0 || !sameHost || !e.auth.challenged(resp.Header, login) {
 			return nil, e.auth.complain(answer)
 		}
 	}
@@ -291,13 +297,14 @@ func (c *Client) wait(ctx context.Context, try int, err error) error {
 	}
 }
 
-// settle finds out whether a host that may be plain HTTP is. On this machine http is asked first, which costs
-// one local request; elsewhere https, so that nobody who has it is talked to in the clear. No login is sent.
-func (e *endpoint) settle(ctx context.Context) error {
+// settle finds out whether a host that may be plain HTTP is. On this machine http is asked first, elsewhere https, so that nobody
+// who has it is talked to in the clear. No login is sent. What is asked is the request itself, so that no round trip is
+// lost; the answer is nil where that was done already, and the request is still to be sent.
+func (e *endpoint) settle(ctx context.Context, r request) (*http.Response, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.settled {
-		return nil
+		return nil, nil
 	}
 	schemes := []string{"https", "http"}
 	if isLoopback(e.url.Host) {
@@ -306,25 +313,30 @@ func (e *endpoint) settle(ctx context.Context) error {
 	var errs []error
 	for _, scheme := range schemes {
 		e.url.Scheme = scheme
-		resp, err := e.once(ctx, request{method: http.MethodGet, path: "/"}, "")
-		if err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			errs = append(errs, err)
-			continue
+		resp, err := e.once(ctx, r, "")
+		if err == nil && scheme == "http" && resp.StatusCode == http.StatusBadRequest {
+			err = ofTLS(e.url.Host, resp)
 		}
-		io.CopyN(io.Discard, resp.Body, 4096) // a connection whose answer was read is used again
-		resp.Body.Close()
-		if scheme == "http" && resp.StatusCode == http.StatusBadRequest { // what TLS servers answer to plain HTTP
-			errs = append(errs, &responseError{host: e.url.Host, status: resp.StatusCode})
-			continue
+		if err == nil {
+			e.settled = true
+			return resp, nil
 		}
-		if resp.StatusCode == http.StatusUnauthorized {
-			e.auth.challenged(resp.Header, nil, "")
+		if ctx.Err() != nil {
+			return nil, err
 		}
-		e.settled = true
+		errs = append(errs, err)
+	}
+	return nil, errs[0]
+}
+
+// ofTLS is an error where an answer is what TLS servers answer to plain HTTP, and not a registry's own, which says in JSON what
+// is bad.
+func ofTLS(host string, resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	resp.Body.Close()
+	if err == nil && json.Valid(body) {
+		resp.Body = io.NopCloser(bytes.NewReader(body))
 		return nil
 	}
-	return errs[0]
+	return &responseError{host: host, status: resp.StatusCode}
 }

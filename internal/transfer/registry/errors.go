@@ -113,7 +113,7 @@ func newResponseError(host string, resp *http.Response) *responseError {
 	if seconds, err := time.ParseDuration(resp.Header.Get("Retry-After") + "s"); err == nil && seconds > 0 {
 		e.retryAfter = min(seconds, 10*time.Second)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return e
 	}

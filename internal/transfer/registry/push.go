@@ -16,11 +16,13 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
-	parallelUploads = 5 // as many as dockerd sends at once
-	uploadTries     = 4
+	parallelUploads   = 5  // as many as dockerd sends at once
+	parallelQuestions = 16 // blobs that are asked about or taken over at once: one round trip for most images
+	uploadTries       = 4
 	// finishing is how long a registry may take to move what it received to its storage.
 	finishing = 10 * time.Minute
 )
@@ -32,7 +34,21 @@ type Upload struct {
 	Open func() (io.ReadCloser, error)
 	// MountFrom names repositories of the same registry that may hold the blob; others are passed over.
 	MountFrom []reference.Named
+	Expect    Expectation
 }
+
+// Expectation is what is known of whether the repository has a blob already. It decides what is asked first, not what is
+// there in the end.
+type Expectation int
+
+const (
+	// ExpectNothing is a blob to be asked about before anything is sent.
+	ExpectNothing Expectation = iota
+	// ExpectThere is one that the repository had a moment ago. Nothing is asked unless the registry refuses the manifest.
+	ExpectThere
+	// ExpectAbsent is one that is small, and not known to be in any registry: it is sent right away, since to ask takes as long.
+	ExpectAbsent
+)
 
 // What PushProgress is told. "Mounted from" is followed by the repository.
 const (
@@ -65,7 +81,8 @@ func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload
 	if len(endpoints) == 0 {
 		return "", explain(ref)
 	}
-	p := &push{endpoint: endpoints[0], ref: ref, scopes: pushScopes(ref, blobs), still: still, report: serialize(progress)}
+	p := &push{endpoint: endpoints[0], ref: ref, scopes: pushScopes(ref, blobs), still: still, report: serialize(progress),
+		sending: semaphore.NewWeighted(parallelUploads)}
 	if err := p.all(ctx, blobs, manifest); err != nil {
 		return "", explain(ref, failure{err: err})
 	}
@@ -76,7 +93,8 @@ func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload
 // that is being collected, and then lack it: what is missing then is sent.
 func (p *push) all(ctx context.Context, blobs []Upload, manifest Blob) error {
 	for try := 1; ; try++ {
-		if err := p.blobs(ctx, blobs); err != nil {
+		assumed, err := p.blobs(ctx, blobs)
+		if err != nil {
 			return err
 		}
 		if p.still != nil {
@@ -84,9 +102,17 @@ func (p *push) all(ctx context.Context, blobs []Upload, manifest Blob) error {
 				return err
 			}
 		}
-		err := p.manifest(ctx, manifest)
+		err = p.manifest(ctx, manifest)
 		var answer *responseError
-		if !errors.As(err, &answer) || !answer.lacks || try == uploadTries {
+		if !errors.As(err, &answer) {
+			return err
+		}
+		// Of a repository that is gone altogether registries say different things.
+		if assumed && (answer.status == http.StatusNotFound || answer.status == http.StatusBadRequest) {
+			p.doubt = true
+			continue
+		}
+		if !answer.lacks || try == uploadTries {
 			return err
 		}
 		if err := p.endpoint.client.wait(ctx, try, err); err != nil {
@@ -134,11 +160,14 @@ type push struct {
 	scopes   []string
 	still    func(context.Context) error // asked before the manifest, may be nil
 	report   PushProgress
+	sending  *semaphore.Weighted
+	doubt    bool // blobs that were seen are asked about, too
 }
 
-func (p *push) blobs(ctx context.Context, blobs []Upload) error {
+// blobs makes sure that the registry has all blobs, and says whether that is only assumed of some.
+func (p *push) blobs(ctx context.Context, blobs []Upload) (assumed bool, err error) {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallelUploads)
+	g.SetLimit(parallelQuestions)
 	seen := make(map[digest.Digest]bool)
 	var todo []Upload
 	for _, b := range blobs {
@@ -148,10 +177,24 @@ func (p *push) blobs(ctx context.Context, blobs []Upload) error {
 			p.report(b.Desc, StatusWaiting, 0, b.Desc.Size)
 		}
 	}
+	present := &p.endpoint.client.present
 	for _, b := range todo {
-		g.Go(func() error { return p.blob(ctx, b) })
+		there := b.Expect == ExpectThere || present.lately(p.ref, b.Desc.Digest)
+		if there && !p.doubt && !isForeign(b.Desc) {
+			p.report(b.Desc, StatusExists, b.Desc.Size, b.Desc.Size)
+			assumed = true
+			continue
+		}
+		present.forget(p.ref, b.Desc.Digest)
+		g.Go(func() error {
+			err := p.blob(ctx, b)
+			if err == nil && !isForeign(b.Desc) {
+				present.note(p.ref, b.Desc.Digest)
+			}
+			return err
+		})
 	}
-	return g.Wait()
+	return assumed, g.Wait()
 }
 
 // blob makes sure that the registry has a blob, with as little sent as possible.
@@ -161,14 +204,7 @@ func (p *push) blob(ctx context.Context, b Upload) error {
 		p.report(b.Desc, StatusSkipped, size, size)
 		return nil
 	}
-	there, err := p.has(ctx, b.Desc.Digest)
-	if err != nil {
-		return err
-	}
-	if there {
-		p.report(b.Desc, StatusExists, size, size)
-		return nil
-	}
+	// A registry that has the blob in another repository takes it over at once, also where this one has it.
 	location, from, err := p.mount(ctx, b)
 	if err != nil {
 		return err
@@ -177,6 +213,21 @@ func (p *push) blob(ctx context.Context, b Upload) error {
 		p.report(b.Desc, StatusMounted+" "+reference.Path(from), size, size)
 		return nil
 	}
+	if b.Expect != ExpectAbsent {
+		there, err := p.has(ctx, b.Desc.Digest)
+		if err != nil {
+			return err
+		}
+		if there {
+			p.cancel(ctx, location)
+			p.report(b.Desc, StatusExists, size, size)
+			return nil
+		}
+	}
+	if err := p.sending.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer p.sending.Release(1)
 	return p.upload(ctx, b, location)
 }
 
@@ -201,6 +252,11 @@ func (p *push) has(ctx context.Context, d digest.Digest) (bool, error) {
 // mount tries to take the blob over from the other repositories. It returns the one that had it, or else the
 // upload that the registry began instead, if it did.
 func (p *push) mount(ctx context.Context, b Upload) (location *url.URL, from reference.Named, err error) {
+	for _, from := range b.MountFrom {
+		if from.Name() == p.ref.Name() {
+			return nil, nil, nil // it was here once: more likely than not it still is
+		}
+	}
 	for _, from := range b.MountFrom {
 		if !mountable(p.ref, from) {
 			continue

@@ -31,13 +31,15 @@ type Config struct {
 	UserAgent    string
 }
 
-// Client speaks to registries. It is safe for use by several goroutines, and remembers connections, tokens
-// and which hosts answered for as long as it lives.
+// Client speaks to registries. It is safe for use by several goroutines, and remembers connections, tokens,
+// which hosts answered and what repositories had for as long as it lives.
 type Client struct {
 	config Config
 	// How patient the client is; tests shorten them.
 	stall   time.Duration               // without a byte in either direction
 	backoff func(try int) time.Duration // before the try-th repetition, counted from 1
+
+	present presence
 
 	mu        sync.Mutex
 	endpoints map[string][]*endpoint // by the name's domain, as configured: mirrors first

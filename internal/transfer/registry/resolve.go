@@ -28,7 +28,8 @@ const (
 const (
 	maxManifest = 4 << 20
 	maxConfig   = 8 << 20
-	maxNesting  = 3 // indexes in indexes
+	maxNesting  = 3        // indexes in indexes
+	maxAnswer   = 64 << 10 // that says no
 )
 
 // IsManifest says whether a media type is one of an image's manifest, and not an index's.
