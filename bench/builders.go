@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/strata-build/strata/test/testbed"
 )
@@ -18,10 +19,17 @@ import (
 type builder interface {
 	name() string
 	version(context.Context) string
-	build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd
+	build(context.Context, *scenario) *exec.Cmd
 	// forget takes away what was built under a tag and all caches; the base images stay.
 	forget(ctx context.Context, tag string) error
 	close()
+}
+
+// A daemon is a builder whose memory is not that of the process that is measured.
+type daemon interface {
+	forgetPeak() error
+	// peak is the most memory in bytes that it held at once since forgetPeak.
+	peak() (int64, error)
 }
 
 // setUp makes strata's store and starts what else is installed, or makes another strata's. What it returns is to be
@@ -34,7 +42,7 @@ func setUp(ctx context.Context, binary string, o options, work string) ([]conten
 		return contenders, err
 	}
 	if o.against != "" {
-		other := &strata{label: cmp.Or(o.compare, o.against), binary: o.against}
+		other := &strata{label: o.earlier(), binary: o.against}
 		progress("setting up %s", other.label)
 		switch o.against {
 		case unsyncedArg:
@@ -43,13 +51,16 @@ func setUp(ctx context.Context, binary string, o options, work string) ([]conten
 			other.binary, other.environment = binary, []string{"STRATA_OBSERVE=off"}
 		}
 		theirs, err := setUpStrata(ctx, other, o, filepath.Join(work, "against"))
-		return append(contenders, theirs), err
+		contenders = append(contenders, theirs)
+		if err != nil {
+			return contenders, err
+		}
 	}
 	if o.tools {
 		return contenders, nil
 	}
 	progress("setting up the other builders")
-	if _, err := exec.LookPath("dockerd"); err == nil {
+	if o.asks("dockerd") {
 		daemon, err := testbed.StartDocker(ctx, filepath.Join(work, "docker"))
 		if err != nil {
 			return contenders, err
@@ -59,14 +70,38 @@ func setUp(ctx context.Context, binary string, o options, work string) ([]conten
 			return contenders, err
 		}
 	}
-	if _, err := exec.LookPath("buildah"); err == nil {
+	if o.asks("buildah") {
 		b := &buildah{dir: filepath.Join(work, "buildah")}
 		contenders = append(contenders, contender{builder: b})
 		if err := b.prepare(ctx, ours.builder.(*strata)); err != nil {
 			return contenders, err
 		}
 	}
+	if o.asks("buildkitd") {
+		c, err := setUpBuildKit(ctx, ours.builder.(*strata), work)
+		contenders = append(contenders, c)
+		if err != nil {
+			return contenders, err
+		}
+	}
 	return contenders, nil
+}
+
+// asks reports whether a builder is compared with: it is installed and, where some are named, among those.
+func (o options) asks(program string) bool {
+	if !slices.Contains(strings.Split(cmp.Or(o.beside, program), ","), program) || o.beside == "" && o.against != "" {
+		return false
+	}
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+// earlier is what the other strata is called.
+func (o options) earlier() string {
+	if filepath.IsAbs(o.against) {
+		return cmp.Or(o.compare, "before")
+	}
+	return o.against
 }
 
 // setUpStrata makes the stores of a strata, and a registry that has its caches.
@@ -88,7 +123,7 @@ func setUpStrata(ctx context.Context, s *strata, o options, work string) (conten
 	if err != nil {
 		return c, err
 	}
-	s.registry = e.registry
+	s.elsewhere = e
 	f, err := fillStore(ctx, s, work)
 	if err != nil {
 		return c, err
@@ -102,11 +137,18 @@ func setUpStrata(ctx context.Context, s *strata, o options, work string) (conten
 	if err != nil {
 		return c, err
 	}
-	many, err := s.manyScenarios(ctx, work)
+	cache, err := cacheDir()
 	if err != nil {
 		return c, err
 	}
-	c.scenarios = slices.Concat(observed, many, e.scenarios(), []*scenario{f.scenario()}, l.scenarios(), l.packages())
+	if s.many, err = manyScenarios(s.binary, cache, work); err != nil {
+		return c, err
+	}
+	many := s.beside(filepath.Join(work, "many"))
+	if err := many.forget(ctx, ""); err != nil {
+		return c, err
+	}
+	c.scenarios = slices.Concat(observed, many.in(s.many), e.scenarios(), []*scenario{f.scenario()}, l.scenarios(), l.packages())
 	return c, nil
 }
 
@@ -135,8 +177,10 @@ type strata struct {
 	binary   string
 	base     *testbed.Store
 	root     string
-	registry *testbed.Registry // has what the scenarios of an empty store need; to be stopped
-	unsynced bool              // its builds wait for no disk
+	unsynced bool // its builds wait for no disk
+
+	elsewhere *elsewhere  // whose registry is to be stopped
+	many      []*scenario // those of many files and steps, for others too
 
 	environment []string        // beside that of the bench
 	daemon      *testbed.Docker // in whose containers it runs; to be stopped
@@ -145,8 +189,8 @@ type strata struct {
 func (s *strata) name() string { return s.label }
 
 func (s *strata) close() {
-	if s.registry != nil {
-		s.registry.Stop()
+	if s.elsewhere != nil {
+		s.elsewhere.registry.Stop()
 	}
 	if s.daemon != nil {
 		s.daemon.Stop()
@@ -165,8 +209,8 @@ func (s *strata) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func (s *strata) build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd {
-	return s.command(ctx, buildArgs(dir, tag, noCache)...)
+func (s *strata) build(ctx context.Context, of *scenario) *exec.Cmd {
+	return s.command(ctx, buildArgs(of, tagOf(of))...)
 }
 
 // beside is the same strata with another store, which has nothing until it is forgotten what was built there.
@@ -181,12 +225,12 @@ func (s *strata) forget(ctx context.Context, _ string) error {
 	return s.base.Copy(ctx, s.root)
 }
 
-func buildArgs(dir, tag string, noCache bool) []string {
-	args := []string{"build", "--network", "host", "-t", tag}
-	if noCache {
+func buildArgs(of *scenario, tag string) []string {
+	args := []string{"build", "--network", "host", "-t", tag, "-f", of.file()}
+	if of.noCache {
 		args = append(args, "--no-cache")
 	}
-	return append(args, dir)
+	return append(args, of.context)
 }
 
 type docker struct {
@@ -223,8 +267,8 @@ func (d *docker) version(ctx context.Context) string {
 	return firstLine(d.daemon.Command(ctx, "--version"))
 }
 
-func (d *docker) build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd {
-	cmd := d.daemon.Command(ctx, buildArgs(dir, d.tag(tag), noCache)...)
+func (d *docker) build(ctx context.Context, of *scenario) *exec.Cmd {
+	cmd := d.daemon.Command(ctx, buildArgs(of, d.tag(tagOf(of)))...)
 	if !d.buildkit {
 		cmd.Env = append(cmd.Env, "DOCKER_BUILDKIT=0")
 	}
@@ -286,12 +330,12 @@ func (b *buildah) prepare(ctx context.Context, s *strata) error {
 	return nil
 }
 
-func (b *buildah) build(ctx context.Context, dir, tag string, noCache bool) *exec.Cmd {
-	args := []string{"bud", "--layers", "--pull-never", "--network", "host", "-t", tag}
-	if noCache {
+func (b *buildah) build(ctx context.Context, of *scenario) *exec.Cmd {
+	args := []string{"bud", "--layers", "--pull-never", "--network", "host", "-t", tagOf(of), "-f", of.file()}
+	if of.noCache {
 		args = append(args, "--no-cache")
 	}
-	return b.command(ctx, append(args, dir)...)
+	return b.command(ctx, append(args, of.context)...)
 }
 
 func (b *buildah) forget(ctx context.Context, tag string) error {

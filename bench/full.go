@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -41,7 +40,7 @@ func fillStore(ctx context.Context, s *strata, work string) (*full, error) {
 	if err := f.strata.forget(ctx, ""); err != nil {
 		return nil, err
 	}
-	if err := run(f.build(ctx)); err != nil {
+	if err := run(f.strata.build(ctx, f.scenario())); err != nil {
 		return nil, err
 	}
 	db, err := sql.Open("sqlite", filepath.Join(f.strata.root, "meta.db"))
@@ -82,13 +81,9 @@ func multiply(ctx context.Context, db *sql.DB, table, key string) error {
 	return err
 }
 
-func (f *full) build(ctx context.Context) *exec.Cmd {
-	return f.strata.build(ctx, f.context, "bench/lesson-app", false)
-}
-
 // scenario is an unchanged build in the full store.
 func (f *full) scenario() *scenario {
-	return &scenario{name: "lesson app, nothing changed, 10,000 builds in the store", reach: 30 * time.Millisecond, command: f.build,
+	return &scenario{name: "lesson app, nothing changed, 10,000 builds in the store", reach: 30 * time.Millisecond, context: f.context, by: f.strata,
 		limit: processStart(f.strata.binary, "--version")}
 }
 

@@ -58,6 +58,18 @@ func processStart(name string, args ...string) *limit {
 	}}
 }
 
+// inTurn is one limit after the other.
+func inTurn(first, second *limit) *limit {
+	return &limit{first.name + ", and " + second.name, func(ctx context.Context) (time.Duration, error) {
+		one, err := first.measure(ctx)
+		if err != nil {
+			return 0, err
+		}
+		other, err := second.measure(ctx)
+		return one + other, err
+	}}
+}
+
 // statFiles asks for the metadata of all files below a directory, one after the other: what tells that none has changed.
 func statFiles(dir string) *limit {
 	return &limit{"lstat of each file", func(context.Context) (time.Duration, error) {

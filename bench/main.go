@@ -26,6 +26,7 @@ func main() {
 	only := flag.String("only", "", "scenarios whose name has this in it")
 	against := flag.String("against", "", "another strata `binary`, which takes turns with this one in the place of the other builders; "+
 		unsyncedArg+" is this one without durability, "+unobserved+" without observing what steps read")
+	beside := flag.String("beside", "", "the other builders to compare with, of dockerd, buildah and buildkitd, with commas between them; without it all that are installed, or none with -against")
 	compare := flag.String("compare", "", "another `commit`, whose strata is built and takes turns with this one; says which rows got slower, and fails "+
 		"where one did by more than 10 %")
 	tools := flag.Bool("tools", false, "measure what compilers and package managers take in a copied tree, and nothing else")
@@ -47,7 +48,7 @@ func main() {
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	exit(bench(ctx, options{*runs, *only, *against, *compare, *graph, *files, *steps, *tools, *rungs, *fleet}))
+	exit(bench(ctx, options{*runs, *only, *against, *beside, *compare, *graph, *files, *steps, *tools, *rungs, *fleet}))
 }
 
 // exit ends the program, with what went wrong.
@@ -64,6 +65,7 @@ type options struct {
 	runs    int
 	only    string
 	against string
+	beside  string
 	compare string // a commit; against is then its binary
 	graph   string
 	files   int
@@ -78,6 +80,8 @@ func (o options) check() error {
 	switch {
 	case o.runs < 1:
 		return fmt.Errorf("%d rounds measure nothing", o.runs)
+	case o.compare != "" && o.beside != "":
+		return errors.New("-compare is between two commits: -beside names others")
 	case o.compare != "" && o.against != "":
 		return errors.New("-compare builds what -against names: give one of them")
 	case o.graph != "" && (o.files < 1000 || o.files > 1_000_000 || o.steps < 1 || o.steps > 1000):
@@ -90,10 +94,20 @@ func (o options) check() error {
 	return nil
 }
 
-// A contender is a builder and what it is measured at. All have the scenarios of the builds first, and strata has more.
+// A contender is a builder and what it is measured at. The first, which is strata, has all rows of the table, and the others have
+// those that they are measured at under the same names.
 type contender struct {
 	builder
 	scenarios []*scenario
+}
+
+// find is the contender's own scenario for a row, or nil.
+func (c contender) find(row *scenario) *scenario {
+	at := slices.IndexFunc(c.scenarios, func(s *scenario) bool { return s.name == row.name })
+	if at < 0 {
+		return nil
+	}
+	return c.scenarios[at]
 }
 
 // bench sets up a directory of its own, beside the inputs, measures, and takes it away again.
@@ -171,16 +185,17 @@ func turns(contenders []contender, round int) []contender {
 // measureRound measures each scenario once with each contender. Where one of those that strata is compared with fails, it loses
 // the scenario; where strata fails, the round does.
 func (r results) measureRound(ctx context.Context, contenders []contender, run int, o options) error {
-	for i, s := range contenders[0].scenarios {
+	for _, s := range contenders[0].scenarios {
 		for _, c := range turns(contenders, run) {
-			if i >= len(c.scenarios) || c.scenarios[i] == nil {
+			theirs := c.find(s)
+			if theirs == nil || r.failed(s, c) {
 				continue
 			}
 			progress("round %d of %d: %s: %s", run+1, o.runs, s.name, c.name())
-			measured, err := c.scenarios[i].measure(ctx, c)
+			measured, err := theirs.measure(ctx, c.builder)
 			if err != nil && ctx.Err() == nil && c.builder != contenders[0].builder {
 				progress("%s fails there, and is not asked again: %v", c.name(), err)
-				c.scenarios[i] = nil
+				r.fail(s, c)
 				continue
 			}
 			if err != nil {
@@ -272,6 +287,19 @@ func measure(cmd *exec.Cmd) (measurement, error) {
 	}
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	return measurement{elapsed: elapsed, memory: usage.Maxrss * 1024}, nil
+}
+
+// measureDaemon runs a command that has a daemon work. The memory is the daemon's.
+func measureDaemon(d daemon, cmd *exec.Cmd) (measurement, error) {
+	if err := d.forgetPeak(); err != nil {
+		return measurement{}, err
+	}
+	m, err := measure(cmd)
+	if err != nil {
+		return m, err
+	}
+	m.memory, err = d.peak()
+	return m, err
 }
 
 // measureStart measures `strata --version` many times, since one is shorter than the noise, and adds that row.

@@ -14,7 +14,7 @@ func (f *fake) name() string                         { return f.label }
 func (f *fake) version(context.Context) string       { return "1" }
 func (f *fake) forget(context.Context, string) error { return nil }
 func (f *fake) close()                               {}
-func (f *fake) build(ctx context.Context, _, _ string, _ bool) *exec.Cmd {
+func (f *fake) build(ctx context.Context, _ *scenario) *exec.Cmd {
 	return exec.CommandContext(ctx, f.command)
 }
 
@@ -34,6 +34,7 @@ func TestMeasureRound(t *testing.T) {
 			t.Errorf("the table has the line %s", line)
 		}
 	}
+	r = results{}
 	contenders[0], contenders[1] = contenders[1], contenders[0]
 	contenders[0].scenarios[0] = &scenario{name: "row"}
 	if err := r.measureRound(t.Context(), contenders, 0, options{runs: 1}); err == nil || !strings.Contains(err.Error(), "row: broken") {

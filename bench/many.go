@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -42,45 +42,36 @@ func writeSteps(dir string) error {
 	return writeDockerfile(dir, text.String())
 }
 
-// manyScenarios are builds of very many files, made in cache when they are first needed, and of very many steps, in a store of
-// their own: the others take minutes for the first build of each.
-func (s *strata) manyScenarios(ctx context.Context, work string) ([]*scenario, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return nil, err
-	}
+// manyScenarios are builds of very many files, made in cache when they are first needed, and of very many steps.
+func manyScenarios(binary, cache, work string) ([]*scenario, error) {
 	files, steps := filepath.Join(cache, fmt.Sprintf("files-%d-%d", smallFiles, smallBytes)), filepath.Join(work, "steps")
 	if err := writeSteps(steps); err != nil {
 		return nil, err
 	}
-	other := s.beside(filepath.Join(work, "many"))
-	if err := other.forget(ctx, ""); err != nil {
-		return nil, err
-	}
-	build := func(dir string) func(context.Context) *exec.Cmd {
-		return func(ctx context.Context) *exec.Cmd {
-			return other.build(ctx, dir, tagOf(&scenario{context: dir}), false)
-		}
-	}
-	// before has the files made, and does what comes before a build of another scenario in the other store.
-	before := func(do func(context.Context, builder, *scenario) error) func(context.Context, builder, *scenario) error {
-		return func(ctx context.Context, _ builder, s *scenario) error {
-			if s.context == files {
-				if err := makeFiles(files, smallFiles, smallBytes); err != nil {
-					return err
-				}
-			}
-			return do(ctx, other, s)
+	// made has the files made first.
+	made := func(do func(context.Context, builder, *scenario) error) func(context.Context, builder, *scenario) error {
+		return func(ctx context.Context, b builder, s *scenario) error {
+			return errors.Join(makeFiles(files, smallFiles, smallBytes), do(ctx, b, s))
 		}
 	}
 	return []*scenario{
-		{name: "COPY 200,000 small files: first", reach: 4 * time.Second, context: files, command: build(files), before: before(forget),
-			limit: tarSum(files)},
-		{name: "COPY 200,000 small files: nothing changed", reach: 400 * time.Millisecond, context: files, command: build(files),
-			before: before(buildOnce), limit: statFiles(files)},
-		{name: "COPY 200,000 small files: one file changed", reach: 1500 * time.Millisecond, context: files, command: build(files),
-			before: before(editAfter(nameOf(smallFiles / 2))), limit: hashing(smallBytes)},
-		{name: "100 × RUN and ENV: nothing changed", reach: 30 * time.Millisecond, context: steps, command: build(steps), before: before(buildOnce),
-			limit: processStart(s.binary, "--version")},
+		{name: "COPY 200,000 small files: first", reach: 4 * time.Second, context: files, before: made(forget), limit: tarSum(files)},
+		{name: "COPY 200,000 small files: nothing changed", reach: 400 * time.Millisecond, context: files, before: made(buildOnce),
+			limit: statFiles(files)},
+		{name: "COPY 200,000 small files: one file changed", reach: 1500 * time.Millisecond, context: files,
+			before: made(editAfter(nameOf(smallFiles / 2))), limit: hashing(smallBytes)},
+		{name: "100 × RUN and ENV: nothing changed", reach: 30 * time.Millisecond, context: steps, before: buildOnce,
+			limit: processStart(binary, "--version")},
 	}, nil
+}
+
+// in has copies of scenarios that a strata with a store of its own builds: the others take minutes for the first build of each.
+func (s *strata) in(all []*scenario) []*scenario {
+	var own []*scenario
+	for _, of := range all {
+		c := *of
+		c.by = s
+		own = append(own, &c)
+	}
+	return own
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -18,10 +19,14 @@ type scenario struct {
 	name    string
 	reach   time.Duration // what strata is to reach
 	context string
-	noCache bool
-	before  func(context.Context, builder, *scenario) error
-	limit   *limit // what the machine needs for the same; nil where nobody measures it
-	// command, if not nil, is measured in the place of a build of the context, for strata only.
+	// dockerfile is the path of one that is not the context's own.
+	dockerfile string
+	noCache    bool
+	before     func(context.Context, builder, *scenario) error
+	limit      *limit // what the machine needs for the same; nil where nobody measures it
+	// by, if not nil, is measured in the place of the contender: a strata with another store.
+	by builder
+	// command, if not nil, is measured in the place of a build of the context, for one contender only.
 	command func(context.Context) *exec.Cmd
 }
 
@@ -47,6 +52,11 @@ func makeScenarios(ctx context.Context, binary, cache, work string) ([]*scenario
 	if err := writeDockerfile(written, writtenDockerfile); err != nil {
 		return nil, err
 	}
+	read := filepath.Join(work, "read.Dockerfile")
+	text := fmt.Sprintf("FROM busybox\nCOPY . /files/\nRUN sha256sum /files/%s >/sum\n", nameOf(manyFiles/2))
+	if err := os.WriteFile(read, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
 	files := filepath.Join(cache, fmt.Sprintf("files-%d-%d", manyFiles, manyBytes))
 	if err := makeFiles(files, manyFiles, manyBytes); err != nil {
 		return nil, err
@@ -64,6 +74,8 @@ func makeScenarios(ctx context.Context, binary, cache, work string) ([]*scenario
 		{name: "COPY 20,000 files, 433 MB: nothing changed", reach: 150 * time.Millisecond, context: files, limit: statFiles(files)},
 		{name: "COPY 20,000 files, 433 MB: one file changed", reach: 1500 * time.Millisecond, context: files, before: changeFile,
 			limit: hashing(manyBytes)},
+		{name: "COPY 20,000 files, 433 MB, one file changed, a RUN that reads it", reach: 1500 * time.Millisecond, context: files, dockerfile: read,
+			before: editAfter(nameOf(manyFiles / 2)), limit: inTurn(hashing(manyBytes), nameSpaces(1, busybox))},
 		{name: "40 stages × 2 RUN, 40 COPY --from: first", reach: 800 * time.Millisecond, context: stages, before: forget,
 			limit: nameSpaces(2*manyStages, busybox)},
 		{name: "40 stages × 2 RUN, 40 COPY --from: nothing changed", reach: 30 * time.Millisecond, context: stages, before: buildOnce,
@@ -95,15 +107,29 @@ func writeDockerfile(dir, text string) error {
 
 // measure builds the scenario's context once with a builder.
 func (s *scenario) measure(ctx context.Context, b builder) (measurement, error) {
+	if s.by != nil {
+		b = s.by
+	}
 	if s.before != nil {
 		if err := s.before(ctx, b, s); err != nil {
 			return measurement{}, err
 		}
 	}
+	var cmd *exec.Cmd
 	if s.command != nil {
-		return measure(s.command(ctx))
+		cmd = s.command(ctx)
+	} else {
+		cmd = b.build(ctx, s)
 	}
-	return measure(b.build(ctx, s.context, tagOf(s), s.noCache))
+	if d, ok := b.(daemon); ok {
+		return measureDaemon(d, cmd)
+	}
+	return measure(cmd)
+}
+
+// file is the path of the Dockerfile.
+func (s *scenario) file() string {
+	return cmp.Or(s.dockerfile, filepath.Join(s.context, "Dockerfile"))
 }
 
 // tagOf names the image after the context, so that the scenarios of one context share its cache.
@@ -112,7 +138,9 @@ func tagOf(s *scenario) string {
 }
 
 func buildOnce(ctx context.Context, b builder, s *scenario) error {
-	_, err := measure(b.build(ctx, s.context, tagOf(s), false))
+	cached := *s
+	cached.noCache = false
+	_, err := measure(b.build(ctx, &cached))
 	return err
 }
 
