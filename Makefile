@@ -14,9 +14,11 @@ PREFIX  = /usr/local
 DESTDIR =
 ARCHES  = amd64 arm64
 IMAGE   = strata:latest
+# What make bench compares with. Its go.mod has exclude directives, which go install refuses: it is built where it was fetched.
+BUILDKIT = v0.32.2
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-compare bench-graph bench-rungs bench-fleet bench-tools bench-mounts lint clean help
+.PHONY: build static man completions install uninstall packages image test-install demo test test-places test-fleet short test-real test-rungs edits observe equal fuzz crash load bench bench-compare bench-graph bench-buildkit bench-rungs bench-fleet bench-tools bench-mounts lint clean help
 
 build: ## bin/strata
 	test/require build
@@ -120,17 +122,23 @@ load: ## 16 builds, prunes, rmi, push and pull, save and load at a time on one s
 	test/require build test
 	$(GO) test -tags $(TAGS) -timeout 12h -count=1 -v ./test/load -minutes $(or $(MINUTES),10) -seed $(or $(SEED),1) -races=$(or $(RACES),false)
 
-bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, unsynced or unobserved, ONLY=COPY
+bench: build ## the table of docs/benchmarks.md; RUNS=1 for a quick look, AGAINST=/path/to/another/strata, unsynced or unobserved, BESIDE=buildkitd for some of the others, ONLY=COPY
 	test/require build demo test
-	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -against "$(AGAINST)"
+	PATH="$(CURDIR)/bin/tools:$$PATH" $(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -against "$(AGAINST)" -beside "$(BESIDE)"
 
 bench-compare: build ## what got slower or faster since the commit BASE=rev, in 5 rounds or RUNS=; fails where a row got slower by more than 10 %
 	test/require build demo test
 	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),5) -only "$(ONLY)" -compare "$(or $(BASE),$(error BASE= names the commit to compare with, as in make bench-compare BASE=HEAD~10))"
 
-bench-graph: build ## docs/pictures/cost.svg: what files, steps, layers and builds at a time cost; FILES=1000000 and STEPS=1000 at most, ONLY=COPY, RUNS=3
+bench-graph: build ## docs/pictures/cost.svg: what files, steps, layers and builds at a time cost; FILES=100000 and STEPS=100 for less, AGAINST=/path/to/another/strata, ONLY=COPY, RUNS=3
 	test/require build test
-	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),3) -only "$(ONLY)" -graph docs/pictures/cost.svg -files $(or $(FILES),200000) -steps $(or $(STEPS),1000)
+	$(GO) run -tags $(TAGS) ./bench -runs $(or $(RUNS),3) -only "$(ONLY)" -against "$(AGAINST)" -graph docs/pictures/cost.svg -files $(or $(FILES),1000000) -steps $(or $(STEPS),1000)
+
+bench-buildkit: ## bin/tools/buildctl and buildkitd, which make bench then compares with; fetches BuildKit's source and all that it needs
+	test/require build test
+	go="$(GO)"; cd "$$(cd / && $$go mod download -json github.com/moby/buildkit@$(BUILDKIT) | jq -er .Dir)" && \
+		$$go build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$(BUILDKIT)" \
+		-o $(CURDIR)/bin/tools/ ./cmd/buildctl ./cmd/buildkitd
 
 bench-rungs: build ## the table of docs/rootless.md: strata on each rung, and buildah as an ordinary user; RUNS=1 for a quick look
 	test/require build demo test

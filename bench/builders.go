@@ -42,14 +42,8 @@ func setUp(ctx context.Context, binary string, o options, work string) ([]conten
 		return contenders, err
 	}
 	if o.against != "" {
-		other := &strata{label: o.earlier(), binary: o.against}
+		other := o.other(binary)
 		progress("setting up %s", other.label)
-		switch o.against {
-		case unsyncedArg:
-			other.binary, other.unsynced = binary, true
-		case unobserved:
-			other.binary, other.environment = binary, []string{"STRATA_OBSERVE=off"}
-		}
 		theirs, err := setUpStrata(ctx, other, o, filepath.Join(work, "against"))
 		contenders = append(contenders, theirs)
 		if err != nil {
@@ -94,6 +88,17 @@ func (o options) asks(program string) bool {
 	}
 	_, err := exec.LookPath(program)
 	return err == nil
+}
+
+// other is the strata that -against names; binary is this one's.
+func (o options) other(binary string) *strata {
+	switch o.against {
+	case unsyncedArg:
+		return &strata{label: o.against, binary: binary, unsynced: true}
+	case unobserved:
+		return &strata{label: o.against, binary: binary, environment: []string{"STRATA_OBSERVE=off"}}
+	}
+	return &strata{label: o.earlier(), binary: o.against}
 }
 
 // earlier is what the other strata is called.

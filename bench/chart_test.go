@@ -14,10 +14,11 @@ import (
 func TestDrawChart(t *testing.T) {
 	panels := []panel{
 		{"files & more", []series{
-			{name: "first", points: []point{{1000, 100 * time.Millisecond}, {100_000, 4 * time.Second}}},
-			{name: "tar <all>", limit: true, points: []point{{1000, 50 * time.Millisecond}, {100_000, time.Second}}},
+			{name: "first", points: []point{{1000, 100 * time.Millisecond, 30e6}, {100_000, 4 * time.Second, 60e6}}},
+			{name: "first", kind: before, points: []point{{1000, time.Second, 0}, {100_000, 9 * time.Second, 0}}},
+			{name: "tar <all>", kind: limits, points: []point{{1000, 50 * time.Millisecond, 0}, {100_000, time.Second, 0}}},
 		}},
-		{"steps", []series{{name: "one", points: []point{{1, time.Second}}}}},
+		{"steps", []series{{name: "one", points: []point{{1, time.Second, 0}}}}},
 		{"nothing measured", nil},
 	}
 	var out strings.Builder
@@ -35,9 +36,11 @@ func TestDrawChart(t *testing.T) {
 	for _, want := range []string{
 		"prefers-color-scheme: dark",
 		">files &amp; more</text>",
-		`<path class="line line0" d="M62.0 179.3L322.0 72.5"/>`, // from 0.1 to 4 s on decades from 0.01 to 10 s
-		`<path class="line limit" d="M62.0`,
-		"</tspan> first, 4.0 s</text>",
+		`<path class="line line0" d="M66.0 179.3L336.0 72.5"/>`, // from 0.1 to 4 s on decades from 0.01 to 10 s
+		`<path class="line line0 before" d="M66.0`,
+		`<path class="line linelimit" d="M66.0`,
+		"</tspan> first, 4.0 s, before 9.0 s</text>",
+		"</tspan> first, 60 MB</text>",
 		"tar &lt;all&gt;",
 		">100k</text>",
 		">0.01 s</text>",
@@ -77,7 +80,7 @@ func TestMarks(t *testing.T) {
 
 func TestSpread(t *testing.T) {
 	const end = frameTop + frameHeight
-	all := spread([]label{{text: "b", y: 102}, {text: "a", y: 100}, {text: "c", y: 200}, {text: "d", y: end}, {text: "e", y: end}})
+	all := spread([]label{{text: "b", y: 102}, {text: "a", y: 100}, {text: "c", y: 200}, {text: "d", y: end}, {text: "e", y: end}}, end)
 	for i, want := range []label{{text: "a", y: 100}, {text: "b", y: 116}, {text: "c", y: 200}, {text: "d", y: end - labelHeight}, {text: "e", y: end}} {
 		if all[i] != want {
 			t.Errorf("label %d: %v, want %v", i, all[i], want)

@@ -16,6 +16,7 @@ import (
 // A sample is what is measured for one point of the graph.
 type sample struct {
 	panel, series string
+	kind          kind
 	count         int
 	builder       builder
 	scenario      *scenario
@@ -27,28 +28,14 @@ const limitSeries = "tar to sha256sum"
 // benchGraph measures what builds take against how many files, steps, layers and builds at a time there are, and draws it into
 // the SVG o.graph. What it draws it also prints, as tables.
 func benchGraph(ctx context.Context, binary, work string, o options) error {
-	base, err := testbed.MakeStore(ctx, binary, filepath.Join(work, "base"), false)
+	samples, err := graphSamples(ctx, binary, work, o)
 	if err != nil {
 		return err
-	}
-	s := &strata{label: "strata", binary: binary, base: base}
-	var samples []sample
-	for _, part := range []func(ctx context.Context, s *strata, work string, o options) ([]sample, error){
-		fileSamples, stepSamples, layerSamples, parallelSamples,
-	} {
-		of, err := part(ctx, s, work, o)
-		if err != nil {
-			return err
-		}
-		samples = append(samples, of...)
-	}
-	if len(samples) == 0 {
-		return fmt.Errorf("no panel of the graph has %q in its title; docs/pictures/cost.svg shows them", o.only)
 	}
 	measured := make([][]measurement, len(samples))
 	for round := range o.runs {
 		for i, sample := range samples {
-			progress("round %d of %d: %s: %s, %d", round+1, o.runs, sample.panel, sample.series, sample.count)
+			progress("round %d of %d: %s: %s, %d %s", round+1, o.runs, sample.panel, sample.series, sample.count, sample.kind)
 			m, err := sample.scenario.measure(ctx, sample.builder)
 			if err != nil {
 				return fmt.Errorf("%s: %s, %d: %w", sample.panel, sample.series, sample.count, err)
@@ -58,7 +45,11 @@ func benchGraph(ctx context.Context, binary, work string, o options) error {
 	}
 	var panels []panel
 	for i, sample := range samples {
-		panels = addPoint(panels, sample, point{sample.count, medianTime(measured[i])})
+		q := point{count: sample.count, took: medianTime(measured[i])}
+		if sample.kind != limits {
+			q.memory = peak(measured[i])
+		}
+		panels = addPoint(panels, sample, q)
 	}
 	for _, p := range panels {
 		fmt.Println(p.table())
@@ -68,11 +59,54 @@ func benchGraph(ctx context.Context, binary, work string, o options) error {
 		return err
 	}
 	defer f.Close()
-	caption := fmt.Sprintf("%s on %d cores, Linux %s; whole processes, medians of %d runs", s.version(ctx), runtime.NumCPU(), release(), o.runs)
+	version := samples[0].builder.version(ctx)
+	if o.against != "" {
+		version += ", thin lines: " + o.earlier()
+	}
+	caption := fmt.Sprintf("%s; %d cores, Linux %s; whole processes, medians of %d runs", version, runtime.NumCPU(), release(), o.runs)
 	if err := drawChart(f, panels, caption); err != nil {
 		return err
 	}
 	return f.Close()
+}
+
+// graphSamples are the points of all panels, those of an earlier strata after this one's.
+func graphSamples(ctx context.Context, binary, work string, o options) ([]sample, error) {
+	stratas := []*strata{{label: "strata", binary: binary}}
+	if o.against != "" {
+		stratas = append(stratas, o.other(binary))
+	}
+	var of [][]sample
+	for i, s := range stratas {
+		var err error
+		if s.base, err = testbed.MakeStore(ctx, s.binary, filepath.Join(work, fmt.Sprint("base-", i)), false); err != nil {
+			return nil, err
+		}
+		var samples []sample
+		for _, part := range []func(ctx context.Context, s *strata, work string, o options) ([]sample, error){
+			fileSamples, stepSamples, layerSamples, parallelSamples,
+		} {
+			points, err := part(ctx, s, work, o)
+			if err != nil {
+				return nil, err
+			}
+			samples = append(samples, points...)
+		}
+		of = append(of, samples)
+	}
+	var all []sample
+	for i := range of[0] {
+		all = append(all, of[0][i])
+		if len(of) > 1 && of[0][i].kind != limits {
+			was := of[1][i]
+			was.kind = before
+			all = append(all, was)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no panel of the graph has %q in its title; docs/pictures/cost.svg shows them", o.only)
+	}
+	return all, nil
 }
 
 // addPoint puts a point on its line, which it makes where it is the first.
@@ -82,20 +116,20 @@ func addPoint(panels []panel, s sample, q point) []panel {
 		at, panels = len(panels), append(panels, panel{title: s.panel})
 	}
 	p := &panels[at]
-	line := slices.IndexFunc(p.series, func(l series) bool { return l.name == s.series })
+	line := slices.IndexFunc(p.series, func(l series) bool { return l.name == s.series && l.kind == s.kind })
 	if line < 0 {
-		line, p.series = len(p.series), append(p.series, series{name: s.series, limit: s.series == limitSeries})
+		line, p.series = len(p.series), append(p.series, series{name: s.series, kind: s.kind})
 	}
 	p.series[line].points = append(p.series[line].points, q)
 	return panels
 }
 
-// table has a panel's times as Markdown: a row for each count, a column for each line.
+// table has a panel's times and memory as Markdown: a row for each count, a column for each line.
 func (p panel) table() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "| %s |", p.title)
 	for _, s := range p.series {
-		fmt.Fprintf(&text, " %s |", s.name)
+		fmt.Fprintf(&text, " %s |", s.label())
 	}
 	text.WriteString("\n|---|" + strings.Repeat("---|", len(p.series)) + "\n")
 	for _, count := range p.counts() {
@@ -106,7 +140,11 @@ func (p panel) table() string {
 				text.WriteString(" |")
 				continue
 			}
-			fmt.Fprintf(&text, " %s |", seconds(s.points[at].took))
+			cell := seconds(s.points[at].took)
+			if m := s.points[at].memory; m > 0 {
+				cell += ", " + memory(m)
+			}
+			fmt.Fprintf(&text, " %s |", cell)
 		}
 		text.WriteString("\n")
 	}
@@ -119,33 +157,40 @@ func upTo(bound int, counts ...int) []int {
 }
 
 // store makes a store of its own for a panel, with the base image.
-func (s *strata) store(ctx context.Context, root string) (*strata, error) {
-	other := s.beside(root)
+func (s *strata) store(ctx context.Context, work, panel string) (*strata, error) {
+	other := s.beside(filepath.Join(work, "store-"+panel+"-"+s.label))
 	return other, other.forget(ctx, "")
 }
 
-// fileSamples copy files of 500 bytes on the average.
+// fileSamples copy files of 500 bytes on the average, which stay in the cache folder.
 func fileSamples(ctx context.Context, s *strata, work string, o options) ([]sample, error) {
 	const title = "COPY: files of 500 bytes"
-	b, err := s.store(ctx, filepath.Join(work, "store-files"))
-	if err != nil || !strings.Contains(title, o.only) {
+	if !strings.Contains(title, o.only) {
+		return nil, nil
+	}
+	b, err := s.store(ctx, work, "files")
+	if err != nil {
+		return nil, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
 		return nil, err
 	}
 	var all []sample
 	for _, n := range upTo(o.files, 1000, 5000, 20_000, 100_000, 200_000, 500_000, 1_000_000) {
 		progress("making %d files", n)
-		dir := filepath.Join(work, fmt.Sprintf("files-%d", n))
-		if err := makeFiles(dir, n, int64(n)*500); err != nil {
+		dir := filepath.Join(cache, fmt.Sprintf("files-%d-%d", n, n*smallBytes/smallFiles))
+		if err := makeFiles(dir, n, int64(n*smallBytes/smallFiles)); err != nil {
 			return nil, err
 		}
 		tar := func(ctx context.Context) *exec.Cmd {
 			return exec.CommandContext(ctx, "sh", "-c", `tar -cf - -C "$1" . | sha256sum`, "sh", dir)
 		}
 		all = append(all,
-			sample{title, "first", n, b, &scenario{context: dir, before: forget}},
-			sample{title, "one file changed", n, b, &scenario{context: dir, before: editAfter(nameOf(n / 2))}},
-			sample{title, "nothing changed", n, b, &scenario{context: dir, before: buildOnce}},
-			sample{title, limitSeries, n, b, &scenario{context: dir, command: tar}},
+			sample{title, "first", now, n, b, &scenario{context: dir, before: forget}},
+			sample{title, "one file changed", now, n, b, &scenario{context: dir, before: editAfter(nameOf(n / 2))}},
+			sample{title, "nothing changed", now, n, b, &scenario{context: dir, before: buildOnce}},
+			sample{title, limitSeries, limits, n, b, &scenario{context: dir, command: tar}},
 		)
 	}
 	return all, nil
@@ -154,8 +199,11 @@ func fileSamples(ctx context.Context, s *strata, work string, o options) ([]samp
 // stepSamples are builds of many steps that write nothing.
 func stepSamples(ctx context.Context, s *strata, work string, o options) ([]sample, error) {
 	const title = "RUN echo: steps"
-	b, err := s.store(ctx, filepath.Join(work, "store-steps"))
-	if err != nil || !strings.Contains(title, o.only) {
+	if !strings.Contains(title, o.only) {
+		return nil, nil
+	}
+	b, err := s.store(ctx, work, "steps")
+	if err != nil {
 		return nil, err
 	}
 	var all []sample
@@ -165,8 +213,8 @@ func stepSamples(ctx context.Context, s *strata, work string, o options) ([]samp
 			return nil, err
 		}
 		all = append(all,
-			sample{title, "first", n, b, &scenario{context: dir, noCache: true}},
-			sample{title, "nothing changed", n, b, &scenario{context: dir, before: buildOnce}},
+			sample{title, "first", now, n, b, &scenario{context: dir, noCache: true}},
+			sample{title, "nothing changed", now, n, b, &scenario{context: dir, before: buildOnce}},
 		)
 	}
 	return all, nil
@@ -184,8 +232,11 @@ func repeated(n int, format string) string {
 // layerSamples are a step, and a COPY of a file, on an image of many layers.
 func layerSamples(ctx context.Context, s *strata, work string, o options) ([]sample, error) {
 	const title = "One step on an image: layers"
-	b, err := s.store(ctx, filepath.Join(work, "store-layers"))
-	if err != nil || !strings.Contains(title, o.only) {
+	if !strings.Contains(title, o.only) {
+		return nil, nil
+	}
+	b, err := s.store(ctx, work, "layers")
+	if err != nil {
 		return nil, err
 	}
 	var all []sample
@@ -201,7 +252,7 @@ func layerSamples(ctx context.Context, s *strata, work string, o options) ([]sam
 				return nil, err
 			}
 			name, _, _ := strings.Cut(step, " /")
-			all = append(all, sample{title, name, n, b, &scenario{context: dir, before: before, noCache: true}})
+			all = append(all, sample{title, name, now, n, b, &scenario{context: dir, before: before, noCache: true}})
 		}
 	}
 	return all, nil
@@ -210,8 +261,11 @@ func layerSamples(ctx context.Context, s *strata, work string, o options) ([]sam
 // parallelSamples are builds of five steps each that begin at once, in one store.
 func parallelSamples(ctx context.Context, s *strata, work string, o options) ([]sample, error) {
 	const title = "Builds of 5 RUN each: at a time"
-	b, err := s.store(ctx, filepath.Join(work, "store-parallel"))
-	if err != nil || !strings.Contains(title, o.only) {
+	if !strings.Contains(title, o.only) {
+		return nil, nil
+	}
+	b, err := s.store(ctx, work, "parallel")
+	if err != nil {
 		return nil, err
 	}
 	var all []sample
@@ -230,8 +284,8 @@ func parallelSamples(ctx context.Context, s *strata, work string, o options) ([]
 			return run(b.atOnce(ctx, dir, "--no-cache=false"))
 		}
 		all = append(all,
-			sample{title, "first", n, b, &scenario{context: dir, command: builds("--no-cache")}},
-			sample{title, "nothing changed", n, b, &scenario{context: dir, before: once, command: builds("--no-cache=false")}},
+			sample{title, "first", now, n, b, &scenario{context: dir, command: builds("--no-cache")}},
+			sample{title, "nothing changed", now, n, b, &scenario{context: dir, before: once, command: builds("--no-cache=false")}},
 		)
 	}
 	return all, nil

@@ -32,7 +32,7 @@ func main() {
 	tools := flag.Bool("tools", false, "measure what compilers and package managers take in a copied tree, and nothing else")
 	rungs := flag.Bool("rungs", false, "measure strata on each rung of docs/rootless.md, beside buildah as an ordinary user")
 	graph := flag.String("graph", "", "draw into this `file`, an SVG, what builds take against the number of files, steps, layers and builds at a time")
-	files := flag.Int("files", 200_000, "how many files the graph goes to, 1,000,000 at most")
+	files := flag.Int("files", 1_000_000, "how many files the graph goes to, 1,000,000 at most")
 	steps := flag.Int("steps", 1000, "how many steps the graph goes to, 1,000 at most")
 	fleet := flag.Bool("fleet", false, "measure steps on workers and many clients of one cache, and nothing else")
 	if len(os.Args) > 2 && os.Args[1] == unsyncedArg {
