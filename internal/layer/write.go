@@ -35,6 +35,8 @@ type Tar struct {
 	Size   int64         // its length in bytes
 	// TOC is the one that was written, with the Offset and the Digest of every file.
 	TOC *TOC
+	// Midstates are those of a tar that was written to a file; nil where Go's SHA-256 cannot be kept.
+	Midstates *Midstates
 }
 
 // WriteTar writes the canonical tar of t to w: the same bytes for the same TOC and contents, on
@@ -42,24 +44,28 @@ type Tar struct {
 // nor the next two change t or its entries, which others may be reading; open gets the entries of
 // t.
 func WriteTar(ctx context.Context, w io.Writer, t *TOC, open OpenFunc) error {
-	_, err := writeTar(ctx, tarSinks{w: w}, t, open)
+	_, err := writeTar(ctx, tarSinks{w: w}, t.runs, &origin{open: open})
 	return err
 }
 
 // WriteTarFile is WriteTar into a file, at its current position, and says what was written.
 func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (*Tar, error) {
-	return describeTar(ctx, f, t, open)
+	sum := newTarSum()
+	described := t.clone()
+	size, err := writeTar(ctx, tarSinks{w: newBehind(f), hash: sum, toc: described}, t.runs, &origin{open: open})
+	if err != nil {
+		return nil, err
+	}
+	made := &Tar{Size: size, TOC: described}
+	made.DiffID, made.Midstates = sum.end()
+	return made, nil
 }
 
 // HashTar says what WriteTar would write.
 func HashTar(ctx context.Context, t *TOC, open OpenFunc) (*Tar, error) {
-	return describeTar(ctx, nil, t, open)
-}
-
-func describeTar(ctx context.Context, w io.Writer, t *TOC, open OpenFunc) (*Tar, error) {
 	h := sha256.New()
 	described := t.clone()
-	size, err := writeTar(ctx, tarSinks{w: w, hash: h, toc: described}, t, open)
+	size, err := writeTar(ctx, tarSinks{hash: h, toc: described}, t.runs, &origin{open: open})
 	if err != nil {
 		return nil, err
 	}
@@ -80,13 +86,22 @@ func (t *TOC) clone() *TOC {
 // tarSinks are what a tar is written to; each may be nil.
 type tarSinks struct {
 	w    io.Writer
-	hash hash.Hash
+	hash io.Writer
 	toc  *TOC // a copy of the one that is written, whose entries get their offsets and digests
+	// hashed is how many bytes hash knows already.
+	hashed int64
+}
+
+// origin is where the bytes of a tar come from.
+type origin struct {
+	open    OpenFunc // of files
+	earlier *Earlier // may be nil
 }
 
 // chunk is a piece of the tar stream.
 type chunk struct {
 	buf    []byte
+	from   int         // where in buf the bytes begin that are meant
 	starts []start     // files whose contents begin in this chunk
 	home   chan *chunk // where it goes when writer and hasher are done with it
 	users  atomic.Int32
@@ -104,32 +119,37 @@ func (c *chunk) release() {
 	}
 }
 
-// run is a part of the TOC that one reader turns into chunks.
+// run is a part of the TOC that one reader turns into chunks, or of an earlier tar.
 type run struct {
 	entries   []*Entry
 	described []*Entry // the same ones in tarSinks.toc; nil without one
+	from, to  int64    // what part of the earlier tar, if there are no entries
+	moved     []*Entry // entries of tarSinks.toc, of which files have offsets that count from where the run begins
 	out       chan *chunk
 }
+
+// runsFunc gives the runs of a tar one after the other; described are the entries of tarSinks.toc, nil without one.
+type runsFunc func(described []*Entry, yield func(*run) error) error
 
 var chunkPool = sync.OnceValue(func() *sync.Pool {
 	return &sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkSize)} }}
 })
 
 // writeTar writes the tar of t and returns its length.
-func writeTar(ctx context.Context, to tarSinks, t *TOC, open OpenFunc) (int64, error) {
+func writeTar(ctx context.Context, to tarSinks, runs runsFunc, from *origin) (int64, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	work := make(chan *run)
 	order := make(chan *run, 2*readers)
-	g.Go(func() error { return planRuns(ctx, t, to.toc, order, work) })
-	for range min(readers, len(t.Entries)+1) {
-		g.Go(func() error { return readRuns(ctx, work, open) })
+	g.Go(func() error { return planRuns(ctx, runs, to.toc, order, work) })
+	for range readers {
+		g.Go(func() error { return readRuns(ctx, work, from) })
 	}
 	var sums chan *chunk
 	if to.hash != nil {
 		sums = make(chan *chunk, readers*chunksEach)
 		g.Go(func() error {
 			for c := range sums {
-				to.hash.Write(c.buf)
+				to.hash.Write(c.buf[c.from:])
 				c.release()
 			}
 			return nil
@@ -141,7 +161,7 @@ func writeTar(ctx context.Context, to tarSinks, t *TOC, open OpenFunc) (int64, e
 			defer close(sums)
 		}
 		var err error
-		size, err = drainRuns(ctx, order, to.w, sums)
+		size, err = drainRuns(ctx, order, to, sums)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -159,20 +179,16 @@ func writeTar(ctx context.Context, to tarSinks, t *TOC, open OpenFunc) (int64, e
 	return size + tarTrailer, nil
 }
 
-// planRuns cuts the TOC into runs of about one chunk; a larger file is a run of its own.
-func planRuns(ctx context.Context, t, described *TOC, order, work chan<- *run) error {
+// planRuns hands out the runs of a tar.
+func planRuns(ctx context.Context, runs runsFunc, toc *TOC, order, work chan<- *run) error {
 	defer close(order)
 	defer close(work)
-	for i := 0; i < len(t.Entries); {
-		j, n := i, int64(0)
-		for j < len(t.Entries) && (j == i || n+t.Entries[j].Size+1024 <= chunkSize) {
-			n += t.Entries[j].Size + 1024
-			j++
-		}
-		r := &run{entries: t.Entries[i:j], out: make(chan *chunk, 1)}
-		if described != nil {
-			r.described = described.Entries[i:j]
-		}
+	var described []*Entry
+	if toc != nil {
+		described = toc.Entries
+	}
+	return runs(described, func(r *run) error {
+		r.out = make(chan *chunk, 1)
 		for _, to := range []chan<- *run{order, work} {
 			select {
 			case to <- r:
@@ -180,15 +196,44 @@ func planRuns(ctx context.Context, t, described *TOC, order, work chan<- *run) e
 				return ctx.Err()
 			}
 		}
-		i = j
+		return nil
+	})
+}
+
+// runs are those of a TOC.
+func (t *TOC) runs(described []*Entry, yield func(*run) error) error {
+	return entryRuns(t.Entries, described, yield)
+}
+
+// entryRuns cuts entries into runs of about one chunk; a larger file is a run of its own.
+func entryRuns(entries, described []*Entry, yield func(*run) error) error {
+	for len(entries) > 0 {
+		j, n := 0, int64(0)
+		for j < len(entries) && (j == 0 || n+entries[j].Size+1024 <= chunkSize) {
+			n += entries[j].Size + 1024
+			j++
+		}
+		r := &run{entries: entries[:j]}
+		entries = entries[j:]
+		if described != nil {
+			r.described, described = described[:j], described[j:]
+		}
+		if err := yield(r); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // drainRuns hands the chunks to w and sums in the order of the TOC, and notes where each file starts.
-func drainRuns(ctx context.Context, order <-chan *run, w io.Writer, sums chan<- *chunk) (int64, error) {
+func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- *chunk) (int64, error) {
 	var size int64
 	for r := range order {
+		for _, e := range r.moved {
+			if e.Type == File {
+				e.Offset += size
+			}
+		}
 		for open := true; open; {
 			var c *chunk
 			select {
@@ -202,14 +247,15 @@ func drainRuns(ctx context.Context, order <-chan *run, w io.Writer, sums chan<- 
 			for _, s := range c.starts {
 				s.to.Offset = size + int64(s.at)
 			}
-			size += int64(len(c.buf))
 			c.users.Store(1)
-			if sums != nil {
+			if sums != nil && size >= to.hashed {
 				c.users.Store(2)
 				sums <- c // has room for every chunk there is
 			}
-			if w != nil {
-				if _, err := w.Write(c.buf); err != nil {
+			bytes := c.buf[c.from:]
+			size += int64(len(bytes))
+			if to.w != nil {
+				if _, err := to.w.Write(bytes); err != nil {
 					return 0, fmt.Errorf("writing layer: %w", err)
 				}
 			}
@@ -223,6 +269,7 @@ func drainRuns(ctx context.Context, order <-chan *run, w io.Writer, sums chan<- 
 // one from the reader whose turn it is.
 type reader struct {
 	ctx  context.Context
+	from *origin
 	home chan *chunk
 	made int
 	cur  *chunk
@@ -231,18 +278,12 @@ type reader struct {
 	sum  hash.Hash
 }
 
-func readRuns(ctx context.Context, work <-chan *run, open OpenFunc) error {
-	r := &reader{ctx: ctx, home: make(chan *chunk, chunksEach), sum: sha256.New()}
+func readRuns(ctx context.Context, work <-chan *run, from *origin) error {
+	r := &reader{ctx: ctx, from: from, home: make(chan *chunk, chunksEach), sum: sha256.New()}
 	for run := range work {
 		r.out = run.out
-		for i, e := range run.entries {
-			var described *Entry
-			if run.described != nil {
-				described = run.described[i]
-			}
-			if err := r.entry(e, described, open); err != nil {
-				return err
-			}
+		if err := r.run(run); err != nil {
+			return err
 		}
 		if err := r.flush(); err != nil {
 			return err
@@ -250,6 +291,22 @@ func readRuns(ctx context.Context, work <-chan *run, open OpenFunc) error {
 		close(run.out)
 	}
 	r.putBack()
+	return nil
+}
+
+func (r *reader) run(run *run) error {
+	if run.entries == nil {
+		return r.earlierChunk(run.from, run.to)
+	}
+	for i, e := range run.entries {
+		var described *Entry
+		if run.described != nil {
+			described = run.described[i]
+		}
+		if err := r.entry(e, described); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -267,7 +324,7 @@ func (r *reader) putBack() {
 }
 
 // entry appends an entry's header, contents and padding. described, if not nil, gets its offset and digest.
-func (r *reader) entry(e, described *Entry, open OpenFunc) error {
+func (r *reader) entry(e, described *Entry) error {
 	r.head.Reset()
 	if err := appendHeader(&r.head, e); err != nil {
 		return err
@@ -288,7 +345,7 @@ func (r *reader) entry(e, described *Entry, open OpenFunc) error {
 		return nil
 	}
 	sum := described != nil && e.Digest == ""
-	if err := r.contents(e, sum, open); err != nil {
+	if err := r.contents(e, sum); err != nil {
 		return err
 	}
 	if sum {
@@ -299,8 +356,8 @@ func (r *reader) entry(e, described *Entry, open OpenFunc) error {
 }
 
 // contents copies a file's contents, which must be Size bytes, and sums them into r.sum where that is asked for.
-func (r *reader) contents(e *Entry, sum bool, open OpenFunc) error {
-	f, err := open(r.ctx, e)
+func (r *reader) contents(e *Entry, sum bool) error {
+	f, err := r.from.open(r.ctx, e)
 	if err != nil {
 		return fmt.Errorf("opening contents of %q: %w", clip(e.Path), err)
 	}
@@ -362,7 +419,7 @@ func (r *reader) room() error {
 			return r.ctx.Err()
 		}
 	}
-	r.cur.buf, r.cur.starts = r.cur.buf[:0], r.cur.starts[:0]
+	r.cur.buf, r.cur.from, r.cur.starts = r.cur.buf[:0], 0, r.cur.starts[:0]
 	return nil
 }
 

@@ -55,6 +55,7 @@ type (
 	DamagedError     = layers.DamagedError
 	Lowers           = layers.Lowers
 	Derived          = layers.Derived
+	Earlier          = layers.Earlier
 
 	Kind           = images.Kind
 	Config         = images.Config

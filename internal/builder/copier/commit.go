@@ -71,18 +71,28 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	f, err := os.OpenFile(filepath.Join(dir, "tar"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	made, err := w.write(ctx, s, t, filepath.Join(dir, "tar"))
 	if err != nil {
 		return "", fmt.Errorf("writing a layer: %w", s.Explain(err))
 	}
-	made, err := layer.WriteTarFile(ctx, f, t, w.counted(t.Size()))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("writing a layer: %w", s.Explain(err))
-	}
-	if _, err := s.AddLayer(made.DiffID, made.TOC, dir); err != nil {
+	if _, err := s.AddMade(made, dir); err != nil {
 		return "", err
 	}
 	return made.DiffID, nil
+}
+
+// write writes the layer's tar: out of that of an earlier layer, where there is one that has much of it, or anew.
+func (w *Draft) write(ctx context.Context, s *store.Store, t *layer.TOC, path string) (*layer.Tar, error) {
+	made, err := w.assemble(ctx, s, t, path)
+	if made != nil || err != nil {
+		return made, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	made, err = layer.WriteTarFile(ctx, f, t, w.counted(t.Size()))
+	return made, errors.Join(err, f.Close())
 }
 
 // withParents adds the parents that exist below, unchanged: overlayfs shows the attributes of the topmost layer that has a

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/strata-build/strata/internal/layer"
 )
 
@@ -34,6 +36,8 @@ type Draft struct {
 	cleanup []func()
 	// copied is told how many of how many bytes are copied, nil for nobody.
 	copied func(current, total int64)
+	// earlier are layers that may have much of this one; nil where none is known.
+	earlier func() []digest.Digest
 }
 
 type owner struct{ uid, gid int }

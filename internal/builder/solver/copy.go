@@ -5,10 +5,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/strata-build/strata/internal/builder/copier"
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
+	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/event"
 	"github.com/strata-build/strata/internal/layer"
 )
@@ -62,8 +65,26 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 		}
 		return s.copier().Copy(ctx, below, c, &sel.Selection)
 	}
-	op.run = s.runDraft(op)
+	op.run = s.runDraft(op, func() []digest.Digest { return s.earlier(op.key, step) })
 	return op, nil
+}
+
+// maxLike is how many of the layers that an instruction made before are looked at.
+const maxLike = 20
+
+// earlier are the layers that a step's instruction made before, the last one first.
+func (s *Solver) earlier(key *cache.Key, step *dockerfile.Step) []digest.Digest {
+	like, err := local.Like(s.store, key, step.Text, maxLike)
+	if err != nil {
+		return nil // it only saves time
+	}
+	var all []digest.Digest
+	for _, r := range like {
+		if r.Layer != "" {
+			all = append(all, r.Layer)
+		}
+	}
+	return all
 }
 
 // workdirOperation is a WORKDIR: a directory with its parents, made where they are missing.
@@ -80,18 +101,19 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 		}
 		return copier.MakeDir(ctx, op.below, dir, step.Workdir.User)
 	}
-	op.run = s.runDraft(op)
+	op.run = s.runDraft(op, nil)
 	return op, nil
 }
 
-// runDraft makes the layer that an operation's draft tells of.
-func (s *Solver) runDraft(op *operation) func(context.Context) (exec.Made, error) {
+// runDraft makes the layer that an operation's draft tells of, out of an earlier one where that is quicker; earlier may be nil.
+func (s *Solver) runDraft(op *operation, earlier func() []digest.Digest) func(context.Context) (exec.Made, error) {
 	return func(ctx context.Context) (made exec.Made, err error) {
 		w, err := op.draft(ctx)
 		if err != nil {
 			return made, err
 		}
 		defer w.Close()
+		w.Reuse(earlier)
 		w.Watch(func(current, total int64) {
 			status := ""
 			if current == total {

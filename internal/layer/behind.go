@@ -1,0 +1,29 @@
+package layer
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// behindEach is after how many bytes the kernel is asked to begin with writing them to the disk.
+const behindEach = 16 << 20
+
+// behind writes to a file, and has the kernel bring its bytes to the disk meanwhile: who waits for the disk at the end of a build
+// waits for less. Nothing is waited for here.
+type behind struct {
+	f           *os.File
+	asked, size int64 // up to where the kernel was asked, and what was written
+}
+
+func newBehind(f *os.File) *behind { return &behind{f: f} }
+
+func (b *behind) Write(p []byte) (int, error) {
+	n, err := b.f.Write(p)
+	b.size += int64(n)
+	if b.size-b.asked >= behindEach {
+		_ = unix.SyncFileRange(int(b.f.Fd()), b.asked, b.size-b.asked, unix.SYNC_FILE_RANGE_WRITE) // only a hint
+		b.asked = b.size
+	}
+	return n, err
+}

@@ -1,0 +1,78 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer"
+)
+
+// midstatesFile is what is kept of the SHA-256 of a layer's tar, beside the tar: it ends with a checksum of its own, and is no
+// form of the layer.
+const midstatesFile = "midstates"
+
+// minMidstates is how large a tar is, in bytes, of which midstates are kept: a smaller one is read and hashed sooner than looked for.
+const minMidstates = 4 << 20
+
+// AddMade is AddLayer of a tar that package layer made in dir, of which another one can be assembled later.
+func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
+	if m := made.Midstates; m != nil && made.Size >= minMidstates {
+		if err := os.WriteFile(filepath.Join(dir, midstatesFile), m.Encode(), 0o600); err != nil {
+			return nil, fmt.Errorf("adding layer %s to the store: %w", made.DiffID, ls.session.Explain(err))
+		}
+	}
+	l, err := ls.AddLayer(made.DiffID, made.TOC, dir)
+	if err == nil {
+		ls.memory.keepTOC(made.DiffID, made.TOC)
+	}
+	return l, err
+}
+
+// Earlier is a layer's tar of which another one can be assembled.
+type Earlier struct {
+	layer.Earlier
+	f *os.File
+}
+
+// Close closes the tar.
+func (e *Earlier) Close() error { return e.f.Close() }
+
+// Earlier opens a layer's tar for another one to be assembled of it. It is an error if the layer has none here that AddMade added and
+// that is as it was sealed: nothing is fetched or mended for it.
+func (ls *Layers) Earlier(ctx context.Context, diffID digest.Digest) (*Earlier, error) {
+	data, err := os.ReadFile(ls.Path(diffID, midstatesFile))
+	if err != nil {
+		return nil, err
+	}
+	m, err := layer.DecodeMidstates(data, diffID)
+	if err != nil {
+		return nil, err
+	}
+	for _, form := range []string{formTar, formTOC} {
+		if ok, err := ls.asSealed(diffID, form); !ok || err != nil {
+			return nil, errors.Join(err, fmt.Errorf("layer %s is not as it was sealed", diffID))
+		}
+	}
+	l, err := ls.Layer(diffID)
+	if err != nil {
+		return nil, err
+	}
+	t, err := l.readTOC()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(ls.Path(diffID, formTar))
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || st.Size() != m.Size {
+		f.Close()
+		return nil, errors.Join(err, layer.ErrEarlier)
+	}
+	return &Earlier{layer.Earlier{Tar: f, TOC: t, Midstates: m}, f}, ctx.Err()
+}
