@@ -63,6 +63,8 @@ type Executor struct {
 	checkouts checkouts
 	plain     plain
 
+	prepared sync.Once
+
 	mu     sync.Mutex
 	warned []string
 	taken  map[string]chan struct{} // by cache mount: closed when the first step has taken it
@@ -140,6 +142,7 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
 	if plainroot.Needed() {
 		return e.executePlain(ctx, step)
 	}
+	e.prepared.Do(e.prepare)
 	if step.isObserved() {
 		go tracefs.Start() // beside the preparation; where it fails, the step is not observed
 	}
@@ -164,6 +167,13 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
 		if err := trees.mend(ctx); err != nil {
 			return Made{}, err
 		}
+	}
+}
+
+// prepare begins to start what the first container needs, beside what that is mounted on.
+func (e *Executor) prepare() {
+	if dir, err := e.Store.Temp("starter"); err == nil {
+		go runner.Prepare(dir)
 	}
 }
 

@@ -177,6 +177,12 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 	if err := watch(s.StateDir); err != nil {
 		return ExitSandbox, err
 	}
+	owners := superviseOwners(s, process)
+	if owners == nil && emulator == nil && s.isUsual(config) {
+		if st := sharedStarter(s.StateDir); st != nil {
+			return runDirect(ctx, s, config, process, st)
+		}
+	}
 	container, err := create(s, config)
 	if err != nil {
 		return ExitSandbox, fmt.Errorf("create container: %w", err)
@@ -186,7 +192,7 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 			exitCode, err = ExitSandbox, fmt.Errorf("remove container: %w", derr)
 		}
 	}()
-	return run(ctx, s, container, process, superviseOwners(s, process))
+	return run(ctx, s, container, process, owners)
 }
 
 // run starts process in container, with its streams connected, and waits for it.
@@ -208,7 +214,7 @@ func run(ctx context.Context, s Spec, container *libcontainer.Container, process
 	}
 	ended := make(chan struct{})
 	defer close(ended)
-	go forward(s.Signals, container, ended)
+	go forward(s.Signals, func(signal syscall.Signal) { _ = container.Signal(signal) }, ended)
 
 	state, err := process.Wait()
 	streams.finish()
@@ -264,14 +270,16 @@ func start(ctx context.Context, s Spec, container *libcontainer.Container, proce
 }
 
 // forward passes signals on until the container has ended.
-func forward(signals <-chan os.Signal, container *libcontainer.Container, ended <-chan struct{}) {
+func forward(signals <-chan os.Signal, send func(syscall.Signal), ended <-chan struct{}) {
 	for {
 		select {
 		case sig, ok := <-signals:
 			if !ok {
 				return
 			}
-			_ = container.Signal(sig) // it may have ended just now
+			if signal, ok := sig.(syscall.Signal); ok {
+				send(signal) // it may have ended just now
+			}
 		case <-ended:
 			return
 		}

@@ -23,8 +23,8 @@ const Prefix = "strata-"
 // patience is how long a killed process may take to end. One in an uninterruptible sleep ends when that does.
 const patience = 2 * time.Second
 
-// container is what matters here of libcontainer's state.
-type container struct {
+// State is what matters here of a container's state.
+type State struct {
 	Pid     int               `json:"init_process_pid"`
 	Started uint64            `json:"init_process_start"` // in ticks since the machine's start: field 22 of proc_pid_stat(5)
 	Cgroups map[string]string `json:"cgroup_paths"`
@@ -56,7 +56,7 @@ func End(state string) error {
 		if err != nil {
 			continue // another ended it meanwhile
 		}
-		var c container
+		var c State
 		if err := json.Unmarshal(data, &c); err != nil {
 			continue // half written, since the builder was killed: it had no process yet
 		}
@@ -65,7 +65,7 @@ func End(state string) error {
 	return errors.Join(errs...)
 }
 
-func (c *container) end() error {
+func (c *State) end() error {
 	var errs []error
 	if c.Pid > 0 {
 		errs = append(errs, c.kill())
@@ -80,14 +80,14 @@ func (c *container) end() error {
 
 // kill kills the container's first process, if it still runs, and waits for its end. As process 1 of a name space it takes
 // all others of the container along (pid_namespaces(7)).
-func (c *container) kill() error {
+func (c *State) kill() error {
 	fd, err := unix.PidfdOpen(c.Pid, 0)
 	if err != nil {
 		return nil // there is none
 	}
 	defer unix.Close(fd)
 	// The number may be another process's by now; from here on the descriptor means the one that is looked at.
-	if started, ok := startOf(c.Pid); !ok || started != c.Started || !isFirst(c.Pid) {
+	if started, ok := StartOf(c.Pid); !ok || started != c.Started || !isFirst(c.Pid) {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
@@ -106,8 +106,8 @@ func (c *container) kill() error {
 	return fmt.Errorf("process %d, which a killed strata started, does not end", c.Pid)
 }
 
-// startOf is when a process started, in ticks since the machine's start.
-func startOf(pid int) (ticks uint64, ok bool) {
+// StartOf is when a process started, in ticks since the machine's start.
+func StartOf(pid int) (ticks uint64, ok bool) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, false

@@ -21,7 +21,7 @@ func TestEndsNothingElse(t *testing.T) {
 		_ = cmd.Wait()
 	}()
 	pid := cmd.Process.Pid
-	started, ok := startOf(pid)
+	started, ok := StartOf(pid)
 	if !ok {
 		t.Fatal("when a process started cannot be read")
 	}
