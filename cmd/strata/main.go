@@ -17,5 +17,6 @@ var version = "unknown"
 func main() {
 	runner.Init()
 	tracefs.Init()
+	collectLate()
 	os.Exit(cli.Main(os.Args[1:], version))
 }
