@@ -5,6 +5,7 @@ package builder
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -75,7 +76,11 @@ func Run(ctx context.Context, m *transfer.Mover, r Request) (*Result, error) {
 	if b.epoch, err = b.findEpoch(parts); err != nil {
 		return result, err
 	}
-	j := explain.NewJournal(ctx, b.store, b.record(), b.logMask(), b.events)
+	record := b.record()
+	if err := b.hold(record); err != nil {
+		return result, err
+	}
+	j := explain.NewJournal(ctx, b.store, record, b.logMask(), b.events)
 	b.events, b.journal = j, j
 	remembered, err := b.solve(ctx, parts, result)
 	if err != nil && ctx.Err() == nil && b.Target.Dialect.File.Lint {
@@ -84,6 +89,20 @@ func Run(ctx context.Context, m *transfer.Mover, r Request) (*Result, error) {
 	result.Build, result.Notes = j.Close(remembered, withoutPlace(err))
 	result.Findings.Found = findings(parts)
 	return result, err
+}
+
+// hold has the build read at once what the last one like it used, and keeps that from a prune beside it.
+func (b *build) hold(r *explain.Build) error {
+	if b.Cache.NoCache {
+		return nil
+	}
+	held, err := b.store.WithPlan(strings.Join([]string{r.Context, r.Dockerfile, r.Target, r.Engine}, "\n"))
+	if err != nil {
+		return err
+	}
+	b.mover = b.mover.WithStore(held)
+	b.store = b.mover.Store
+	return nil
 }
 
 // lookOn looks at what a build that failed did not come to, for the plans to have all findings. Its errors are the

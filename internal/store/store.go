@@ -8,6 +8,7 @@
 //   - layers: layers as trees and tars, their tables of contents; fetching those that are not here
 //   - images: configs of images and steps, names, platforms, manifests
 //   - records: records of the cache, past builds
+//   - plans: what builds that are made again and again used last
 //   - mounts: cache mounts
 //   - kept: what only saves time or traffic
 //   - gc: removing and measuring
@@ -37,6 +38,7 @@ import (
 	"github.com/strata-build/strata/internal/store/kept"
 	"github.com/strata-build/strata/internal/store/layers"
 	"github.com/strata-build/strata/internal/store/mounts"
+	"github.com/strata-build/strata/internal/store/plans"
 	"github.com/strata-build/strata/internal/store/records"
 	"github.com/strata-build/strata/internal/store/session"
 )
@@ -205,6 +207,18 @@ func (s *Store) WithLimits(l layer.Limits) *Store {
 	view := *s
 	view.Layers = s.Layers.WithLimits(l)
 	return &view
+}
+
+// WithPlan returns the same store for a build with a name, which is likely to use what the last one with that name used: package plans.
+// The session must have begun.
+func (s *Store) WithPlan(name string) (*Store, error) {
+	held, err := plans.New(s.db).Hold(name)
+	if err != nil {
+		return nil, err
+	}
+	view := *s
+	view.Records, view.Images = s.Records.WithHeld(held), s.Images.WithHeld(held)
+	return &view, nil
 }
 
 // Root is the store's folder.

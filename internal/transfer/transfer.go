@@ -47,6 +47,13 @@ func (m *Mover) With(events event.Sink) *Mover {
 	return c
 }
 
+// WithStore is the Mover for a view of its store.
+func (m *Mover) WithStore(s *store.Store) *Mover {
+	c := *m
+	c.Store = s.WithFetcher(&c)
+	return &c
+}
+
 func (m *Mover) report(id digest.Digest, status string, current, total int64) {
 	event.OrDiscard(m.Events).Send(event.Layer{ID: id, Status: status, Current: current, Total: total})
 }

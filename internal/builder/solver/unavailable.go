@@ -132,13 +132,14 @@ func (s *Solver) Solve(ctx context.Context, plan *dockerfile.Plan) (*State, erro
 		if err == nil {
 			err = s.incomplete(state)
 		}
-		if ctx.Err() == nil && s.mended(err) {
-			continue
-		}
 		gone, again := s.recovers(err)
-		if !again || ctx.Err() != nil {
+		switch {
+		case ctx.Err() == nil && s.mended(err):
+		case !again || ctx.Err() != nil:
 			return state, err
+		default:
+			s.giveUp(gone)
 		}
-		s.giveUp(gone)
+		s.store.ForgetHeld() // in another round, nothing counts as read before
 	}
 }

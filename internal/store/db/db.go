@@ -76,14 +76,36 @@ func (d *DB) migrate() error {
 	if _, err := d.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", schema, FormatVersion)); err != nil {
 		return fmt.Errorf("laying out meta.db: %w", err)
 	}
-	return nil
+	return d.widen()
+}
+
+// widen gives the tables with large rows of an older strata a row ID, with which an older strata works as well.
+func (d *DB) widen() error {
+	err := d.Tx(func(tx *sql.Tx) error {
+		for _, w := range widened {
+			var narrow bool
+			err := tx.QueryRow("SELECT count(*) > 0 FROM sqlite_master WHERE name = ? AND sql LIKE '%WITHOUT ROWID'", w.table).Scan(&narrow)
+			if err == nil && narrow {
+				_, err = tx.Exec(fmt.Sprintf("ALTER TABLE %[1]s RENAME TO narrow; %[3]s INSERT INTO %[1]s (%[2]s) SELECT %[2]s FROM narrow; DROP TABLE narrow; %[3]s",
+					w.table, w.columns, schema))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil // it works as it is
+	}
+	return err
 }
 
 // isCurrent says whether the database has all tables.
 func (d *DB) isCurrent() (bool, error) {
 	var version int
 	var complete bool // with the tables that came after the first stores were made
-	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived', 'observed', 'containers', 'logs')) = 5
+	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived', 'observed', 'containers', 'logs', 'plans')) = 6
 		FROM pragma_user_version`).Scan(&version, &complete)
 	switch {
 	case err != nil:

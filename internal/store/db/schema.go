@@ -6,7 +6,9 @@ package db
 // 2 since a name may mean images for several platforms, which an older prune would remove.
 const FormatVersion = 2
 
-// schema is meta.db's. Digests are text, as everywhere else; times are milliseconds since 1970.
+// schema is meta.db's. Digests are text, as everywhere else; times are milliseconds since 1970. Tables with large rows have a row ID:
+// in one without, SQLite reads a whole row for each key that it compares on the way to another (btree.c, sqlite3BtreeIndexMoveto), and
+// it reads a row up to the column that is asked for, so what is large comes last.
 //   - configs: the image config of every image and every step; parent is the step or image it came from.
 //     kind: "image" for what a build, pull, load or import gave, "step" for what lies before, "failed" for
 //     the state that a failed step left.
@@ -20,13 +22,16 @@ const FormatVersion = 2
 //   - seen: every record that there is or was; text is a digest of what the instruction says, pruned the time at
 //     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
 //     to them.
+//   - plans: by the name of a build that is made again and again, what the last one used; records and configs are JSON arrays of keys
+//     and IDs. used is when it did, held when one last began that may use the same, and spread what stands in the rows of these
+//     already: package plans. An older strata does not know of such uses.
 //   - observed: by the weak key of a step, the keys of records that say what the step read; used is when one was last a hit.
 //   - containers: names for an image and a command; each keeps its image.
 //   - platforms: the images that a name means beside that in names, one for each platform that is asked for.
 const schema = `
 CREATE TABLE IF NOT EXISTS configs (
-	id TEXT PRIMARY KEY, parent TEXT NOT NULL DEFAULT '', kind TEXT NOT NULL, data BLOB NOT NULL,
-	added INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+	id TEXT PRIMARY KEY NOT NULL, parent TEXT NOT NULL DEFAULT '', kind TEXT NOT NULL,
+	added INTEGER NOT NULL, used INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS names (
 	name TEXT PRIMARY KEY, id TEXT NOT NULL, manifest TEXT NOT NULL DEFAULT '', set_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS names_by_id ON names (id);
@@ -47,11 +52,11 @@ CREATE TABLE IF NOT EXISTS blobs (
 	PRIMARY KEY (digest, repository)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS blobs_by_diff_id ON blobs (diff_id);
 CREATE TABLE IF NOT EXISTS manifests (
-	digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, id TEXT NOT NULL DEFAULT '', data BLOB NOT NULL) WITHOUT ROWID;
+	digest TEXT PRIMARY KEY NOT NULL, media_type TEXT NOT NULL, id TEXT NOT NULL DEFAULT '', data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS manifests_by_id ON manifests (id);
 CREATE TABLE IF NOT EXISTS records (
-	key TEXT PRIMARY KEY, layer TEXT NOT NULL DEFAULT '', data BLOB NOT NULL,
-	made INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+	key TEXT PRIMARY KEY NOT NULL, layer TEXT NOT NULL DEFAULT '',
+	made INTEGER NOT NULL, used INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS records_by_layer ON records (layer);
 CREATE TABLE IF NOT EXISTS builds (
 	seq INTEGER PRIMARY KEY, id TEXT NOT NULL, started INTEGER NOT NULL, took INTEGER NOT NULL,
@@ -67,7 +72,17 @@ CREATE INDEX IF NOT EXISTS seen_pruned ON seen (pruned) WHERE pruned > 0;
 CREATE TABLE IF NOT EXISTS observed (
 	weak TEXT NOT NULL, key TEXT NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (weak, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS observed_by_key ON observed (key);
+CREATE TABLE IF NOT EXISTS plans (
+	name TEXT PRIMARY KEY NOT NULL, used INTEGER NOT NULL, held INTEGER NOT NULL, spread INTEGER NOT NULL,
+	records TEXT NOT NULL, configs TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS derived (
 	source TEXT NOT NULL, how TEXT NOT NULL, result TEXT NOT NULL, data BLOB, PRIMARY KEY (source, how)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS derived_by_result ON derived (result);
 `
+
+// widened are the tables that had no row ID in stores of an older strata, and their columns.
+var widened = []struct{ table, columns string }{
+	{"configs", "id, parent, kind, added, used, data"},
+	{"manifests", "digest, media_type, id, data"},
+	{"records", "key, layer, made, used, data"},
+}

@@ -45,7 +45,11 @@ func (c *Collector) Limit(size int64, o Options) (*Pruned, error) {
 	if cache, err = c.measureCache(o); err != nil || cache.total <= size {
 		return p, err
 	}
-	if err := c.datesOf(cache); err != nil {
+	err = c.decide(cut, func(*sql.Tx) error { return nil })
+	if err == nil {
+		err = c.datesOf(cache)
+	}
+	if err != nil {
 		return p, fmt.Errorf("looking for what was not used for long: %w", err)
 	}
 	gone := cache.oldest(size, cutoff)
@@ -63,7 +67,7 @@ func (c *Collector) Limit(size int64, o Options) (*Pruned, error) {
 			}
 		}
 	}
-	err = c.db.Tx(func(tx *sql.Tx) error { return c.evict(tx, cache, gone, cut, p) })
+	err = c.decide(cut, func(tx *sql.Tx) error { return c.evict(tx, cache, gone, cut, p) })
 	if err != nil {
 		return p, fmt.Errorf("removing cache records: %w", err)
 	}

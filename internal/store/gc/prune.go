@@ -19,6 +19,7 @@ import (
 	"github.com/strata-build/strata/internal/store/kept"
 	"github.com/strata-build/strata/internal/store/layers"
 	"github.com/strata-build/strata/internal/store/mounts"
+	"github.com/strata-build/strata/internal/store/plans"
 	"github.com/strata-build/strata/internal/store/records"
 	"github.com/strata-build/strata/internal/store/session"
 )
@@ -129,13 +130,23 @@ func (c *Collector) cutoffs(until time.Time) (cutoffs, error) {
 // a minute ahead.
 func (c *Collector) pastTimes(now int64) error {
 	return c.db.Tx(func(tx *sql.Tx) error {
-		for _, t := range []struct{ table, added string }{{"configs", "added"}, {"layers", "added"}, {"records", "made"}} {
+		for _, t := range []struct{ table, added string }{{"configs", "added"}, {"layers", "added"}, {"records", "made"}, {"plans", "held"}} {
 			if _, err := tx.Exec(fmt.Sprintf("UPDATE %[1]s SET used = min(used, ?1), %[2]s = min(%[2]s, ?1) WHERE used > ?2 OR %[2]s > ?2",
 				t.table, t.added), now-1, now+time.Minute.Milliseconds()); err != nil {
 				return err
 			}
 		}
 		return nil
+	})
+}
+
+// decide runs f in a transaction in which configs and records have the time of their last use.
+func (c *Collector) decide(cut cutoffs, f func(*sql.Tx) error) error {
+	return c.db.Tx(func(tx *sql.Tx) error {
+		if err := plans.Spread(tx, cut.used); err != nil {
+			return err
+		}
+		return f(tx)
 	})
 }
 
@@ -165,7 +176,7 @@ func (c *Collector) Prune(o Options) (*Pruned, error) {
 		return p, fmt.Errorf("removing images: %w", err)
 	}
 	if !o.Images {
-		if err := c.pruneRecords(o, min(cut.used, cut.added), p); err != nil {
+		if err := c.pruneRecords(o, cut, p); err != nil {
 			return p, fmt.Errorf("removing cache records: %w", err)
 		}
 		if o.All && o.Only == nil {
@@ -186,7 +197,7 @@ func (c *Collector) Prune(o Options) (*Pruned, error) {
 }
 
 func (c *Collector) pruneConfigs(o Options, cut cutoffs, p *Pruned) error {
-	return c.db.Tx(func(tx *sql.Tx) error {
+	return c.decide(cut, func(tx *sql.Tx) error {
 		var gone []digest.Digest
 		if !o.Records {
 			var err error
@@ -280,8 +291,9 @@ func dropSteps(tx *sql.Tx, cutoff int64) ([]digest.Digest, error) {
 }
 
 // pruneRecords drops records: all of them, or those whose layer no image has.
-func (c *Collector) pruneRecords(o Options, cutoff int64, p *Pruned) error {
-	return c.db.Tx(func(tx *sql.Tx) error {
+func (c *Collector) pruneRecords(o Options, cut cutoffs, p *Pruned) error {
+	cutoff := min(cut.used, cut.added)
+	return c.decide(cut, func(tx *sql.Tx) error {
 		kept := map[digest.Digest]bool{}
 		if !o.All {
 			var err error

@@ -82,7 +82,7 @@ func (c *Collector) remove(choose func(*sql.Tx, *Pruned) ([]digest.Digest, error
 	}
 	p := &Pruned{}
 	var chosen []digest.Digest
-	err = c.db.Tx(func(tx *sql.Tx) (err error) {
+	err = c.decide(cut, func(tx *sql.Tx) (err error) {
 		if chosen, err = choose(tx, p); err != nil || len(chosen) == 0 {
 			return err
 		}

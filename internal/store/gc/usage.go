@@ -1,6 +1,7 @@
 package gc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/images"
 	"github.com/strata-build/strata/internal/store/mounts"
+	"github.com/strata-build/strata/internal/store/plans"
 	"github.com/strata-build/strata/internal/store/records"
 )
 
@@ -50,7 +52,11 @@ func (c *Collector) RecordUses(d *Disk) ([]RecordUse, error) {
 	for i := range d.Layers {
 		layers[d.Layers[i].DiffID] = &d.Layers[i]
 	}
-	rows, err := c.db.Query("SELECT key, layer, data, made, used FROM records ORDER BY used DESC, made DESC")
+	uses, err := plans.New(c.db).Uses()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.db.Query("SELECT key, layer, data, made, used FROM records")
 	if err != nil {
 		return nil, fmt.Errorf("listing the cache: %w", err)
 	}
@@ -63,13 +69,14 @@ func (c *Collector) RecordUses(d *Disk) ([]RecordUse, error) {
 		if err := rows.Scan(&r.Key, &r.Layer, &r.Data, &made, &used); err != nil {
 			return nil, fmt.Errorf("listing the cache: %w", err)
 		}
-		r.Made, r.Used = time.UnixMilli(made), time.UnixMilli(used)
+		r.Made, r.Used = time.UnixMilli(made), time.UnixMilli(max(used, uses[r.Key]))
 		if l := layers[r.Layer]; l != nil {
 			r.Disk, r.Images = l.Disk, l.Images
 		}
 		sharers[r.Layer]++
 		all = append(all, r)
 	}
+	slices.SortStableFunc(all, func(a, b RecordUse) int { return cmp.Or(b.Used.Compare(a.Used), b.Made.Compare(a.Made)) })
 	for i := range all {
 		if all[i].Layer != "" {
 			all[i].Records = sharers[all[i].Layer] - 1

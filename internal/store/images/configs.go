@@ -11,13 +11,24 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/plans"
 )
 
 // Images are the images of a store: the tables configs, names, platforms and manifests.
-type Images struct{ db *db.DB }
+type Images struct {
+	db   *db.DB
+	held *plans.Held // what a build of which this is the view holds, nil of others
+}
 
 // New opens the images of a store.
 func New(d *db.DB) *Images { return &Images{db: d} }
+
+// WithHeld returns the same images for a build that holds what the last one used.
+func (im *Images) WithHeld(h *plans.Held) *Images {
+	view := *im
+	view.held = h
+	return &view
+}
 
 // Kind says what a config stands for.
 type Kind string
@@ -42,6 +53,9 @@ type Config struct {
 // PutConfig adds a config, or raises the kind of one that is there from step to image.
 func (im *Images) PutConfig(data []byte, parent digest.Digest, kind Kind) (digest.Digest, error) {
 	id := digest.FromBytes(data)
+	if im.held.HasConfig(id, parent, kind == Image) {
+		return id, nil
+	}
 	now := db.Now()
 	var added int64
 	err := im.db.QueryRow(`INSERT INTO configs (id, parent, kind, data, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
@@ -53,6 +67,7 @@ func (im *Images) PutConfig(data []byte, parent digest.Digest, kind Kind) (diges
 	if added == now && kind == Image {
 		im.db.Promise()
 	}
+	im.held.UseConfig(id)
 	return id, nil
 }
 

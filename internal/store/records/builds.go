@@ -39,7 +39,8 @@ const MaxLogged = 200
 
 const buildColumns = "id, started, took, context, dockerfile, target, engine, image, error, saved, hits, total, data"
 
-// PutBuild remembers a build, and forgets the oldest if there are too many.
+// PutBuild remembers a build, and forgets the oldest if there are too many. With a build that did not fail it notes what that used
+// of what it holds.
 func (rs *Records) PutBuild(b *Build) error {
 	err := rs.db.Tx(func(tx *sql.Tx) error {
 		r, err := tx.Exec("INSERT INTO builds ("+buildColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -53,6 +54,13 @@ func (rs *Records) PutBuild(b *Build) error {
 			return err
 		}
 		if err := putLogs(tx, seq, b.Logs); err != nil {
+			return err
+		}
+		end := rs.held.Keep
+		if b.Error != "" {
+			end = rs.held.Drop
+		}
+		if err := end(tx); err != nil {
 			return err
 		}
 		if seq <= maxBuilds {

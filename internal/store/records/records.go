@@ -13,13 +13,27 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/plans"
 )
 
 // Records are the records of a store: the tables records, seen and builds.
-type Records struct{ db *db.DB }
+type Records struct {
+	db   *db.DB
+	held *plans.Held // what a build of which this is the view holds, nil of others
+}
 
 // New opens the records of a store.
 func New(d *db.DB) *Records { return &Records{db: d} }
+
+// WithHeld returns the same records for a build that holds what the last one used.
+func (rs *Records) WithHeld(h *plans.Held) *Records {
+	view := *rs
+	view.held = h
+	return &view
+}
+
+// ForgetHeld has the build of a view look up in the store itself what it held.
+func (rs *Records) ForgetHeld() { rs.held.Forget() }
 
 // Record is what the cache keeps under a key, as the store sees it: Data belongs to package cache.
 type Record struct {
@@ -35,6 +49,7 @@ type Record struct {
 
 // PutRecord keeps a record, replacing the one under the same key. Its data, which is a JSON object, gets a seal.
 func (rs *Records) PutRecord(r Record) error {
+	rs.held.Forget()
 	err := rs.db.Tx(func(tx *sql.Tx) error {
 		_, err := tx.Exec(`INSERT INTO records (key, layer, data, made, used) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
 			layer = excluded.layer, data = excluded.data, made = excluded.made, used = max(used, excluded.used)`,
@@ -51,13 +66,17 @@ func (rs *Records) PutRecord(r Record) error {
 	if err != nil {
 		return fmt.Errorf("storing the record of a step: %w", rs.db.Explain(err))
 	}
+	rs.held.UseRecord(r.Key)
 	return nil
 }
 
 // Record looks up a key and notes that the record and its layer are used now, both in one statement, so
 // that a prune beside it either leaves them or took them before. db.ErrNotFound if there is none or its
-// layer is gone.
+// layer is gone. A build that holds the record has read and noted that before.
 func (rs *Records) Record(key digest.Digest) (*Record, error) {
+	if row, ok := rs.held.Record(key); ok {
+		return &Record{Key: key, Layer: row.Layer, Data: row.Data, Made: time.UnixMilli(row.Made)}, nil
+	}
 	r := &Record{Key: key}
 	var made int64
 	err := rs.db.QueryRow(`UPDATE records SET used = max(used, ?1) WHERE key = ?2
@@ -70,13 +89,14 @@ func (rs *Records) Record(key digest.Digest) (*Record, error) {
 		return nil, fmt.Errorf("looking up a step in the cache: %w", rs.db.Explain(err))
 	}
 	r.Made = time.UnixMilli(made)
+	rs.held.UseRecord(key)
 	return r, nil
 }
 
 // Use notes that records are used now, all at the same time: so of those that one build used, none counts as older
-// than those that were built on it.
+// than those that were built on it. What a build holds was noted with the build itself.
 func (rs *Records) Use(keys ...digest.Digest) error {
-	if len(keys) == 0 {
+	if len(keys) == 0 || rs.held.Kept() {
 		return nil
 	}
 	list, err := json.Marshal(keys)
