@@ -43,7 +43,7 @@ type point struct {
 
 // A panel's place and the frames of its axes, in pixels. To the right of a frame are the names of the lines.
 const (
-	panelWidth   = 590
+	panelWidth   = 640
 	panelHeight  = 396
 	frameLeft    = 66
 	frameTop     = 46
