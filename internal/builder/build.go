@@ -213,7 +213,7 @@ func (b *build) newSolver(p *part, bases *bases) *solver.Solver {
 		},
 		Sandbox: solver.Sandbox{
 			Network: b.Sandbox.Network, Allow: b.Sandbox.Allow, Machine: machine,
-			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log, Caches: b.mountCaches, Remote: b.Sandbox.Remote,
+			Secrets: b.Sandbox.Secrets, SSH: b.Sandbox.SSH, Log: b.Sandbox.Log, Caches: b.mountCaches, Remote: b.Sandbox.Remote, Lazy: b.Sandbox.Lazy,
 		},
 		Events: b.sinks(),
 	})

@@ -97,6 +97,8 @@ type Sandbox struct {
 	SSH     *sshagent.Agents
 	// Log bounds what steps show of what they print, nil as exec.DefaultLogLimit says.
 	Log *exec.LogLimit
+	// Lazy fetches of base layers only what they read, where that can be.
+	Lazy bool
 	// Remote runs them on other machines; nil where all run on this one.
 	Remote exec.Remote
 }

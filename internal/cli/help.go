@@ -29,7 +29,7 @@ var limitFlagNames = []string{
 var flagGroups = map[string][]flagGroup{
 	"build": {
 		{"Common flags", []string{
-			"tag", "file", "build-arg", "target", "platform", "secret", "output", "push", "load", "no-cache", "pull", "progress", "quiet",
+			"tag", "file", "build-arg", "target", "platform", "secret", "output", "push", "load", "no-cache", "pull", "lazy", "progress", "quiet",
 		}},
 		{"Cache", []string{"cache-from", "cache-to", "no-cache-filter", "refresh", "observe", "explain"}},
 		{"What is built", []string{"build-context", "label", "ssh", "network", "network-allow", "add-host", "allow", "engine"}},

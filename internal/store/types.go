@@ -54,6 +54,7 @@ type (
 	UnavailableError = layers.UnavailableError
 	DamagedError     = layers.DamagedError
 	Lowers           = layers.Lowers
+	LazyLayer        = layers.Lazy
 	Derived          = layers.Derived
 	Earlier          = layers.Earlier
 

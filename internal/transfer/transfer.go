@@ -91,6 +91,9 @@ func (m *Mover) locate(ref reference.Named, img *registry.Image) (*found, error)
 	if err := m.Store.AddRemotes(c.RootFS.DiffIDs, blobs); err != nil {
 		return nil, err
 	}
+	if err := m.noteChunked(c.RootFS.DiffIDs, img); err != nil {
+		return nil, err
+	}
 	return &found{img, c}, m.noteConfig(c.RootFS.DiffIDs, ref, img.Config.Digest)
 }
 

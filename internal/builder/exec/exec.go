@@ -53,6 +53,8 @@ type Config struct {
 	Distrust bool
 	// KeepEmpty gives a RUN that changed nothing an empty layer.
 	KeepEmpty bool
+	// Lazy has layers that are elsewhere served to a RUN in parts, as it reads them, where that can be.
+	Lazy bool
 	// Warn is told of what went wrong without failing the build. It may be called from several goroutines.
 	Warn func(line string)
 }
@@ -143,21 +145,22 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
 		return e.executePlain(ctx, step)
 	}
 	e.prepared.Do(e.prepare)
-	if step.isObserved() {
+	if step.isObserved() || e.Lazy {
 		go tracefs.Start() // beside the preparation; where it fails, the step is not observed
 	}
+	lazy := e.Lazy
 	for {
-		trees := &trees{store: e.Store}
+		trees := &trees{store: e.Store, lazy: lazy}
 		made, err := e.execute(ctx, step, trees)
 		switch {
 		case ctx.Err() != nil:
 			return made, err
 		case errors.Is(err, tracefs.ErrFailed):
-			e.Warn(fmt.Sprintf("%v; the step runs again, without being observed", err))
-			step = step.unobserved()
+			e.Warn(fmt.Sprintf("%v; the step runs again, %s", err, instead(step, lazy)))
+			step, lazy = step.unobserved(), false
 			continue
 		case errors.Is(err, errNotServed):
-			step = step.unobserved() // nothing was run
+			step, lazy = step.unobserved(), false // nothing was run
 			continue
 		}
 		if !errors.Is(trees.trusted(ctx), store.ErrUnsealed) {
@@ -336,23 +339,25 @@ func (e *Executor) mount(ctx context.Context, step *Step, trees *trees) (*work, 
 }
 
 func (w *work) mount(ctx context.Context, step *Step, trees *trees) error {
-	plain, on := split(step.On.Chain(), step.Observe)
+	lazy := trees.inParts(ctx, step)
+	serve := servedOf(step, lazy)
+	plain, on := split(step.On.Chain(), serve)
 	dirs, root, err := trees.of(ctx, step.On, plain)
 	if err != nil {
 		return err
 	}
-	layers, err := w.serve(ctx, on)
+	layers, err := w.serve(ctx, on, lazy)
 	if err != nil {
 		return err
 	}
 	defer layers.detach()
-	w.lowers = layers.among(dirs, step.Observe)
+	w.lowers = layers.among(dirs, serve)
 	w.Workspace, err = workspace.Mount(w.dir, w.lowers, root)
 	if err != nil && layers != nil {
 		return fmt.Errorf("%w: %w", errNotServed, err)
 	}
 	if err == nil {
-		w.owners, err = workspace.Owners(ctx, w.Root(), w.below, step.Observe)
+		w.owners, err = workspace.Owners(ctx, w.Root(), w.below, serve)
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/layer/observed"
 	"github.com/strata-build/strata/internal/sandbox/snapshot"
 	"github.com/strata-build/strata/internal/sandbox/tracefs"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // errNotServed says that layers and mounts cannot be served here, and have to be mounted as trees.
@@ -25,10 +26,12 @@ type served struct {
 	mount *tracefs.Mount
 	of    []digest.Digest // as in observed.Tree
 	at    string          // where the mount is; "" for layers
+	// unseen are those of which nobody wants to know what was read.
+	unseen map[digest.Digest]bool
 }
 
-// serve serves the layers of a chain that are to be observed.
-func (w *work) serve(ctx context.Context, chain []digest.Digest) (*served, error) {
+// serve serves the layers of a chain that are to be observed, and those that are served in parts.
+func (w *work) serve(ctx context.Context, chain []digest.Digest, lazy map[digest.Digest]*store.LazyLayer) (*served, error) {
 	if len(chain) == 0 {
 		return nil, nil
 	}
@@ -38,8 +41,10 @@ func (w *work) serve(ctx context.Context, chain []digest.Digest) (*served, error
 			l.Files.Close()
 		}
 	}()
+	s := &served{of: chain, unseen: map[digest.Digest]bool{}}
 	for _, d := range chain {
-		l, err := w.open(ctx, d)
+		l, err := w.open(ctx, d, lazy[d])
+		s.unseen[d] = lazy[d] != nil
 		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 			return nil, fmt.Errorf("%w: %w", errNotServed, err) // trees need no file that stays open
 		}
@@ -48,7 +53,7 @@ func (w *work) serve(ctx context.Context, chain []digest.Digest) (*served, error
 		}
 		layers = append(layers, l)
 	}
-	return w.offer(w.dir, &served{of: chain}, layers)
+	return w.offer(w.dir, s, layers)
 }
 
 // offer serves layers in a folder.
@@ -77,13 +82,16 @@ func (w *work) serveMount(m *Mount, t *layer.TOC, trees []string, dir string) (*
 	return w.offer(dir, s, []tracefs.Layer{{TOC: t, View: observed.NewView(t), Files: files}})
 }
 
-// open opens a layer to be served, with what shows at the directories that it has no entry for.
-func (w *work) open(ctx context.Context, diffID digest.Digest) (l tracefs.Layer, err error) {
+// open opens a layer to be served, whole or in parts, with what shows at the directories that it has no entry for.
+func (w *work) open(ctx context.Context, diffID digest.Digest, lazy *store.LazyLayer) (l tracefs.Layer, err error) {
 	chain, err := w.store.Chain([]digest.Digest{diffID})
 	if err != nil {
 		return l, err
 	}
-	if l.TOC, err = chain[0].TOC(ctx); err != nil {
+	if lazy != nil {
+		l.TOC = lazy.Index.TOC
+		l.Bring = func(at, size int64) error { return lazy.Need(ctx, at, size) }
+	} else if l.TOC, err = chain[0].TOC(ctx); err != nil {
 		return l, err
 	}
 	l.View = observed.NewView(l.TOC)
@@ -101,7 +109,11 @@ func (w *work) open(ctx context.Context, diffID digest.Digest) (l tracefs.Layer,
 	if l.Below, err = layer.NewTOC(below); err != nil {
 		return l, err
 	}
-	l.Files, err = chain[0].Files(ctx)
+	if lazy != nil {
+		l.Files, err = lazy.File()
+	} else {
+		l.Files, err = chain[0].Files(ctx)
+	}
 	return l, err
 }
 
@@ -149,7 +161,7 @@ func (w *work) inputs() (*observed.Inputs, error) {
 	if len(w.served) == 0 {
 		return nil, nil
 	}
-	in := &observed.Inputs{}
+	in, seen := &observed.Inputs{}, false
 	var views []*observed.View
 	for _, s := range w.served {
 		recorders, err := s.mount.Asked()
@@ -157,9 +169,16 @@ func (w *work) inputs() (*observed.Inputs, error) {
 			return nil, err
 		}
 		for i, r := range recorders {
+			if s.unseen[s.of[i]] {
+				continue
+			}
+			seen = true
 			in.Trees = append(in.Trees, r.Tree(s.of[i], s.at))
 			views = append(views, r.View())
 		}
+	}
+	if !seen {
+		return nil, nil
 	}
 	in.Fold(views, observed.MaxEncoded)
 	if len(in.Encode()) > observed.MaxEncoded {

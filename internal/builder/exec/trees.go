@@ -16,6 +16,7 @@ type trees struct {
 	store  *store.Store
 	chains [][]digest.Digest
 	lowers []*store.Lowers
+	lazy   bool // layers that are elsewhere may be served in parts
 }
 
 // of are those layers of a state as directories that a chain lists, the topmost first, and the attributes of the state's root.

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/sandbox/tracefs"
 )
 
 // parallelLayers is how many layers are fetched at a time for one step, as docker pull does.
@@ -25,6 +27,30 @@ func (s *Solver) bring(ctx context.Context, states ...*State) error {
 				return err
 			})
 		}
+	}
+	return g.Wait()
+}
+
+// bringParts is bring for a state of which a RUN may read parts only: of layers that can be had in parts, it fetches the tables of
+// contents, and all of the others. One whose table cannot be had is fetched whole.
+func (s *Solver) bringParts(ctx context.Context, st *State) error {
+	if !s.config.Sandbox.Lazy || tracefs.Available() != nil {
+		return s.bring(ctx, st)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelLayers)
+	for _, d := range st.Chain() {
+		g.Go(func() error {
+			if lazy, err := s.store.Lazy(ctx, d); err == nil && lazy != nil {
+				return nil
+			}
+			l, err := s.store.Layer(d)
+			if err != nil || l.Present() {
+				return nil // whoever needs it says what is wrong
+			}
+			_, err = l.TOC(ctx)
+			return err
+		})
 	}
 	return g.Wait()
 }

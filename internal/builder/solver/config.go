@@ -81,6 +81,8 @@ type Sandbox struct {
 	Log     *exec.LogLimit // nil is exec.DefaultLogLimit
 	// Caches carries cache mounts between machines; nil leaves them on this one.
 	Caches exec.Caches
+	// Lazy fetches of layers that are elsewhere only what it reads, where that can be.
+	Lazy bool
 	// Remote runs RUNs on other machines; nil where all run on this one.
 	Remote exec.Remote
 }

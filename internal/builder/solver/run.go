@@ -46,13 +46,13 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	}
 	op := &operation{key: key}
 	op.prepare = func(ctx context.Context) error {
-		states := []*State{parent}
+		var states []*State
 		for _, m := range mounts {
 			if sel, ok := m.Content.(*sources); ok && sel.from != nil {
 				states = append(states, sel.from)
 			}
 		}
-		return s.bring(ctx, states...)
+		return errors.Join(s.bring(ctx, states...), s.bringParts(ctx, parent))
 	}
 	op.run = func(ctx context.Context) (exec.Made, error) {
 		return s.execute(ctx, parent, step, op, s.execStep(parent, step, network, mounts, op), s.executor().Execute)
@@ -209,7 +209,7 @@ func (s *Solver) newExecutor() *exec.Executor {
 	return exec.New(exec.Config{
 		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Allow: b.Allow, Log: b.Log,
 		Rules: s.config.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn, Distrust: s.config.Records.NoCache,
-		Caches: b.Caches,
+		Caches: b.Caches, Lazy: b.Lazy,
 	})
 }
 

@@ -268,6 +268,9 @@ func (fs *fileSystem) readAll(server *fuse.Server) {
 
 // readAhead gives the kernel the contents of one file; false if it does not take any.
 func (fs *fileSystem) readAhead(server *fuse.Server, l *servedLayer, n int, buf []byte) bool {
+	if l.lazy { // nothing is brought that nobody reads
+		return false
+	}
 	e := l.recorder.View().Entry(n)
 	if e.Type != layer.File || e.Size == 0 || e.Size > maxAhead || l.recorder.Asked(n)&observed.Read != 0 {
 		return true

@@ -16,6 +16,7 @@ type servedLayer struct {
 	recorder *observed.Recorder
 	below    map[string]*layer.Entry // what shows at the directories that the layer has no entry for
 	files    contents
+	lazy     bool // what is read of files has to be asked for
 }
 
 // readLayer makes a layer of what the server is given. The file files is its own then.

@@ -28,6 +28,7 @@ type fileSystem struct {
 	first              []uint64 // by layer, the number of its root
 	xattrs             bool     // something in the layers has some
 	ahead              *ahead
+	wants              *wants
 	failed             atomic.Pointer[error] // the first that a process was given
 }
 
@@ -192,7 +193,7 @@ func (fs *fileSystem) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse
 }
 
 // Read reads a part of a file, which counts as reading all of it.
-func (fs *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+func (fs *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	l, n := fs.node(in.NodeId)
 	if l == nil {
 		return nil, fuse.EIO
@@ -206,13 +207,29 @@ func (fs *fileSystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	}
 	dir := l.recorder.View().Parent(n)
 	fs.ahead.read(fs.id(l, dir), directory{l, dir})
-	got, err := l.files.readAt(e, buf[:min(len(buf), int(in.Size))], int64(in.Offset))
+	buf = buf[:min(len(buf), int(in.Size))]
+	err := fs.bring(cancel, l, e, int64(in.Offset), int64(len(buf)))
+	if errors.Is(err, unix.EINTR) {
+		return nil, fuse.EINTR
+	}
+	got := 0
+	if err == nil {
+		got, err = l.files.readAt(e, buf, int64(in.Offset))
+	}
 	if err != nil {
 		err = fmt.Errorf("reading /%s: %w", e.Path, err)
 		fs.failed.CompareAndSwap(nil, &err)
 		return nil, errno(err)
 	}
 	return fuse.ReadResultData(buf[:got]), fuse.OK
+}
+
+// bring waits until what is to be read of a file is here.
+func (fs *fileSystem) bring(cancel <-chan struct{}, l *servedLayer, e *layer.Entry, offset, size int64) error {
+	if size = min(size, e.Size-offset); !l.lazy || size <= 0 {
+		return nil
+	}
+	return fs.wants.need(cancel, l.place, e.Offset+offset, size)
 }
 
 // Readlink gives the target of a symbolic link.

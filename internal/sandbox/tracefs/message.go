@@ -26,12 +26,15 @@ type what string
 
 const (
 	takeLayer what = "layer" // with the TOC, the TOC of what is below, and the files
-	mountThem what = "mount" // with the directory, and the socket for lists
+	mountThem what = "mount" // with the directory, the socket for lists, and that for wants
 	tellAsked what = "asked" // answered with a file
 )
 
 // request is what the server is asked to do for a mount.
-type request struct{ What what }
+type request struct {
+	What what
+	Lazy bool `json:",omitempty"` // the layer's files have to be asked for before they are read
+}
 
 // answer is what it says.
 type answer struct {

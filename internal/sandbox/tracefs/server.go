@@ -188,21 +188,27 @@ func (m *mounted) do(r request, files []*os.File) (result *os.File, err error) {
 	case r.What == takeLayer && m.fs == nil && len(files) == 3:
 		defer closeAll(files[:2])
 		l, err := readLayer(files[0], files[1], files[2])
-		l.place = len(m.layers)
+		l.place, l.lazy = len(m.layers), r.Lazy
 		if err != nil {
 			files[2].Close()
 			return nil, err
 		}
 		m.layers = append(m.layers, l)
 		return nil, nil
-	case r.What == mountThem && m.fs == nil && len(files) == 2:
+	case r.What == mountThem && m.fs == nil && len(files) == 3:
 		defer files[0].Close()
 		lists, err := connOf(files[1])
 		if err != nil {
 			return nil, err
 		}
-		if err := m.mount(files[0], lists); err != nil {
+		wanted, err := connOf(files[2])
+		if err != nil {
 			lists.Close()
+			return nil, err
+		}
+		if err := m.mount(files[0], lists, wanted); err != nil {
+			lists.Close()
+			wanted.Close()
 			return nil, err
 		}
 		return nil, nil
@@ -222,8 +228,8 @@ func (m *mounted) do(r request, files []*os.File) (result *os.File, err error) {
 }
 
 // mount mounts the layers at an open directory, and serves them until they are unmounted. Through lists it asks for
-// what is to be listed.
-func (m *mounted) mount(dir *os.File, lists *net.UnixConn) error {
+// what is to be listed, and through wanted for what is not here.
+func (m *mounted) mount(dir *os.File, lists, wanted *net.UnixConn) error {
 	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", device, err)
@@ -238,6 +244,7 @@ func (m *mounted) mount(dir *os.File, lists *net.UnixConn) error {
 		return err
 	}
 	fs := newFileSystem(m.layers)
+	fs.wants = newWants(wanted)
 	served, err := fuse.NewServer(fs, "/dev/fd/"+strconv.Itoa(fd), &fuse.MountOptions{
 		MaxWrite: maxRead, MaxReadAhead: maxRead, EnableSymlinkCaching: true,
 		ExplicitDataCacheControl: true, DisableSplice: true,
@@ -252,6 +259,7 @@ func (m *mounted) mount(dir *os.File, lists *net.UnixConn) error {
 	go func() {
 		served.Serve()
 		fs.ahead.close()
+		wanted.Close()
 		closeLayers(fs.layers)
 	}()
 	return nil

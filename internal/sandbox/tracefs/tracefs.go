@@ -46,6 +46,9 @@ type Layer struct {
 	// Below has the entries that show at the directories that TOC has none for. Where it has none either, such a
 	// directory is 0755 and belongs to root.
 	Below *layer.TOC
+	// Bring, if not nil, sees to it that a part of Files is there before it is read: size bytes from at on. Where it fails, so
+	// does the reading. It is called from several goroutines, until the Mount is closed.
+	Bring func(at, size int64) error
 }
 
 // Mount is what serves layers.
@@ -55,6 +58,7 @@ type Mount struct {
 	views    []*observed.View
 	server   *net.UnixConn // to what of the server serves this mount
 	lists    *net.UnixConn // from it, what is to be listed
+	wants    *net.UnixConn // from it, what is to be brought
 }
 
 // Available says why FUSE cannot be used by this process; nil if it seems that it can.
@@ -107,8 +111,15 @@ func (m *Mount) serve(layers []Layer) (err error) {
 		return fmt.Errorf("serving layers: %w", err)
 	}
 	defer theirs.Close()
-	m.attached, m.lists = true, lists // perhaps: an answer that does not come leaves that open
-	if _, err := ask(m.server, request{What: mountThem}, at, int(theirs.Fd())); err != nil {
+	wants, theirWants, err := pair()
+	if err != nil {
+		lists.Close()
+		return fmt.Errorf("serving layers: %w", err)
+	}
+	defer theirWants.Close()
+	m.attached, m.lists, m.wants = true, lists, wants // perhaps: an answer that does not come leaves that open
+	go bringWants(wants, layers)
+	if _, err := ask(m.server, request{What: mountThem}, at, int(theirs.Fd()), int(theirWants.Fd())); err != nil {
 		return fmt.Errorf("%w: mounting: %w", ErrUnavailable, err)
 	}
 	root, err := unix.Open(m.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -131,7 +142,7 @@ func (m *Mount) offer(l *Layer) error {
 		return err
 	}
 	defer below.Close()
-	_, err = ask(m.server, request{What: takeLayer}, int(toc.Fd()), int(below.Fd()), int(l.Files.Fd()))
+	_, err = ask(m.server, request{What: takeLayer, Lazy: l.Bring != nil}, int(toc.Fd()), int(below.Fd()), int(l.Files.Fd()))
 	return err
 }
 
@@ -192,7 +203,7 @@ func (m *Mount) Close() error {
 	err := m.server.Close()
 	m.server = nil
 	if m.lists != nil {
-		err = errors.Join(err, m.lists.Close())
+		err = errors.Join(err, m.lists.Close(), m.wants.Close())
 	}
 	return err
 }

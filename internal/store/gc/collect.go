@@ -110,6 +110,11 @@ func (c *Collector) takeLayer(d digest.Digest, trash *session.Trash, p *Pruned) 
 			return err
 		}
 	}
+	if lazy := c.layers.LazyPath(d); disk.Exists(lazy) {
+		if err := trash.Take(lazy); err != nil {
+			return err
+		}
+	}
 	if disk.Exists(c.layers.Path(d)) {
 		p.Layers = append(p.Layers, d)
 	}
@@ -129,6 +134,7 @@ func (c *Collector) collectFiles(cutoff int64, p *Pruned) error {
 		{c.content.Folder(), "SELECT count(*) FROM blobs WHERE digest = ?"},
 		{folder, "SELECT count(*) FROM layers WHERE diff_id = ?"},
 		{tocs, "SELECT count(*) FROM layers WHERE diff_id = ?"},
+		{c.layers.LazyFolder(), "SELECT count(*) FROM layers WHERE diff_id = ?"},
 	} {
 		err := eachEntry(kind.dir, cutoff, func(path string) error {
 			var n int

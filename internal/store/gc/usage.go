@@ -218,7 +218,12 @@ func (c *Collector) measureLayers(d *Disk, sharers map[digest.Digest]int, named 
 		return err
 	}
 	blobs, err := disk.ContentsUsage(c.content.Folder())
+	if err != nil {
+		return err
+	}
 	d.Cache.Size += max(layers+blobs-claimed, 0)
+	parts, err := disk.ContentsUsage(c.layers.LazyFolder())
+	d.Cache.Size += parts
 	return err
 }
 

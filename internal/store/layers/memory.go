@@ -10,10 +10,11 @@ import (
 
 // memory is what a process remembers of the layers it uses.
 type memory struct {
-	mu    sync.Mutex
-	tocs  map[digest.Digest]*tocEntry
-	locks map[digest.Digest]*sync.Mutex
-	looks map[digest.Digest]map[string]*look
+	mu     sync.Mutex
+	tocs   map[digest.Digest]*tocEntry
+	locks  map[digest.Digest]*sync.Mutex
+	looks  map[digest.Digest]map[string]*look
+	lazies map[digest.Digest]*Lazy
 }
 
 type tocEntry struct {
@@ -32,7 +33,21 @@ type look struct {
 func newMemory() *memory {
 	return &memory{
 		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
+		lazies: map[digest.Digest]*Lazy{},
 	}
+}
+
+// lazy is the lazy form of a layer that was opened; nil for none.
+func (m *memory) lazy(diffID digest.Digest) *Lazy {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lazies[diffID]
+}
+
+func (m *memory) setLazy(diffID digest.Digest, z *Lazy) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lazies[diffID] = z
 }
 
 // lock keeps this process's other goroutines from making the same layer at the same time. Another

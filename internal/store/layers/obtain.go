@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -40,6 +41,7 @@ func (l *Layer) ensure(ctx context.Context) error {
 	failure := ErrNowhere
 	for _, b := range blobs {
 		if err := l.ensureFrom(ctx, b); err == nil {
+			_ = os.RemoveAll(ls.LazyPath(l.DiffID)) // prune takes what stays
 			return nil
 		} else if ctx.Err() != nil || disk.IsLocal(err) {
 			return fmt.Errorf("fetching layer %s: %w", l.DiffID, err)

@@ -14,12 +14,20 @@ import (
 // source is a layer as package layer reads it.
 type source struct{ l *Layer }
 
-func (s source) TOC(ctx context.Context) (*layer.TOC, error) { return s.l.TOC(ctx) }
+func (s source) TOC(ctx context.Context) (*layer.TOC, error) {
+	if z := s.l.layers.opened(s.l.DiffID); z != nil {
+		return z.Index.TOC, nil
+	}
+	return s.l.TOC(ctx)
+}
 
 // Open reads a file out of the tar, which is as it was sealed, or out of the tree, whose file is compared with its digest
 // on the way: looking at the seal of a whole tree takes longer than reading a few of its files.
 func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	l := s.l
+	if z := l.layers.opened(l.DiffID); z != nil {
+		return z.Open(ctx, e)
+	}
 	for range 2 { // a tar that turns out to be damaged is set aside, and what is left of the layer is read
 		t, err := l.TOC(ctx)
 		if err != nil {

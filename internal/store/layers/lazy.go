@@ -1,0 +1,335 @@
+package layers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/chunked"
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+)
+
+// A layer that is elsewhere, in a blob of which parts can be read alone (package chunked), has a lazy form: its table of
+// contents, and those parts of its files that somebody has read. It is no Form, since no tar can be made of it, and the layer
+// is not present with it. Its folder is lazy/DIFFID:
+//
+//	table   the table of contents as the blob has it, verified against the manifest whenever it is opened
+//	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is there
+//
+// What the folder promises is checked when it is used: a chunk that is there is compared with its digest before it is read for
+// the first time in a process. So nothing of it needs a seal, and what a power cut takes is fetched again.
+
+// RangeFetcher is a Fetcher that can read parts of a blob.
+type RangeFetcher interface {
+	// FetchRange opens the bytes of a blob from one to before another.
+	FetchRange(ctx context.Context, repo string, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error)
+}
+
+// chunkedAs is under what it is remembered of a layer that parts of its blob can be read.
+const chunkedAs = "chunked"
+
+// NoteChunked notes that parts of a layer's blob can be read. Annotations are those of chunked.Annotations.
+func (ls *Layers) NoteChunked(diffID, blob digest.Digest, annotations map[string]string) error {
+	data, err := json.Marshal(annotations)
+	if err != nil {
+		return err
+	}
+	return ls.PutDerived(diffID, chunkedAs, Derived{Digest: blob, Data: data})
+}
+
+// lazyWorth is how large a blob is of which parts are read, in bytes. A smaller one is here as soon as its table of contents.
+const lazyWorth = 1 << 20
+
+// Lazy is the lazy form of a layer. It can be used by several goroutines.
+type Lazy struct {
+	Index *chunked.Index
+
+	diffID digest.Digest
+	file   *os.File
+	fetch  chunked.Blob
+
+	mu    sync.Mutex
+	parts []part
+}
+
+// part is what is known of a chunk.
+type part struct {
+	state partState
+	ended chan struct{} // of who fetches it now
+}
+
+type partState byte
+
+const (
+	partAway     partState = iota
+	partKept               // there is something in the file, which nobody has compared with its digest
+	partVerified           // the file has it
+)
+
+// LazyFolder is where the lazy forms of layers are.
+func (ls *Layers) LazyFolder() string { return filepath.Join(ls.root, "lazy") }
+
+// LazyPath is where the lazy form of a layer is, if it has one.
+func (ls *Layers) LazyPath(diffID digest.Digest) string {
+	return filepath.Join(ls.LazyFolder(), diffID.Encoded())
+}
+
+// Lazy opens the lazy form of a layer that is not here, for as long as the process lives: nil where it is here, or has none. From
+// then on who asks the layer for its table of contents through a Stack gets that of the lazy form.
+func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error) {
+	unlock := ls.memory.lock("lazy " + diffID)
+	defer unlock()
+	if z := ls.opened(diffID); z != nil {
+		return z, nil
+	}
+	l, err := ls.Layer(diffID)
+	if err != nil || l.inFolder() {
+		return nil, err
+	}
+	ranges, ok := ls.fetcher.(RangeFetcher)
+	noted, err := ls.Derived(diffID, chunkedAs)
+	if errors.Is(err, db.ErrNotFound) || err == nil && (!ok || ls.session.ReadOnly()) {
+		return nil, nil
+	}
+	var annotations map[string]string
+	if err == nil {
+		err = json.Unmarshal(noted.Data, &annotations)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, err)
+	}
+	blobs, err := ls.content.Blobs(diffID)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range blobs {
+		if b.Digest != noted.Digest || b.Size < lazyWorth {
+			continue
+		}
+		if b.Repository == "" {
+			return nil, nil // all of it is here
+		}
+		z, err := ls.openLazy(ctx, diffID, b, annotations, ranges)
+		if err != nil {
+			return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, ls.session.Explain(err))
+		}
+		ls.memory.setLazy(diffID, z)
+		return z, nil
+	}
+	return nil, nil
+}
+
+// opened is the lazy form that this process has opened of a layer; nil for none, and for one that is here by now.
+func (ls *Layers) opened(diffID digest.Digest) *Lazy {
+	z := ls.memory.lazy(diffID)
+	if z != nil && disk.Exists(ls.Path(diffID, formTOC)) {
+		return nil
+	}
+	return z
+}
+
+func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, b content.Blob, annotations map[string]string, from RangeFetcher) (*Lazy, error) {
+	z := &Lazy{diffID: diffID, fetch: func(ctx context.Context, start, end int64) (io.ReadCloser, error) {
+		return from.FetchRange(ctx, b.Repository, b.Descriptor(), start, end)
+	}}
+	dir := ls.LazyPath(diffID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	table := filepath.Join(dir, "table")
+	kept, err := os.ReadFile(table)
+	if err == nil {
+		z.Index, err = chunked.Open(ctx, annotations, kept, b.Size)
+	}
+	if err != nil {
+		if kept, err = chunked.Fetch(ctx, annotations, b.Size, z.fetch); err != nil {
+			return nil, err
+		}
+		if z.Index, err = chunked.Open(ctx, annotations, kept, b.Size); err != nil {
+			return nil, err
+		}
+		if err := ls.keepTable(table, kept); err != nil {
+			return nil, err
+		}
+	}
+	if z.file, err = os.OpenFile(filepath.Join(dir, "files"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, err
+	}
+	return z, z.readParts()
+}
+
+func (ls *Layers) keepTable(path string, table []byte) error {
+	dir, err := ls.session.Temp("table")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "table")
+	if err := os.WriteFile(name, table, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name, path)
+}
+
+// readParts reads which chunks are said to be there.
+func (z *Lazy) readParts() error {
+	x := z.Index
+	z.parts = make([]part, len(x.Chunks))
+	size := x.Space + int64(len(x.Chunks))
+	st, err := z.file.Stat()
+	if err == nil && st.Size() != size {
+		err = errors.Join(z.file.Truncate(0), z.file.Truncate(size))
+	}
+	marks := make([]byte, len(x.Chunks))
+	if err == nil && len(marks) > 0 {
+		_, err = z.file.ReadAt(marks, x.Space)
+	}
+	for i, m := range marks {
+		if m == 1 {
+			z.parts[i].state = partKept
+		}
+	}
+	return err
+}
+
+// Need sees to it that a part of the contents of files is in File: size bytes at a place of the index.
+func (z *Lazy) Need(ctx context.Context, at, size int64) error {
+	first, end := z.Index.Spans(at, size)
+	for i := first; i < end; {
+		z.mu.Lock()
+		p := &z.parts[i]
+		switch {
+		case p.state == partVerified:
+			z.mu.Unlock()
+			i++
+			continue
+		case p.ended != nil: // somebody else sees to it
+			ended := p.ended
+			z.mu.Unlock()
+			select {
+			case <-ended:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		mine, done := z.claim(i, end)
+		z.mu.Unlock()
+		err := z.bring(ctx, i, mine)
+		z.mu.Lock()
+		close(done)
+		for k := i; k < mine; k++ {
+			if z.parts[k].ended = nil; err == nil {
+				z.parts[k].state = partVerified
+			}
+		}
+		z.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("fetching a part of layer %s: %w", z.diffID, err)
+		}
+	}
+	return nil
+}
+
+// neighbours is how much of a blob is fetched with what is asked for, in bytes, where what follows is not here: files that lie
+// together are often read together, and a request costs as much time as some 100 KB.
+const neighbours = 64 << 10
+
+// most is how much of a blob is fetched with one request, in bytes.
+const most = 8 << 20
+
+// claim takes the chunk i, those after it before end, and its neighbours, as far as nobody has them or sees to them: one
+// request brings them. With a chunk that is kept it takes that one alone.
+func (z *Lazy) claim(i, end int) (next int, done chan struct{}) {
+	done = make(chan struct{})
+	chunks := z.Index.Chunks
+	z.parts[i].ended = done
+	if z.parts[i].state == partKept {
+		return i + 1, done
+	}
+	from := chunks[i].From
+	for next = i + 1; next < len(chunks); next++ {
+		p, c := &z.parts[next], chunks[next]
+		reach := c.To - from
+		if p.state != partAway || p.ended != nil || c.From < chunks[next-1].From || reach > most || next >= end && reach > neighbours {
+			break
+		}
+		p.ended = done
+	}
+	return next, done
+}
+
+// bring verifies a chunk that is kept, or fetches those from first to before next, and writes them.
+func (z *Lazy) bring(ctx context.Context, first, next int) error {
+	chunks := z.Index.Chunks[first:next]
+	z.mu.Lock()
+	kept := z.parts[first].state == partKept
+	z.mu.Unlock()
+	if kept && z.sound(&chunks[0]) {
+		return nil
+	}
+	from, to := chunks[0].From, chunks[0].To
+	for _, c := range chunks {
+		to = max(to, c.To)
+	}
+	r, err := z.fetch(ctx, from, to)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	data := make([]byte, to-from)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.SetLimit(2)
+	for k := range chunks {
+		g.Go(func() error {
+			c := &chunks[k]
+			bytes, err := z.Index.Extract(c, data[c.From-from:c.To-from])
+			if err == nil {
+				_, err = z.file.WriteAt(bytes, c.At)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	marks := make([]byte, len(chunks))
+	for i := range marks {
+		marks[i] = 1
+	}
+	_, err = z.file.WriteAt(marks, z.Index.Space+int64(first))
+	return err
+}
+
+// sound says whether the file has what a chunk's digest promises.
+func (z *Lazy) sound(c *chunked.Chunk) bool {
+	data := make([]byte, c.Size)
+	_, err := z.file.ReadAt(data, c.At)
+	return err == nil && c.Check(data) == nil
+}
+
+// File opens what the contents of files are in, each at its Offset, once Need has said so. Who has it closes it.
+func (z *Lazy) File() (*os.File, error) { return os.Open(z.file.Name()) }
+
+// Open reads the contents of a file.
+func (z *Lazy) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+	if err := z.Need(ctx, e.Offset, e.Size); err != nil {
+		return nil, err
+	}
+	return io.NopCloser(io.NewSectionReader(z.file, e.Offset, e.Size)), nil
+}

@@ -1,0 +1,201 @@
+package layers
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/containerd/stargz-snapshotter/estargz"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/strata-build/strata/internal/layer/chunked"
+	"github.com/strata-build/strata/internal/store/content"
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/session"
+)
+
+// away is a place that has one blob, and gives parts of it.
+type away struct {
+	blob     []byte
+	requests atomic.Int64
+	bytes    atomic.Int64
+	damage   atomic.Bool // what is given is wrong
+}
+
+func (a *away) Fetch(context.Context, string, ocispec.Descriptor, digest.Digest) error {
+	return errors.New("the blob is wanted whole")
+}
+
+func (a *away) FetchRange(_ context.Context, _ string, _ ocispec.Descriptor, from, to int64) (io.ReadCloser, error) {
+	a.requests.Add(1)
+	a.bytes.Add(to - from)
+	data := bytes.Clone(a.blob[from:to])
+	if a.damage.Load() {
+		data[len(data)/2] ^= 1
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}
+
+// chunkedLayer is an eStargz layer with the file large, of noise, and small ones.
+func chunkedLayer(t *testing.T) (a *away, diffID digest.Digest, large []byte, annotations map[string]string) {
+	large = make([]byte, 3<<20)
+	_, err := rand.NewChaCha8([32]byte{7}).Read(large)
+	must(t, err)
+	var data, blob bytes.Buffer
+	w := tar.NewWriter(&data)
+	for name, contents := range map[string][]byte{"large": large, "small": []byte("hello"), "empty": nil} {
+		must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(contents))}))
+		_, err := w.Write(contents)
+		must(t, err)
+	}
+	must(t, w.Close())
+	z := estargz.NewWriterLevel(&blob, gzip.BestSpeed)
+	z.ChunkSize = 256 << 10
+	must(t, z.AppendTarLossLess(bytes.NewReader(data.Bytes())))
+	d, err := z.Close()
+	must(t, err)
+	whole, err := gzip.NewReader(bytes.NewReader(blob.Bytes()))
+	must(t, err)
+	uncompressed, err := io.ReadAll(whole)
+	must(t, err)
+	annotations = chunked.Annotations(ocispec.Descriptor{Annotations: map[string]string{estargz.TOCJSONDigestAnnotation: d.String()}})
+	return &away{blob: blob.Bytes()}, digest.FromBytes(uncompressed), large, annotations
+}
+
+// storeWith opens a store in root, as a process of its own, that knows the layer.
+func storeWith(t *testing.T, root string, a *away, diffID digest.Digest, annotations map[string]string) *Layers {
+	d, err := db.Open(root)
+	must(t, err)
+	t.Cleanup(func() { d.Close() })
+	se, err := session.Open(root)
+	must(t, err)
+	t.Cleanup(func() { se.Close() })
+	ls := New(root, d, content.New(root, d, se), se).WithFetcher(a)
+	blob := content.Blob{Digest: digest.FromBytes(a.blob), Size: int64(len(a.blob)), MediaType: ocispec.MediaTypeImageLayerGzip, Repository: "example.com/a"}
+	must(t, ls.AddRemote(diffID, blob))
+	must(t, ls.NoteChunked(diffID, blob.Digest, annotations))
+	return ls
+}
+
+// readLazy reads a part of a file as the server of layers does.
+func readLazy(t *testing.T, z *Lazy, path string, from, size int64) []byte {
+	e := z.Index.TOC.Lookup(path)
+	must(t, z.Need(t.Context(), e.Offset+from, size))
+	f, err := z.File()
+	must(t, err)
+	defer f.Close()
+	data := make([]byte, size)
+	_, err = f.ReadAt(data, e.Offset+from)
+	must(t, err)
+	return data
+}
+
+func openRoot(t *testing.T) string {
+	root := t.TempDir()
+	for _, dir := range []string{"layers", "blobs", "blobs/sha256", "tmp"} {
+		must(t, os.Mkdir(filepath.Join(root, dir), 0o700))
+	}
+	return root
+}
+
+// Of a layer in parts only those come that are read, each once, also where another process has read it before. What is damaged
+// on the disk comes again, and what is damaged on the way is refused.
+func TestLazy(t *testing.T) {
+	root := openRoot(t)
+	a, diffID, large, annotations := chunkedLayer(t)
+	open := func() *Lazy {
+		z, err := storeWith(t, root, a, diffID, annotations).Lazy(t.Context(), diffID)
+		must(t, err)
+		if z == nil {
+			t.Fatal("it has no lazy form")
+		}
+		return z
+	}
+	z := open()
+	if z.Index.TOC.Lookup("small") == nil {
+		t.Fatal("a file is missing")
+	}
+	table := a.bytes.Load()
+	var readers sync.WaitGroup
+	for range 8 {
+		readers.Go(func() {
+			if got := readLazy(t, z, "large", 1<<20, 1000); !bytes.Equal(got, large[1<<20:1<<20+1000]) {
+				t.Error("a part has other bytes")
+			}
+		})
+	}
+	readers.Wait()
+	if n := a.bytes.Load() - table; n < 1000 || n > 700<<10 {
+		t.Errorf("%d bytes came for a part", n)
+	}
+	requests := a.requests.Load()
+	z = open()
+	if got := readLazy(t, z, "large", 1<<20, 1000); !bytes.Equal(got, large[1<<20:1<<20+1000]) {
+		t.Error("a part that was kept has other bytes")
+	}
+	if a.requests.Load() != requests {
+		t.Error("what another process has read came again")
+	}
+
+	damaged, err := os.OpenFile(z.file.Name(), os.O_WRONLY, 0)
+	must(t, err)
+	_, err = damaged.WriteAt([]byte("x"), z.Index.TOC.Lookup("large").Offset+1<<20)
+	must(t, err)
+	must(t, damaged.Close())
+	if got := readLazy(t, open(), "large", 1<<20, 1000); !bytes.Equal(got, large[1<<20:1<<20+1000]) {
+		t.Error("a part that was damaged has other bytes")
+	}
+	if a.requests.Load() != requests+1 {
+		t.Error("a part that was damaged did not come again")
+	}
+
+	a.damage.Store(true)
+	e := z.Index.TOC.Lookup("large")
+	if err := z.Need(t.Context(), e.Offset+2<<20, 1); !errors.Is(err, chunked.ErrDamaged) {
+		t.Errorf("a part that came damaged: %v", err)
+	}
+	a.damage.Store(false)
+	if got := readLazy(t, z, "large", 0, int64(len(large))); !bytes.Equal(got, large) {
+		t.Error("the whole file has other bytes")
+	}
+	must(t, os.WriteFile(filepath.Join(root, "lazy", diffID.Encoded(), "table"), []byte("nonsense"), 0o600))
+	if open().Index.TOC.Lookup("large") == nil {
+		t.Error("a table that was damaged did not come again")
+	}
+}
+
+// Whatever is read of it, in whatever order, a layer in parts is the same as a whole one.
+func TestLazyProperty(t *testing.T) {
+	root := openRoot(t)
+	a, diffID, large, annotations := chunkedLayer(t)
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 20 {
+		z, err := storeWith(t, root, a, diffID, annotations).Lazy(t.Context(), diffID)
+		must(t, err)
+		for range 10 {
+			from := r.Int64N(int64(len(large)))
+			size := 1 + r.Int64N(min(400_000, int64(len(large))-from))
+			if !bytes.Equal(readLazy(t, z, "large", from, size), large[from:from+size]) {
+				t.Fatalf("seed %d: %d bytes at %d are other ones", seed, size, from)
+			}
+		}
+		if r.IntN(4) == 0 { // somebody damages what is kept
+			f, err := os.OpenFile(z.file.Name(), os.O_WRONLY, 0)
+			must(t, err)
+			_, err = f.WriteAt([]byte{byte(r.Uint32())}, r.Int64N(z.Index.Space))
+			must(t, err)
+			must(t, f.Close())
+		}
+	}
+}
