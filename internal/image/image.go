@@ -134,9 +134,7 @@ func DiffIDs(data []byte) ([]digest.Digest, error) {
 // Encode writes a config; its digest is the ID.
 func Encode(c *Config) ([]byte, error) {
 	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(c); err != nil {
+	if err := encode(&b, c); err != nil {
 		return nil, fmt.Errorf("writing an image config: %w", err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
@@ -169,14 +167,18 @@ func Clone(c *Config) *Config {
 // there are none.
 func ChainID(diffIDs []digest.Digest) digest.Digest {
 	chain := digest.Digest("")
-	for i, d := range diffIDs {
-		if i == 0 {
-			chain = d
-			continue
-		}
-		chain = digest.FromString(string(chain) + " " + string(d))
+	for _, d := range diffIDs {
+		chain = ExtendChain(chain, d)
 	}
 	return chain
+}
+
+// ExtendChain returns the chainID of layers with one more on top of them, whose chainID is chain.
+func ExtendChain(chain, diffID digest.Digest) digest.Digest {
+	if chain == "" {
+		return diffID
+	}
+	return digest.FromString(string(chain) + " " + string(diffID))
 }
 
 // Add returns the config of the state after one more step: runtime configuration rt, a history row,

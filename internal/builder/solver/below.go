@@ -23,7 +23,7 @@ func (s *Solver) weakBelow(parent *State, where ...string) *cache.Key {
 		return nil
 	}
 	weak := &cache.Key{Kind: cache.KindBelow}
-	weak.Add(cache.PartChain, cache.ChainPart(parent.Chain()))
+	weak.Add(cache.PartChain, string(parent.chain().shared))
 	weak.Add(cache.PartDest, where...)
 	return weak
 }

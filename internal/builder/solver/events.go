@@ -11,7 +11,6 @@ import (
 	"github.com/strata-build/strata/internal/builder/exec"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/event"
-	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/layer/selection"
 )
@@ -63,7 +62,7 @@ func (s *Solver) foundBase(v *event.Vertex, st *State, err error) event.Finished
 	if err != nil {
 		return failed(v, err)
 	}
-	f := event.Finished{Vertex: v, Status: event.Cached, State: st.ID, Chain: image.ChainID(st.Chain())}
+	f := event.Finished{Vertex: v, Status: event.Cached, State: st.ID, Chain: st.chain().id}
 	for _, d := range st.Chain() {
 		if l, err := s.store.Layer(d); err != nil || !l.Present() {
 			f.Status = event.Done

@@ -96,7 +96,7 @@ func (s *Solver) selectMount(ctx context.Context, m *dockerfile.Mount, from *Sta
 	}
 	key := &cache.Key{Kind: cache.KindSelection}
 	key.Add(cache.PartMountSource, m.Source)
-	key.Add(cache.PartChain, cache.ChainPart(from.Chain()))
+	key.Add(cache.PartChain, string(from.chain().shared))
 	sel.Tree = nil
 	return sel, s.selectOnce(ctx, from, step, sel, key, read)
 }

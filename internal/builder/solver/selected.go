@@ -27,7 +27,7 @@ func (s *Solver) selectionKey(from *State, c *dockerfile.Copy) *cache.Key {
 		key.Add(cache.PartParents, "true")
 	}
 	key.Add(cache.PartExclude, c.Exclude...)
-	key.Add(cache.PartChain, cache.ChainPart(from.Chain()))
+	key.Add(cache.PartChain, string(from.chain().shared))
 	return key
 }
 

@@ -297,11 +297,11 @@ func (s *Solver) finish(ctx context.Context, stage *dockerfile.Stage, state *Sta
 			return nil, err
 		}
 	}
-	before, err := image.Encode(state.Config)
+	before, encoded, err := image.EncodeAfter(state.encoded, state.Config)
 	if err != nil {
 		return nil, err
 	}
-	after, err := image.Encode(c)
+	after, _, err := image.EncodeAfter(encoded, c)
 	if err != nil || state.ID != "" && bytes.Equal(before, after) {
 		return state, err
 	}

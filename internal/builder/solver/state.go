@@ -1,6 +1,7 @@
 package solver
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,11 @@ type State struct {
 	// steps are those from FROM to here that other machines can use.
 	steps []cache.Step
 
+	// encoded is how Config is written, nil where it was not written here.
+	encoded *image.Encoded
+	// chain tells of Chain, and is made when it is asked for.
+	chain func() chainIDs
+
 	store *store.Store
 	// stack is made when it is asked for, and shared by all who ask.
 	stack struct {
@@ -41,7 +47,34 @@ type State struct {
 func newState(s *store.Store, id digest.Digest, c *image.Config) *State {
 	st := &State{ID: id, Config: c, store: s}
 	st.root = st
+	st.chain = sync.OnceValue(func() chainIDs { return chainIDs{}.add(st.Chain()) })
 	return st
+}
+
+// chainIDs stand for a chain of layers in keys.
+type chainIDs struct {
+	id     digest.Digest // image.ChainID
+	shared digest.Digest // cache.ChainPart
+}
+
+// add gives those of the chain with more layers on top of it.
+func (c chainIDs) add(layers []digest.Digest) chainIDs {
+	for _, d := range layers {
+		c.id = image.ExtendChain(c.id, d)
+		if d != layer.EmptyDiffID {
+			c.shared = image.ExtendChain(c.shared, d)
+		}
+	}
+	return c
+}
+
+// follow makes what the state has in common with the one before it, of which it keeps nothing else.
+func (s *State) follow(before *State) {
+	n, chain := len(before.Chain()), s.Chain()
+	if len(chain) >= n && slices.Equal(chain[:n], before.Chain()) {
+		ids := before.chain().add(chain[n:])
+		s.chain = func() chainIDs { return ids }
+	}
 }
 
 // NewState returns the state that an image in the store gives.

@@ -124,14 +124,14 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 	if step.Run != nil || step.Copy != nil || step.Workdir != nil {
 		op.shared = &cache.Key{Kind: op.key.Kind, Parts: slices.Clone(op.key.Parts)}
 		if !op.link {
-			op.shared.Add(cache.PartChain, cache.ChainPart(parent.Chain()))
+			op.shared.Add(cache.PartChain, string(parent.chain().shared))
 		}
 	}
 	if op.link {
 		return
 	}
 	if !s.config.Dialect.Steps.KeyedByPosition {
-		op.key.Add(cache.PartChain, string(image.ChainID(parent.Chain())))
+		op.key.Add(cache.PartChain, string(parent.chain().id))
 		return
 	}
 	if step.Copy != nil && step.Copy.Chown != "" {
@@ -281,7 +281,7 @@ func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, 
 }
 
 func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, error) {
-	data, err := image.Encode(c)
+	data, encoded, err := image.EncodeAfter(parent.encoded, c)
 	if err != nil {
 		return nil, err
 	}
@@ -289,5 +289,8 @@ func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, e
 	if err != nil {
 		return nil, err
 	}
-	return newState(s.store, id, c), nil
+	next := newState(s.store, id, c)
+	next.encoded = encoded
+	next.follow(parent)
+	return next, nil
 }
