@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -26,4 +27,21 @@ func (b *behind) Write(p []byte) (int, error) {
 		b.asked = b.size
 	}
 	return n, err
+}
+
+// largeFile is how many bytes a file has at least that beginWriting looks at.
+const largeFile = 1 << 20
+
+// beginWriting has the kernel begin to bring the large files of a tree to the disk, which it would do in 30 seconds, or when somebody
+// waits for it.
+func beginWriting(ctx context.Context, t *TOC, root int) {
+	for _, e := range t.Entries {
+		if e.Type != File || e.Size < largeFile || ctx.Err() != nil {
+			continue
+		}
+		if f, err := openFileBeneath(root, e.Path); err == nil {
+			_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) // only a hint
+			f.Close()
+		}
+	}
 }

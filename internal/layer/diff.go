@@ -57,7 +57,13 @@ func DiffTree(ctx context.Context, upper string, below Tree, o DiffOptions) (*Ta
 	}
 	defer unix.Close(root)
 	open := func(_ context.Context, e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
+	began := make(chan struct{})
+	go func() {
+		beginWriting(ctx, t, root)
+		close(began)
+	}()
 	made, err := HashTar(ctx, t, open)
+	<-began // it uses root
 	if err != nil {
 		return nil, fmt.Errorf("reading changes in %s: %w", upper, err)
 	}

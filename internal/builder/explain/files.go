@@ -185,47 +185,60 @@ func (f *File) place() string {
 
 // nameMap leads from the paths in the image to those in the context.
 type nameMap struct {
-	files map[string]string
-	// dirs are the directories whose contents were copied to dest; what was removed below it came from one of them.
-	dirs []string
-	dest string
+	copied   *event.Copied
+	selected []event.Selected
+	dest     string
 }
 
 func sourceNames(c *event.Copied) nameMap {
-	selected := c.Selection.Selected()
-	n := nameMap{files: map[string]string{}, dest: strings.Trim(path.Clean("/"+c.Dest), "/")}
-	for _, inline := range c.Inline {
-		n.files[path.Join(n.dest, inline)] = "<<" + inline
-		if !c.DestDir && len(selected) == 0 && len(c.Inline) == 1 {
-			n.files[n.dest] = "<<" + inline
-		}
-	}
-	for _, s := range selected {
-		if !s.Dir {
-			n.files[path.Join(n.dest, s.Name)] = s.Path
-			if !c.DestDir && len(selected) == 1 {
-				n.files[n.dest] = s.Path
-			}
-			continue
-		}
-		n.dirs = append(n.dirs, s.Path)
-		for _, target := range s.Targets {
-			n.files[path.Join(n.dest, target)] = path.Join(s.Path, target)
-		}
-	}
-	return n
+	return nameMap{c, c.Selection.Selected(), strings.Trim(path.Clean("/"+c.Dest), "/")}
 }
 
+// of is the name of a path in the image. A few are asked for, of very many: so each time, all that was selected is looked through.
 func (n nameMap) of(image string) string {
-	if name, ok := n.files[image]; ok {
+	if name := n.find(image); name != "" {
 		return name
 	}
 	rest, below := strings.CutPrefix(image, n.dest+"/")
 	if n.dest == "" {
 		rest, below = image, true
 	}
-	if below && len(n.dirs) == 1 {
-		return path.Join(n.dirs[0], rest)
+	if dirs := n.dirs(); below && len(dirs) == 1 {
+		return path.Join(dirs[0], rest)
 	}
 	return "/" + image
+}
+
+// find is the name of what was copied to a path of the image, the last if several were; "" if nothing was.
+func (n nameMap) find(image string) string {
+	rest, below := image, true
+	if n.dest != "" {
+		rest, below = strings.CutPrefix(image, n.dest+"/")
+	}
+	alone := !n.copied.DestDir && image == n.dest
+	for _, s := range slices.Backward(n.selected) {
+		switch {
+		case s.Dir && below && slices.Contains(s.Targets, rest):
+			return path.Join(s.Path, rest)
+		case !s.Dir && (below && s.Name == rest || alone && len(n.selected) == 1):
+			return s.Path
+		}
+	}
+	for _, inline := range n.copied.Inline {
+		if below && rest == inline || alone && len(n.selected) == 0 && len(n.copied.Inline) == 1 {
+			return "<<" + inline
+		}
+	}
+	return ""
+}
+
+// dirs are the directories whose contents were copied; what was removed below the destination came from one of them.
+func (n nameMap) dirs() []string {
+	var dirs []string
+	for _, s := range n.selected {
+		if s.Dir {
+			dirs = append(dirs, s.Path)
+		}
+	}
+	return dirs
 }

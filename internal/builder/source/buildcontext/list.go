@@ -23,6 +23,7 @@ type lister struct {
 	matcher *matcher
 	buf     []byte
 	names   []dirent // of the directory being listed
+	next    int      // the record of the stat cache that is likely the next one
 }
 
 // list fills in the children of a directory, once. The root is stat'ed as well.
@@ -181,8 +182,8 @@ func (l *lister) stat(n *node, fd int, name string, now time.Time) error {
 	default:
 		return errSkip
 	}
-	if r, ok := l.c.cache.lookup(e.Path); ok && r.stat == n.stat {
-		e.Xattrs, n.sum, n.hashed = r.xattrs, r.sum, r.hashed
+	if path, r, ok := l.c.cache.lookup(e.Path, &l.next); ok && r.stat == n.stat {
+		e.Path, e.Xattrs, n.sum, n.hashed = path, r.xattrs, r.sum, r.hashed // a path that is in memory anyway
 		return nil
 	}
 	if n.settled {

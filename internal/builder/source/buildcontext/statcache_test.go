@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -155,11 +157,55 @@ func decode(t *testing.T, file string) map[string]*record {
 		return nil
 	}
 	must(t, err)
-	r := decodeCache(b)
-	if r == nil {
+	k := decodeCache(string(b))
+	if k == nil {
 		t.Fatal("the cache does not decode")
 	}
-	return r
+	return k.all()
+}
+
+// TestCacheKeepsWhatNobodyLookedAt: a build that looks at a part of a context forgets nothing of the others, and what is gone from a
+// directory that it listed.
+func TestCacheKeepsWhatNobodyLookedAt(t *testing.T) {
+	dir := plant(t, "a/c/z: 1", "a/gone/y: 2", "a/x: 3", "a.b/y: 4", "a0/y: 5", "b/d/w: 6", "b.gone: 7")
+	cache := filepath.Join(t.TempDir(), "cache")
+	c := openLater(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	must(t, os.RemoveAll(filepath.Join(dir, "a/gone")))
+	must(t, os.Remove(filepath.Join(dir, "b.gone")))
+	must(t, os.WriteFile(filepath.Join(dir, "a/c/z"), []byte("changed"), 0o644))
+	must(t, os.Remove(filepath.Join(dir, "b/d/w")))
+	c = openLater(t, dir, Options{Cache: cache})
+	matches, err := selection.Select(t.Context(), c, "a", selection.Options{})
+	must(t, err)
+	_, err = selection.Sum(t.Context(), c, matches[0].Items)
+	must(t, err)
+	must(t, c.Close())
+	got := slices.Collect(maps.Keys(decode(t, cache)))
+	slices.SortFunc(got, layer.Compare)
+	want := []string{"", "a", "a/c", "a/c/z", "a/x", "a.b", "a.b/y", "a0", "a0/y", "b", "b/d", "b/d/w"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for path, r := range decode(t, cache) {
+		if r.stat.mode&unix.S_IFMT == unix.S_IFREG && !r.hashed {
+			t.Errorf("the digest of %s is not known", path)
+		}
+	}
+}
+
+// all are the records by their paths.
+func (k *known) all() map[string]*record {
+	if k == nil {
+		return nil
+	}
+	all := map[string]*record{}
+	for i := range k.at {
+		path, r := k.record(i)
+		all[path] = &r
+	}
+	return all
 }
 
 // TestWhatCounts says which changes of an unchanged file's metadata reach the digest through the cache.
@@ -265,13 +311,20 @@ func FuzzDecodeCache(f *testing.F) {
 	b = appendRecord(b, "a/b", &record{hashed: true, xattrs: []layer.Xattr{{Name: "user.x", Value: "y"}}})
 	f.Add(b[len(cacheMagic):])
 	f.Fuzz(func(t *testing.T, body []byte) {
-		decodeCache(body)
-		records := decodeCache(seal(append([]byte(cacheMagic), body...)))
-		again := []byte(cacheMagic)
-		for path, r := range records {
-			again = appendRecord(again, path, r)
+		decodeCache(string(body))
+		records := decodeCache(string(seal(append([]byte(cacheMagic), body...))))
+		if records == nil {
+			return
 		}
-		if diff := cmp.Diff(records, decodeCache(seal(again)), cmp.AllowUnexported(record{}, stat{})); records != nil && diff != "" {
+		again := []byte(cacheMagic)
+		for i := range records.at {
+			path, r := records.record(i)
+			again = appendRecord(again, path, &r)
+			if records.find(path) != i {
+				t.Errorf("record %d is not found by its path", i)
+			}
+		}
+		if diff := cmp.Diff(records.all(), decodeCache(string(seal(again))).all(), cmp.AllowUnexported(record{}, stat{})); diff != "" {
 			t.Error(diff)
 		}
 	})
