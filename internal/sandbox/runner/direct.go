@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
@@ -188,7 +189,6 @@ func isDirIn(s Spec, name string) bool {
 type container struct {
 	name, dir string
 	group     *cgroup
-	procs     *os.File // cgroup.procs; nil without a cgroup
 }
 
 // newContainer makes a container. The state names the cgroup before it is made, so that it is found and removed if this process is
@@ -209,13 +209,6 @@ func newContainer(s Spec) (*container, error) {
 			return nil, errors.Join(err, os.RemoveAll(c.dir))
 		}
 	}
-	for _, path := range c.group.paths { // one at most
-		procs, err := os.OpenFile(filepath.Join(path, cgroups.CgroupProcesses), os.O_WRONLY, 0)
-		if err != nil {
-			return nil, errors.Join(err, c.remove())
-		}
-		c.procs = procs
-	}
 	return c, nil
 }
 
@@ -234,9 +227,6 @@ func (c *container) save(pid int) error {
 
 // remove removes the cgroup and the state. All processes have ended.
 func (c *container) remove() error {
-	if c.procs != nil {
-		c.procs.Close()
-	}
 	var errs []error
 	for _, path := range c.group.paths {
 		errs = append(errs, cgroups.RemovePath(path))
@@ -251,8 +241,8 @@ func (c *container) start(s Spec, config *configs.Config, process *libcontainer.
 		return nil, nil, err
 	}
 	defer null.Close()
-	a := &assembly{Program: &starter.Program{}, name: c.name, spec: &s, config: config, process: process, cgroup: c.procs}
-	var flags uintptr
+	a := &assembly{Program: &starter.Program{}, name: c.name, spec: &s, config: config, process: process}
+	var place starter.Place
 	for _, ns := range config.Namespaces {
 		switch {
 		case ns.Type == configs.NEWNET && ns.Path != "":
@@ -262,13 +252,10 @@ func (c *container) start(s Spec, config *configs.Config, process *libcontainer.
 			defer a.network.Close()
 		case ns.Type == configs.NEWNET || ns.Type == configs.NEWCGROUP:
 		default:
-			flags |= uintptr(ns.Syscall())
+			place.Flags |= uintptr(ns.Syscall())
 		}
 	}
 	if a.filter, err = seccompFilter(); err != nil {
-		return nil, nil, err
-	}
-	if err := a.all(); err != nil {
 		return nil, nil, err
 	}
 	files := []*os.File{null, null, null}
@@ -277,6 +264,35 @@ func (c *container) start(s Spec, config *configs.Config, process *libcontainer.
 			files[i] = f
 		}
 	}
-	p, err := st.Start(flags, append(files, a.files(null)...), a.Program)
+	if dir, ok := c.group.paths[""]; ok && !noCgroupStart.Load() {
+		if place.Cgroup, err = os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+			return nil, nil, err
+		}
+		defer place.Cgroup.Close()
+		p, err := a.start(st, place, files, null)
+		if !errors.Is(err, starter.ErrCgroup) {
+			return p, a.Program, err
+		}
+		noCgroupStart.Store(true)
+		a.Program, place.Cgroup = &starter.Program{}, nil
+	}
+	for _, dir := range c.group.paths { // one at most
+		if a.cgroup, err = os.OpenFile(filepath.Join(dir, cgroups.CgroupProcesses), os.O_WRONLY, 0); err != nil {
+			return nil, nil, err
+		}
+		defer a.cgroup.Close()
+	}
+	p, err := a.start(st, place, files, null)
 	return p, a.Program, err
+}
+
+// noCgroupStart is set where the kernel starts no process in a cgroup.
+var noCgroupStart atomic.Bool
+
+// start has the starter start the process.
+func (a *assembly) start(st *starter.Starter, place starter.Place, streams []*os.File, placeholder *os.File) (*starter.Process, error) {
+	if err := a.all(); err != nil {
+		return nil, err
+	}
+	return st.Start(place, append(slices.Clip(streams), a.files(placeholder)...), a.Program)
 }

@@ -33,7 +33,7 @@ type assembly struct {
 	config  *configs.Config
 	process *libcontainer.Process
 	network *os.File // the name space to enter, nil for none
-	cgroup  *os.File // cgroup.procs of the cgroup to enter, nil for none
+	cgroup  *os.File // cgroup.procs of the cgroup to enter, nil where the process starts in it or there is none
 	filter  []byte
 }
 

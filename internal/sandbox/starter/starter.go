@@ -31,7 +31,7 @@ import (
 var ErrUnavailable = errors.New("processes cannot be started here by a starter")
 
 // MaxFiles is how many files Start takes.
-const MaxFiles = C.STARTER_DESCRIPTORS - conversation - 1
+const MaxFiles = C.STARTER_DESCRIPTORS - conversation - 2
 
 // conversation is the descriptor of the conversation in a child; the files of Start that are no streams come after it.
 const conversation = 3
@@ -117,9 +117,19 @@ type Process struct {
 	lost         error              // why the status is not known
 }
 
-// Start starts a process in new name spaces, of clone(2)'s flags. files are its first descriptors: three streams, then others,
-// from FirstFile on. It runs program until that waits.
-func (s *Starter) Start(flags uintptr, files []*os.File, program *Program) (*Process, error) {
+// Place is where a process is started: in new name spaces, of clone(2)'s flags, and in the cgroup of version 2 that Cgroup is the open
+// directory of, if it is not nil. An error that is ErrCgroup says that processes cannot be started in a cgroup here.
+type Place struct {
+	Flags  uintptr
+	Cgroup *os.File
+}
+
+// ErrCgroup says that the kernel starts no process in this cgroup. One can be moved there.
+var ErrCgroup = errors.New("no process can be started in a cgroup")
+
+// Start starts a process. files are its first descriptors: three streams, then others, from FirstFile on. It runs program until that
+// waits.
+func (s *Starter) Start(place Place, files []*os.File, program *Program) (*Process, error) {
 	block := program.block()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -128,12 +138,15 @@ func (s *Starter) Start(flags uintptr, files []*os.File, program *Program) (*Pro
 	theirs := os.NewFile(uintptr(pair[1]), "conversation")
 	defer theirs.Close()
 	p := &Process{conversation: os.NewFile(uintptr(pair[0]), "conversation"), started: make(chan error, 1), ended: make(chan struct{})}
-	if err := s.ask(p, flags, append(append(files[:3:3], theirs), files[3:]...)); err != nil {
+	if err := s.ask(p, place, append(append(files[:3:3], theirs), files[3:]...)); err != nil {
 		p.conversation.Close()
 		return nil, fmt.Errorf("start a process: %w", err)
 	}
 	if err := <-p.started; err != nil {
 		p.conversation.Close()
+		if place.Cgroup != nil && !errors.Is(err, errEnded) {
+			err = fmt.Errorf("%w: %w", ErrCgroup, err)
+		}
 		return nil, fmt.Errorf("start a process: %w", err)
 	}
 	size := binary.NativeEndian.AppendUint32(nil, uint32(len(block)))
@@ -152,7 +165,14 @@ func (s *Starter) Start(flags uintptr, files []*os.File, program *Program) (*Pro
 }
 
 // ask has the starter start a process.
-func (s *Starter) ask(p *Process, flags uintptr, files []*os.File) error {
+func (s *Starter) ask(p *Process, place Place, files []*os.File) error {
+	message := binary.NativeEndian.AppendUint64(nil, uint64(place.Flags))
+	if place.Cgroup != nil {
+		message = binary.NativeEndian.AppendUint64(message, uint64(len(files)))
+		files = append(files, place.Cgroup)
+	} else {
+		message = binary.NativeEndian.AppendUint64(message, 0)
+	}
 	fds := make([]int, len(files))
 	for i, f := range files {
 		fds[i] = int(f.Fd())
@@ -162,7 +182,6 @@ func (s *Starter) ask(p *Process, flags uintptr, files []*os.File) error {
 	if s.ended != nil {
 		return s.ended
 	}
-	message := binary.NativeEndian.AppendUint64(nil, uint64(flags))
 	if _, _, err := s.control.WriteMsgUnix(message, unix.UnixRights(fds...), nil); err != nil {
 		return err
 	}

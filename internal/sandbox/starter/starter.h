@@ -19,6 +19,12 @@ struct starter_call {
 
 #define STARTER_WAIT (-1) // say that all is ready, and wait for a byte; without one the process ends
 
+// What is asked for on the control socket: flags of clone(2), and which of the descriptors that come along is the directory of a cgroup of
+// version 2; 0 for none.
+struct starter_request {
+	uint64_t flags, cgroup;
+};
+
 // What is said on the control socket.
 struct starter_event {
 	int32_t kind, pid, status;
@@ -31,6 +37,10 @@ struct starter_event {
 struct starter_failure {
 	int32_t call, error;
 };
+
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
 
 #define STARTER_ENVIRONMENT "_STRATA_STARTER"
 #define STARTER_DESCRIPTORS 16

@@ -36,7 +36,7 @@ func start(t *testing.T, s *Starter, out *os.File, p *Program) (unix.WaitStatus,
 	if out == nil {
 		out = null
 	}
-	process, err := s.Start(0, []*os.File{null, out, null, null}, p)
+	process, err := s.Start(Place{}, []*os.File{null, out, null, null}, p)
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +121,7 @@ func TestUnused(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer null.Close()
-			process, err := s.Start(unix.CLONE_NEWPID|unix.CLONE_NEWNS, []*os.File{null, null, null}, p)
+			process, err := s.Start(Place{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}, []*os.File{null, null, null}, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +141,7 @@ func TestUnused(t *testing.T) {
 			if s.Alive() {
 				t.Error("the starter is said to be there")
 			}
-			if _, err := s.Start(0, []*os.File{null, null, null}, p); err == nil {
+			if _, err := s.Start(Place{}, []*os.File{null, null, null}, p); err == nil {
 				t.Error("something was started")
 			}
 		})
