@@ -66,6 +66,7 @@ type Executor struct {
 	plain     plain
 
 	prepared sync.Once
+	removals sync.WaitGroup // of what steps have left, beside the next ones
 
 	mu     sync.Mutex
 	warned []string
@@ -75,8 +76,11 @@ type Executor struct {
 // New returns an executor for one build.
 func New(c Config) *Executor { return &Executor{Config: c} }
 
-// Close frees what steps leave for the next ones.
-func (e *Executor) Close() { e.plain.roots.Close() }
+// Close frees what steps leave for the next ones, and waits until what they left otherwise is removed.
+func (e *Executor) Close() {
+	e.removals.Wait()
+	e.plain.roots.Close()
+}
 
 // State is what a RUN starts from, or a mount shows: a chain of layers.
 type State interface {
@@ -183,12 +187,12 @@ func (e *Executor) prepare() {
 // execute is Execute on trees that may turn out to be damaged.
 func (e *Executor) execute(ctx context.Context, step *Step, trees *trees) (made Made, err error) {
 	connection := runner.Connect(step.Network, e.Machine, e.Allow)
-	defer connection.Close()
 	w, err := e.mount(ctx, step, trees)
 	if err != nil {
+		connection.Close()
 		return made, err
 	}
-	defer w.remove()
+	defer func() { e.discard(w, connection, err) }()
 	defer func() { err = e.Store.Explain(err) }() // before what fills the disk is removed
 	if e.Rules.DiscardsVolumes {
 		if err := w.makeVolumes(step.Volumes); err != nil {
@@ -362,13 +366,33 @@ func (w *work) mount(ctx context.Context, step *Step, trees *trees) error {
 	return err
 }
 
-func (w *work) remove() {
+// discard takes away what a step has left. The next one need not wait for the removal of files and of the network; one that failed
+// gives the disk its room back first.
+func (e *Executor) discard(w *work, connection *runner.Connection, err error) {
+	w.release()
+	remove := func() {
+		connection.Close()
+		w.remove()
+	}
+	if err != nil {
+		remove()
+		return
+	}
+	e.removals.Go(remove)
+}
+
+// release unmounts what a step was mounted on and shown.
+func (w *work) release() {
 	if w.Workspace != nil {
 		_ = w.Unmount()
 	}
 	for _, s := range w.served {
 		_ = s.mount.Close()
 	}
+}
+
+func (w *work) remove() {
+	w.release()
 	_ = os.RemoveAll(w.dir) // what stays is swept when the store is opened next
 }
 
