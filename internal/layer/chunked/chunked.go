@@ -65,6 +65,8 @@ type Chunk struct {
 	From, To int64 // the bytes of the blob that hold it, compressed, with a little of what follows
 	Skip     int64 // bytes of the decompressed stream before it
 	Digest   digest.Digest
+	// Zeros says that it holds nothing else. Then it is not fetched, and has no digest.
+	Zeros bool
 }
 
 // Spans are the chunks that a part of the space touches.
@@ -82,6 +84,9 @@ func (x *Index) Spans(at, size int64) (first, end int) {
 
 // Extract decompresses a chunk out of its bytes of the blob, and compares it with its digest.
 func (x *Index) Extract(c *Chunk, compressed []byte) ([]byte, error) {
+	if c.Zeros {
+		return make([]byte, c.Size), nil
+	}
 	z, err := x.decompress(bytes.NewReader(compressed))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -99,6 +104,12 @@ func (x *Index) Extract(c *Chunk, compressed []byte) ([]byte, error) {
 
 // Check compares the bytes of a chunk with its digest.
 func (c *Chunk) Check(data []byte) error {
+	if c.Zeros {
+		if slices.ContainsFunc(data, func(b byte) bool { return b != 0 }) {
+			return fmt.Errorf("%w: a part of a file has more than zeros", ErrDamaged)
+		}
+		return nil
+	}
 	if got := digest.FromBytes(data); got != c.Digest {
 		return fmt.Errorf("%w: a part of a file has %s, and %s was promised", ErrDamaged, got, c.Digest)
 	}
@@ -130,12 +141,12 @@ type entry struct {
 	Xattrs      map[string]string // in base64
 	Digest      string
 	Offset      int64
-	EndOffset   int64 // zstd:chunked has it, eStargz not
+	EndOffset   int64 // of the whole file; zstd:chunked has it, eStargz not
 	InnerOffset int64
 	ChunkOffset int64
 	ChunkSize   int64
 	ChunkDigest string
-	ChunkType   string // "zeros": a hole, which is nowhere in the blob
+	ChunkType   string // "zeros" for a part of nothing else, in zstd:chunked
 }
 
 // entries are those of a table, no more than maxEntries: each takes more memory than its text.
@@ -241,25 +252,26 @@ func (p *parser) file(made *layer.Entry, parts []entry) error {
 		if size == 0 {
 			size = made.Size - e.ChunkOffset
 		}
-		d := digest.Digest(e.ChunkDigest)
-		if d == "" && len(parts) == 1 {
-			d = made.Digest
-		}
-		to := p.endOf(e)
-		switch {
-		case e.ChunkType != "":
-			return fmt.Errorf("it has a part of the type %q", e.ChunkType)
-		case e.ChunkOffset != done || size <= 0 || size > made.Size-done:
+		if e.ChunkOffset != done || size <= 0 || size > made.Size-done {
 			return fmt.Errorf("a part of %d bytes at %d does not follow the one before, which ends at %d of %d", size, e.ChunkOffset, done, made.Size)
-		case d.Validate() != nil || d.Algorithm() != digest.SHA256:
-			return fmt.Errorf("the digest of a part is %q", d)
-		case e.Offset < 0 || to <= e.Offset || to > p.end:
-			return fmt.Errorf("a part is at %d to %d of %d bytes", e.Offset, to, p.end)
-		case size > maxChunk || to-e.Offset > maxChunk || e.InnerOffset < 0 || e.InnerOffset > maxChunk:
-			return fmt.Errorf("a part has more than the %d bytes that are read at once", maxChunk)
 		}
-		x.Chunks = append(x.Chunks, Chunk{At: x.Space + done, Size: size, From: e.Offset, To: to, Skip: e.InnerOffset, Digest: d})
-		done += size
+		c := Chunk{At: x.Space + done, Size: size, From: e.Offset, To: p.endOf(parts, i), Skip: e.InnerOffset, Digest: digest.Digest(e.ChunkDigest)}
+		if c.Digest == "" && len(parts) == 1 {
+			c.Digest = made.Digest
+		}
+		switch done += size; e.ChunkType {
+		case "zeros":
+			if err := x.zeros(c); err != nil {
+				return err
+			}
+		case "":
+			if err := c.sane(p.end); err != nil {
+				return err
+			}
+			x.Chunks = append(x.Chunks, c)
+		default:
+			return fmt.Errorf("it has a part of the type %q", e.ChunkType)
+		}
 	}
 	if done != made.Size {
 		return fmt.Errorf("its parts have %d of its %d bytes", done, made.Size)
@@ -270,14 +282,45 @@ func (p *parser) file(made *layer.Entry, parts []entry) error {
 	return nil
 }
 
-// endOf is where the stream ends that holds a part: where the next one begins, or at the end.
-func (p *parser) endOf(e *entry) int64 {
-	if e.EndOffset > 0 {
-		return e.EndOffset
+// sane says whether a chunk can be read out of a blob that has end bytes of contents.
+func (c *Chunk) sane(end int64) error {
+	switch {
+	case c.Digest.Validate() != nil || c.Digest.Algorithm() != digest.SHA256:
+		return fmt.Errorf("the digest of a part is %q", c.Digest)
+	case c.From < 0 || c.To <= c.From || c.To > end:
+		return fmt.Errorf("a part is at %d to %d of %d bytes", c.From, c.To, end)
+	case c.Size > maxChunk || c.To-c.From > maxChunk || c.Skip < 0 || c.Skip > maxChunk:
+		return fmt.Errorf("a part has more than the %d bytes that are read at once", maxChunk)
 	}
-	i, _ := slices.BinarySearch(p.offsets, e.Offset+1)
-	if i < len(p.offsets) {
-		return p.offsets[i]
+	return nil
+}
+
+// zerosAtOnce is how long a chunk of zeros is at most, in bytes; maxZeros is how many there may be.
+const (
+	zerosAtOnce = 1 << 20
+	maxZeros    = 1 << 20
+)
+
+// zeros takes in a part of a file that holds nothing else.
+func (x *Index) zeros(c Chunk) error {
+	if c.Size/zerosAtOnce > maxZeros-int64(len(x.Chunks)) {
+		return errors.New("it has more zeros than strata accepts")
+	}
+	for end := c.At + c.Size; c.At < end; c.At += c.Size {
+		c.Size, c.To, c.Digest, c.Skip, c.Zeros = min(zerosAtOnce, end-c.At), c.From, "", 0, true
+		x.Chunks = append(x.Chunks, c)
+	}
+	return nil
+}
+
+// endOf is where the stream ends that holds a part of a file: where another one begins, or at the end.
+func (p *parser) endOf(parts []entry, i int) int64 {
+	if i == len(parts)-1 && parts[0].EndOffset > 0 {
+		return parts[0].EndOffset
+	}
+	next, _ := slices.BinarySearch(p.offsets, parts[i].Offset+1)
+	if next < len(p.offsets) {
+		return p.offsets[next]
 	}
 	return p.end
 }

@@ -234,26 +234,50 @@ func TestDamaged(t *testing.T) {
 func TestHostile(t *testing.T) {
 	const digest = `"digest": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"`
 	for text, want := range map[string]string{
-		`{"version": 2, "entries": []}`:                                                                                           "version",
-		`{"version": 1, "entries": {}}`:                                                                                           "no list",
-		`{"version": 1, "entries": [{"name": "../etc/passwd", "type": "reg"}]}`:                                                   "out of the layer",
-		`{"version": 1, "entries": [{"name": "a", "type": "chunk"}]}`:                                                             "type",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": -1}]}`:                                                   "size",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "offset": 7}]}`:                                       "digest",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "offset": 1000, ` + digest + `}]}`:                    "1000",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "offset": -1, ` + digest + `}]}`:                      "-1",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "endOffset": 9000, ` + digest + `}]}`:                 "9000",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "chunkSize": 4, ` + digest + `}]}`:                    "4 of its 5",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "chunkOffset": 2, ` + digest + `}]}`:                  "follow",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 900000000000, "offset": 1, ` + digest + `}]}`:            "at once",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "innerOffset": 9000000000, ` + digest + `}]}`:         "at once",
-		`{"version": 1, "entries": [{"name": "a", "type": "dir"}, {"name": "a", "type": "chunk"}]}`:                               "no file",
-		`{"version": 1, "entries": [{"name": "a", "type": "hardlink", "linkName": "b"}]}`:                                         "hard link",
-		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "chunkType": "zeros", "offset": 1, ` + digest + `}]}`: "zeros",
+		`{"version": 2, "entries": []}`:                                                                                             "version",
+		`{"version": 1, "entries": {}}`:                                                                                             "no list",
+		`{"version": 1, "entries": [{"name": "../etc/passwd", "type": "reg"}]}`:                                                     "out of the layer",
+		`{"version": 1, "entries": [{"name": "a", "type": "chunk"}]}`:                                                               "type",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": -1}]}`:                                                     "size",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "offset": 7}]}`:                                         "digest",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "offset": 1000, ` + digest + `}]}`:                      "1000",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "offset": -1, ` + digest + `}]}`:                        "-1",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "endOffset": 9000, ` + digest + `}]}`:                   "9000",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "chunkSize": 4, ` + digest + `}]}`:                      "4 of its 5",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "chunkOffset": 2, ` + digest + `}]}`:                    "follow",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 900000000000, "offset": 1, ` + digest + `}]}`:              "at once",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "innerOffset": 9000000000, ` + digest + `}]}`:           "at once",
+		`{"version": 1, "entries": [{"name": "a", "type": "dir"}, {"name": "a", "type": "chunk"}]}`:                                 "no file",
+		`{"version": 1, "entries": [{"name": "a", "type": "hardlink", "linkName": "b"}]}`:                                           "hard link",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 5, "chunkType": "ones", "offset": 1, ` + digest + `}]}`:    "ones",
+		`{"version": 1, "entries": [{"name": "a", "type": "reg", "size": 9000000000000000, "chunkType": "zeros", ` + digest + `}]}`: "more zeros",
 	} {
 		if _, err := parse(t.Context(), []byte(text), 500, layer.Gzip); !errors.Is(err, ErrUnreadable) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want something of %q", text, err, want)
 		}
+	}
+}
+
+// Parts of nothing but zeros are not in the blob.
+func TestZeros(t *testing.T) {
+	const zero = "sha256:6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d" // of one
+	text := `{"version": 1, "entries": [
+		{"name": "a", "type": "reg", "size": 3000001, "offset": 10, "endOffset": 50, "chunkSize": 3000000, "chunkType": "zeros", "digest": "` + zero + `"},
+		{"name": "a", "type": "chunk", "offset": 20, "chunkOffset": 3000000, "chunkSize": 1, "chunkDigest": "` + zero + `"}]}`
+	x, err := parse(t.Context(), []byte(text), 500, layer.Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(x.Chunks) != 4 || x.Chunks[3].From != 20 || x.Chunks[3].To != 50 || x.Chunks[3].Zeros {
+		t.Fatalf("the chunks are %+v", x.Chunks)
+	}
+	data, err := x.Extract(&x.Chunks[2], nil)
+	if err != nil || len(data) != 3000000-2<<20 || x.Chunks[2].Check(data) != nil {
+		t.Errorf("%d bytes of zeros, %v", len(data), err)
+	}
+	data[7] = 1
+	if !errors.Is(x.Chunks[2].Check(data), ErrDamaged) {
+		t.Error("zeros that are none")
 	}
 }
 
@@ -268,7 +292,7 @@ func FuzzTable(f *testing.F) {
 		}
 		var at int64
 		for _, c := range x.Chunks {
-			if c.At != at || c.Size <= 0 || c.From < 0 || c.To <= c.From || c.To > end {
+			if c.At != at || c.Size <= 0 || !c.Zeros && (c.From < 0 || c.To <= c.From || c.To > end) {
 				t.Fatalf("a chunk %+v after %d, of a blob of %d bytes", c, at, end)
 			}
 			at += c.Size

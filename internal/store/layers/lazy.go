@@ -284,13 +284,8 @@ func (z *Lazy) bring(ctx context.Context, first, next int) error {
 	for _, c := range chunks {
 		to = max(to, c.To)
 	}
-	r, err := z.fetch(ctx, from, to)
+	data, err := z.read(ctx, from, to)
 	if err != nil {
-		return err
-	}
-	defer r.Close()
-	data := make([]byte, to-from)
-	if _, err := io.ReadFull(r, data); err != nil {
 		return err
 	}
 	var g errgroup.Group
@@ -314,6 +309,21 @@ func (z *Lazy) bring(ctx context.Context, first, next int) error {
 	}
 	_, err = z.file.WriteAt(marks, z.Index.Space+int64(first))
 	return err
+}
+
+// read fetches bytes of the blob; none where only zeros are wanted.
+func (z *Lazy) read(ctx context.Context, from, to int64) ([]byte, error) {
+	if from == to {
+		return nil, nil
+	}
+	r, err := z.fetch(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	data := make([]byte, to-from)
+	_, err = io.ReadFull(r, data)
+	return data, err
 }
 
 // sound says whether the file has what a chunk's digest promises.
