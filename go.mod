@@ -145,3 +145,5 @@ require (
 replace github.com/santhosh-tekuri/jsonschema/v6 => ./third_party/jsonschema
 
 replace github.com/klauspost/cpuid/v2 => ./third_party/cpuid
+
+replace github.com/distribution/reference => ./third_party/reference
