@@ -153,7 +153,7 @@ func setUpStrata(ctx context.Context, s *strata, o options, work string) (conten
 	if err := many.forget(ctx, ""); err != nil {
 		return c, err
 	}
-	c.scenarios = slices.Concat(observed, many.in(s.many), e.scenarios(), []*scenario{f.scenario()}, l.scenarios(), l.packages())
+	c.scenarios = slices.Concat(observed, e.scenarios(), []*scenario{f.scenario()}, many.in(s.many), l.scenarios(), l.packages())
 	return c, nil
 }
 
