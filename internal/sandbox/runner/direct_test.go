@@ -11,7 +11,7 @@ import (
 )
 
 // withoutStarter has libcontainer start all containers.
-func withoutStarter(t *testing.T) {
+func withoutStarter(t testing.TB) {
 	shared.Lock()
 	before, none := shared.Starter, shared.none
 	shared.Starter, shared.none = nil, true

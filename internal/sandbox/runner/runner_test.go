@@ -108,9 +108,16 @@ func BenchmarkRun(b *testing.B) {
 	for _, dir := range []string{"proc", "sys", "dev"} {
 		must(b, os.Mkdir(filepath.Join(r.upper, dir), 0o755))
 	}
-	for b.Loop() {
-		if _, code, err := r.run(b, Spec{Args: []string{"/bin/true"}}); code != 0 || err != nil {
-			b.Fatal(code, err)
+	run := func(b *testing.B) {
+		for b.Loop() {
+			if _, code, err := r.run(b, Spec{Args: []string{"/bin/true"}}); code != 0 || err != nil {
+				b.Fatal(code, err)
+			}
 		}
 	}
+	b.Run("direct", run)
+	b.Run("libcontainer", func(b *testing.B) {
+		withoutStarter(b)
+		run(b)
+	})
 }
