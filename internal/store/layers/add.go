@@ -24,6 +24,9 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 	}
 	l := &Layer{DiffID: diffID, ContentID: t.ContentID(), Size: t.Size(), layers: ls}
 	l.Disk = disk.Estimate(t)
+	if again, err := ls.addAgain(l, dir); again || err != nil {
+		return l, err
+	}
 	err := disk.WriteTOC(filepath.Join(dir, "toc"), t)
 	if err == nil {
 		err = os.Chmod(dir, 0o700)
@@ -44,6 +47,28 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 	return l, nil
 }
 
+// addAgain drops dir if this process has made or verified the same layer before, as that of all steps that change nothing, and the layer
+// is still here: it says so.
+func (ls *Layers) addAgain(l *Layer, dir string) (again bool, err error) {
+	if !ls.memory.isSound(l.DiffID) {
+		return false, nil
+	}
+	err = ls.db.Tx(func(tx *sql.Tx) error {
+		again = disk.Exists(ls.Path(l.DiffID, formTOC)) && (disk.Exists(ls.Path(l.DiffID, formTree)) || disk.Exists(ls.Path(l.DiffID, formTar)))
+		if !again {
+			return nil
+		}
+		return putRow(tx, l)
+	})
+	if err == nil && again {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		return false, fmt.Errorf("adding layer %s to the store: %w", l.DiffID, ls.session.Explain(err))
+	}
+	return again, nil
+}
+
 // placeLayer gives dir its final name and the layer its row, both while nobody else can write to meta.db: a prune
 // that is about to remove the same layer either sees that it was used, or has moved the folder out of the way. A
 // folder that is there already stays, if it is sound: otherwise nothing could replace a damaged layer.
@@ -59,6 +84,7 @@ func (ls *Layers) placeLayer(l *Layer, dir string, seals seal.Seals) error {
 	if err != nil {
 		return err
 	}
+	ls.memory.setSound(l.DiffID)
 	if !placed {
 		return os.RemoveAll(dir) // a form is sound
 	}
@@ -68,9 +94,7 @@ func (ls *Layers) placeLayer(l *Layer, dir string, seals seal.Seals) error {
 
 func (ls *Layers) place(l *Layer, dir string) (placed bool, err error) {
 	err = ls.db.Tx(func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-			ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?5)`,
-			l.DiffID, l.ContentID, l.Size, l.Disk, db.Now())
+		err := putRow(tx, l)
 		if err != nil {
 			return err
 		}
@@ -78,6 +102,14 @@ func (ls *Layers) place(l *Layer, dir string) (placed bool, err error) {
 		return err
 	})
 	return placed, err
+}
+
+// putRow notes a layer that is here, or that it was used.
+func putRow(tx *sql.Tx, l *Layer) error {
+	_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+		ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?5)`,
+		l.DiffID, l.ContentID, l.Size, l.Disk, db.Now())
+	return err
 }
 
 // AddKnown notes that there is such a layer, though nothing says where: records that name it count. Whoever needs it gets an

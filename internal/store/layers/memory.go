@@ -15,6 +15,7 @@ type memory struct {
 	locks  map[digest.Digest]*sync.Mutex
 	looks  map[digest.Digest]map[string]*look
 	lazies map[digest.Digest]*Lazy
+	sound  map[digest.Digest]bool // layers that this process has made or verified
 }
 
 type tocEntry struct {
@@ -33,7 +34,7 @@ type look struct {
 func newMemory() *memory {
 	return &memory{
 		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
-		lazies: map[digest.Digest]*Lazy{},
+		lazies: map[digest.Digest]*Lazy{}, sound: map[digest.Digest]bool{},
 	}
 }
 
@@ -126,10 +127,25 @@ func (m *memory) trust(diffID digest.Digest, form string) {
 	m.looks[diffID][form] = l
 }
 
+// setSound notes that this process has made or verified a layer that is here.
+func (m *memory) setSound(diffID digest.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sound[diffID] = true
+}
+
+// isSound says whether this process has made or verified a layer.
+func (m *memory) isSound(diffID digest.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sound[diffID]
+}
+
 // forget drops what is known of a layer's forms.
 func (m *memory) forget(diffID digest.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.tocs, diffID)
 	delete(m.looks, diffID)
+	delete(m.sound, diffID)
 }
