@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -10,6 +11,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/transfer/registry"
@@ -142,4 +147,33 @@ func TestRoundTrips(t *testing.T) {
 	if _, err := newMover(t).Pull(t.Context(), named(t, name+":4"), Wanted{Platform: amd64}); err != nil {
 		t.Error(err)
 	}
+}
+
+// A layer that a worker has made takes three requests to where other machines find it: what all such layers have in common is
+// sent once.
+func TestRoundTripsOfLayers(t *testing.T) {
+	m := newMover(t)
+	w := startTide(t, registrytest.Start(t))
+	send := func(text string) {
+		t.Helper()
+		l, err := m.Store.UnpackNew(t.Context(), "", bytes.NewReader(tarOf(t, member{name: "file", body: text})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref := named(t, w.address+"/me/cache:"+l.DiffID.Encoded()[:12])
+		err = m.PushArtifact(t.Context(), ref, []digest.Digest{l.DiffID}, func(blobs []ocispec.Descriptor) (config, manifest registry.Blob, err error) {
+			config = registry.Blob{MediaType: "application/vnd.test+json", Digest: digest.FromString("{}"), Data: []byte("{}")}
+			manifest, err = marshalBlob(ocispec.MediaTypeImageManifest, ocispec.Manifest{
+				Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config.Descriptor(), Layers: blobs,
+			})
+			return config, manifest, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("one")
+	w.expect(t, "the first layer", 4, "POST", "POST", "PUT", "PUT", "PUT")
+	send("two")
+	w.expect(t, "another layer", 3, "POST", "PUT", "PUT")
 }

@@ -15,8 +15,8 @@ import (
 // most do; the time is short for those that do not look (distribution-spec, "Pushing Manifests": they may).
 const seenFor = 10 * time.Minute
 
-// atOnce is how large a blob may be, in bytes, that goes to a registry in the first packets of a connection (RFC 6928: ten).
-const atOnce = 14 << 10
+// atOnce is how large a blob may be, in bytes, that is sent as quickly as it is asked about: in 20 ms over 25 Mbit/s.
+const atOnce = 64 << 10
 
 // configIn is how the store remembers, of an image's uppermost layer, which of the configs with it a repository has. It is
 // forgotten with the layer.
