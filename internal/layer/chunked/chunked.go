@@ -130,16 +130,21 @@ func (x *Index) decompress(r io.Reader) (io.ReadCloser, error) {
 // entry is one of a table of contents in JSON, of either format. Of a "chunk", a later part of the file before it, only the
 // place is there.
 type entry struct {
-	Name, Type  string
-	Size        int64
-	ModTime     string
-	LinkName    string
-	Mode        int64
-	UID, GID    int
-	DevMajor    int64
-	DevMinor    int64
-	Xattrs      map[string]string // in base64
-	Digest      string
+	Name, Type string
+	Size       int64
+	ModTime    string
+	LinkName   string
+	Mode       int64
+	UID, GID   int
+	DevMajor   int64
+	DevMinor   int64
+	Xattrs     map[string]string // in base64
+	Digest     string
+	place
+}
+
+// place is where in the blob a part of a file is.
+type place struct {
 	Offset      int64
 	EndOffset   int64 // of the whole file; zstd:chunked has it, eStargz not
 	InnerOffset int64
