@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ func targetFlags(def *bake.Target, f *bakeFlags, permits *permits) *buildFlags {
 		target: textOf(def.Stage), noCache: isOn(def.NoCache), pull: isOn(def.Pull), noCacheFilter: def.NoCacheFilter,
 		network: cmp.Or(textOf(def.Network), "default"), networkAllow: f.networkAllow, engine: "graph",
 		fleet:    f.fleet,
-		progress: f.progress, quiet: f.quiet || f.progress == "quiet", debug: f.debug,
+		progress: f.progress, quiet: f.quiet || f.progress == "quiet", debug: f.debug, lazy: saysYes(os.Getenv(lazyVariable)),
 	}
 	if len(b.platforms) == 0 { // DOCKER_DEFAULT_PLATFORM is not for bake; what it means for Compose is in the plan
 		b.platforms = []string{"local"}
