@@ -16,8 +16,8 @@ import (
 
 // Contents lists the entries of the draft, with the digests of the files. Nothing is written for it.
 func (w *Draft) Contents(ctx context.Context) (*layer.TOC, error) {
-	entries := make([]*layer.Entry, 0, len(w.entries))
-	for _, e := range w.entries {
+	entries := w.list()
+	for i, e := range entries {
 		d := *e
 		if d.Type == layer.File && d.Digest == "" {
 			var err error
@@ -25,7 +25,7 @@ func (w *Draft) Contents(ctx context.Context) (*layer.TOC, error) {
 				return nil, err
 			}
 		}
-		entries = append(entries, &d)
+		entries[i] = &d
 	}
 	return layer.NewTOC(entries)
 }
@@ -42,11 +42,7 @@ func (w *Draft) sum(ctx context.Context, e *layer.Entry) (digest.Digest, error) 
 
 // changes are the entries of the draft that are not below already.
 func (w *Draft) changes(ctx context.Context) (*layer.TOC, error) {
-	entries := make([]*layer.Entry, 0, len(w.entries))
-	for _, e := range w.entries {
-		entries = append(entries, e)
-	}
-	t, err := layer.NewTOC(entries)
+	t, err := layer.NewTOC(w.list())
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +96,9 @@ func (w *Draft) write(ctx context.Context, s *store.Store, t *layer.TOC, path st
 func (w *Draft) withParents(ctx context.Context, t *layer.TOC) (*layer.TOC, error) {
 	there := map[string]bool{"": true}
 	for _, e := range t.Entries {
-		there[e.Path] = true
+		if e.Type == layer.Dir {
+			there[e.Path] = true
+		}
 	}
 	entries := t.Entries
 	for _, e := range t.Entries {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,11 +20,12 @@ import (
 // contents of files come from. The rules of what replaces what are those of BuildKit's copy
 // (tonistiigi/fsutil/copy).
 type Draft struct {
-	below layer.Tree
+	below *below
 	owner *owner // of everything that is made; nil keeps that of the source, and root for new parents
 	mode  *chmod // --chmod: of everything that is made; nil keeps that of the source
 	// entries are the layer's, by path; sources are where the contents of files come from.
 	entries map[string]*layer.Entry
+	order   []string // the paths of entries as they came, and those that are entries no more
 	sources map[string]source
 	links   map[string][]string // names that became hard links to a path
 	now     int64
@@ -47,12 +50,47 @@ type source struct {
 	entry *layer.Entry
 }
 
-func newDraft(below layer.Tree, o *owner) *Draft {
+func newDraft(t layer.Tree, o *owner) *Draft {
 	return &Draft{
-		below: below, owner: o,
+		below: &below{t, map[string]bool{}}, owner: o,
 		entries: map[string]*layer.Entry{}, sources: map[string]source{}, links: map[string][]string{},
 		now: time.Now().Unix(),
 	}
+}
+
+// below is the state that a layer is laid on. What is in a directory that it lacks is not asked for: a COPY makes many files in
+// directories that are new.
+type below struct {
+	layer.Tree
+	lacks map[string]bool
+}
+
+// Lookup is that of the tree.
+func (b *below) Lookup(ctx context.Context, path string) (*layer.Entry, error) {
+	if path != "" && b.lacks[layer.Parent(path)] {
+		return nil, fs.ErrNotExist
+	}
+	return b.Tree.Lookup(ctx, path)
+}
+
+// set makes an entry of the layer.
+func (w *Draft) set(name string, e *layer.Entry) {
+	if w.entries[name] == nil {
+		w.order = append(w.order, name)
+	}
+	w.entries[name] = e
+}
+
+// list are the entries, as far as possible in the order in which they came, which is about the canonical one.
+func (w *Draft) list() []*layer.Entry {
+	entries := make([]*layer.Entry, 0, len(w.entries))
+	if len(w.order) > len(w.entries) { // some were removed
+		return slices.AppendSeq(entries, maps.Values(w.entries))
+	}
+	for _, name := range w.order {
+		entries = append(entries, w.entries[name])
+	}
+	return entries
 }
 
 // resolve follows the symbolic links of a path in the state below, inside its root, as far as the path
@@ -113,7 +151,8 @@ func (w *Draft) makeDirs(ctx context.Context, name string, mode uint32) error {
 	if w.owner != nil {
 		d.UID, d.GID = w.owner.uid, w.owner.gid
 	}
-	w.entries[name] = d
+	w.set(name, d)
+	w.below.lacks[name] = true
 	return nil
 }
 
@@ -126,7 +165,7 @@ func (w *Draft) setTime(ctx context.Context, dir string, modTime int64) error {
 	}
 	d := *e
 	d.Path, d.Opaque, d.Offset, d.ModTime = dir, false, 0, modTime
-	w.entries[dir] = &d
+	w.set(dir, &d)
 	return nil
 }
 
@@ -166,7 +205,10 @@ func (w *Draft) put(ctx context.Context, t layer.Tree, e *layer.Entry, target st
 		d.UID, d.GID = w.owner.uid, w.owner.gid
 	}
 	d.Mode = w.mode.of(&d)
-	w.entries[target] = &d
+	w.set(target, &d)
+	if there == nil && d.Type == layer.Dir {
+		w.below.lacks[target] = true
+	}
 	delete(w.sources, target)
 	if e.Type == layer.File {
 		w.sources[target] = source{t, e}
@@ -186,13 +228,13 @@ func (w *Draft) passThrough(ctx context.Context, t layer.Tree, e *layer.Entry, t
 	}
 	d := *there
 	d.Path, d.Opaque, d.Offset, d.Mode = target, false, 0, e.Mode
-	w.entries[target] = &d
+	w.set(target, &d)
 	return nil
 }
 
 // link makes what put left at name a hard link to target, which is in the layer.
 func (w *Draft) link(name, target string) {
-	w.entries[name] = &layer.Entry{Path: name, Type: layer.Hardlink, Link: target}
+	w.set(name, &layer.Entry{Path: name, Type: layer.Hardlink, Link: target})
 	w.links[target] = append(w.links[target], name)
 	delete(w.sources, name)
 }
@@ -212,7 +254,8 @@ func (w *Draft) release(target string) {
 			first = name
 			file := *w.entries[target]
 			file.Path = name
-			w.entries[name], w.sources[name] = &file, w.sources[target]
+			w.sources[name] = w.sources[target]
+			w.set(name, &file)
 		default:
 			w.link(name, first)
 		}
