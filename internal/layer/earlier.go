@@ -40,7 +40,7 @@ type part struct {
 // minPart is how many bytes are copied out of an earlier tar at a time at least: for less, it is read anew.
 const minPart = 64 << 10
 
-// Assemble compares a TOC with an earlier one. It is nil where the two have less than a quarter of the bytes in common, or if the earlier
+// Assemble compares a TOC, which it takes over, with an earlier one. It is nil where the two have less than a quarter of the bytes in common, or if the earlier
 // TOC cannot be that of its tar.
 func Assemble(t *TOC, b *Earlier) *Assembly {
 	a := &Assembly{earlier: b, toc: t}
@@ -148,7 +148,7 @@ func (a *Assembly) prefix() int64 {
 }
 
 // WriteTarFile writes the tar into a new file, at its beginning, and says what was written: exactly what WriteTarFile of the TOC
-// would write. What the earlier tar has of it is copied, and compared with its checksums on the way; ErrEarlier if it is other bytes.
+// would write. The TOC's files get their offsets. What the earlier tar has of it is copied, and compared with its checksums on the way; ErrEarlier if it is other bytes.
 // open gets the other entries.
 func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) (*Tar, error) {
 	sum := newTarSum()
@@ -156,13 +156,12 @@ func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) 
 	if err != nil {
 		return nil, err
 	}
-	described := a.toc.clone()
-	to := tarSinks{w: newBehind(f), hash: sum, hashed: resumed, toc: described}
+	to := tarSinks{w: newBehind(f), hash: sum, hashed: resumed, toc: a.toc} // no copy of it, which has one entry a file
 	size, err := writeTar(ctx, to, a.runs, &origin{open: open, earlier: a.earlier})
 	if err != nil {
 		return nil, err
 	}
-	t := &Tar{Size: size, TOC: described}
+	t := &Tar{Size: size, TOC: a.toc}
 	t.DiffID, t.Midstates = sum.end()
 	return t, nil
 }
