@@ -18,6 +18,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/solver"
 	"github.com/strata-build/strata/internal/builder/source/remote"
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
 )
@@ -96,7 +97,9 @@ func (b *build) hold(r *explain.Build) error {
 	if b.Cache.NoCache {
 		return nil
 	}
-	held, err := b.store.WithPlan(strings.Join([]string{r.Context, r.Dockerfile, r.Target, r.Engine}, "\n"))
+	// Not build arguments, of which one may be another each time.
+	name := []string{r.Context, r.Dockerfile, r.Target, r.Engine, platform.FormatAll(b.Target.Platforms)}
+	held, err := b.store.WithPlan(strings.Join(name, "\n"))
 	if err != nil {
 		return err
 	}
