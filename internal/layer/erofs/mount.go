@@ -1,0 +1,90 @@
+package erofs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoMount is the cause where this kernel, or this process, cannot mount an index.
+var ErrNoMount = errors.New("EROFS cannot be mounted from files here")
+
+// Mountable says whether this process can mount an index that is in the folder dir, by mounting an empty one there. That takes
+// Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE, CAP_SYS_ADMIN in the first user name space, and a file system that reads
+// by pages, which tmpfs and overlayfs do not. The error is ErrNoMount, with the reason.
+func Mountable(dir string) error {
+	f, err := os.CreateTemp(dir, "erofs-")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoMount, err)
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoMount, err)
+	}
+	if err := Write(f, nil, nil); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoMount, err)
+	}
+	mount, err := Open(f, nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoMount, err)
+	}
+	return unix.Close(mount)
+}
+
+// Open mounts an index with the tars that are its devices, in their order, and returns the mount, which is attached nowhere and goes
+// away when the descriptor is closed. The files stay the caller's to close; the mount keeps them open. Nobody may change
+// their bytes while it is used.
+func Open(index *os.File, tars []*os.File) (fd int, err error) {
+	fs, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("opening EROFS: %w", err)
+	}
+	defer unix.Close(fs)
+	set := func(key string, f *os.File) error {
+		if err := unix.FsconfigSetString(fs, key, fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil {
+			return failure(fs, "setting "+key+" of EROFS", err)
+		}
+		return nil
+	}
+	if err := set("source", index); err != nil {
+		return -1, err
+	}
+	for _, tar := range tars {
+		if err := set("device", tar); err != nil {
+			return -1, err
+		}
+	}
+	if err := unix.FsconfigSetFlag(fs, "ro"); err != nil {
+		return -1, failure(fs, "setting EROFS read-only", err)
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, failure(fs, "mounting "+index.Name(), err)
+	}
+	if fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY); err != nil {
+		return -1, failure(fs, "mounting "+index.Name(), err)
+	}
+	return fd, nil
+}
+
+// failure is an error of the kernel's with what it has to say about it.
+func failure(fs int, what string, err error) error {
+	buf := make([]byte, 1024)
+	var said []string
+	for {
+		n, e := unix.Read(fs, buf)
+		if e != nil || n <= 0 {
+			break
+		}
+		if line, ok := bytes.CutPrefix(bytes.TrimSpace(buf[:n]), []byte("e ")); ok {
+			said = append(said, string(line))
+		}
+	}
+	if len(said) > 0 {
+		what += ": " + strings.Join(said, "; ")
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
