@@ -311,9 +311,14 @@ func (s *Stack) Sum(_ context.Context, entries []*Entry) error {
 	return nil
 }
 
-// Flatten is the merged view as the TOC of one layer, for which Open of the Stack opens the contents. Files that
-// share an inode in one layer are hard links again.
-func (s *Stack) Flatten(ctx context.Context) (*TOC, error) {
+// Placed is an entry of a merged view, as it is in the layer that it comes from.
+type Placed struct {
+	*Entry
+	Layer int // counted from the lowest, which is 0; -1 of implied parents
+}
+
+// Placed lists the merged view. Files that share an inode in one layer are hard links again. The entries must not be changed.
+func (s *Stack) Placed(ctx context.Context) ([]Placed, error) {
 	if err := s.load(ctx); err != nil {
 		return nil, err
 	}
@@ -323,22 +328,36 @@ func (s *Stack) Flatten(ctx context.Context) (*TOC, error) {
 			first[x.in] = ""
 		}
 	}
-	entries := make([]*Entry, 0, len(s.index))
+	all := make([]Placed, 0, len(s.index))
 	for _, x := range s.index {
-		e := *x.e
-		e.Offset = 0
-		inode := x.in
+		e, inode := x.e, x.in
 		if inode == nil {
 			inode = x.e
 		}
 		if path, ok := first[inode]; ok {
 			if path != "" {
-				e = Entry{Path: e.Path, Type: Hardlink, Link: path}
+				e = &Entry{Path: e.Path, Type: Hardlink, Link: path}
 			} else {
 				first[inode] = e.Path
 			}
 		}
-		entries = append(entries, &e)
+		all = append(all, Placed{e, int(x.layer)})
+	}
+	return all, nil
+}
+
+// Flatten is the merged view as the TOC of one layer, for which Open of the Stack opens the contents. Files that
+// share an inode in one layer are hard links again.
+func (s *Stack) Flatten(ctx context.Context) (*TOC, error) {
+	all, err := s.Placed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]*Entry, len(all))
+	for i, p := range all {
+		e := *p.Entry
+		e.Offset = 0
+		entries[i] = &e
 	}
 	return NewTOC(entries)
 }

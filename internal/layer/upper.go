@@ -14,7 +14,8 @@ import (
 )
 
 // Mounted is a merged state whose layers are the lower directories of an overlay, the topmost first: its files have the
-// times that are on the disk, which are finer than a table's. A directory that is there no more is passed over.
+// times that are on the disk, which are finer than a table's. A layer that is no directory, but the index of a tar, has "":
+// its times are those of its table. A directory that is there no more is passed over.
 type Mounted struct {
 	*Stack
 	Dirs []string
@@ -28,7 +29,13 @@ func (m Mounted) Capabilities() Capabilities {
 }
 
 func (m Mounted) modTime(path string) time.Time {
+	if at, ok := m.tableTime(path); ok {
+		return at
+	}
 	for _, dir := range m.Dirs {
+		if dir == "" {
+			continue
+		}
 		root, err := openRoot(dir)
 		if err != nil {
 			continue // it was there only as long as the overlay
@@ -40,6 +47,19 @@ func (m Mounted) modTime(path string) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// tableTime is the time of a path that comes from a layer without a directory.
+func (m Mounted) tableTime(path string) (time.Time, bool) {
+	i, err := m.find(context.Background(), path) // what is below was read before it was mounted
+	if err != nil {
+		return time.Time{}, false
+	}
+	at := m.index[i]
+	if dir := len(m.Dirs) - 1 - int(at.layer); at.layer < 0 || dir < 0 || m.Dirs[dir] != "" {
+		return time.Time{}, false
+	}
+	return time.Unix(at.e.ModTime, 0), true
 }
 
 // modTimeBeneath is the time of a path under root; the zero time with an error.
