@@ -217,15 +217,23 @@ func args(least, most int) cobra.PositionalArgs {
 	}
 }
 
+// formsVariable says in which forms layers are mounted (store.Forms).
+const formsVariable = "STRATA_LAYER_FORM"
+
 // open opens the store.
 func (a *app) open() (*store.Store, error) {
 	if a.store != nil {
 		return a.store, nil
 	}
+	forms, err := store.ParseForms(os.Getenv(formsVariable))
+	if err != nil {
+		return nil, usageError("%s=%w", formsVariable, err)
+	}
 	s, err := store.Open(store.DefaultRoot())
 	if err != nil {
 		return nil, err
 	}
+	s = s.WithForms(forms)
 	a.store = s
 	for _, line := range unknownKeys() {
 		fmt.Fprintln(a.stderr, "WARNING:", printable(line))

@@ -135,7 +135,7 @@ func TestForgottenLayer(t *testing.T) {
 	s := open(t, t.TempDir())
 	d := digest.FromString("forgotten")
 	_, stackErr := s.Stack([]digest.Digest{d})
-	_, lowersErr := s.Lowers(t.Context(), []digest.Digest{d})
+	_, lowersErr := s.Lowers(t.Context(), []digest.Digest{d}, nil)
 	for _, err := range []error{stackErr, lowersErr} {
 		var gone *UnavailableError
 		if !errors.As(err, &gone) || gone.DiffID != d || !errors.Is(gone.Cause, ErrNowhere) {

@@ -64,7 +64,7 @@ func TestTreesAreNotTrusted(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			root := t.TempDir()
-			s := open(t, root)
+			s := open(t, root).WithForms(TreeForms)
 			var d digest.Digest
 			if test.tar {
 				d = addLayer(t, s, "f", "something")
@@ -75,8 +75,8 @@ func TestTreesAreNotTrusted(t *testing.T) {
 				d = addTree(t, s, "f", "something")
 			}
 			chain := []digest.Digest{d}
-			for name, s := range map[string]*Store{"same process": s, "another": open(t, root)} {
-				lowers, err := s.Lowers(t.Context(), chain)
+			for name, s := range map[string]*Store{"same process": s, "another": open(t, root).WithForms(TreeForms)} {
+				lowers, err := s.Lowers(t.Context(), chain, nil)
 				if err == nil {
 					err = lowers.Trusted(t.Context())
 				}
@@ -87,15 +87,15 @@ func TestTreesAreNotTrusted(t *testing.T) {
 			if err := test.damage(s.Path(d, "fs")); err != nil {
 				t.Fatal(err)
 			}
-			s = open(t, root)
-			lowers, err := s.Lowers(t.Context(), chain)
+			s = open(t, root).WithForms(TreeForms)
+			lowers, err := s.Lowers(t.Context(), chain, nil)
 			if err == nil {
 				err = lowers.Trusted(t.Context())
 			}
 			if !errors.Is(err, ErrUnsealed) {
 				t.Errorf("damaged: %v", err)
 			}
-			_, err = s.Trees(t.Context(), chain)
+			err = s.Mend(t.Context(), chain)
 			if gone := (*UnavailableError)(nil); !test.tar {
 				if !errors.As(err, &gone) {
 					t.Errorf("nothing else has the bytes: %v", err)
@@ -111,8 +111,8 @@ func TestTreesAreNotTrusted(t *testing.T) {
 			if names, err := os.ReadDir(s.Path(d, "fs")); err != nil || len(names) != 1 {
 				t.Errorf("the tree has %v, %v", names, err)
 			}
-			s = open(t, root)
-			if lowers, err = s.Lowers(t.Context(), chain); err == nil {
+			s = open(t, root).WithForms(TreeForms)
+			if lowers, err = s.Lowers(t.Context(), chain, nil); err == nil {
 				err = lowers.Trusted(t.Context())
 			}
 			if err != nil {
@@ -143,7 +143,7 @@ func TestCopiedStore(t *testing.T) {
 	if len(s.Healed()) != 0 || before["toc"] != after["toc"] || before["fs"] == after["fs"] {
 		t.Errorf("it says %q; sealed before: %v, and after: %v", s.Healed(), before, after)
 	}
-	lowers, err := open(t, copied).Lowers(t.Context(), []digest.Digest{d})
+	lowers, err := open(t, copied).Lowers(t.Context(), []digest.Digest{d}, nil)
 	if err == nil {
 		err = lowers.Trusted(t.Context())
 	}

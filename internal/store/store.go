@@ -221,6 +221,13 @@ func (s *Store) WithPlan(name string) (*Store, error) {
 	return &view, nil
 }
 
+// WithForms returns the same store for somebody who has layers mounted in these forms.
+func (s *Store) WithForms(f Forms) *Store {
+	view := *s
+	view.Layers = s.Layers.WithForms(f)
+	return &view
+}
+
 // Root is the store's folder.
 func (s *Store) Root() string { return s.root }
 

@@ -24,6 +24,19 @@ var (
 // ErrUnsealed says that a layer's tree is not as it was sealed: see Layers.Lowers.
 var ErrUnsealed = layers.ErrUnsealed
 
+// The values of Forms, the parser of one, and the directories of lower layers.
+const (
+	AutoForms   = layers.AutoForms
+	TreeForms   = layers.TreeForms
+	IndexForms  = layers.IndexForms
+	MergedForms = layers.MergedForms
+)
+
+var (
+	ParseForms = layers.ParseForms
+	Dirs       = layers.Dirs
+)
+
 // ErrChanged says that an image's names are not those with which it was to be removed.
 var ErrChanged = gc.ErrChanged
 
@@ -55,6 +68,8 @@ type (
 	DamagedError     = layers.DamagedError
 	Lowers           = layers.Lowers
 	LazyLayer        = layers.Lazy
+	Lower            = layers.Lower
+	Forms            = layers.Forms
 	Derived          = layers.Derived
 	Earlier          = layers.Earlier
 

@@ -99,7 +99,7 @@ func (e *Executor) mountFiles(ctx context.Context, w *work, m *Mount, files *Fil
 		return nil, err
 	}
 	if !m.Observe {
-		return workspace.Mount(dir, trees, root)
+		return workspace.Mount(dir, workspace.Directories(trees...), root)
 	}
 	t, _, err := files.list()
 	if err != nil {
@@ -110,7 +110,7 @@ func (e *Executor) mountFiles(ctx context.Context, w *work, m *Mount, files *Fil
 		return nil, err
 	}
 	defer served.detach()
-	return workspace.Mount(dir, []string{served.mount.Dir(0)}, root)
+	return workspace.Mount(dir, workspace.Directories(served.mount.Dir(0)), root)
 }
 
 // mountedFile is the name of a single file in its checkout.

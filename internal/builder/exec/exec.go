@@ -315,7 +315,7 @@ type work struct {
 	dir   string // the workspace's, and what else the step needs
 	below *layer.Stack
 	// lowers are what it is mounted on, the topmost first.
-	lowers []string
+	lowers []store.Lower
 	// served is what is observed: the layers, if there are some, then the mounts.
 	served []*served
 	made   []string // directories of volumes that were not there, relative to the root
@@ -345,17 +345,17 @@ func (e *Executor) mount(ctx context.Context, step *Step, trees *trees) (*work, 
 func (w *work) mount(ctx context.Context, step *Step, trees *trees) error {
 	lazy := trees.inParts(ctx, step)
 	serve := servedOf(step, lazy)
-	plain, on := split(step.On.Chain(), serve)
-	dirs, root, err := trees.of(ctx, step.On, plain)
+	lowers, root, err := trees.of(ctx, step.On, serve)
 	if err != nil {
 		return err
 	}
+	_, on := split(step.On.Chain(), serve)
 	layers, err := w.serve(ctx, on, lazy)
 	if err != nil {
 		return err
 	}
 	defer layers.detach()
-	w.lowers = layers.among(dirs, serve)
+	w.lowers = layers.among(lowers)
 	w.Workspace, err = workspace.Mount(w.dir, w.lowers, root)
 	if err != nil && layers != nil {
 		return fmt.Errorf("%w: %w", errNotServed, err)
@@ -398,7 +398,7 @@ func (w *work) remove() {
 
 // commit makes a layer of what changed; "" if nothing did and keepEmpty is not set.
 func (w *work) commit(ctx context.Context, keepEmpty bool) (digest.Digest, error) {
-	below := layer.Mounted{Stack: w.below, Dirs: w.lowers}
+	below := layer.Mounted{Stack: w.below, Dirs: store.Dirs(w.lowers)}
 	made, err := layer.DiffTree(ctx, w.Upper(), below, layer.DiffOptions{KeepFiles: len(w.served) > 0, Owners: w.owners})
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)

@@ -184,7 +184,7 @@ func within(root, name string) (string, error) {
 // mountState mounts a state with a layer on top that is thrown away: a container never gets at a layer of the
 // store itself, not even one that may mount.
 func (all *mounted) mountState(ctx context.Context, from State, dir string) (*workspace.Workspace, error) {
-	lowers, root, err := all.trees.of(ctx, from, from.Chain())
+	lowers, root, err := all.trees.of(ctx, from, nil)
 	if err != nil {
 		return nil, err
 	}

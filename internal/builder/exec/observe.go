@@ -129,23 +129,20 @@ func split(chain []digest.Digest, observe []bool) (plain, on []digest.Digest) {
 	return plain, on
 }
 
-// among puts the directories of what is served at their places among those of the other layers, all with the topmost
-// first.
-func (s *served) among(plain []string, observe []bool) []string {
+// among puts the directories of what is served at their places, which are empty, among those of the other layers, all with the
+// topmost first.
+func (s *served) among(lowers []store.Lower) []store.Lower {
 	if s == nil {
-		return plain
+		return lowers
 	}
-	var dirs []string
 	next := len(s.of)
-	for i := len(plain) + len(s.of) - 1; i >= 0; i-- {
-		if i < len(observe) && observe[i] {
+	for i := range lowers {
+		if lowers[i].Dir == "" && lowers[i].Index == "" {
 			next--
-			dirs = append(dirs, s.mount.Dir(next))
-		} else {
-			dirs, plain = append(dirs, plain[0]), plain[1:]
+			lowers[i].Dir = s.mount.Dir(next)
 		}
 	}
-	return dirs
+	return lowers
 }
 
 // detach leaves what is served to the overlay that is mounted on it.

@@ -19,22 +19,25 @@ type trees struct {
 	lazy   bool // layers that are elsewhere may be served in parts
 }
 
-// of are those layers of a state as directories that a chain lists, the topmost first, and the attributes of the state's root.
-func (t *trees) of(ctx context.Context, state State, chain []digest.Digest) ([]string, workspace.Attributes, error) {
+// of are the layers of a state, the topmost first, and the attributes of the state's root. Those that are served, by their place in the
+// chain, are empty.
+func (t *trees) of(ctx context.Context, state State, served []bool) ([]store.Lower, workspace.Attributes, error) {
 	below, err := state.Stack()
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}
-	lowers, err := t.store.Lowers(ctx, chain)
+	chain := state.Chain()
+	lowers, err := t.store.Lowers(ctx, chain, served)
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}
-	t.chains, t.lowers = append(t.chains, chain), append(t.lowers, lowers)
+	plain, _ := split(chain, served)
+	t.chains, t.lowers = append(t.chains, plain), append(t.lowers, lowers)
 	root, err := below.Lookup(ctx, "")
 	if err != nil {
 		return nil, workspace.Attributes{}, err
 	}
-	return lowers.Dirs, workspace.OfRoot(root), nil
+	return lowers.All, workspace.OfRoot(root), nil
 }
 
 // trusted waits until all of them were looked at: store.ErrUnsealed where mend has to be called, and all to be mounted
@@ -51,7 +54,7 @@ func (t *trees) trusted(ctx context.Context) error {
 // mend verifies them, and makes those again that are damaged.
 func (t *trees) mend(ctx context.Context) error {
 	for _, chain := range t.chains {
-		if _, err := t.store.Trees(ctx, chain); err != nil {
+		if err := t.store.Mend(ctx, chain); err != nil {
 			return err
 		}
 	}

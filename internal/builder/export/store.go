@@ -223,7 +223,7 @@ func (p *packed) ids(here ocispec.Platform) []digest.Digest {
 // unpack lays the layers out as a container needs them, which otherwise happens when one starts.
 func (x *exporter) unpack(ctx context.Context, p *packed) error {
 	for _, c := range p.configs {
-		if _, err := x.Store.Trees(ctx, c.RootFS.DiffIDs); err != nil {
+		if _, err := x.Store.Lowers(ctx, c.RootFS.DiffIDs, nil); err != nil {
 			return err
 		}
 	}

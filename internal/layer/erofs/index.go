@@ -53,6 +53,7 @@ const (
 	blockSize  = 1 << blockBits
 	slotSize   = 128 // of the superblock, and of each device behind it
 	superblock = 1024
+	magic      = 0xe0f5e1e2
 	inodeSize  = 64
 	nidSize    = 32 // the unit in which inodes are counted
 	direntSize = 12
@@ -311,7 +312,7 @@ func (x *writer) super() {
 	b := make([]byte, x.firstInode()<<blockBits)
 	le := binary.LittleEndian
 	s := b[superblock:]
-	le.PutUint32(s, 0xe0f5e1e2)
+	le.PutUint32(s, magic)
 	s[12] = blockBits
 	le.PutUint16(s[14:], uint16(x.inodes[0].nid))
 	le.PutUint64(s[16:], uint64(len(x.nodes)))
@@ -396,3 +397,28 @@ func (x *writer) padTo(offset int64) {
 }
 
 func align(n, to int64) int64 { return (n + to - 1) / to * to }
+
+// Devices are the diffIDs of the tars that an index says its contents are in.
+func Devices(index io.ReaderAt) ([]digest.Digest, error) {
+	le := binary.LittleEndian
+	s := make([]byte, slotSize)
+	if _, err := index.ReadAt(s, superblock); err != nil {
+		return nil, fmt.Errorf("reading an index: %w", err)
+	}
+	n := int(le.Uint16(s[86:]))
+	if le.Uint32(s) != magic || n > maxDevices {
+		return nil, errors.New("reading an index: it is none")
+	}
+	slots := make([]byte, n*slotSize)
+	if _, err := index.ReadAt(slots, superblock+slotSize); err != nil {
+		return nil, fmt.Errorf("reading an index: %w", err)
+	}
+	diffIDs := make([]digest.Digest, n)
+	for i := range diffIDs {
+		diffIDs[i] = digest.NewDigestFromEncoded(digest.SHA256, string(slots[i*slotSize:][:64]))
+		if err := diffIDs[i].Validate(); err != nil {
+			return nil, fmt.Errorf("reading an index: %w", err)
+		}
+	}
+	return diffIDs, nil
+}

@@ -81,7 +81,7 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	defer spec.Connection.Close()
 	spec.Arch = platform.Normal(config.Platform).Architecture
 	for {
-		lowers, err := s.Lowers(ctx, config.RootFS.DiffIDs)
+		lowers, err := s.Lowers(ctx, config.RootFS.DiffIDs, nil)
 		if err != nil {
 			return runner.ExitSandbox, err
 		}
@@ -91,7 +91,7 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 			return code, err
 		}
 		// Nothing was run. What is damaged is made again.
-		if _, err := s.Trees(ctx, config.RootFS.DiffIDs); err != nil {
+		if err := s.Mend(ctx, config.RootFS.DiffIDs); err != nil {
 			return runner.ExitSandbox, err
 		}
 	}
@@ -108,7 +108,7 @@ func tellNetwork(spec runner.Spec, code int) {
 
 // run runs the command on lowers, once all of them are trusted.
 func run(ctx context.Context, s *store.Store, config *image.Config, lowers *store.Lowers, spec runner.Spec) (int, error) {
-	root, state, done, err := mount(ctx, s, config, lowers.Dirs)
+	root, state, done, err := mount(ctx, s, config, lowers.All)
 	if err != nil {
 		return runner.ExitSandbox, err
 	}
@@ -157,7 +157,7 @@ func (o Options) spec(c *image.Config) runner.Spec {
 
 // mount mounts the state with a layer on top that done throws away, and makes an empty folder for
 // the container's own files.
-func mount(ctx context.Context, s *store.Store, c *image.Config, lowers []string) (root, state string, done func(), err error) {
+func mount(ctx context.Context, s *store.Store, c *image.Config, lowers []store.Lower) (root, state string, done func(), err error) {
 	entry, err := rootEntry(ctx, s, c.RootFS.DiffIDs)
 	if err != nil {
 		return "", "", nil, err

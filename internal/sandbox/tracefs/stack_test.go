@@ -87,7 +87,7 @@ func (w *world) run(s *stack, script []string, observe bool) (digest.Digest, *la
 	} else {
 		lowers = []string{w.materialise(filepath.Join(dir, "high"), s.high), ran, w.materialise(filepath.Join(dir, "low"), s.low), w.base}
 	}
-	root, err := workspace.Mount(dir, lowers, workspace.Attributes{Mode: 0o755})
+	root, err := workspace.Mount(dir, workspace.Directories(lowers...), workspace.Attributes{Mode: 0o755})
 	check(w.t, err)
 	if served != nil {
 		check(w.t, served.Detach())

@@ -1,5 +1,5 @@
 // Package workspace gives a process a root file system that it may change: a chain of layers with an upper directory
-// on top. It takes the layers as directories, the owner and mode of the merged root, and an empty folder; it gives the
+// on top. It takes the layers as directories or indexes, the owner and mode of the merged root, and an empty folder; it gives the
 // place where all of it is mounted, and the upper directory, which holds what was changed. A RUN makes a layer of
 // the upper directory; `strata run` and the mounts of a RUN throw it away.
 package workspace
@@ -15,6 +15,7 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/identity"
 	"github.com/strata-build/strata/internal/sandbox/snapshot"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // Workspace is a mounted root file system with its upper directory. It is used by one goroutine.
@@ -56,7 +57,7 @@ func OfDir(dir string) (Attributes, error) {
 // may use. overlayfs shows the attributes of the topmost directory, which is the new upper one: it
 // gets those of root, whatever the umask is. After an error nothing is mounted; the folder is the
 // caller's to remove.
-func Mount(dir string, lowers []string, root Attributes) (*Workspace, error) {
+func Mount(dir string, lowers []store.Lower, root Attributes) (*Workspace, error) {
 	w := &Workspace{dir: dir}
 	work := filepath.Join(dir, "work")
 	for _, d := range []string{w.Root(), w.Layer(), w.Upper(), work} {
@@ -67,7 +68,12 @@ func Mount(dir string, lowers []string, root Attributes) (*Workspace, error) {
 	if err := root.apply(w.Upper()); err != nil {
 		return nil, fmt.Errorf("preparing a root file system: %w", err)
 	}
-	if err := snapshot.Mount(w.Root(), lowers, snapshot.Options{Upper: w.Upper(), Work: work}); err != nil {
+	dirs, detach, err := attach(filepath.Join(dir, "lowers"), lowers)
+	defer detach() // the overlay keeps what it is made of
+	if err != nil {
+		return nil, err
+	}
+	if err := snapshot.Mount(w.Root(), dirs, snapshot.Options{Upper: w.Upper(), Work: work}); err != nil {
 		return nil, err
 	}
 	w.mounted = true

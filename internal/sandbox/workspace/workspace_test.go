@@ -30,7 +30,7 @@ func TestMount(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			lower, dir := t.TempDir(), t.TempDir()
-			w, err := Mount(dir, []string{lower}, OfRoot(test.root))
+			w, err := Mount(dir, Directories(lower), OfRoot(test.root))
 			if err != nil {
 				t.Fatal(err)
 			}

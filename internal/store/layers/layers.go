@@ -34,6 +34,7 @@ type Layers struct {
 	memory  *memory
 	limits  layer.Limits // on what is unpacked
 	fetcher Fetcher      // nil where layers that are not here cannot be had
+	forms   Forms        // "" is AutoForms
 }
 
 // New opens the layers of the store in the folder root. Layers that are known but not here cannot be had from it: see

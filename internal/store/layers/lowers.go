@@ -11,16 +11,39 @@ import (
 // ErrUnsealed says that a tree is not as it was when it was sealed: it is damaged, or nobody has verified it yet.
 var ErrUnsealed = errors.New("a layer's tree is not as it was sealed")
 
-// Lowers are the trees of a chain while it is seen whether they are as they were sealed.
+// Lower is what overlayfs takes as a lower layer: a directory, or an EROFS index, which has to be mounted with the tars that it
+// says where to find what is in files in (package layer/erofs).
+type Lower struct {
+	// Dir is the directory, "" where it is an index.
+	Dir string
+	// Index is the path of an index, and Tars are its devices, in their order.
+	Index string
+	Tars  []string
+	// Layers is how many layers of the chain it stands for.
+	Layers int
+}
+
+// Lowers are the layers of a chain as overlayfs takes them, while it is seen whether those that are trees are as they were sealed.
 type Lowers struct {
-	// Dirs are the folders that overlayfs takes as lower layers, the topmost first.
-	Dirs []string
+	// All has the topmost first. Those of layers that somebody else shows are empty, for one layer each.
+	All []Lower
 
 	looked chan struct{}
 	err    error
 }
 
-// Trusted waits until all trees were looked at. ErrUnsealed says that what was mounted must not be used: Trees verifies
+// Dirs are the directories of layers, one for each layer: "" where it has none.
+func Dirs(lowers []Lower) []string {
+	var dirs []string
+	for _, lo := range lowers {
+		for range lo.Layers {
+			dirs = append(dirs, lo.Dir)
+		}
+	}
+	return dirs
+}
+
+// Trusted waits until all trees were looked at. ErrUnsealed says that what was mounted must not be used: Mend verifies
 // the trees, and makes those again that are damaged.
 func (lo *Lowers) Trusted(ctx context.Context) error {
 	select {
@@ -31,44 +54,99 @@ func (lo *Lowers) Trusted(ctx context.Context) error {
 	}
 }
 
-// Lowers returns the trees of a chain at once, as they are, and looks at them meanwhile: a container can be made for a
-// process, which must not be started before Trusted says so. Trees that are not here are made.
-func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest) (*Lowers, error) {
+// Lowers returns the layers of a chain in the forms that overlayfs takes, which are made where they are not here. Trees are
+// returned at once, as they are, and looked at meanwhile: a container can be made for a process, which must not be
+// started before Trusted says so. Layers that served says, by their place in the chain, are left out: somebody else shows them.
+func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest, served []bool) (*Lowers, error) {
 	layers, err := ls.Chain(chain)
 	if err != nil {
 		return nil, err
 	}
-	lo := &Lowers{Dirs: make([]string, len(layers)), looked: make(chan struct{})}
-	var here []*Layer
-	var made errgroup.Group
-	made.SetLimit(parallelTrees)
-	for i, l := range layers {
-		dir := &lo.Dirs[len(layers)-1-i]
-		if *dir = ls.Path(l.DiffID, formTree); l.Present() && l.tree().Here() {
-			here = append(here, l)
-			continue
+	isServed := func(i int) bool { return i < len(served) && served[i] }
+	indexed := make([]bool, len(layers))
+	err = inParallel(len(layers), func(i int) (err error) {
+		if !isServed(i) {
+			indexed[i], err = layers[i].indexable(ctx)
 		}
-		made.Go(func() (err error) {
-			*dir, err = l.Tree(ctx)
-			return err
-		})
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	err = made.Wait()
+	bottom := 0 // how many layers are one index
+	for bottom < len(layers) && indexed[bottom] {
+		bottom++
+	}
+	var merged Lower
+	if bottom < ls.mergeFrom() {
+		bottom = 0
+	} else if merged, err = ls.merge(ctx, layers[:bottom]); errors.Is(err, errNoIndex) {
+		bottom = 0
+	} else if err != nil {
+		return nil, err
+	}
+	all := make([]Lower, len(layers))
+	var trees []*Layer
+	here := make([]bool, len(layers))
+	err = inParallel(len(layers)-bottom, func(i int) (err error) {
+		i += bottom
+		switch lower := &all[i]; {
+		case isServed(i):
+			*lower = Lower{Layers: 1}
+		default:
+			*lower, here[i], err = layers[i].lower(ctx, indexed[i])
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	lo := &Lowers{looked: make(chan struct{})}
+	for i := len(layers) - 1; i >= bottom; i-- {
+		lo.All = append(lo.All, all[i])
+		if here[i] {
+			trees = append(trees, layers[i])
+		}
+	}
+	if bottom > 0 {
+		lo.All = append(lo.All, merged)
+	}
 	go func() {
 		defer close(lo.looked)
-		lo.err = mustBeSealed(here)
+		lo.err = inParallel(len(trees), func(i int) error { return trees[i].mustBeSealed() })
 	}()
-	return lo, err
+	return lo, nil
 }
 
-// mustBeSealed looks at the trees of layers, a few at a time: each takes a few open files.
-func mustBeSealed(layers []*Layer) error {
-	var look errgroup.Group
-	look.SetLimit(parallelTrees)
-	for _, l := range layers {
-		look.Go(func() error { return l.mustBeSealed() })
+// lower is one layer as overlayfs takes it. unseen is a tree that was here, and that nobody has looked at.
+func (l *Layer) lower(ctx context.Context, indexed bool) (lower Lower, unseen bool, err error) {
+	if indexed {
+		lower, err := l.index(ctx)
+		if !errors.Is(err, errNoIndex) {
+			return lower, false, err
+		}
 	}
-	return look.Wait()
+	lower = Lower{Dir: l.layers.Path(l.DiffID, formTree), Layers: 1}
+	if l.Present() && l.tree().Here() {
+		return lower, true, nil
+	}
+	lower.Dir, err = l.Tree(ctx)
+	return lower, false, err
+}
+
+// Mend verifies those layers of a chain that are mounted as trees, and makes those again that are damaged.
+func (ls *Layers) Mend(ctx context.Context, chain []digest.Digest) error {
+	layers, err := ls.Chain(chain)
+	if err != nil {
+		return err
+	}
+	return inParallel(len(layers), func(i int) error {
+		if indexed, err := layers[i].indexable(ctx); indexed || err != nil {
+			return err
+		}
+		_, err := layers[i].Tree(ctx)
+		return err
+	})
 }
 
 func (l *Layer) mustBeSealed() error {
@@ -77,4 +155,18 @@ func (l *Layer) mustBeSealed() error {
 		err = ErrUnsealed
 	}
 	return err
+}
+
+// parallelLayers is how many layers are made or looked at at a time. Each needs about ten open files, of which a process may
+// have no more than 64.
+const parallelLayers = 4
+
+// inParallel calls do with 0 to n-1, a few at a time.
+func inParallel(n int, do func(i int) error) error {
+	var g errgroup.Group
+	g.SetLimit(parallelLayers)
+	for i := range n {
+		g.Go(func() error { return do(i) })
+	}
+	return g.Wait()
 }

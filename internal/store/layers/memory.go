@@ -10,12 +10,14 @@ import (
 
 // memory is what a process remembers of the layers it uses.
 type memory struct {
-	mu     sync.Mutex
-	tocs   map[digest.Digest]*tocEntry
-	locks  map[digest.Digest]*sync.Mutex
-	looks  map[digest.Digest]map[string]*look
-	lazies map[digest.Digest]*Lazy
-	sound  map[digest.Digest]bool // layers that this process has made or verified
+	mu      sync.Mutex
+	tocs    map[digest.Digest]*tocEntry
+	locks   map[digest.Digest]*sync.Mutex
+	looks   map[digest.Digest]map[string]*look
+	lazies  map[digest.Digest]*Lazy
+	sound   map[digest.Digest]bool // layers that this process has made or verified
+	noIndex map[digest.Digest]bool // of which no index can be made
+	mount   look                   // whether indexes can be mounted
 }
 
 type tocEntry struct {
@@ -35,6 +37,7 @@ func newMemory() *memory {
 	return &memory{
 		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
 		lazies: map[digest.Digest]*Lazy{}, sound: map[digest.Digest]bool{},
+		noIndex: map[digest.Digest]bool{},
 	}
 }
 
@@ -148,4 +151,23 @@ func (m *memory) forget(diffID digest.Digest) {
 	delete(m.tocs, diffID)
 	delete(m.looks, diffID)
 	delete(m.sound, diffID)
+}
+
+// canMount says whether indexes can be mounted, which try tries, once.
+func (m *memory) canMount(try func() error) bool {
+	m.mount.once.Do(func() { m.mount.ok = try() == nil })
+	return m.mount.ok
+}
+
+// hasNoIndex says that no index can be made of a layer.
+func (m *memory) hasNoIndex(diffID digest.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.noIndex[diffID]
+}
+
+func (m *memory) setNoIndex(diffID digest.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.noIndex[diffID] = true
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/layer"
 )
@@ -70,25 +69,3 @@ func (ls *Layers) Stack(chain []digest.Digest) (*layer.Stack, error) {
 
 // Source gives the layer to those who read its table of contents and its files.
 func (l *Layer) Source() layer.Source { return source{l} }
-
-// parallelTrees is how many layers are materialised at a time. Each needs about ten open files, of which a process may
-// have no more than 64.
-const parallelTrees = 4
-
-// Trees returns the folders that overlayfs takes as lower layers for a chain, top first as it wants them.
-func (ls *Layers) Trees(ctx context.Context, chain []digest.Digest) ([]string, error) {
-	layers, err := ls.Chain(chain)
-	if err != nil {
-		return nil, err
-	}
-	dirs := make([]string, len(layers))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallelTrees)
-	for i, l := range layers {
-		g.Go(func() (err error) {
-			dirs[len(dirs)-1-i], err = l.Tree(ctx)
-			return err
-		})
-	}
-	return dirs, g.Wait()
-}

@@ -44,7 +44,7 @@ func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Read
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	defer z.Close()
-	if identity.Current().Trees() != nil { // whoever can make none keeps the tar
+	if identity.Current().Trees() != nil || ls.KeepsTars() {
 		if diffID == "" {
 			return ls.addNewTar(ctx, z, dir, limits)
 		}

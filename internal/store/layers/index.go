@@ -1,0 +1,336 @@
+package layers
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/erofs"
+	"github.com/strata-build/strata/internal/store/db"
+	"github.com/strata-build/strata/internal/store/disk"
+	"github.com/strata-build/strata/internal/store/seal"
+)
+
+// A layer whose tar is here is mounted by an EROFS index of it where the machine can do that, instead of being laid out as a tree:
+// "erofs" in its folder. The index of a layer and those below it, as one, is "merged-" with the beginning of their chainID, in
+// the folder of the topmost. An index is made of the tables of contents in a few milliseconds, so one that is not as it was
+// sealed is not verified: it is made again.
+
+const (
+	formIndex    = "erofs"
+	mergedPrefix = "merged-"
+)
+
+// Forms says in which forms layers are mounted.
+type Forms string
+
+// The values of Forms. A layer that has no tar here, as that of a RUN, is a tree in all of them.
+const (
+	// AutoForms is an index where the machine can mount one, merged where many layers come together, and a tree otherwise.
+	AutoForms Forms = "auto"
+	// TreeForms are trees only.
+	TreeForms Forms = "tree"
+	// IndexForms is an index for each layer, where the machine can mount one.
+	IndexForms Forms = "erofs"
+	// MergedForms is one index for as many layers as can be.
+	MergedForms Forms = "merged"
+)
+
+// ParseForms parses a value of Forms; "" is AutoForms.
+func ParseForms(text string) (Forms, error) {
+	switch f := Forms(text); f {
+	case "":
+		return AutoForms, nil
+	case AutoForms, TreeForms, IndexForms, MergedForms:
+		return f, nil
+	}
+	return "", fmt.Errorf("%q is none of %s, %s, %s and %s", text, AutoForms, TreeForms, IndexForms, MergedForms)
+}
+
+// WithForms returns the same layers for somebody who has them mounted in these forms.
+func (ls *Layers) WithForms(f Forms) *Layers {
+	view := *ls
+	view.forms = f
+	return &view
+}
+
+// mergeFrom is from how many layers on they are merged.
+func (ls *Layers) mergeFrom() int {
+	switch ls.forms {
+	case MergedForms:
+		return 2
+	case IndexForms, TreeForms:
+		return 1 << 30
+	}
+	return 8
+}
+
+// errNoIndex says that there is no index of a layer: what it holds cannot be said by one, or none can be written.
+var errNoIndex = errors.New("the layer has no index")
+
+// KeepsTars says that layers are mounted by indexes of their tars, so that those need not become trees.
+func (ls *Layers) KeepsTars() bool {
+	return ls.forms != TreeForms && ls.memory.canMount(func() error {
+		dir, err := ls.session.Temp("erofs")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		return erofs.Mountable(dir)
+	})
+}
+
+// indexable says whether a layer, which is fetched if it is not here, can be mounted by an index. Its tar is as it was sealed then.
+func (l *Layer) indexable(ctx context.Context) (bool, error) {
+	if l.layers.forms == TreeForms || l.layers.memory.hasNoIndex(l.DiffID) {
+		return false, nil
+	}
+	if err := l.ensure(ctx); err != nil {
+		return false, err
+	}
+	if !l.tar().Here() || !l.layers.canMount(l) {
+		return false, nil
+	}
+	return l.trust(ctx, formTar)
+}
+
+// canMount says whether an index can be mounted. Where nothing can be written, the one that is here is tried.
+func (ls *Layers) canMount(l *Layer) bool {
+	if !ls.session.ReadOnly() {
+		return ls.KeepsTars()
+	}
+	return ls.memory.canMount(func() error {
+		index, err := os.Open(ls.Path(l.DiffID, formIndex))
+		if err != nil {
+			return err
+		}
+		defer index.Close()
+		tar, err := os.Open(ls.Path(l.DiffID, formTar))
+		if err != nil {
+			return err
+		}
+		defer tar.Close()
+		mount, err := erofs.Open(index, []*os.File{tar})
+		if err != nil {
+			return err
+		}
+		return os.NewFile(uintptr(mount), "").Close()
+	})
+}
+
+// index is the layer by the index of its tar, which is trusted; errNoIndex where there can be none.
+func (l *Layer) index(ctx context.Context) (Lower, error) {
+	lower, err := l.layers.indexed(ctx, []*Layer{l}, formIndex)
+	if errors.Is(err, errNoIndex) {
+		l.layers.memory.setNoIndex(l.DiffID)
+	}
+	return lower, err
+}
+
+// merge is several layers, the lowest first, by one index of their tars, which are trusted; errNoIndex where there can be none.
+func (ls *Layers) merge(ctx context.Context, layers []*Layer) (Lower, error) {
+	return ls.indexed(ctx, layers, mergedForm(layers))
+}
+
+func mergedForm(layers []*Layer) string {
+	h := digest.SHA256.Digester()
+	for _, l := range layers {
+		fmt.Fprintln(h.Hash(), l.DiffID)
+	}
+	return mergedPrefix + h.Digest().Encoded()[:32]
+}
+
+// indexed is layers by the index with a name in the folder of the topmost, which is made if it is not there as it was sealed.
+func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lower, error) {
+	top := layers[len(layers)-1].DiffID
+	lower := Lower{Index: ls.Path(top, name), Layers: len(layers)}
+	for _, l := range layers {
+		lower.Tars = append(lower.Tars, ls.Path(l.DiffID, formTar))
+	}
+	if ok, err := ls.asSealed(top, name); ok || err != nil {
+		return lower, err
+	}
+	if ls.session.ReadOnly() {
+		return lower, errNoIndex
+	}
+	unlock := ls.memory.lock(top)
+	defer unlock()
+	if ok, err := ls.asSealed(top, name); ok || err != nil {
+		return lower, err
+	}
+	err := ls.makeIndex(ctx, layers, name)
+	switch {
+	case errors.Is(err, erofs.ErrNotSaid):
+		return lower, errNoIndex
+	case err != nil:
+		return lower, fmt.Errorf("indexing layer %s: %w", top, ls.session.Explain(err))
+	}
+	return lower, nil
+}
+
+func (ls *Layers) makeIndex(ctx context.Context, layers []*Layer, name string) error {
+	dir, err := ls.session.Temp("index")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := ls.writeIndex(ctx, f, layers); err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return ls.placeIndex(f.Name(), layers[len(layers)-1].DiffID, name, st.Size())
+}
+
+// placeIndex gives an index its name and its seal, while nobody else does that or removes the layer.
+func (ls *Layers) placeIndex(made string, top digest.Digest, name string, size int64) error {
+	final := ls.Path(top, name)
+	sum, err := sealOf(filepath.Dir(made), top, name)
+	if err != nil {
+		return err
+	}
+	if err := ls.session.MarkUnsynced(final); err != nil {
+		return err
+	}
+	err = ls.db.Tx(func(tx *sql.Tx) error {
+		if !disk.Exists(final) {
+			if _, err := tx.Exec("UPDATE layers SET disk = disk + ?, used = max(used, ?) WHERE diff_id = ?", size, db.Now(), top); err != nil {
+				return err
+			}
+		}
+		if err := os.Rename(made, final); err != nil {
+			return err
+		}
+		// Without the seal, the next process makes the index again.
+		_ = ls.putSeals(top, seal.Seals{name: sum})
+		return nil
+	})
+	if err == nil {
+		ls.memory.trust(top, name)
+	}
+	return err
+}
+
+// writeIndex writes the index of layers, the lowest first, whose tables of contents are known.
+func (ls *Layers) writeIndex(ctx context.Context, w io.Writer, layers []*Layer) error {
+	devices := make([]erofs.Device, len(layers))
+	for i, l := range layers {
+		st, err := os.Stat(ls.Path(l.DiffID, formTar))
+		if err != nil {
+			return err
+		}
+		devices[i] = erofs.Device{DiffID: l.DiffID, Size: st.Size()}
+	}
+	if len(layers) == 1 {
+		t, err := layers[0].TOC(ctx)
+		if err != nil {
+			return err
+		}
+		return erofs.Write(w, erofs.Of(t), devices)
+	}
+	sources := make([]layer.Source, len(layers))
+	for i, l := range layers {
+		sources[i] = source{l}
+	}
+	placed, err := layer.NewStack(sources...).Placed(ctx)
+	if err != nil {
+		return err
+	}
+	nodes := make([]erofs.Node, len(placed))
+	for i, p := range placed {
+		nodes[i] = erofs.Node{Entry: p.Entry, Device: p.Layer}
+	}
+	return erofs.Write(w, nodes, devices)
+}
+
+// CheckIndexes compares the indexes in a layer's folder with what they are made of, and returns those that are damaged, by
+// their paths. What an index is made of is sound, or the index counts as damaged.
+func (ls *Layers) CheckIndexes(ctx context.Context, diffID digest.Digest) (damaged []string, err error) {
+	names, err := os.ReadDir(ls.Path(diffID))
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if n.Name() != formIndex && !strings.HasPrefix(n.Name(), mergedPrefix) {
+			continue
+		}
+		path := ls.Path(diffID, n.Name())
+		if ok, err := ls.indexIsSound(ctx, path); err != nil {
+			return nil, err
+		} else if !ok {
+			damaged = append(damaged, path)
+		}
+	}
+	return damaged, nil
+}
+
+func (ls *Layers) indexIsSound(ctx context.Context, path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	diffIDs, err := erofs.Devices(f)
+	if err != nil || len(diffIDs) == 0 {
+		return false, nil
+	}
+	layers, err := ls.Chain(diffIDs)
+	var unknown *UnavailableError
+	if errors.As(err, &unknown) {
+		return true, nil // it is of no use without that layer, and of use again with it
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, l := range layers {
+		if !l.Present() || !l.tar().Here() {
+			return true, nil
+		}
+	}
+	same := &comparison{with: f}
+	if err := ls.writeIndex(ctx, same, layers); err != nil {
+		if errors.Is(err, errDiffers) {
+			return false, nil
+		}
+		return false, err
+	}
+	return same.atEnd(), nil
+}
+
+var errDiffers = errors.New("other bytes")
+
+// comparison compares what is written to it with a file.
+type comparison struct {
+	with *os.File
+	at   int64
+}
+
+func (c *comparison) Write(p []byte) (int, error) {
+	have := make([]byte, len(p))
+	if _, err := c.with.ReadAt(have, c.at); err != nil || string(have) != string(p) {
+		return 0, errDiffers
+	}
+	c.at += int64(len(p))
+	return len(p), nil
+}
+
+// atEnd says that the file has nothing more.
+func (c *comparison) atEnd() bool {
+	st, err := c.with.Stat()
+	return err == nil && st.Size() == c.at
+}
