@@ -49,7 +49,7 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("storing layer %s: %w", diffID, err)
 	}
-	return ls.UnpackNew(ctx, diffID, f)
+	return ls.unpackTree(ctx, diffID, f)
 }
 
 // copyTar writes r to f and returns its table of contents.

@@ -2,7 +2,6 @@ package layers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,34 +24,43 @@ func (ls *Layers) Unpack(ctx context.Context, diffID digest.Digest, r io.Reader)
 // UnpackNew is Unpack that returns the layer. Without a diffID the layer is a new one, whose tar is the one that
 // its files give: nobody else knows the tar that came, which could not be made again from them.
 func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Reader) (*Layer, error) {
-	what := "unpacking the tar"
-	if diffID != "" {
-		what = fmt.Sprintf("unpacking layer %s", diffID)
+	limits := ls.limits.On(ls.root)
+	z, err := layer.Decompress(r, limits)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", unpacking(diffID), err)
 	}
+	defer z.Close()
+	if identity.Current().Trees() == nil && !ls.KeepsTars() {
+		return ls.unpackTree(ctx, diffID, z)
+	}
+	if diffID == "" {
+		return ls.addNewTar(ctx, z)
+	}
+	return ls.AddTar(ctx, diffID, z)
+}
+
+func unpacking(diffID digest.Digest) string {
+	if diffID == "" {
+		return "unpacking the tar"
+	}
+	return fmt.Sprintf("unpacking layer %s", diffID)
+}
+
+// unpackTree is UnpackNew of an uncompressed tar, as a tree.
+func (ls *Layers) unpackTree(ctx context.Context, diffID digest.Digest, r io.Reader) (*Layer, error) {
+	what := unpacking(diffID)
 	dir, err := ls.session.Temp("unpack")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "fs")
+	out := filepath.Join(dir, formTree)
 	if err := os.Mkdir(out, 0o755); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	limits := ls.limits.On(ls.root)
-	z, err := layer.Decompress(r, limits)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	defer z.Close()
-	if identity.Current().Trees() != nil || ls.KeepsTars() {
-		if diffID == "" {
-			return ls.addNewTar(ctx, z, dir, limits)
-		}
-		return ls.AddTar(ctx, diffID, z)
-	}
 	hash := digest.SHA256.Digester()
-	tee := io.TeeReader(z, hash.Hash())
-	t, err := layer.Unpack(ctx, tee, out, layer.UnpackOptions{Limits: limits})
+	tee := io.TeeReader(r, hash.Hash())
+	t, err := layer.Unpack(ctx, tee, out, layer.UnpackOptions{Limits: ls.limits.On(ls.root)})
 	if err == nil {
 		// What follows the end mark of a tar is part of the layer's digest.
 		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))
@@ -74,22 +82,33 @@ func (ls *Layers) UnpackNew(ctx context.Context, diffID digest.Digest, r io.Read
 	return ls.AddLayer(got, t, dir)
 }
 
-// addNewTar makes a layer of the files of the tar r, in the folder dir, without a tree.
-func (ls *Layers) addNewTar(ctx context.Context, r io.Reader, dir string, l layer.Limits) (*Layer, error) {
+// addNewTar makes a layer of the files of the tar r, without a tree where it has no sparse files.
+func (ls *Layers) addNewTar(ctx context.Context, r io.Reader) (*Layer, error) {
 	failed := func(err error) (*Layer, error) {
 		return nil, fmt.Errorf("storing the tar: %w", ls.session.Explain(err))
 	}
+	dir, err := ls.session.Temp("tar")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
 	came, err := os.OpenFile(filepath.Join(dir, "came"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return failed(err)
 	}
 	defer came.Close()
-	t, err := layer.Scan(ctx, io.TeeReader(r, came), l)
+	t, err := layer.Scan(ctx, io.TeeReader(r, came), ls.limits.On(ls.root))
 	if err != nil {
 		return failed(err)
 	}
 	if hasSparse(t) {
-		return failed(fmt.Errorf("it has sparse files: %w", identity.Current().Trees()))
+		if err := identity.Current().Trees(); err != nil {
+			return failed(fmt.Errorf("it has sparse files: %w", err))
+		}
+		if _, err := came.Seek(0, io.SeekStart); err != nil {
+			return failed(err)
+		}
+		return ls.unpackTree(ctx, "", came)
 	}
 	out, err := os.OpenFile(filepath.Join(dir, formTar), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -98,7 +117,7 @@ func (ls *Layers) addNewTar(ctx context.Context, r io.Reader, dir string, l laye
 	defer out.Close()
 	made, err := layer.WriteTarFile(ctx, out, t, layer.TarSource(came.Name(), t).Open)
 	if err == nil {
-		err = errors.Join(os.Remove(came.Name()), os.Remove(filepath.Join(dir, formTree)))
+		err = os.Remove(came.Name())
 	}
 	if err != nil {
 		return failed(err)
