@@ -56,6 +56,7 @@ const look = `cd /; (find bin [a-c] etc made other r s sum* | sort | xargs stat 
 // bench is what all cells start from.
 type bench struct {
 	binary, dir string
+	form        store.Forms
 	good        map[string]string // by operation, the result on a store that is not damaged
 }
 
@@ -73,12 +74,22 @@ func TestMatrix(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("containers need root")
 	}
-	b := newBench(t)
-	all := matrix()
-	if *cells > 0 && *cells < len(all) {
+	for _, form := range []store.Forms{store.TreeForms, store.IndexForms, store.MergedForms} {
+		t.Run(string(form), func(t *testing.T) { tryCells(t, form) })
+	}
+}
+
+// tryCells tries some of the cells on a store whose layers are in a form.
+func tryCells(t *testing.T, form store.Forms) {
+	b := newBench(t, form)
+	all, n := matrix(form), *cells
+	if form != store.TreeForms {
+		n = (n + 3) / 4 // the others are of trees
+	}
+	if n > 0 && n < len(all) {
 		r := rand.New(rand.NewPCG(*seed, 0))
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		all = all[:*cells]
+		all = all[:n]
 	}
 	for _, c := range all {
 		t.Run(c.String(), func(t *testing.T) {
@@ -105,20 +116,20 @@ func TestMatrix(t *testing.T) {
 }
 
 // newBench makes a store with an image, and knows what all operations give.
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T, form store.Forms) *bench {
 	ctx := t.Context()
-	b := &bench{dir: t.TempDir(), good: map[string]string{}}
+	b := &bench{dir: t.TempDir(), form: form, good: map[string]string{}}
 	var err error
 	if b.binary, err = testbed.Build(ctx, b.dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := testbed.MakeStore(ctx, b.binary, b.path("store"), false); err != nil {
+	m := &machine{b, b.path("store")}
+	if err := m.importBase(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.contexts(t); err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{b, b.path("store")}
 	if err := errors.Join(m.make(ctx), m.seal(ctx)); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +218,16 @@ func (m *machine) make(ctx context.Context) error {
 	return err
 }
 
-// seal has the layers verified and sealed in all their forms.
+// importBase imports the image that is built on.
+func (m *machine) importBase(ctx context.Context) error {
+	busybox, err := testbed.Busybox(ctx)
+	if err == nil {
+		_, err = m.strata(ctx, "import", "--change", `CMD ["sh"]`, busybox, testbed.BusyboxImage)
+	}
+	return err
+}
+
+// seal has the layers verified and sealed in all their forms, and made in those that the test is of.
 func (m *machine) seal(ctx context.Context) error {
 	s, err := store.Open(m.root)
 	if err != nil {
@@ -216,16 +236,20 @@ func (m *machine) seal(ctx context.Context) error {
 	names, err := os.ReadDir(filepath.Join(m.root, "layers"))
 	for _, name := range names {
 		if err == nil {
-			err = sealLayer(ctx, s, "sha256:"+name.Name())
+			err = sealLayer(ctx, s.WithForms(m.form), "sha256:"+name.Name())
 		}
 	}
-	return errors.Join(err, s.Close())
+	if err = errors.Join(err, s.Close()); err != nil || m.form != store.MergedForms {
+		return err
+	}
+	_, err = m.strata(ctx, "run", "--rm", "app", "true") // on a merged index
+	return err
 }
 
 // strata runs the program and returns what it writes to stdout; the error has the rest.
 func (m *machine) strata(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, m.binary, args...)
-	cmd.Env = append(os.Environ(), "STRATA_ROOT="+m.root)
+	cmd.Env = append(os.Environ(), "STRATA_ROOT="+m.root, "STRATA_LAYER_FORM="+string(m.form))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -261,7 +285,7 @@ func (m *machine) try(t *testing.T, op string) string {
 	}
 	// What errors advise: importing the base, checking, building.
 	_, _ = m.strata(t.Context(), "system", "check", "--repair")
-	if _, err := testbed.MakeStore(t.Context(), m.binary, m.root, false); err != nil {
+	if err := m.importBase(t.Context()); err != nil {
 		t.Fatalf("%v, after %v", err, said)
 	}
 	if err := m.make(t.Context()); err != nil {
@@ -273,10 +297,17 @@ func (m *machine) try(t *testing.T, op string) string {
 	return "error"
 }
 
-// matrix lists all cells.
-func matrix() []cell {
+// matrix lists all cells of a store whose layers are in a form.
+func matrix(form store.Forms) []cell {
 	var all []cell
-	for _, k := range kinds {
+	of := kinds
+	if form != store.TreeForms {
+		of = indexKinds
+	}
+	if form == store.MergedForms {
+		of = append(slices.Clip(of), mergedKinds...)
+	}
+	for _, k := range of {
 		for _, h := range k.harms {
 			for _, op := range operations {
 				all = append(all, cell{k, h, op})

@@ -112,6 +112,22 @@ func rewrite(path string, change func([]byte)) error {
 
 var contents = []harm{truncated, zeroed, flipped, missing}
 
+// indexKinds are the rows where layers are mounted by indexes. Those of the base and of a COPY have a tar and an index, that of a RUN a
+// tree.
+var indexKinds = []kind{
+	{"tar of the base", "layers/*/tar", "layers/*/fs/made", append(contents, swapped), false},
+	{"index of the base", "layers/*/erofs", "layers/*/toc", append(contents, swapped, changed), false},
+	{"index of a layer in the place of another's", "layers/*/erofs", "layers/*/erofs", []harm{swapped}, false},
+	{"toc of the base", "layers/*/toc", "layers/*/fs/made/../../toc", append(contents, swapped), false},
+	{"seal", "layers/*/seal", "layers/*/fs/made/../../seal", append(contents, swapped), false},
+	{"layer of a RUN", "layers/*/fs/made/../..", "", []harm{missing}, false},
+}
+
+// mergedKinds are those of a merged index beside.
+var mergedKinds = []kind{
+	{"merged index", "layers/*/merged-*", "layers/*/erofs", append(contents, swapped, changed), false},
+}
+
 // kinds are the rows of the matrix. A layer of a COPY has a tar and a tree, that of a RUN or of the base a tree.
 var kinds = []kind{
 	{"tar", "layers/*/tar", "layers/*/fs/made", append(contents, swapped), false},

@@ -2,6 +2,7 @@ package damage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -142,6 +143,12 @@ func sealLayer(ctx context.Context, s *store.Store, diffID string) error {
 		}
 		break
 	}
-	_, err = l.Tree(ctx)
-	return err
+	lowers, err := s.Lowers(ctx, []digest.Digest{l.DiffID}, nil)
+	if err != nil {
+		return err
+	}
+	if err := lowers.Trusted(ctx); !errors.Is(err, store.ErrUnsealed) {
+		return err
+	}
+	return s.Mend(ctx, []digest.Digest{l.DiffID})
 }

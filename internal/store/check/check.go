@@ -155,6 +155,18 @@ func (k *checking) blob(b content.Blob) (wrong string, err error) {
 	return "", err
 }
 
+// indexes looks at the indexes by which a layer that is sound is mounted.
+func (k *checking) indexes(d digest.Digest) error {
+	damaged, err := k.layers.CheckIndexes(k.ctx, d)
+	for _, path := range damaged {
+		if err == nil {
+			err = k.found(Problem{Kind: "layer", Digest: d, Wrong: "its index is not what its table of contents says", Needed: k.needed[d],
+				Again: "by the next process that mounts it"}, func() error { return k.remove(path) })
+		}
+	}
+	return err
+}
+
 func (k *checking) allLayers() error {
 	known, err := db.Column[digest.Digest](k.db.Query("SELECT diff_id FROM layers ORDER BY added, diff_id"))
 	if err != nil {
@@ -174,6 +186,9 @@ func (k *checking) allLayers() error {
 		}
 		if damage == nil {
 			k.report.Layers++
+			if err := k.indexes(d); err != nil {
+				return err
+			}
 			continue
 		}
 		err = k.found(Problem{Kind: "layer", Digest: d, Wrong: damage.Cause.Error(), Needed: k.needed[d], Again: k.again(damage)},

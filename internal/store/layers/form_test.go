@@ -41,17 +41,8 @@ func TestForms(t *testing.T) {
 		t.Skip("a layer becomes a tree as root only")
 	}
 	ctx, root := t.Context(), t.TempDir()
-	for _, dir := range []string{"layers", "blobs", "blobs/sha256", "tmp"} {
-		must(t, os.Mkdir(filepath.Join(root, dir), 0o700))
-	}
-	d, err := db.Open(root)
-	must(t, err)
-	t.Cleanup(func() { d.Close() })
-	se, err := session.Open(root)
-	must(t, err)
-	t.Cleanup(func() { se.Close() })
-	c := content.New(root, d, se)
-	ls := New(root, d, c, se)
+	ls := newLayers(t, root)
+	se, c := ls.session, ls.content
 
 	data := oneFile(t, "hello")
 	diffID := digest.FromBytes(data)
@@ -112,4 +103,19 @@ func TestForms(t *testing.T) {
 			t.Errorf("%T has %q in the file", f, text)
 		}
 	}
+}
+
+// newLayers are the layers of a store, which is made if it is not there.
+func newLayers(t *testing.T, root string) *Layers {
+	t.Helper()
+	for _, dir := range []string{"layers", "blobs", "blobs/sha256", "tmp"} {
+		must(t, os.MkdirAll(filepath.Join(root, dir), 0o700))
+	}
+	d, err := db.Open(root)
+	must(t, err)
+	t.Cleanup(func() { d.Close() })
+	se, err := session.Open(root)
+	must(t, err)
+	t.Cleanup(func() { se.Close() })
+	return New(root, d, content.New(root, d, se), se)
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,12 +160,16 @@ func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lo
 	if ls.session.ReadOnly() {
 		return lower, errNoIndex
 	}
+	c, err := ls.contentsOf(ctx, layers) // which may take the lock, to mend a table of contents
+	if err != nil {
+		return lower, err
+	}
 	unlock := ls.memory.lock(top)
 	defer unlock()
 	if ok, err := ls.asSealed(top, name); ok || err != nil {
 		return lower, err
 	}
-	err := ls.makeIndex(ctx, layers, name)
+	err = ls.makeIndex(c, top, name)
 	switch {
 	case errors.Is(err, erofs.ErrNotSaid):
 		return lower, errNoIndex
@@ -176,7 +179,7 @@ func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lo
 	return lower, nil
 }
 
-func (ls *Layers) makeIndex(ctx context.Context, layers []*Layer, name string) error {
+func (ls *Layers) makeIndex(c *indexContents, top digest.Digest, name string) error {
 	dir, err := ls.session.Temp("index")
 	if err != nil {
 		return err
@@ -187,27 +190,23 @@ func (ls *Layers) makeIndex(ctx context.Context, layers []*Layer, name string) e
 		return err
 	}
 	defer f.Close()
-	if err := ls.writeIndex(ctx, f, layers); err != nil {
+	if err := erofs.Write(f, c.nodes, c.devices); err != nil {
 		return err
 	}
 	st, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	return ls.placeIndex(f.Name(), layers[len(layers)-1].DiffID, name, st.Size())
+	return ls.placeIndex(f.Name(), top, name, st.Size())
 }
 
 // placeIndex gives an index its name and its seal, while nobody else does that or removes the layer.
 func (ls *Layers) placeIndex(made string, top digest.Digest, name string, size int64) error {
 	final := ls.Path(top, name)
-	sum, err := sealOf(filepath.Dir(made), top, name)
-	if err != nil {
-		return err
-	}
 	if err := ls.session.MarkUnsynced(final); err != nil {
 		return err
 	}
-	err = ls.db.Tx(func(tx *sql.Tx) error {
+	err := ls.db.Tx(func(tx *sql.Tx) error {
 		if !disk.Exists(final) {
 			if _, err := tx.Exec("UPDATE layers SET disk = disk + ?, used = max(used, ?) WHERE diff_id = ?", size, db.Now(), top); err != nil {
 				return err
@@ -216,8 +215,9 @@ func (ls *Layers) placeIndex(made string, top digest.Digest, name string, size i
 		if err := os.Rename(made, final); err != nil {
 			return err
 		}
-		// Without the seal, the next process makes the index again.
-		_ = ls.putSeals(top, seal.Seals{name: sum})
+		if sum, err := sealOf(ls.Path(top), top, name); err == nil { // after the rename, which moves its ctime
+			_ = ls.putSeals(top, seal.Seals{name: sum}) // without it, the next process makes the index again
+		}
 		return nil
 	})
 	if err == nil {
@@ -226,36 +226,40 @@ func (ls *Layers) placeIndex(made string, top digest.Digest, name string, size i
 	return err
 }
 
-// writeIndex writes the index of layers, the lowest first, whose tables of contents are known.
-func (ls *Layers) writeIndex(ctx context.Context, w io.Writer, layers []*Layer) error {
-	devices := make([]erofs.Device, len(layers))
+// indexContents are what an index is made of.
+type indexContents struct {
+	nodes   []erofs.Node
+	devices []erofs.Device
+}
+
+// contentsOf are what the index of layers, the lowest first, is made of.
+func (ls *Layers) contentsOf(ctx context.Context, layers []*Layer) (*indexContents, error) {
+	c := &indexContents{}
+	sources := make([]layer.Source, len(layers))
 	for i, l := range layers {
 		st, err := os.Stat(ls.Path(l.DiffID, formTar))
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("indexing layer %s: %w", l.DiffID, err)
 		}
-		devices[i] = erofs.Device{DiffID: l.DiffID, Size: st.Size()}
+		c.devices = append(c.devices, erofs.Device{DiffID: l.DiffID, Size: st.Size()})
+		sources[i] = source{l}
 	}
 	if len(layers) == 1 {
 		t, err := layers[0].TOC(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return erofs.Write(w, erofs.Of(t), devices)
-	}
-	sources := make([]layer.Source, len(layers))
-	for i, l := range layers {
-		sources[i] = source{l}
+		c.nodes = erofs.Of(t)
+		return c, nil
 	}
 	placed, err := layer.NewStack(sources...).Placed(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	nodes := make([]erofs.Node, len(placed))
-	for i, p := range placed {
-		nodes[i] = erofs.Node{Entry: p.Entry, Device: p.Layer}
+	for _, p := range placed {
+		c.nodes = append(c.nodes, erofs.Node{Entry: p.Entry, Device: p.Layer})
 	}
-	return erofs.Write(w, nodes, devices)
+	return c, nil
 }
 
 // CheckIndexes compares the indexes in a layer's folder with what they are made of, and returns those that are damaged, by
@@ -302,12 +306,13 @@ func (ls *Layers) indexIsSound(ctx context.Context, path string) (bool, error) {
 			return true, nil
 		}
 	}
-	same := &comparison{with: f}
-	if err := ls.writeIndex(ctx, same, layers); err != nil {
-		if errors.Is(err, errDiffers) {
-			return false, nil
-		}
+	c, err := ls.contentsOf(ctx, layers)
+	if err != nil {
 		return false, err
+	}
+	same := &comparison{with: f}
+	if err := erofs.Write(same, c.nodes, c.devices); err != nil {
+		return false, nil
 	}
 	return same.atEnd(), nil
 }

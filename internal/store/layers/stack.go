@@ -50,7 +50,7 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 		}
 		return layer.Verified(r, e, func(damage *layer.DamageError) error { return l.unreadable(ctx, damage) }), nil
 	}
-	return nil, &UnavailableError{l.DiffID, errors.New("neither its tree nor its tar is here")}
+	return nil, l.unreadable(ctx, errors.New("neither its tree nor its tar is here"))
 }
 
 // Stack returns the merged state that a chain of layers gives, bottom first. Layers are read, and fetched,
