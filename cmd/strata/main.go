@@ -18,5 +18,7 @@ func main() {
 	runner.Init()
 	tracefs.Init()
 	collectLate()
-	os.Exit(cli.Main(os.Args[1:], version))
+	code := cli.Main(os.Args[1:], version)
+	runner.End()
+	os.Exit(code)
 }

@@ -43,6 +43,17 @@ func Prepare(dir string) {
 	sharedStarter(dir)
 }
 
+// End ends what Prepare or the first container has started, before this process ends: what it lies on can be unmounted then. No
+// container runs any more.
+func End() {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.Starter != nil {
+		shared.Close()
+		shared.Starter = nil
+	}
+}
+
 // sharedStarter is the starter, which is started if need be; nil where there is none.
 func sharedStarter(dir string) *starter.Starter {
 	if identity.Current().Mapped() {

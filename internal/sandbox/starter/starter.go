@@ -43,6 +43,7 @@ const FirstFile = conversation + 1
 type Starter struct {
 	control *net.UnixConn
 	process *os.Process
+	gone    chan struct{} // closed once the process has ended
 
 	mu      sync.Mutex
 	asked   []*Process // those that have not started, in the order in which they were asked for
@@ -82,10 +83,11 @@ func New(dir string) (*Starter, error) {
 		conn.Close()
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	s := &Starter{control: conn.(*net.UnixConn), process: cmd.Process, started: map[int]*Process{}}
+	s := &Starter{control: conn.(*net.UnixConn), process: cmd.Process, gone: make(chan struct{}), started: map[int]*Process{}}
 	go func() {
 		s.listen()
 		_ = cmd.Wait()
+		close(s.gone)
 	}()
 	return s, nil
 }
@@ -97,8 +99,12 @@ func (s *Starter) Alive() bool {
 	return s.ended == nil
 }
 
-// Close ends the starter, and with it what it has started.
-func (s *Starter) Close() { s.control.Close() }
+// Close ends the starter, and with it what it has started. It waits for the starter's end.
+func (s *Starter) Close() {
+	s.control.Close()
+	s.Kill() // somebody may have stopped it
+	<-s.gone
+}
 
 // Kill ends the starter as somebody else might, with SIGKILL.
 func (s *Starter) Kill() { _ = s.process.Kill() }
