@@ -142,6 +142,10 @@ func runDirect(ctx context.Context, s Spec, config *configs.Config, process *lib
 	case ctx.Err() != nil:
 		return statusCode(status), context.Cause(ctx)
 	case failed != nil:
+		if file, errno, ok := unexecuted(s, process, failed); ok {
+			fmt.Fprintf(s.Streams.Stderr, "exec %s: %v\n", file, errno)
+			return exitUnexecuted, nil
+		}
 		return startError(explainExec(s, program, failed))
 	case err != nil:
 		return ExitSandbox, fmt.Errorf("wait for the container: %w", err)
@@ -182,17 +186,48 @@ func explainExec(s Spec, program *starter.Program, err error) error {
 	return fmt.Errorf("exec: %q: %w", name, cause)
 }
 
-// isDirIn says whether a path of the container is a directory.
-func isDirIn(s Spec, name string) bool {
+// exitUnexecuted is the exit code of a process whose program was found, and was not executed by the kernel: libcontainer's.
+const exitUnexecuted = 255
+
+// unexecuted says which program the kernel did not execute though it is there, and why: a script whose interpreter is missing, or
+// something that is no program.
+func unexecuted(s Spec, process *libcontainer.Process, err error) (file string, errno syscall.Errno, ok bool) {
+	call := (*starter.CallError)(nil)
+	if !errors.As(err, &call) || call.Doing != executing || call.Errno != unix.ENOENT && call.Errno != unix.ENOEXEC {
+		return "", 0, false
+	}
+	name := s.Args[0]
+	files := []string{name}
+	if !strings.Contains(name, "/") {
+		files = nil
+		for _, dir := range filepath.SplitList(valueOf(process.Env, "PATH")) {
+			files = append(files, filepath.Join(dir, name))
+		}
+	}
+	for _, file := range files {
+		if info, err := statIn(s, file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file, call.Errno, true
+		}
+	}
+	return "", 0, false
+}
+
+// statIn looks at what a path of the container leads to.
+func statIn(s Spec, name string) (os.FileInfo, error) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(s.Dir, name)
 	}
 	f, err := pathrs.OpenInRoot(s.Rootfs, name)
 	if err != nil {
-		return false
+		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	return f.Stat()
+}
+
+// isDirIn says whether a path of the container is a directory.
+func isDirIn(s Spec, name string) bool {
+	info, err := statIn(s, name)
 	return err == nil && info.IsDir()
 }
 

@@ -65,6 +65,7 @@ func TestLibcontainer(t *testing.T) {
 	withoutStarter(t)
 	t.Run("run", TestRun)
 	t.Run("errors", TestRunErrors)
+	t.Run("unexecuted", TestRunUnexecuted)
 	t.Run("sandbox", TestSandbox)
 	t.Run("files", TestFiles)
 	t.Run("cancel", TestCancel)

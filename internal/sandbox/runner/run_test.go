@@ -86,6 +86,23 @@ func TestRunErrors(t *testing.T) {
 	}
 }
 
+// A program that is there, and that the kernel does not execute, is a process that ends with 255, and says why.
+func TestRunUnexecuted(t *testing.T) {
+	r := busyboxRoot(t, map[string]string{"bin/script": "#!/bin/nothere\n", "bin/text": "no program"})
+	for _, name := range []string{"script", "text"} {
+		must(t, os.Chmod(filepath.Join(r.lower, "bin", name), 0o755))
+	}
+	for name, want := range map[string]string{
+		"/bin/script": "exec /bin/script: no such file or directory\n", "script": "exec /bin/script: no such file or directory\n",
+		"/bin/text": "exec /bin/text: exec format error\n", "text": "exec /bin/text: exec format error\n",
+	} {
+		out, code, err := r.run(t, Spec{Args: []string{name}})
+		if out != want || code != 255 || err != nil {
+			t.Errorf("%s: %q, exit code %d, %v; want %q", name, out, code, err, want)
+		}
+	}
+}
+
 // Writers that are equal share a pipe, which keeps the order; others get what is theirs.
 func TestRunStreams(t *testing.T) {
 	r := busyboxRoot(t, nil)
