@@ -207,7 +207,7 @@ func (r *reader) earlierChunk(from, to int64) error {
 		if errors.Is(err, io.EOF) {
 			return fmt.Errorf("%w: it has got shorter", ErrEarlier)
 		}
-		return fmt.Errorf("reading the tar of an earlier layer: %w", err)
+		return fmt.Errorf("%w: %w", ErrEarlier, err)
 	}
 	if crc32.Checksum(buf, castagnoli()) != m.crc(begin) {
 		return fmt.Errorf("%w: the MiB at %d has another checksum", ErrEarlier, begin)

@@ -38,11 +38,10 @@ func (w *Draft) assemble(ctx context.Context, s *store.Store, t *layer.TOC, path
 		made, err := w.assembleOf(ctx, t, e, path)
 		e.Close()
 		if errors.Is(err, layer.ErrEarlier) {
-			l, err := s.Layer(diffID)
-			if err == nil {
-				_, err = l.Sound(ctx)
+			if l, err := s.Layer(diffID); err == nil {
+				_, _ = l.Sound(ctx) // the new one is written anew whatever it says
 			}
-			return nil, err
+			return nil, ctx.Err()
 		}
 		if made != nil || err != nil {
 			return made, err

@@ -73,10 +73,13 @@ func (d *DB) migrate() error {
 	if err != nil || current {
 		return err
 	}
+	if err := d.widen(); err != nil { // first: all tables say that nothing is left to do
+		return err
+	}
 	if _, err := d.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", schema, FormatVersion)); err != nil {
 		return fmt.Errorf("laying out meta.db: %w", err)
 	}
-	return d.widen()
+	return nil
 }
 
 // widen gives the tables with large rows of an older strata a row ID, with which an older strata works as well.

@@ -53,7 +53,8 @@ type Config struct {
 // PutConfig adds a config, or raises the kind of one that is there from step to image.
 func (im *Images) PutConfig(data []byte, parent digest.Digest, kind Kind) (digest.Digest, error) {
 	id := digest.FromBytes(data)
-	if im.held.HasConfig(id, parent, kind == Image) {
+	// An image may have been removed since it was read: then it is one again.
+	if kind != Image && im.held.HasConfig(id, parent) {
 		return id, nil
 	}
 	now := db.Now()

@@ -35,12 +35,6 @@ type Row struct {
 	Made  int64 // milliseconds since 1970
 }
 
-// config is what decides whether putting a config again would change its row.
-type config struct {
-	hasParent bool
-	image     bool
-}
-
 // Held is what a build with a name uses, for as long as it runs. The methods of nil know nothing. They may be called from
 // several goroutines.
 type Held struct {
@@ -50,8 +44,8 @@ type Held struct {
 	shared bool  // another build may hold the same
 
 	mu      sync.Mutex
-	records map[digest.Digest]Row    // nil once forgotten
-	configs map[digest.Digest]config // that are in the store
+	records map[digest.Digest]Row  // nil once forgotten
+	configs map[digest.Digest]bool // by ID, whether it has a parent
 	// What this build uses.
 	usedRecords, usedConfigs map[digest.Digest]bool
 	kept                     bool
@@ -60,15 +54,17 @@ type Held struct {
 // Hold notes that a build uses from now on what the last one with the same name used, and reads it. The process must have
 // begun its session.
 func (p *Plans) Hold(name string) (*Held, error) {
-	h := &Held{plans: p, name: digest.FromString(name).Encoded(), records: map[digest.Digest]Row{}, configs: map[digest.Digest]config{},
+	h := &Held{plans: p, name: digest.FromString(name).Encoded(), records: map[digest.Digest]Row{}, configs: map[digest.Digest]bool{},
 		usedRecords: map[digest.Digest]bool{}, usedConfigs: map[digest.Digest]bool{}}
 	var records, configs string
 	err := p.db.Tx(func(tx *sql.Tx) error {
 		h.since = db.Now()
-		err := tx.QueryRow("SELECT records, configs, held > used FROM plans WHERE name = ?", h.name).Scan(&records, &configs, &h.shared)
+		var held int64
+		err := tx.QueryRow("SELECT records, configs, held, held > used FROM plans WHERE name = ?", h.name).Scan(&records, &configs, &held, &h.shared)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
+		h.since = max(h.since, held+1) // nobody else's
 		if err == nil {
 			_, err = tx.Exec("UPDATE plans SET held = ? WHERE name = ?", h.since, h.name)
 		}
@@ -103,18 +99,18 @@ func (h *Held) readRecords(keys string) error {
 }
 
 func (h *Held) readConfigs(ids string) error {
-	rows, err := h.plans.db.Query("SELECT id, parent != '', kind = 'image' FROM configs WHERE id IN (SELECT value FROM json_each(?))", ids)
+	rows, err := h.plans.db.Query("SELECT id, parent != '' FROM configs WHERE id IN (SELECT value FROM json_each(?))", ids)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id digest.Digest
-		var c config
-		if err := rows.Scan(&id, &c.hasParent, &c.image); err != nil {
+		var hasParent bool
+		if err := rows.Scan(&id, &hasParent); err != nil {
 			return err
 		}
-		h.configs[id] = c
+		h.configs[id] = hasParent
 	}
 	return rows.Err()
 }
@@ -142,16 +138,16 @@ func (h *Held) UseRecord(key digest.Digest) {
 	h.usedRecords[key] = true
 }
 
-// HasConfig says that the store has a config, which the last build used, so that putting it there with a parent would change
-// nothing but the time of its use, which is noted. It does where the config is one of an image, if image is set.
-func (h *Held) HasConfig(id, parent digest.Digest, image bool) bool {
+// HasConfig says that the store has a config, which the last build used, so that putting it there as a step's with a parent would
+// change nothing but the time of its use, which is noted.
+func (h *Held) HasConfig(id, parent digest.Digest) bool {
 	if h == nil {
 		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c, ok := h.configs[id]
-	if !ok || parent != "" && !c.hasParent || image && !c.image {
+	hasParent, ok := h.configs[id]
+	if !ok || parent != "" && !hasParent {
 		return false
 	}
 	h.usedConfigs[id] = true
@@ -251,10 +247,10 @@ func list(set map[digest.Digest]bool) (string, error) {
 // them last. oldest is when the longest-running process began: what was held before, by a build that did not come to use it,
 // is held no more.
 func Spread(tx *sql.Tx, oldest int64) error {
-	if err := spread(tx, "used", "used > spread"); err != nil {
+	if err := spread(tx, "used", "used != spread"); err != nil {
 		return err
 	}
-	if _, err := tx.Exec("UPDATE plans SET spread = used WHERE used > spread"); err != nil {
+	if _, err := tx.Exec("UPDATE plans SET spread = used WHERE used != spread"); err != nil {
 		return err
 	}
 	return spread(tx, "held", "held > used AND held >= ?", oldest)
