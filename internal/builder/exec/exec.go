@@ -180,7 +180,10 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
 // prepare begins to start what the first container needs, beside what that is mounted on.
 func (e *Executor) prepare() {
 	if dir, err := e.Store.Temp("starter"); err == nil {
-		go runner.Prepare(dir)
+		e.removals.Go(func() {
+			runner.Prepare(dir)
+			_ = os.Remove(dir) // the starter keeps what it lies on
+		})
 	}
 }
 

@@ -180,9 +180,12 @@ func (x *Index) marksEnd(ctx context.Context, table int64, blob Blob) (bool, err
 		return false, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	block := make([]byte, layer.TarBlock)
+	rest := &io.LimitedReader{R: z, N: maxTable} // nothing but headers
 	for {
-		_, err := io.ReadFull(z, block)
+		_, err := io.ReadFull(rest, block)
 		switch {
+		case rest.N == 0:
+			return false, fmt.Errorf("%w: more than %d bytes follow its last file", ErrUnreadable, int64(maxTable))
 		case err == io.EOF:
 			return false, nil
 		case err != nil:

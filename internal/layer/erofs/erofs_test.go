@@ -46,7 +46,7 @@ func mounted(t testing.TB, data []byte) (dir string, toc *layer.TOC) {
 func mount(t testing.TB, nodes []erofs.Node, tars ...[]byte) string {
 	t.Helper()
 	dir := t.TempDir()
-	var files []*os.File
+	var paths []string
 	var devices []erofs.Device
 	keep := func(name string, data []byte) *os.File {
 		must(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
@@ -56,7 +56,7 @@ func mount(t testing.TB, nodes []erofs.Node, tars ...[]byte) string {
 		return f
 	}
 	for i, data := range tars {
-		files = append(files, keep(fmt.Sprint("tar", i), data))
+		paths = append(paths, keep(fmt.Sprint("tar", i), data).Name())
 		devices = append(devices, erofs.Device{DiffID: digest.FromBytes(data), Size: int64(len(data))})
 	}
 	var index, again bytes.Buffer
@@ -65,7 +65,7 @@ func mount(t testing.TB, nodes []erofs.Node, tars ...[]byte) string {
 	if !bytes.Equal(index.Bytes(), again.Bytes()) || index.Len()%512 != 0 {
 		t.Fatalf("the index has %d bytes, and is another the second time", index.Len())
 	}
-	fd, err := erofs.Open(keep("index", index.Bytes()), files)
+	fd, err := erofs.Open(keep("index", index.Bytes()), paths)
 	must(t, err)
 	defer unix.Close(fd)
 	at := filepath.Join(dir, "mounted")

@@ -8,13 +8,15 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // ErrNoMount is the cause where this kernel, or this process, cannot mount an index.
 var ErrNoMount = errors.New("EROFS cannot be mounted from files here")
 
 // Mountable says whether this process can mount an index that is in the folder dir, by mounting an empty one there. That takes
-// Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE, CAP_SYS_ADMIN in the first user name space, and a file system that reads
+// Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE, _XATTR and _SECURITY, CAP_SYS_ADMIN in the first user name space, and a file system that reads
 // by pages, which tmpfs and overlayfs do not. The error is ErrNoMount, with the reason.
 func Mountable(dir string) error {
 	f, err := os.CreateTemp(dir, "erofs-")
@@ -25,32 +27,45 @@ func Mountable(dir string) error {
 	if err := os.Remove(f.Name()); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMount, err)
 	}
-	if err := Write(f, nil, nil); err != nil {
+	root := &layer.Entry{Type: layer.Dir, Mode: 0o755, Opaque: true, Xattrs: []layer.Xattr{{Name: "security.strata", Value: "y"}}}
+	if err := Write(f, []Node{{Entry: root}}, nil); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMount, err)
 	}
 	mount, err := Open(f, nil)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMount, err)
 	}
-	return unix.Close(mount)
+	defer unix.Close(mount)
+	top, err := unix.Openat(mount, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoMount, err)
+	}
+	defer unix.Close(top)
+	for _, name := range []string{"trusted.overlay.opaque", "security.strata"} {
+		value := make([]byte, 8)
+		if n, err := unix.Fgetxattr(top, name, value); err != nil || string(value[:n]) != "y" {
+			return fmt.Errorf("%w: it shows no attributes %s", ErrNoMount, name)
+		}
+	}
+	return nil
 }
 
 // Open mounts an index with the tars that are its devices, in their order, and returns the mount, which is attached nowhere and goes
-// away when the descriptor is closed. The files stay the caller's to close; the mount keeps them open. Nobody may change
+// away when the descriptor is closed. The mount keeps the index and the tars open; a path of a tar has at most 255 bytes. Nobody may change
 // their bytes while it is used.
-func Open(index *os.File, tars []*os.File) (fd int, err error) {
+func Open(index *os.File, tars []string) (fd int, err error) {
 	fs, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("opening EROFS: %w", err)
 	}
 	defer unix.Close(fs)
-	set := func(key string, f *os.File) error {
-		if err := unix.FsconfigSetString(fs, key, fmt.Sprintf("/proc/self/fd/%d", f.Fd())); err != nil {
+	set := func(key, path string) error {
+		if err := unix.FsconfigSetString(fs, key, path); err != nil {
 			return failure(fs, "setting "+key+" of EROFS", err)
 		}
 		return nil
 	}
-	if err := set("source", index); err != nil {
+	if err := set("source", fmt.Sprintf("/proc/self/fd/%d", index.Fd())); err != nil {
 		return -1, err
 	}
 	for _, tar := range tars {

@@ -142,8 +142,10 @@ func runDirect(ctx context.Context, s Spec, config *configs.Config, process *lib
 	case ctx.Err() != nil:
 		return statusCode(status), context.Cause(ctx)
 	case failed != nil:
-		if file, errno, ok := unexecuted(s, process, failed); ok {
-			fmt.Fprintf(s.Streams.Stderr, "exec %s: %v\n", file, errno)
+		if unexecuted(s, failed) { // libcontainer's init says so itself, and ends with this
+			if s.Stderr != nil {
+				fmt.Fprintln(s.Stderr, failed)
+			}
 			return exitUnexecuted, nil
 		}
 		return startError(explainExec(s, program, failed))
@@ -168,10 +170,19 @@ func statusCode(status syscall.WaitStatus) int {
 	return status.ExitStatus()
 }
 
+// exitUnexecuted is the exit code of a process whose program was found, and not executed by the kernel: libcontainer's.
+const exitUnexecuted = 255
+
+// unexecuted says whether a program was found, and the kernel did not execute it.
+func unexecuted(s Spec, err error) bool {
+	call := (*starter.CallError)(nil)
+	return errors.As(err, &call) && strings.HasPrefix(call.Doing, executing+" ") && !(call.Errno == unix.EACCES && isDirIn(s, s.Args[0]))
+}
+
 // explainExec says of a program that could not be executed why, in libcontainer's words.
 func explainExec(s Spec, program *starter.Program, err error) error {
 	call := (*starter.CallError)(nil)
-	if !errors.As(err, &call) || call.Doing != executing {
+	if !errors.As(err, &call) || call.Doing != executing && !strings.HasPrefix(call.Doing, executing+" ") {
 		return err
 	}
 	name, cause := s.Args[0], call.Errno
@@ -186,48 +197,17 @@ func explainExec(s Spec, program *starter.Program, err error) error {
 	return fmt.Errorf("exec: %q: %w", name, cause)
 }
 
-// exitUnexecuted is the exit code of a process whose program was found, and was not executed by the kernel: libcontainer's.
-const exitUnexecuted = 255
-
-// unexecuted says which program the kernel did not execute though it is there, and why: a script whose interpreter is missing, or
-// something that is no program.
-func unexecuted(s Spec, process *libcontainer.Process, err error) (file string, errno syscall.Errno, ok bool) {
-	call := (*starter.CallError)(nil)
-	if !errors.As(err, &call) || call.Doing != executing || call.Errno != unix.ENOENT && call.Errno != unix.ENOEXEC {
-		return "", 0, false
-	}
-	name := s.Args[0]
-	files := []string{name}
-	if !strings.Contains(name, "/") {
-		files = nil
-		for _, dir := range filepath.SplitList(valueOf(process.Env, "PATH")) {
-			files = append(files, filepath.Join(dir, name))
-		}
-	}
-	for _, file := range files {
-		if info, err := statIn(s, file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return file, call.Errno, true
-		}
-	}
-	return "", 0, false
-}
-
-// statIn looks at what a path of the container leads to.
-func statIn(s Spec, name string) (os.FileInfo, error) {
+// isDirIn says whether a path of the container is a directory.
+func isDirIn(s Spec, name string) bool {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(s.Dir, name)
 	}
 	f, err := pathrs.OpenInRoot(s.Rootfs, name)
 	if err != nil {
-		return nil, err
+		return false
 	}
 	defer f.Close()
-	return f.Stat()
-}
-
-// isDirIn says whether a path of the container is a directory.
-func isDirIn(s Spec, name string) bool {
-	info, err := statIn(s, name)
+	info, err := f.Stat()
 	return err == nil && info.IsDir()
 }
 

@@ -34,7 +34,8 @@ type mountPoints struct {
 // dirTimes are the times of a directory before and after a mount point was made in it.
 type dirTimes struct{ atime, before, after time.Time }
 
-// makeMountPoints makes what s needs and the root file system lacks. The caller has to call remove.
+// makeMountPoints makes what s needs and the root file system lacks, and has the Files of s say where they are. The caller has to call
+// remove.
 func makeMountPoints(s Spec) (_ *mountPoints, err error) {
 	root, err := os.OpenRoot(s.Rootfs)
 	if err != nil {
@@ -60,8 +61,9 @@ func makeMountPoints(s Spec) (_ *mountPoints, err error) {
 			return nil, err
 		}
 	}
-	for _, f := range s.Files {
-		if _, err := p.point(s.Rootfs, f.Target, false); err != nil {
+	for i := range s.Files {
+		// With what symbolic links of the image lead to: something may be mounted on that.
+		if s.Files[i].Target, err = p.point(s.Rootfs, s.Files[i].Target, false); err != nil {
 			return nil, err
 		}
 	}

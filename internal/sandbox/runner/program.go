@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/moby/sys/capability"
 	"github.com/opencontainers/cgroups"
@@ -439,8 +440,11 @@ func (a *assembly) execute() error {
 		return fmt.Errorf("exec: %q: an argument contains a null byte", name)
 	}
 	arguments, variables := a.Texts(a.process.Args), a.Texts(env)
+	// As exec.LookPath looks it up. What the kernel says after that is the step's own.
+	const at = unix.AT_FDCWD
 	if strings.Contains(name, "/") {
-		a.Do(executing, unix.SYS_EXECVE, a.Text(name), arguments, variables)
+		a.Do(executing, unix.SYS_FACCESSAT, starter.Int(at), a.Text(name), starter.Int(unix.X_OK))
+		a.Do(executing+" "+name, unix.SYS_EXECVE, a.Text(name), arguments, variables)
 		return nil
 	}
 	for _, dir := range filepath.SplitList(valueOf(env, "PATH")) {
@@ -448,8 +452,12 @@ func (a *assembly) execute() error {
 		if !path.IsAbs(file) {
 			continue // as exec.LookPath refuses it (exec.ErrDot)
 		}
-		// The errors that it is to be looked for further after, as in execvp(3).
-		a.Do(executing, unix.SYS_EXECVE, a.Text(file), arguments, variables).Unless(unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+		further := []syscall.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ELOOP}
+		text := a.Text(file)
+		a.Do(executing, unix.SYS_OPENAT, starter.Int(at), text, starter.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Unless(further...).Skip(3)
+		a.Do(executing, unix.SYS_FACCESSAT, starter.Int(at), text, starter.Int(unix.X_OK)).Unless(further...).Skip(1)
+		a.Do("leave a file out that cannot be executed", unix.SYS_GETPID).Skip(1)
+		a.Do(executing+" "+file, unix.SYS_EXECVE, text, arguments, variables)
 	}
 	a.Do(executing, unix.SYS_EXECVE, a.Text(""), arguments, variables) // ENOENT
 	return nil

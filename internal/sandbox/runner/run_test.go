@@ -88,9 +88,9 @@ func TestRunErrors(t *testing.T) {
 
 // A program that is there, and that the kernel does not execute, is a process that ends with 255, and says why.
 func TestRunUnexecuted(t *testing.T) {
-	r := busyboxRoot(t, map[string]string{"bin/script": "#!/bin/nothere\n", "bin/text": "no program"})
-	for _, name := range []string{"script", "text"} {
-		must(t, os.Chmod(filepath.Join(r.lower, "bin", name), 0o755))
+	r := busyboxRoot(t, map[string]string{"bin/script": "#!/bin/nothere\n", "bin/text": "no program", "bin/private": "#!/bin/sh\n", "etc/passwd": passwd})
+	for name, mode := range map[string]os.FileMode{"script": 0o755, "text": 0o755, "private": 0o700} {
+		must(t, os.Chmod(filepath.Join(r.lower, "bin", name), mode))
 	}
 	for name, want := range map[string]string{
 		"/bin/script": "exec /bin/script: no such file or directory\n", "script": "exec /bin/script: no such file or directory\n",
@@ -100,6 +100,17 @@ func TestRunUnexecuted(t *testing.T) {
 		if out != want || code != 255 || err != nil {
 			t.Errorf("%s: %q, exit code %d, %v; want %q", name, out, code, err, want)
 		}
+	}
+	out, code, err := r.run(t, Spec{Args: []string{"echo", strings.Repeat("x", 200_000)}})
+	if out != "exec /bin/echo: argument list too long\n" || code != 255 || err != nil {
+		t.Errorf("a long argument: %q, exit code %d, %v", out, code, err)
+	}
+	if _, code, err := r.run(t, Spec{Args: []string{"private"}, User: "1000"}); code != ExitNotFound || err == nil {
+		t.Errorf("another user's program: exit code %d, %v", code, err)
+	}
+	code, err = Run(t.Context(), Spec{Rootfs: r.merged, StateDir: t.TempDir(), Args: []string{"script"}})
+	if code != 255 || err != nil {
+		t.Errorf("without a stream: exit code %d, %v", code, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -142,6 +143,7 @@ func Run(ctx context.Context, s Spec) (exitCode int, err error) {
 	if err := s.Connection.use(&s); err != nil {
 		return ExitSandbox, err
 	}
+	s.Files = slices.Clone(s.Files)
 	points, err := makeMountPoints(s)
 	if err != nil {
 		return ExitSandbox, err

@@ -189,7 +189,13 @@ static void serve(void)
 	sigset_t ends;
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGCHLD);
-	sigprocmask(SIG_SETMASK, &ends, NULL);
+	// What ends a terminal's or a service's processes is for the builder to decide on.
+	sigset_t blocked = ends;
+	sigaddset(&blocked, SIGINT);
+	sigaddset(&blocked, SIGTERM);
+	sigaddset(&blocked, SIGHUP);
+	sigaddset(&blocked, SIGQUIT);
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	int signals = signalfd(-1, &ends, SFD_CLOEXEC);
 	if (signals < 0 || fcntl(control, F_SETFD, FD_CLOEXEC) < 0)
 		_exit(failed);

@@ -54,9 +54,14 @@ type Starter struct {
 // New starts a starter. The program that it is cannot be written by what it starts: it is a sealed copy, or on a read-only file system
 // (CVE-2019-5736). dir is a directory that neither holds this program nor lies below the one that does, or the copy takes memory.
 func New(dir string) (*Starter, error) {
-	if err := unix.CloseRange(^uint(0), 0, 0); errors.Is(err, unix.ENOSYS) {
+	if err := unix.CloseRange(^uint(0), 0, 0); !errors.Is(err, unix.EINVAL) {
 		return nil, fmt.Errorf("%w: it takes Linux 5.9", ErrUnavailable)
 	}
+	root, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	_ = unix.Close(root)
 	program, err := exeseal.CloneSelfExe(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -240,6 +245,11 @@ func (s *Starter) hear(kind, pid, status, fd int) {
 			p.started <- syscall.Errno(status)
 			return
 		}
+		if fd < 0 { // none could be received: nobody could end the process
+			_ = unix.Kill(pid, unix.SIGKILL)
+			p.started <- unix.EMFILE
+			return
+		}
 		p.PID, p.fd = pid, fd
 		s.started[pid] = p
 		p.started <- nil
@@ -298,6 +308,14 @@ func (p *Process) Wait() (syscall.WaitStatus, error) {
 	p.conversation.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.lost != nil && p.fd >= 0 { // the kernel may have forgotten the parent death signal (prctl(2)), as after su
+		_ = unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0)
+		for end := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}; ; {
+			if _, err := unix.Poll(end, -1); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+	}
 	_ = unix.Close(p.fd)
 	p.fd = -1
 	return p.status, p.lost

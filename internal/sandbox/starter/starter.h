@@ -41,6 +41,9 @@ struct starter_failure {
 #ifndef SYS_clone3
 #define SYS_clone3 435
 #endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
 
 #define STARTER_ENVIRONMENT "_STRATA_STARTER"
 #define STARTER_DESCRIPTORS 16

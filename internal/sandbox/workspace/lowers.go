@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/strata-build/strata/internal/layer/erofs"
 	"github.com/strata-build/strata/internal/sandbox/snapshot"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -56,16 +55,9 @@ func mountIndex(lower *store.Lower, at string) error {
 		return gone(err)
 	}
 	defer index.Close()
-	tars := make([]*os.File, len(lower.Tars))
-	for i, path := range lower.Tars {
-		if tars[i], err = os.Open(path); err != nil {
-			return gone(err)
-		}
-		defer tars[i].Close()
-	}
-	fd, err := erofs.Open(index, tars)
+	fd, err := lower.Open(index)
 	if err != nil {
-		return err
+		return gone(err)
 	}
 	defer unix.Close(fd)
 	return snapshot.Attach(fd, at)

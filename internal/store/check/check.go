@@ -161,7 +161,7 @@ func (k *checking) indexes(d digest.Digest) error {
 	for _, path := range damaged {
 		if err == nil {
 			err = k.found(Problem{Kind: "layer", Digest: d, Wrong: "its index is not what its table of contents says", Needed: k.needed[d],
-				Again: "by the next process that mounts it"}, func() error { return k.remove(path) })
+				Again: "by the next process that mounts it"}, func() error { return k.layers.RemoveIndex(d, path) })
 		}
 	}
 	return err

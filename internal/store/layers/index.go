@@ -5,11 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/erofs"
@@ -95,33 +98,28 @@ func (l *Layer) indexable(ctx context.Context) (bool, error) {
 	if err := l.ensure(ctx); err != nil {
 		return false, err
 	}
-	if !l.tar().Here() || !l.layers.canMount(l) {
+	if !l.tar().Here() || !l.layers.canMount() {
 		return false, nil
 	}
 	return l.trust(ctx, formTar)
 }
 
-// canMount says whether an index can be mounted. Where nothing can be written, the one that is here is tried.
-func (ls *Layers) canMount(l *Layer) bool {
-	if !ls.session.ReadOnly() {
-		return ls.KeepsTars()
-	}
+// canMount says whether an index can be mounted. Where nothing can be written, the first that is there tells (usable).
+func (ls *Layers) canMount() bool { return ls.session.ReadOnly() || ls.KeepsTars() }
+
+// usable says whether an index that is there as it was sealed can be mounted, of a store that cannot be written to.
+func (ls *Layers) usable(lower *Lower) bool {
 	return ls.memory.canMount(func() error {
-		index, err := os.Open(ls.Path(l.DiffID, formIndex))
+		index, err := os.Open(lower.Index)
 		if err != nil {
 			return err
 		}
 		defer index.Close()
-		tar, err := os.Open(ls.Path(l.DiffID, formTar))
+		mount, err := lower.Open(index)
 		if err != nil {
 			return err
 		}
-		defer tar.Close()
-		mount, err := erofs.Open(index, []*os.File{tar})
-		if err != nil {
-			return err
-		}
-		return os.NewFile(uintptr(mount), "").Close()
+		return unix.Close(mount)
 	})
 }
 
@@ -154,7 +152,9 @@ func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lo
 	for _, l := range layers {
 		lower.Tars = append(lower.Tars, ls.Path(l.DiffID, formTar))
 	}
-	if ok, err := ls.asSealed(top, name); ok || err != nil {
+	if ok, err := ls.indexHere(&lower, top, name); ok && ls.session.ReadOnly() && !ls.usable(&lower) {
+		return lower, errNoIndex
+	} else if ok || err != nil {
 		return lower, err
 	}
 	if ls.session.ReadOnly() {
@@ -166,7 +166,7 @@ func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lo
 	}
 	unlock := ls.memory.lock(top)
 	defer unlock()
-	if ok, err := ls.asSealed(top, name); ok || err != nil {
+	if ok, err := ls.indexHere(&lower, top, name); ok || err != nil {
 		return lower, err
 	}
 	err = ls.makeIndex(c, top, name)
@@ -177,6 +177,12 @@ func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lo
 		return lower, fmt.Errorf("indexing layer %s: %w", top, ls.session.Explain(err))
 	}
 	return lower, nil
+}
+
+// indexHere says whether an index is there as it was sealed. Another process may have removed it since this one looked.
+func (ls *Layers) indexHere(lower *Lower, top digest.Digest, name string) (bool, error) {
+	ok, err := ls.asSealed(top, name)
+	return ok && disk.Exists(lower.Index), err
 }
 
 func (ls *Layers) makeIndex(c *indexContents, top digest.Digest, name string) error {
@@ -215,6 +221,9 @@ func (ls *Layers) placeIndex(made string, top digest.Digest, name string, size i
 		if err := os.Rename(made, final); err != nil {
 			return err
 		}
+		if err := ls.removeOldMerged(tx, top, name); err != nil {
+			return err
+		}
 		if sum, err := sealOf(ls.Path(top), top, name); err == nil { // after the rename, which moves its ctime
 			_ = ls.putSeals(top, seal.Seals{name: sum}) // without it, the next process makes the index again
 		}
@@ -224,6 +233,51 @@ func (ls *Layers) placeIndex(made string, top digest.Digest, name string, size i
 		ls.memory.trust(top, name)
 	}
 	return err
+}
+
+// maxMerged is how many merged indexes stay in a layer's folder: those of the chains below it that were mounted last.
+const maxMerged = 4
+
+// removeOldMerged removes merged indexes of a layer but those that were made last. What is mounted stays as it is.
+func (ls *Layers) removeOldMerged(tx *sql.Tx, top digest.Digest, name string) error {
+	if !strings.HasPrefix(name, mergedPrefix) {
+		return nil
+	}
+	paths, err := filepath.Glob(ls.Path(top, mergedPrefix+"*"))
+	if err != nil || len(paths) <= maxMerged {
+		return err
+	}
+	made := map[string]os.FileInfo{}
+	for _, path := range paths {
+		if st, err := os.Lstat(path); err == nil {
+			made[path] = st
+		}
+	}
+	old := slices.SortedFunc(maps.Keys(made), func(a, b string) int { return made[b].ModTime().Compare(made[a].ModTime()) })
+	for _, path := range old[min(maxMerged, len(old)):] {
+		if err := ls.takeIndex(tx, top, path, made[path].Size()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeIndex removes an index.
+func (ls *Layers) takeIndex(tx *sql.Tx, diffID digest.Digest, path string, size int64) error {
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	_, err := tx.Exec("UPDATE layers SET disk = max(0, disk - ?) WHERE diff_id = ?", size, diffID)
+	return err
+}
+
+// RemoveIndex removes an index of a layer, which CheckIndexes has found damaged.
+func (ls *Layers) RemoveIndex(diffID digest.Digest, path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	return ls.db.Tx(func(tx *sql.Tx) error { return ls.takeIndex(tx, diffID, path, st.Size()) })
 }
 
 // indexContents are what an index is made of.

@@ -117,14 +117,7 @@ func mountLower(t *testing.T, lo Lower) string {
 	index, err := os.Open(lo.Index)
 	must(t, err)
 	defer index.Close()
-	var tars []*os.File
-	for _, path := range lo.Tars {
-		f, err := os.Open(path)
-		must(t, err)
-		defer f.Close()
-		tars = append(tars, f)
-	}
-	fd, err := erofs.Open(index, tars)
+	fd, err := lo.Open(index)
 	must(t, err)
 	defer unix.Close(fd)
 	at := t.TempDir()
@@ -220,5 +213,34 @@ func TestSparseIsNoIndex(t *testing.T) {
 	must(t, err)
 	if len(lowers.All) != 2 || lowers.All[0].Dir == "" || lowers.All[1].Index == "" {
 		t.Errorf("%+v", lowers.All)
+	}
+}
+
+// However many chains a layer is mounted on, no more than a few merged indexes of it stay; one that somebody removed is made again.
+func TestOldMergedIndexes(t *testing.T) {
+	needIndexes(t)
+	ls := newLayers(t, t.TempDir()).WithForms(MergedForms)
+	top := addTar(t, ls, map[string]string{"top": "top"})
+	var last Lower
+	for i := range 2 * maxMerged {
+		chain := []digest.Digest{addTar(t, ls, map[string]string{fmt.Sprint(i): "x"}), top}
+		for range 2 {
+			lowers, err := ls.Lowers(t.Context(), chain, nil)
+			must(t, err)
+			last = lowers.All[0]
+			if _, err := os.ReadFile(filepath.Join(mountLower(t, last), "top")); err != nil {
+				t.Error(err)
+			}
+			must(t, os.Remove(last.Index))
+		}
+		lowers, err := ls.Lowers(t.Context(), chain, nil)
+		must(t, err)
+		last = lowers.All[0]
+		time.Sleep(20 * time.Millisecond) // the kernel's clock for times of files ticks every 4 to 10 ms
+	}
+	left, err := filepath.Glob(ls.Path(top, mergedPrefix+"*"))
+	must(t, err)
+	if len(left) != maxMerged || !slices.Contains(left, last.Index) {
+		t.Errorf("%d merged indexes: %q, the last was %s", len(left), left, last.Index)
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -114,8 +116,13 @@ func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error)
 	if err != nil {
 		return nil, err
 	}
+	// What a config says of its layers is a claim until the layer is here. Where another image has the layer as another blob, one of
+	// the two may claim it falsely.
+	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Digest != noted.Digest }) {
+		return nil, nil
+	}
 	for _, b := range blobs {
-		if b.Digest != noted.Digest || b.Size < lazyWorth {
+		if b.Size < lazyWorth {
 			continue
 		}
 		if b.Repository == "" {
@@ -183,14 +190,32 @@ func (ls *Layers) keepTable(path string, table []byte) error {
 	return os.Rename(name, path)
 }
 
+// replace begins another file, and leaves the one that is there to other processes that have it open.
+func (z *Lazy) replace() error {
+	name := z.file.Name()
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	old := z.file
+	z.file = f
+	return old.Close()
+}
+
 // readParts reads which chunks are said to be there.
 func (z *Lazy) readParts() error {
 	x := z.Index
 	z.parts = make([]part, len(x.Chunks))
 	size := x.Space + int64(len(x.Chunks))
 	st, err := z.file.Stat()
+	if err == nil && st.Size() != size && st.Size() != 0 { // of another table
+		err = z.replace()
+	}
 	if err == nil && st.Size() != size {
-		err = errors.Join(z.file.Truncate(0), z.file.Truncate(size))
+		err = z.file.Truncate(size)
 	}
 	marks := make([]byte, len(x.Chunks))
 	if err == nil && len(marks) > 0 {
@@ -334,7 +359,9 @@ func (z *Lazy) sound(c *chunked.Chunk) bool {
 }
 
 // File opens what the contents of files are in, each at its Offset, once Need has said so. Who has it closes it.
-func (z *Lazy) File() (*os.File, error) { return os.Open(z.file.Name()) }
+func (z *Lazy) File() (*os.File, error) {
+	return os.Open(fmt.Sprintf("/proc/self/fd/%d", z.file.Fd())) // its name may be another's by now
+}
 
 // Open reads the contents of a file.
 func (z *Lazy) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {

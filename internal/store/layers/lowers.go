@@ -3,9 +3,14 @@ package layers
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/strata-build/strata/internal/layer/erofs"
 )
 
 // ErrUnsealed says that a tree is not as it was when it was sealed: it is damaged, or nobody has verified it yet.
@@ -21,6 +26,24 @@ type Lower struct {
 	Tars  []string
 	// Layers is how many layers of the chain it stands for.
 	Layers int
+}
+
+// Open mounts the index, which is open: see erofs.Open. However many tars there are, it takes one file more.
+func (lo *Lower) Open(index *os.File) (fd int, err error) {
+	layers, err := os.Open(filepath.Dir(filepath.Dir(lo.Index)))
+	if err != nil {
+		return -1, err
+	}
+	defer layers.Close()
+	tars := make([]string, len(lo.Tars))
+	for i, path := range lo.Tars {
+		name, err := filepath.Rel(layers.Name(), path)
+		if err != nil {
+			return -1, err
+		}
+		tars[i] = fmt.Sprintf("/proc/self/fd/%d/%s", layers.Fd(), name)
+	}
+	return erofs.Open(index, tars)
 }
 
 // Lowers are the layers of a chain as overlayfs takes them, while it is seen whether those that are trees are as they were sealed.

@@ -108,7 +108,7 @@ func (p *push) all(ctx context.Context, blobs []Upload, manifest Blob) error {
 			return err
 		}
 		// Of a repository that is gone altogether registries say different things.
-		if assumed && (answer.status == http.StatusNotFound || answer.status == http.StatusBadRequest) {
+		if assumed && (answer.lacks || answer.status == http.StatusNotFound || answer.status == http.StatusBadRequest) {
 			p.doubt = true
 			continue
 		}
