@@ -76,7 +76,7 @@ func Decompress(r io.Reader, l Limits) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &decompressed{ReadCloser: z, in: in, limits: l.withDefaults()}, nil
+	return readAhead(&decompressed{ReadCloser: z, in: in, limits: l.withDefaults()}), nil
 }
 
 // decompressed is a decompressed stream that ends with a *LimitError where it becomes too long.

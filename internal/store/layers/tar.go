@@ -54,8 +54,8 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 
 // copyTar writes r to f and returns its table of contents.
 func copyTar(ctx context.Context, f *os.File, diffID digest.Digest, r io.Reader, l layer.Limits) (*layer.TOC, error) {
-	hash := digest.SHA256.Digester()
-	tee := io.TeeReader(r, io.MultiWriter(f, hash.Hash()))
+	sum := layer.NewDigestReader(r)
+	tee := io.TeeReader(sum, f)
 	t, err := layer.Scan(ctx, tee, l)
 	if err == nil {
 		// What follows the end mark of a tar is part of the layer's digest.
@@ -64,7 +64,7 @@ func copyTar(ctx context.Context, f *os.File, diffID digest.Digest, r io.Reader,
 	if err != nil {
 		return nil, err
 	}
-	if got := hash.Digest(); got != diffID {
+	if got := sum.Digest(); got != diffID {
 		return nil, fmt.Errorf("its contents have the digest %s; whoever made or sent the image damaged it: ask its author", got)
 	}
 	return t, nil

@@ -85,7 +85,7 @@ func (ls *Layers) unpackTree(ctx context.Context, diffID digest.Digest, r io.Rea
 // addNewTar makes a layer of the files of the tar r, without a tree where it has no sparse files.
 func (ls *Layers) addNewTar(ctx context.Context, r io.Reader) (*Layer, error) {
 	failed := func(err error) (*Layer, error) {
-		return nil, fmt.Errorf("storing the tar: %w", ls.session.Explain(err))
+		return nil, fmt.Errorf("%s: %w", unpacking(""), ls.session.Explain(err))
 	}
 	dir, err := ls.session.Temp("tar")
 	if err != nil {
