@@ -64,7 +64,7 @@ func (a *assembler) list() []*Entry {
 	all := slices.SortedFunc(maps.Values(a.entries), func(x, y *Entry) int { return Compare(x.Path, y.Path) })
 	var opaque *Entry // the outermost directory that is, among those that the next entry is in
 	return slices.DeleteFunc(all, func(e *Entry) bool {
-		if opaque != nil && !within(e.Path, opaque.Path) {
+		if opaque != nil && !Within(e.Path, opaque.Path) {
 			opaque = nil
 		}
 		switch {

@@ -30,7 +30,7 @@ type delta struct {
 // gone notes that a path is there no more; a whiteout hides all that was in it.
 func (d *delta) gone(e *Entry) {
 	d.files[firstName(e)] = true
-	if d.hidden != nil && within(e.Path, d.hidden.Path) {
+	if d.hidden != nil && Within(e.Path, d.hidden.Path) {
 		return
 	}
 	d.hidden = &Entry{Path: e.Path, Type: Whiteout}

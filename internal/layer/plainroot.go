@@ -278,7 +278,7 @@ func (d *plainDiff) entry(at int, name, path string, st *unix.Statx_t) error {
 	f := d.note(path, st)
 	before, known := d.known.of[path]
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	fresh := d.fresh != "" && within(path, d.fresh)
+	fresh := d.fresh != "" && Within(path, d.fresh)
 	if known && before == f && !fresh && !isDir {
 		return nil
 	}

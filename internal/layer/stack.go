@@ -104,7 +104,7 @@ func mergeLayer(low []stacked, t *TOC, layer int32) []stacked {
 			low = low[1:]
 		}
 		if e.Type != Dir || e.Opaque {
-			for len(low) > 0 && within(low[0].e.Path, e.Path) {
+			for len(low) > 0 && Within(low[0].e.Path, e.Path) {
 				low = low[1:]
 			}
 		}
@@ -131,8 +131,8 @@ func before(low []stacked, path string) int {
 	return lo + 1 + sort.Search(hi-lo-1, func(i int) bool { return reaches(lo + 1 + i) })
 }
 
-// within says whether path is somewhere in the directory dir.
-func within(path, dir string) bool {
+// Within says whether path is somewhere in the directory dir.
+func Within(path, dir string) bool {
 	return dir == "" || len(path) > len(dir) && path[len(dir)] == '/' && strings.HasPrefix(path, dir)
 }
 
@@ -170,7 +170,7 @@ func closeIndex(all []stacked) []stacked {
 		add(implied("", &Entry{}))
 	}
 	for _, s := range all {
-		for len(open) > 0 && !within(s.e.Path, out[open[len(open)-1]].e.Path) {
+		for len(open) > 0 && !Within(s.e.Path, out[open[len(open)-1]].e.Path) {
 			out[open[len(open)-1]].end = int32(len(out))
 			open = open[:len(open)-1]
 		}

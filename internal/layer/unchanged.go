@@ -50,7 +50,7 @@ func (c *comparer) part(entries []*Entry) (kept, unchanged []*Entry, err error) 
 	n := 0
 	for i := len(entries) - 1; i >= 0; i-- {
 		e := entries[i]
-		if e.Type == Dir && e.Path != "" && !hidden[i] && (next == nil || !within(next.Path, e.Path)) {
+		if e.Type == Dir && e.Path != "" && !hidden[i] && (next == nil || !Within(next.Path, e.Path)) {
 			if same[i], err = c.dir(e); err != nil {
 				return nil, nil, err
 			}
@@ -79,7 +79,7 @@ func underOpaque(entries []*Entry) []bool {
 	hidden := make([]bool, len(entries))
 	var opaque *Entry
 	for i, e := range entries {
-		if opaque != nil && within(e.Path, opaque.Path) {
+		if opaque != nil && Within(e.Path, opaque.Path) {
 			hidden[i] = true
 		} else if opaque = nil; e.Opaque {
 			opaque = e

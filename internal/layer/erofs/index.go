@@ -149,7 +149,7 @@ func withParents(nodes []Node) []Node {
 	dir := "" // that the last node is, or is in
 	var add func(n Node)
 	add = func(n Node) {
-		if parent := layer.Parent(n.Path); parent != dir && !isWithin(dir, parent) {
+		if parent := layer.Parent(n.Path); parent != dir && !layer.Within(dir, parent) {
 			add(Node{Entry: &layer.Entry{Path: parent, Type: layer.Dir, Mode: 0o755, ModTime: n.ModTime}})
 		}
 		if dir = layer.Parent(n.Path); n.Type == layer.Dir {
@@ -164,11 +164,6 @@ func withParents(nodes []Node) []Node {
 		add(n)
 	}
 	return all
-}
-
-// isWithin says whether path is in the directory dir, or in one that is.
-func isWithin(path, dir string) bool {
-	return dir == "" || len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir
 }
 
 // link finds out which nodes are in which directory, and how many links each inode has.
