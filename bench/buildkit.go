@@ -10,8 +10,9 @@ import (
 	"github.com/strata-build/strata/test/testbed"
 )
 
-// buildkit is a buildkitd of the bench's own, with buildctl as its client. It exports each image into its own store of contents,
-// with layers that are not compressed, as strata's store has them; what it pushes has the compression that is its default.
+// buildkit is a buildkitd of the bench's own, with buildctl as its client. It exports each image into its own store
+// of contents, with layers that are not compressed, as strata's store has them; what it pushes has the compression
+// that is its default.
 type buildkit struct {
 	daemon *testbed.BuildKit
 	dir    string

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A panel is a graph of times, and below them of peak memory, against how many there are of something. All axes are logarithmic, so that what grows in
-// proportion is a line that rises by 45 degrees where both have the same scale.
+// A panel is a graph of times, and below them of peak memory, against how many there are of something. All axes are
+// logarithmic, so that what grows in proportion is a line that rises by 45 degrees where both have the same scale.
 type panel struct {
 	title  string
 	series []series
@@ -138,8 +138,8 @@ func (s scale) marks() []float64 {
 	return all
 }
 
-// bounds are the least and the most count, and the decades around all values of a frame. There are no values where the latter
-// ends before it begins.
+// bounds are the least and the most count, and the decades around all values of a frame. There are no values where
+// the latter ends before it begins.
 func (p panel) bounds(f frame) (counts, values scale) {
 	counts = scale{low: math.Inf(1), length: frameWidth}
 	values = scale{low: math.Inf(1), length: f.height}
@@ -190,7 +190,8 @@ func (p panel) draw(out *bytes.Buffer) {
 	}
 }
 
-// drawFrame draws the lines of a frame, with a mark for each decade, and the name and the last value of each to the right.
+// drawFrame draws the lines of a frame, with a mark for each decade, and the name and the last value of each to the
+// right.
 func (p panel) drawFrame(out *bytes.Buffer, f frame, counts, values scale) {
 	for _, mark := range values.marks() {
 		at := f.top + f.height - values.at(mark)
@@ -247,7 +248,8 @@ func (s series) label() string {
 	return s.name
 }
 
-// color is the end of a line's class: the number of its name among the panel's. The machine's lines have one of their own.
+// color is the end of a line's class: the number of its name among the panel's. The machine's lines have one of their
+// own.
 func (p panel) color(line int) string {
 	if p.series[line].kind == limits {
 		return string(limits)

@@ -14,8 +14,8 @@ import (
 	"github.com/strata-build/strata/test/testbed"
 )
 
-// buildCommit builds the strata of a commit as `make build` there does, and returns its path in the folder work. The commit
-// is checked out into a work tree of its own, which is taken away at once.
+// buildCommit builds the strata of a commit as `make build` there does, and returns its path in the folder work. The
+// commit is checked out into a work tree of its own, which is taken away at once.
 func buildCommit(ctx context.Context, rev, work string) (binary string, err error) {
 	root, err := testbed.Root()
 	if err != nil {
@@ -45,8 +45,8 @@ func buildCommit(ctx context.Context, rev, work string) (binary string, err erro
 	return binary, os.Rename(filepath.Join(tree, "bin", "strata"), binary)
 }
 
-// reportChanges writes each row of this strata, the first contender, beside that of the other, and whether it got slower or
-// faster beyond the noise. It fails where a row got slower by more than 10 %.
+// reportChanges writes each row of this strata, the first contender, beside that of the other, and whether it got
+// slower or faster beyond the noise. It fails where a row got slower by more than 10 %.
 func reportChanges(w io.Writer, contenders []contender, r results) error {
 	now, before := contenders[0], contenders[1]
 	fmt.Fprintf(w, "×: the median of the rounds' ratios of now to %s, and the range of them\n\n", before.name())

@@ -13,8 +13,8 @@ import (
 	"github.com/strata-build/strata/test/testbed"
 )
 
-// The rows in which a registry takes part. Docker and buildah are not asked for them: to take the base images from them is
-// another matter.
+// The rows in which a registry takes part. Docker and buildah are not asked for them: to take the base images from
+// them is another matter.
 const (
 	rowCached     = "empty store, all in the registry's cache: build, push a new tag"
 	rowCachedEdit = "the same, one source file changed"
@@ -22,8 +22,8 @@ const (
 	rowPush       = "RUN that writes 500 MB, and push"
 )
 
-// elsewhere is a registry with the Python base and an image of the lesson's app that carries its cache, for a machine that has
-// nothing.
+// elsewhere is a registry with the Python base and an image of the lesson's app that carries its cache, for a machine
+// that has nothing.
 type elsewhere struct {
 	registry  *testbed.Registry
 	context   string  // the app, on the registry's base

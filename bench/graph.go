@@ -25,8 +25,8 @@ type sample struct {
 // limitSeries is the name of the lines that are the machine's and not strata's.
 const limitSeries = "tar to sha256sum"
 
-// benchGraph measures what builds take against how many files, steps, layers and builds at a time there are, and draws it into
-// the SVG o.graph. What it draws it also prints, as tables.
+// benchGraph measures what builds take against how many files, steps, layers and builds at a time there are, and
+// draws it into the SVG o.graph. What it draws it also prints, as tables.
 func benchGraph(ctx context.Context, binary, work string, o options) error {
 	samples, err := graphSamples(ctx, binary, work, o)
 	if err != nil {

@@ -24,8 +24,8 @@ import (
 	"github.com/strata-build/strata/test/testbed"
 )
 
-// A limit is what this machine needs for the part of a row's work that no builder can leave out. It is measured in the same
-// rounds as the rows, so that a row's distance to it says how much there is to gain.
+// A limit is what this machine needs for the part of a row's work that no builder can leave out. It is measured in
+// the same rounds as the rows, so that a row's distance to it says how much there is to gain.
 type limit struct {
 	name    string
 	measure func(context.Context) (time.Duration, error)
@@ -70,7 +70,8 @@ func inTurn(first, second *limit) *limit {
 	}}
 }
 
-// statFiles asks for the metadata of all files below a directory, one after the other: what tells that none has changed.
+// statFiles asks for the metadata of all files below a directory, one after the other: what tells that none has
+// changed.
 func statFiles(dir string) *limit {
 	return &limit{"lstat of each file", func(context.Context) (time.Duration, error) {
 		return timed(func() error {
@@ -142,8 +143,8 @@ func inFolder(dir string, l *limit) *limit {
 // nameSpacesArg is the first argument of this program where it starts containers with bare means: see loopNameSpaces.
 const nameSpacesArg = "namespaces"
 
-// nameSpaces starts a program so many times on the file system in lower, each time in name spaces of its own on an overlay of
-// its own: a RUN with nothing around it. The processes of Go's that mount are not in the time.
+// nameSpaces starts a program so many times on the file system in lower, each time in name spaces of its own on an
+// overlay of its own: a RUN with nothing around it. The processes of Go's that mount are not in the time.
 func nameSpaces(times int, lower string) *limit {
 	return &limit{fmt.Sprintf("%d × name spaces, overlay and `true`", times), func(ctx context.Context) (time.Duration, error) {
 		self, err := os.Executable()

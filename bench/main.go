@@ -94,8 +94,8 @@ func (o options) check() error {
 	return nil
 }
 
-// A contender is a builder and what it is measured at. The first, which is strata, has all rows of the table, and the others have
-// those that they are measured at under the same names.
+// A contender is a builder and what it is measured at. The first, which is strata, has all rows of the table, and the
+// others have those that they are measured at under the same names.
 type contender struct {
 	builder
 	scenarios []*scenario
@@ -172,8 +172,8 @@ func bench(ctx context.Context, o options) error {
 	return nil
 }
 
-// turns are the contenders in the order of a round. Every other round it is the other way round, since who comes second may
-// find the disk or the processor warm.
+// turns are the contenders in the order of a round. Every other round it is the other way round, since who comes
+// second may find the disk or the processor warm.
 func turns(contenders []contender, round int) []contender {
 	order := slices.Clone(contenders)
 	if round%2 == 1 {
@@ -182,8 +182,8 @@ func turns(contenders []contender, round int) []contender {
 	return order
 }
 
-// measureRound measures each scenario once with each contender. Where one of those that strata is compared with fails, it loses
-// the scenario; where strata fails, the round does.
+// measureRound measures each scenario once with each contender. Where one of those that strata is compared with
+// fails, it loses the scenario; where strata fails, the round does.
 func (r results) measureRound(ctx context.Context, contenders []contender, run int, o options) error {
 	for _, s := range contenders[0].scenarios {
 		for _, c := range turns(contenders, run) {

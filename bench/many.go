@@ -42,8 +42,8 @@ func writeSteps(dir string) error {
 	return writeDockerfile(dir, text.String())
 }
 
-// manyScenarios are builds of very many steps, and of very many files, made in cache when they are first needed. A daemon holds
-// much memory after the latter, so they come last.
+// manyScenarios are builds of very many steps, and of very many files, made in cache when they are first needed. A
+// daemon holds much memory after the latter, so they come last.
 func manyScenarios(binary, cache, work string) ([]*scenario, error) {
 	files, steps := filepath.Join(cache, fmt.Sprintf("files-%d-%d", smallFiles, smallBytes)), filepath.Join(work, "steps")
 	if err := writeSteps(steps); err != nil {
@@ -66,7 +66,8 @@ func manyScenarios(binary, cache, work string) ([]*scenario, error) {
 	}, nil
 }
 
-// in has copies of scenarios that a strata with a store of its own builds: the others take minutes for the first build of each.
+// in has copies of scenarios that a strata with a store of its own builds: the others take minutes for the first
+// build of each.
 func (s *strata) in(all []*scenario) []*scenario {
 	var own []*scenario
 	for _, of := range all {

@@ -24,8 +24,9 @@ type countedRegistry struct {
 // countedKey is under what a script has its *countedRegistry, in a variable.
 type countedKey struct{}
 
-// counted puts a proxy before the registry at REGISTRY, and sets COUNTED to its address; "counted registry" prints how many requests
-// there were since it was last asked, and how many bytes went out. "counted parts N" lets N more requests for parts of blobs through.
+// counted puts a proxy before the registry at REGISTRY, and sets COUNTED to its address; "counted registry" prints
+// how many requests there were since it was last asked, and how many bytes went out. "counted parts N" lets N more
+// requests for parts of blobs through.
 func counted(ts *testscript.TestScript, neg bool, args []string) {
 	now := ts.Value(countedKey{}).(**countedRegistry)
 	switch {

@@ -6,8 +6,9 @@ import (
 	"runtime/debug"
 )
 
-// firstHeap is in percent of the least heap, 4 MiB, how large the heap grows before garbage is collected for the first time. Most
-// commands end before that. An unchanged build had its garbage collected two to six times, 6 to 10 % of its processor time.
+// firstHeap is in percent of the least heap, 4 MiB, how large the heap grows before garbage is collected for the
+// first time. Most commands end before that. An unchanged build had its garbage collected two to six times, 6 to 10 %
+// of its processor time.
 const firstHeap = 800
 
 // collectLate has garbage collected for the first time when the heap has 32 MiB, and as usual from then on; GOGC in the

@@ -49,8 +49,8 @@ func (b *bases) image(ctx context.Context, ref string, want ocispec.Platform) (*
 	return find()
 }
 
-// ask begins to look up the images that stages start from, while the caches from elsewhere are read: the solver asks for the same
-// at once, and has the answer then. The function that is returned ends what still goes on of it.
+// ask begins to look up the images that stages start from, while the caches from elsewhere are read: the solver asks
+// for the same at once, and has the answer then. The function that is returned ends what still goes on of it.
 func (b *bases) ask(ctx context.Context, parts []*part) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -27,7 +27,8 @@ type part struct {
 	solver   *solver.Solver
 }
 
-// plans makes a plan for each platform that is asked for, in their order. Those before one that fails are given as well.
+// plans makes a plan for each platform that is asked for, in their order. Those before one that fails are given as
+// well.
 func (b *build) plans() ([]*part, error) {
 	var merged merger
 	var parts []*part

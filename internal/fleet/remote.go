@@ -56,8 +56,8 @@ type waiting struct {
 	ended    chan struct{} // gets a value when the worker says that it has
 }
 
-// NewRemote returns what sends the steps of one build. depot is where cache says, as Presence.Cache does. Secrets go to the
-// workers with the trusted keys only.
+// NewRemote returns what sends the steps of one build. depot is where cache says, as Presence.Cache does. Secrets go
+// to the workers with the trusted keys only.
 func NewRemote(ctx context.Context, q *Queue, m *transfer.Mover, depot places.Depot, cache string, trusted []string) (*Remote, error) {
 	r := &Remote{
 		ctx: ctx, queue: q, mover: m, depot: depot, cache: cache, trusted: trusted, build: nuid.Next(),
@@ -119,7 +119,8 @@ type dispatch struct {
 	job    exec.Job
 	packed *orderStep
 	layers []digest.Digest // that it needs
-	// secret says that it is only for workers that are trusted, unseen that nobody notes there what it reads of its mounts.
+	// secret says that it is only for workers that are trusted, unseen that nobody notes there what it reads of its
+	// mounts.
 	secret, unseen bool
 	// refused are workers that could not run it, or were lost, and lacked layers that a worker could not have.
 	refused map[string]bool
@@ -368,7 +369,8 @@ func (r *Remote) elsewhere(d digest.Digest) []place {
 	return all
 }
 
-// locate says where the layers of a step can be had, and sends those that are nowhere else, or that a worker could not have.
+// locate says where the layers of a step can be had, and sends those that are nowhere else, or that a worker could
+// not have.
 func (r *Remote) locate(step *dispatch) ([]orderLayer, error) {
 	all := make([]orderLayer, len(step.layers))
 	var g errgroup.Group

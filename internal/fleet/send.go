@@ -168,8 +168,8 @@ func (r *Remote) answers() bool {
 	return r.queue.nc.IsConnected() && r.queue.nc.FlushTimeout(looks) == nil
 }
 
-// overdue is after how long a step that a worker has not begun is given to another one that is free, unheard after how long it is
-// looked for in the queue.
+// overdue is after how long a step that a worker has not begun is given to another one that is free, unheard after
+// how long it is looked for in the queue.
 const (
 	overdue = 3 * time.Second
 	unheard = 20 * time.Second

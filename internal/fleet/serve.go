@@ -132,8 +132,8 @@ func (w *Worker) put(ctx context.Context, key string, data []byte) error {
 	return err
 }
 
-// run runs a step, unless that was done before. The claim is that of its key, to be let go once the result can be found; nil
-// for none.
+// run runs a step, unless that was done before. The claim is that of its key, to be let go once the result can be
+// found; nil for none.
 func (w *Worker) run(ctx context.Context, msg jetstream.Msg, o *order, l *letter) (r *result, claim cache.Claim) {
 	if about, err := msg.Metadata(); err == nil && about.NumDelivered >= mostRuns {
 		return w.refused(o, errors.New("each of the workers that had begun it was lost")), nil

@@ -214,8 +214,8 @@ func (w *Worker) room(ctx context.Context) bool {
 	}
 }
 
-// take takes steps of a consumer. There is one such loop for each: where two of them get a step for the last slot, one step
-// more runs than there are slots.
+// take takes steps of a consumer. There is one such loop for each: where two of them get a step for the last slot,
+// one step more runs than there are slots.
 func (w *Worker) take(ctx context.Context, c jetstream.Consumer, steps *sync.WaitGroup) {
 	for w.room(ctx) {
 		batch, err := c.Fetch(1, jetstream.FetchMaxWait(beat))

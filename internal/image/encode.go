@@ -9,8 +9,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Encoded is how a config is written, in pieces: the config of a state with one more step begins with the same rows, layers and cache
-// keys, which need not be written again. With 200 steps, writing each config as a whole was a quarter of what an unchanged build took.
+// Encoded is how a config is written, in pieces: the config of a state with one more step begins with the same rows,
+// layers and cache keys, which need not be written again. With 200 steps, writing each config as a whole was a
+// quarter of what an unchanged build took.
 type Encoded struct {
 	before *Encoded // of which this is the continuation, nil for the first
 	config *Config  // which does not change any more
@@ -18,8 +19,8 @@ type Encoded struct {
 	history, diffIDs, cached []byte
 }
 
-// EncodeAfter is Encode for the config of a state that follows another, of which before tells; nil for none. Neither config may change
-// afterwards.
+// EncodeAfter is Encode for the config of a state that follows another, of which before tells; nil for none. Neither
+// config may change afterwards.
 func EncodeAfter(before *Encoded, c *Config) ([]byte, *Encoded, error) {
 	e := &Encoded{config: c}
 	var rows, layers, keys int
@@ -82,8 +83,8 @@ func elements[T any](list []T) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// mark stands for the elements of a list. As it is looked for, with the names of the fields around it, it is in no string: there a
-// quotation mark has a backslash before it.
+// mark stands for the elements of a list. As it is looked for, with the names of the fields around it, it is in no
+// string: there a quotation mark has a backslash before it.
 const mark = "here are the elements"
 
 var (

@@ -11,7 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// TestEncodeAfter: in pieces a config is written as in one, whatever is appended, changed and taken away between one state and the next.
+// TestEncodeAfter: in pieces a config is written as in one, whatever is appended, changed and taken away between one
+// state and the next.
 func TestEncodeAfter(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

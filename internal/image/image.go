@@ -23,8 +23,8 @@ type Config struct {
 	// Cached are the history rows whose steps a build can take from this image by their cache keys,
 	// in the order of the rows.
 	Cached []CachedRow `json:"strata.cache.v1,omitempty"`
-	// Stages are the steps of the other stages that the image's own follow from, and what its steps selected in them, as
-	// in BuildKit's mode=min: keys and diffIDs without the layers.
+	// Stages are the steps of the other stages that the image's own follow from, and what its steps selected in them,
+	// as in BuildKit's mode=min: keys and diffIDs without the layers.
 	Stages []CachedStep `json:"strata.cache.stages.v1,omitempty"`
 }
 

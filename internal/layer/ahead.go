@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// aheadReader reads from another reader before it is asked, on another core where there is one: what decompresses is as busy as who
-// hashes and writes what comes out.
+// aheadReader reads from another reader before it is asked, on another core where there is one: what decompresses is
+// as busy as who hashes and writes what comes out.
 type aheadReader struct {
 	from   io.ReadCloser
 	blocks chan aheadBlock

@@ -187,8 +187,8 @@ func (a *assembler) parse(h *tar.Header) (e *Entry, opaque bool, err error) {
 	return e, false, e.check()
 }
 
-// cleanPath makes a path of a name in a tar. A leading "/" and "." components are dropped, as tar does, and ".." takes away
-// the component before it, as in Docker; a name that leads out of the root is refused.
+// cleanPath makes a path of a name in a tar. A leading "/" and "." components are dropped, as tar does, and ".."
+// takes away the component before it, as in Docker; a name that leads out of the root is refused.
 func cleanPath(name string) (string, error) {
 	if len(name) > MaxPath {
 		return "", fmt.Errorf("the name has %d bytes, more than the %d that Linux allows", len(name), MaxPath)

@@ -10,8 +10,8 @@ import (
 // behindEach is after how many bytes the kernel is asked to begin with writing them to the disk.
 const behindEach = 16 << 20
 
-// behind writes to a file, and has the kernel bring its bytes to the disk meanwhile: who waits for the disk at the end of a build
-// waits for less. Nothing is waited for here.
+// behind writes to a file, and has the kernel bring its bytes to the disk meanwhile: who waits for the disk at the
+// end of a build waits for less. Nothing is waited for here.
 type behind struct {
 	f           *os.File
 	asked, size int64 // up to where the kernel was asked, and what was written
@@ -32,8 +32,8 @@ func (b *behind) Write(p []byte) (int, error) {
 // largeFile is how many bytes a file has at least that beginWriting looks at.
 const largeFile = 1 << 20
 
-// beginWriting has the kernel begin to bring the large files of a tree to the disk, which it would do in 30 seconds, or when somebody
-// waits for it.
+// beginWriting has the kernel begin to bring the large files of a tree to the disk, which it would do in 30 seconds,
+// or when somebody waits for it.
 func beginWriting(ctx context.Context, t *TOC, root int) {
 	for _, e := range t.Entries {
 		if e.Type != File || e.Size < largeFile || ctx.Err() != nil {

@@ -55,12 +55,12 @@ func Detect(head []byte) Compression {
 // ErrCompression is wrapped by what a decompressor says of its input when it begins.
 var ErrCompression = errors.New("the compressed data cannot be read")
 
-// maxWindow is how far back a compressed stream may refer, in bytes, which is the memory that reading it takes. It is what
-// the zstd tool allows without --long; xz -9 asks for half of it.
+// maxWindow is how far back a compressed stream may refer, in bytes, which is the memory that reading it takes. It is
+// what the zstd tool allows without --long; xz -9 asks for half of it.
 const maxWindow = 128 << 20
 
-// Decompress returns the stream that r holds, compressed in any of the known ways or not at all, within limits. The caller
-// closes the result, and r. An error of what r holds wraps ErrCompression.
+// Decompress returns the stream that r holds, compressed in any of the known ways or not at all, within limits. The
+// caller closes the result, and r. An error of what r holds wraps ErrCompression.
 func Decompress(r io.Reader, l Limits) (io.ReadCloser, error) {
 	in := &countReader{r: r}
 	b := bufio.NewReaderSize(in, 1<<18)

@@ -10,8 +10,8 @@ import (
 	"os"
 )
 
-// Earlier is a tar that WriteTarFile or AssembleTarFile made, of which another one is to be assembled: that of a COPY whose files changed.
-// The TOC has the tar's offsets.
+// Earlier is a tar that WriteTarFile or AssembleTarFile made, of which another one is to be assembled: that of a COPY
+// whose files changed. The TOC has the tar's offsets.
 type Earlier struct {
 	Tar       io.ReaderAt
 	TOC       *TOC
@@ -40,8 +40,8 @@ type part struct {
 // minPart is how many bytes are copied out of an earlier tar at a time at least: for less, it is read anew.
 const minPart = 64 << 10
 
-// Assemble compares a TOC, which it takes over, with an earlier one. It is nil where the two have less than a quarter of the bytes in common, or if the earlier
-// TOC cannot be that of its tar.
+// Assemble compares a TOC, which it takes over, with an earlier one. It is nil where the two have less than a quarter
+// of the bytes in common, or if the earlier TOC cannot be that of its tar.
 func Assemble(t *TOC, b *Earlier) *Assembly {
 	a := &Assembly{earlier: b, toc: t}
 	at, next, k := int64(0), 0, 0 // in the earlier tar, in t, and in the earlier TOC
@@ -110,7 +110,8 @@ func endInTar(e *Entry, at int64) (int64, error) {
 // padded is how many bytes contents take in a tar.
 func padded(size int64) int64 { return (size + TarBlock - 1) / TarBlock * TarBlock }
 
-// add appends a part, or makes the last one longer if it goes on there. Entries that follow each other in a tar do so in its TOC.
+// add appends a part, or makes the last one longer if it goes on there. Entries that follow each other in a tar do so
+// in its TOC.
 func (a *Assembly) add(p part) {
 	n := len(a.parts)
 	if n == 0 || a.parts[n-1].to != p.from {
@@ -147,9 +148,9 @@ func (a *Assembly) prefix() int64 {
 	return 0
 }
 
-// WriteTarFile writes the tar into a new file, at its beginning, and says what was written: exactly what WriteTarFile of the TOC
-// would write. The TOC's files get their offsets. What the earlier tar has of it is copied, and compared with its checksums on the way; ErrEarlier if it is other bytes.
-// open gets the other entries.
+// WriteTarFile writes the tar into a new file, at its beginning, and says what was written: exactly what WriteTarFile
+// of the TOC would write. The TOC's files get their offsets. What the earlier tar has of it is copied, and compared
+// with its checksums on the way; ErrEarlier if it is other bytes. open gets the other entries.
 func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) (*Tar, error) {
 	sum := newTarSum()
 	resumed, err := sum.resume(a.earlier.Midstates, a.prefix())
@@ -195,7 +196,8 @@ func (a *Assembly) runs(described []*Entry, yield func(*run) error) error {
 	return nil
 }
 
-// earlierChunk reads a piece of the earlier tar into the current chunk, with the rest of the MiB that it lies in, of which the checksum is known.
+// earlierChunk reads a piece of the earlier tar into the current chunk, with the rest of the MiB that it lies in, of
+// which the checksum is known.
 func (r *reader) earlierChunk(from, to int64) error {
 	if err := r.room(); err != nil {
 		return err

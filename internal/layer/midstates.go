@@ -21,9 +21,9 @@ const midstateSize = 108
 // midstatesMagic begins the encoded form.
 const midstatesMagic = "strata midstates 1\n"
 
-// Midstates are what is kept of a tar's SHA-256 while it is made: the running digest after each MiB, and the CRC-32C of each. With them
-// the digest of a tar that begins with the same bytes goes on where these end, and bytes that are copied out of the
-// tar are known to be those that were written. They take 112 bytes for each MiB.
+// Midstates are what is kept of a tar's SHA-256 while it is made: the running digest after each MiB, and the CRC-32C
+// of each. With them the digest of a tar that begins with the same bytes goes on where these end, and bytes that are
+// copied out of the tar are known to be those that were written. They take 112 bytes for each MiB.
 type Midstates struct {
 	DiffID digest.Digest // of the tar
 	Size   int64         // its length in bytes
@@ -37,8 +37,8 @@ type midstate struct {
 	crc  uint32 // of the MiB that ends here
 }
 
-// Encode gives the form that DecodeMidstates reads: a line that says what it is, the length of the tar, the marks, the CRC of
-// the rest, and the SHA-256 of all that and of the diffID. Numbers are little endian.
+// Encode gives the form that DecodeMidstates reads: a line that says what it is, the length of the tar, the marks,
+// the CRC of the rest, and the SHA-256 of all that and of the diffID. Numbers are little endian.
 func (m *Midstates) Encode() []byte {
 	b := make([]byte, 0, len(midstatesMagic)+len(m.marks)*(midstateSize+4)+8+4+sha256.Size)
 	b = append(b, midstatesMagic...)
@@ -102,7 +102,8 @@ type tarSum struct {
 
 func newTarSum() *tarSum { return &tarSum{hash: sha256.New()} }
 
-// resume has the sum go on behind the first n bytes of the tar that m is of, or before them at the last place that has a midstate, which it returns.
+// resume has the sum go on behind the first n bytes of the tar that m is of, or before them at the last place that
+// has a midstate, which it returns.
 func (s *tarSum) resume(m *Midstates, n int64) (int64, error) {
 	at := min(n/stretch, int64(len(m.marks)))
 	if at == 0 {

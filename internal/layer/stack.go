@@ -16,10 +16,10 @@ import (
 
 // Stack is the merged view of layers, and a Tree: what a container sees that runs on them.
 //
-// It is made on first use: one sorted list of all paths that show, each with its layer, 56 bytes a path beside the TOCs. Hard links
-// come out as files of their own, of type File with the mode, owner, size, digest and attributes of their
-// target. Whiteouts and opaque marks do not come out. Parents that no layer has an entry for appear as directories 0755 0:0.
-// The entries must not be changed. A Stack can be used by several goroutines.
+// It is made on first use: one sorted list of all paths that show, each with its layer, 56 bytes a path beside the
+// TOCs. Hard links come out as files of their own, of type File with the mode, owner, size, digest and attributes of
+// their target. Whiteouts and opaque marks do not come out. Parents that no layer has an entry for appear as
+// directories 0755 0:0. The entries must not be changed. A Stack can be used by several goroutines.
 type Stack struct {
 	sources []Source
 	loading sync.Mutex
@@ -115,8 +115,8 @@ func mergeLayer(low []stacked, t *TOC, layer int32) []stacked {
 	return append(out, low...)
 }
 
-// before is the number of entries at the beginning of low that come before path. Layers mostly touch different directories, so
-// that runs are long: the steps double until one is too far.
+// before is the number of entries at the beginning of low that come before path. Layers mostly touch different
+// directories, so that runs are long: the steps double until one is too far.
 func before(low []stacked, path string) int {
 	reaches := func(i int) bool { return Compare(low[i].e.Path, path) >= 0 }
 	if len(low) == 0 || reaches(0) {
@@ -317,7 +317,8 @@ type Placed struct {
 	Layer int // counted from the lowest, which is 0; -1 of implied parents
 }
 
-// Placed lists the merged view. Files that share an inode in one layer are hard links again. The entries must not be changed.
+// Placed lists the merged view. Files that share an inode in one layer are hard links again. The entries must not be
+// changed.
 func (s *Stack) Placed(ctx context.Context) ([]Placed, error) {
 	if err := s.load(ctx); err != nil {
 		return nil, err

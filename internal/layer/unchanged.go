@@ -17,9 +17,9 @@ type DigestFunc func(ctx context.Context, e *Entry) (digest.Digest, error)
 // for overlayfs (sameDirent in util/overlay/overlay_linux.go): a path that is below with the same type, mode, owner,
 // size, contents and time. Directories are compared without their time, and stay on the way of what stays.
 //
-// BuildKit does not read files whose times have nanoseconds; here contents always count. The names of one file, which are
-// hard links of each other, stay or go together, so that they are still one file in the image. sum is asked only for files
-// that are the same in all else.
+// BuildKit does not read files whose times have nanoseconds; here contents always count. The names of one file, which
+// are hard links of each other, stay or go together, so that they are still one file in the image. sum is asked only
+// for files that are the same in all else.
 func WithoutUnchanged(ctx context.Context, t *TOC, below Tree, sum DigestFunc) (*TOC, error) {
 	c := &comparer{ctx: ctx, below: below, sum: sum, sameTime: func(string) (bool, error) { return true, nil }}
 	kept, _, err := c.part(t.Entries)

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mounted is a merged state whose layers are the lower directories of an overlay, the topmost first: its files have the
-// times that are on the disk, which are finer than a table's. A layer that is no directory, but the index of a tar, has "":
-// its times are those of its table. A directory that is there no more is passed over.
+// Mounted is a merged state whose layers are the lower directories of an overlay, the topmost first: its files have
+// the times that are on the disk, which are finer than a table's. A layer that is no directory, but the index of a
+// tar, has "": its times are those of its table. A directory that is there no more is passed over.
 type Mounted struct {
 	*Stack
 	Dirs []string

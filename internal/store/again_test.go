@@ -32,8 +32,8 @@ func addEmpty(t *testing.T, s *Store) *Layer {
 	return l
 }
 
-// The same layer made again is dropped, whether it is still here or somebody has removed it meanwhile, which puts the new one in its
-// place.
+// The same layer made again is dropped, whether it is still here or somebody has removed it meanwhile, which puts the
+// new one in its place.
 func TestLayerMadeAgain(t *testing.T) {
 	s := open(t, t.TempDir())
 	first := addEmpty(t, s)

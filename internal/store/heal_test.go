@@ -130,7 +130,8 @@ func readTree(t *testing.T, s *Store, d digest.Digest) error {
 	return nil
 }
 
-// A layer of which nothing is known any more cannot be had, like one that is known to be gone: who forgot it was faster.
+// A layer of which nothing is known any more cannot be had, like one that is known to be gone: who forgot it was
+// faster.
 func TestForgottenLayer(t *testing.T) {
 	s := open(t, t.TempDir())
 	d := digest.FromString("forgotten")

@@ -111,8 +111,8 @@ func (p *planned) prune(until time.Time) {
 	}
 }
 
-// TestPlans: whatever builds, other processes and prunes do in between, a build is told of each record what the store has, and what
-// it was told of stays while it runs.
+// TestPlans: whatever builds, other processes and prunes do in between, a build is told of each record what the store
+// has, and what it was told of stays while it runs.
 func TestPlans(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -166,7 +166,8 @@ func (p *planned) check(s *Store, used map[digest.Digest]bool, began time.Time, 
 	}
 }
 
-// Two builds of the same hold what the last one used, and the one that ends first with other steps takes nothing from the other.
+// Two builds of the same hold what the last one used, and the one that ends first with other steps takes nothing from
+// the other.
 func TestPlansBesideEachOther(t *testing.T) {
 	p := &planned{t, rand.New(rand.NewPCG(1, 2)), t.TempDir(), map[digest.Digest]string{}, nil}
 	a, b := digest.FromString("a"), digest.FromString("b")

@@ -209,8 +209,8 @@ func (s *Store) WithLimits(l layer.Limits) *Store {
 	return &view
 }
 
-// WithPlan returns the same store for a build with a name, which is likely to use what the last one with that name used: package plans.
-// The session must have begun.
+// WithPlan returns the same store for a build with a name, which is likely to use what the last one with that name
+// used: package plans. The session must have begun.
 func (s *Store) WithPlan(name string) (*Store, error) {
 	held, err := plans.New(s.db).Hold(name)
 	if err != nil {

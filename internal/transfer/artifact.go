@@ -42,8 +42,9 @@ func (m *Mover) Locate(ref reference.Named, img *registry.Image) (*image.Config,
 // Pack makes config and manifest of an artifact. blobs are the compressed forms of its layers.
 type Pack func(blobs []ocispec.Descriptor) (config, manifest registry.Blob, err error)
 
-// PushArtifact sends layers and what pack makes of them to ref's registry, under ref's tag. What the registry has is not
-// sent, and no layer comes to this machine for it. pack is called again if a blob turns out to be gone where it was.
+// PushArtifact sends layers and what pack makes of them to ref's registry, under ref's tag. What the registry has is
+// not sent, and no layer comes to this machine for it. pack is called again if a blob turns out to be gone where it
+// was.
 func (m *Mover) PushArtifact(ctx context.Context, ref reference.Named, diffIDs []digest.Digest, pack Pack) error {
 	p, err := m.With(nil).newPush(ref, diffIDs) // events are of what the build fetches
 	if err != nil {
@@ -77,8 +78,8 @@ type BlobTarget interface {
 	Write(ctx context.Context, desc ocispec.Descriptor, r io.Reader) error
 }
 
-// SendLayer sees to it that a place has a compressed form of a layer, and says which: the one that it has already if there
-// is one, one that is known, passed on from where it is, or a new one, compressed as want says.
+// SendLayer sees to it that a place has a compressed form of a layer, and says which: the one that it has already if
+// there is one, one that is known, passed on from where it is, or a new one, compressed as want says.
 func (m *Mover) SendLayer(ctx context.Context, diffID digest.Digest, want layer.Compression, to BlobTarget) (ocispec.Descriptor, error) {
 	m = m.With(nil) // events are of what the build fetches
 	known, err := m.Store.Blobs(diffID)

@@ -21,8 +21,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
-// tide is a proxy that lets requests through in waves: all that have come when for a while none came. So the number of waves
-// is how many round trips follow one another, however slow the machine is.
+// tide is a proxy that lets requests through in waves: all that have come when for a while none came. So the number
+// of waves is how many round trips follow one another, however slow the machine is.
 type tide struct {
 	address string
 
@@ -89,7 +89,8 @@ func (w *tide) expect(t *testing.T, what string, waves int, methods ...string) {
 	w.requests, w.waves = nil, 0
 }
 
-// What a repository was seen to have is not asked about when an image is pushed there, and what it lacks all the same is sent.
+// What a repository was seen to have is not asked about when an image is pushed there, and what it lacks all the same
+// is sent.
 func TestRoundTrips(t *testing.T) {
 	m := newMover(t)
 	w := startTide(t, registrytest.Start(t))
@@ -149,8 +150,8 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
-// A layer that a worker has made takes three requests to where other machines find it: what all such layers have in common is
-// sent once.
+// A layer that a worker has made takes three requests to where other machines find it: what all such layers have in
+// common is sent once.
 func TestRoundTripsOfLayers(t *testing.T) {
 	m := newMover(t)
 	w := startTide(t, registrytest.Start(t))

@@ -11,15 +11,16 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
-// seenFor is for how long a repository is expected to have what it had. A registry that lacks a blob refuses the manifest, as
-// most do; the time is short for those that do not look (distribution-spec, "Pushing Manifests": they may).
+// seenFor is for how long a repository is expected to have what it had. A registry that lacks a blob refuses the
+// manifest, as most do; the time is short for those that do not look (distribution-spec, "Pushing Manifests": they
+// may).
 const seenFor = 10 * time.Minute
 
 // atOnce is how large a blob may be, in bytes, that is sent as quickly as it is asked about: in 20 ms over 25 Mbit/s.
 const atOnce = 64 << 10
 
-// configIn is how the store remembers, of an image's uppermost layer, which of the configs with it a repository has. It is
-// forgotten with the layer.
+// configIn is how the store remembers, of an image's uppermost layer, which of the configs with it a repository has.
+// It is forgotten with the layer.
 func configIn(ref reference.Named) string { return "config in " + ref.Name() }
 
 // noteConfig notes that a repository has the config of an image with these layers.
@@ -34,8 +35,8 @@ func (m *Mover) noteConfig(diffIDs []digest.Digest, ref reference.Named, config 
 	return m.Store.PutDerived(diffIDs[len(diffIDs)-1], configIn(ref), store.Derived{Digest: config, Data: now})
 }
 
-// expectConfig says what to expect of the config of an image with these layers: where it is not known to be in the repository,
-// it was most likely made for this push.
+// expectConfig says what to expect of the config of an image with these layers: where it is not known to be in the
+// repository, it was most likely made for this push.
 func (p *push) expectConfig(config digest.Digest) (registry.Expectation, error) {
 	if len(p.layers) == 0 {
 		return registry.ExpectAbsent, nil

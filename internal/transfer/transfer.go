@@ -20,8 +20,8 @@ import (
 // parallelLayers is how many layers are fetched at once, as Docker's max-concurrent-downloads.
 const parallelLayers = 3
 
-// Mover moves images. It is the Fetcher of its Store: of the layers that are not on this machine. It does not change once
-// it is in use.
+// Mover moves images. It is the Fetcher of its Store: of the layers that are not on this machine. It does not change
+// once it is in use.
 type Mover struct {
 	Store    *store.Store
 	Registry *registry.Client

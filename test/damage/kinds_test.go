@@ -112,8 +112,8 @@ func rewrite(path string, change func([]byte)) error {
 
 var contents = []harm{truncated, zeroed, flipped, missing}
 
-// indexKinds are the rows where layers are mounted by indexes. Those of the base and of a COPY have a tar and an index, that of a RUN a
-// tree.
+// indexKinds are the rows where layers are mounted by indexes. Those of the base and of a COPY have a tar and an
+// index, that of a RUN a tree.
 var indexKinds = []kind{
 	{"tar of the base", "layers/*/tar", "layers/*/fs/made", append(contents, swapped), false},
 	{"index of the base", "layers/*/erofs", "layers/*/toc", append(contents, swapped, changed), false},

@@ -654,8 +654,8 @@ func (w *world) contained(string) {
 	w.until(`document.querySelector("#packages").innerText.includes("bottle")`)
 }
 
-// hostile builds an image whose files, labels, commands and output are markup, and looks at it on the server and in a file:
-// nothing of it runs, which would be seen on the console too, since the policy forbids it.
+// hostile builds an image whose files, labels, commands and output are markup, and looks at it on the server and in a
+// file: nothing of it runs, which would be seen on the console too, since the policy forbids it.
 func (w *world) hostile(address string) {
 	evil := `<script>pwned=1</script><img src=x onerror=pwned=1><svg onload=pwned=1>`
 	w.write("hostile/Dockerfile", "FROM busybox\nLABEL evil='"+evil+"</script><script>pwned=1</script>' turned=\"\u202eleft\"\nENV EVIL='"+evil+"'\nCOPY . /hostile\n"+

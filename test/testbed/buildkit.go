@@ -8,19 +8,18 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
-// BuildKit is a buildkitd with everything it keeps in one directory, without containerd. Its steps have the host's network, and
-// the images of docker.io come from a registry that is given.
+// BuildKit is a buildkitd with everything it keeps in one directory, without containerd. Its steps have the host's
+// network, and the images of docker.io come from a registry that is given.
 type BuildKit struct {
 	address string
 	cmd     *exec.Cmd
 	log     string
 }
 
-// buildkitConfig has a directory, the socket, and twice the address of a registry that speaks HTTP and has what a Dockerfile
-// names without a registry, below library/.
+// buildkitConfig has a directory, the socket, and twice the address of a registry that speaks HTTP and has what a
+// Dockerfile names without a registry, below library/.
 const buildkitConfig = `root = %[1]q
 [grpc]
   address = [%[2]q]
@@ -35,8 +34,8 @@ const buildkitConfig = `root = %[1]q
   http = true
 `
 
-// StartBuildKit starts the buildkitd on PATH with its data in dir, which must not lie on overlayfs. What it mounts is in a mount
-// name space of its own and goes with it.
+// StartBuildKit starts the buildkitd on PATH with its data in dir, which must not lie on overlayfs. What it mounts is
+// in a mount name space of its own and goes with it.
 func StartBuildKit(ctx context.Context, dir, registry string) (*BuildKit, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -67,17 +66,7 @@ func StartBuildKit(ctx context.Context, dir, registry string) (*BuildKit, error)
 }
 
 func (b *BuildKit) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
-	for b.Command(ctx, "debug", "workers").Run() != nil {
-		select {
-		case <-ctx.Done():
-			text, _ := os.ReadFile(b.log)
-			return fmt.Errorf("buildkitd does not answer; its log:\n%s", text)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return nil
+	return waitFor(ctx, "buildkitd", b.log, func(ctx context.Context) error { return b.Command(ctx, "debug", "workers").Run() })
 }
 
 // Command is a buildctl command that talks to this daemon.

@@ -57,19 +57,25 @@ func StartDocker(ctx context.Context, dir string) (*Docker, error) {
 }
 
 func (d *Docker) wait(ctx context.Context) error {
+	return waitFor(ctx, "dockerd", d.log, func(ctx context.Context) error {
+		_, err := d.Run(ctx, "version")
+		return err
+	})
+}
+
+// waitFor waits until a daemon answers ask, at most for startTime. The error has what is in its log.
+func waitFor(ctx context.Context, name, log string, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	for {
-		if _, err := d.Run(ctx, "version"); err == nil {
-			return nil
-		}
+	for ask(ctx) != nil {
 		select {
 		case <-ctx.Done():
-			text, _ := os.ReadFile(d.log)
-			return fmt.Errorf("dockerd does not answer; its log:\n%s", text)
+			text, _ := os.ReadFile(log)
+			return fmt.Errorf("%s does not answer; its log:\n%s", name, text)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+	return nil
 }
 
 // Command is a docker command that talks to this daemon. BuildKit is on; the caller may add

@@ -23,9 +23,9 @@ type Rung struct {
 // passed are the variables that Program passes into a container.
 var passed = []string{"STRATA_ROOT", "SOURCE_DATE_EPOCH", "STRATA_OBSERVE", "STRATA_LAYER_FORM", "DOCKER_BUILDKIT", "TERM", "ENVIRONMENT_OF"}
 
-// Program writes a script that runs a strata binary on a rung, in the folder work/.rung, and returns its path. It has the
-// files in work and the store that STRATA_ROOT names there; work is given to an ordinary user. The daemon is that of the
-// container.
+// Program writes a script that runs a strata binary on a rung, in the folder work/.rung, and returns its path. It has
+// the files in work and the store that STRATA_ROOT names there; work is given to an ordinary user. The daemon is that
+// of the container.
 func (r Rung) Program(work, binary string, docker func() (*Docker, error)) (string, error) {
 	text := "exec " + quoted(binary)
 	var err error

@@ -15,8 +15,8 @@ const (
 	latest   = "latest"
 )
 
-// ParseNormalizedNamed reads a reference as people write it: a name without a host is one of Docker Hub, and one without a slash an
-// official image there. The ID of an image is none.
+// ParseNormalizedNamed reads a reference as people write it: a name without a host is one of Docker Hub, and one
+// without a slash an official image there. The ID of an image is none.
 func ParseNormalizedNamed(s string) (Named, error) {
 	if isIdentifier(s) {
 		return nil, fmt.Errorf("invalid repository name (%s), cannot specify 64-byte hexadecimal strings", s)
@@ -51,8 +51,8 @@ func addHub(s string) (domain, rest string) {
 	return domain, rest
 }
 
-// ParseDockerRef is ParseNormalizedNamed for what is pulled: with neither tag nor digest it gets the tag latest, and with both the digest
-// counts.
+// ParseDockerRef is ParseNormalizedNamed for what is pulled: with neither tag nor digest it gets the tag latest, and
+// with both the digest counts.
 func ParseDockerRef(s string) (Named, error) {
 	ref, err := ParseNormalizedNamed(s)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package reference reads and writes the names of images: the part of github.com/distribution/reference that is used, with the
-// same results.
+// Package reference reads and writes the names of images: the part of github.com/distribution/reference that is used,
+// with the same results.
 package reference
 
 import (

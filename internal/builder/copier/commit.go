@@ -91,8 +91,8 @@ func (w *Draft) write(ctx context.Context, s *store.Store, t *layer.TOC, path st
 	return made, errors.Join(err, f.Close())
 }
 
-// withParents adds the parents that exist below, unchanged: overlayfs shows the attributes of the topmost layer that has a
-// directory.
+// withParents adds the parents that exist below, unchanged: overlayfs shows the attributes of the topmost layer that
+// has a directory.
 func (w *Draft) withParents(ctx context.Context, t *layer.TOC) (*layer.TOC, error) {
 	there := map[string]bool{"": true}
 	for _, e := range t.Entries {

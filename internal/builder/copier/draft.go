@@ -58,8 +58,8 @@ func newDraft(t layer.Tree, o *owner) *Draft {
 	}
 }
 
-// below is the state that a layer is laid on. What is in a directory that it lacks is not asked for: a COPY makes many files in
-// directories that are new.
+// below is the state that a layer is laid on. What is in a directory that it lacks is not asked for: a COPY makes
+// many files in directories that are new.
 type below struct {
 	layer.Tree
 	lacks map[string]bool
@@ -156,8 +156,8 @@ func (w *Draft) makeDirs(ctx context.Context, name string, mode uint32) error {
 	return nil
 }
 
-// setTime gives a directory the time of the one that is copied into it, whether it was there before or not (fsutil copy.go,
-// copyFileTimestamp). The root keeps its own.
+// setTime gives a directory the time of the one that is copied into it, whether it was there before or not (fsutil
+// copy.go, copyFileTimestamp). The root keeps its own.
 func (w *Draft) setTime(ctx context.Context, dir string, modTime int64) error {
 	e, err := w.lookup(ctx, dir)
 	if err != nil || dir == "" {

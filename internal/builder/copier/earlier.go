@@ -19,12 +19,12 @@ const minAssembled = 8 << 20
 // maxEarlier is how many earlier layers are compared with the new one, by their tables of contents.
 const maxEarlier = 2
 
-// Reuse has Commit assemble the layer out of one of earlier layers, where one has much of what it is to have: those that the same
-// instruction made before. earlier is called when that is worth it.
+// Reuse has Commit assemble the layer out of one of earlier layers, where one has much of what it is to have: those
+// that the same instruction made before. earlier is called when that is worth it.
 func (w *Draft) Reuse(earlier func() []digest.Digest) { w.earlier = earlier }
 
-// assemble writes the layer's tar out of that of an earlier layer; nil where there is none that has much of it, or the one that there
-// is turns out to be damaged. That one is verified then, and set aside.
+// assemble writes the layer's tar out of that of an earlier layer; nil where there is none that has much of it, or
+// the one that there is turns out to be damaged. That one is verified then, and set aside.
 func (w *Draft) assemble(ctx context.Context, s *store.Store, t *layer.TOC, path string) (*layer.Tar, error) {
 	size := t.Size() + int64(len(t.Entries))*layer.TarBlock
 	if w.earlier == nil || size < minAssembled {

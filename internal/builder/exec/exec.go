@@ -369,8 +369,8 @@ func (w *work) mount(ctx context.Context, step *Step, trees *trees) error {
 	return err
 }
 
-// discard takes away what a step has left. The next one need not wait for the removal of files and of the network; one that failed
-// gives the disk its room back first.
+// discard takes away what a step has left. The next one need not wait for the removal of files and of the network;
+// one that failed gives the disk its room back first.
 func (e *Executor) discard(w *work, connection *runner.Connection, err error) {
 	w.release()
 	remove := func() {

@@ -9,8 +9,8 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// inParts are the layers of the state that a step starts from of which only parts are fetched, as the step reads them. Where that
-// cannot be, for whatever reason, a layer is not among them, and is fetched whole.
+// inParts are the layers of the state that a step starts from of which only parts are fetched, as the step reads
+// them. Where that cannot be, for whatever reason, a layer is not among them, and is fetched whole.
 func (t *trees) inParts(ctx context.Context, step *Step) map[digest.Digest]*store.LazyLayer {
 	if !t.lazy || tracefs.Available() != nil {
 		return nil

@@ -129,8 +129,8 @@ func split(chain []digest.Digest, observe []bool) (plain, on []digest.Digest) {
 	return plain, on
 }
 
-// among puts the directories of what is served at their places, which are empty, among those of the other layers, all with the
-// topmost first.
+// among puts the directories of what is served at their places, which are empty, among those of the other layers, all
+// with the topmost first.
 func (s *served) among(lowers []store.Lower) []store.Lower {
 	if s == nil {
 		return lowers

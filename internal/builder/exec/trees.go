@@ -19,8 +19,8 @@ type trees struct {
 	lazy   bool // layers that are elsewhere may be served in parts
 }
 
-// of are the layers of a state, the topmost first, and the attributes of the state's root. Those that are served, by their place in the
-// chain, are empty.
+// of are the layers of a state, the topmost first, and the attributes of the state's root. Those that are served, by
+// their place in the chain, are empty.
 func (t *trees) of(ctx context.Context, state State, served []bool) ([]store.Lower, workspace.Attributes, error) {
 	below, err := state.Stack()
 	if err != nil {

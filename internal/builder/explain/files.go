@@ -194,7 +194,8 @@ func sourceNames(c *event.Copied) nameMap {
 	return nameMap{c, c.Selection.Selected(), strings.Trim(path.Clean("/"+c.Dest), "/")}
 }
 
-// of is the name of a path in the image. A few are asked for, of very many: so each time, all that was selected is looked through.
+// of is the name of a path in the image. A few are asked for, of very many: so each time, all that was selected is
+// looked through.
 func (n nameMap) of(image string) string {
 	if name := n.find(image); name != "" {
 		return name

@@ -59,8 +59,8 @@ func TestRecorder(t *testing.T) {
 	}
 }
 
-// TestLogBounds: a step that prints more than is kept has whole lines of the beginning and the end, and however much the
-// steps of a build print, all has room.
+// TestLogBounds: a step that prints more than is kept has whole lines of the beginning and the end, and however much
+// the steps of a build print, all has room.
 func TestLogBounds(t *testing.T) {
 	r := &recorder{mask: open, show: func([]byte) {}}
 	written := 0

@@ -12,12 +12,12 @@ import (
 	"github.com/strata-build/strata/internal/layer/observed"
 )
 
-// A COPY looks at what is below it: whether its destination is there, and what owns the directories on the way. Where the layers
-// below are not on this machine, they would be fetched for that. So what was looked up is recorded, under a key of the layers
-// below and the destination: a COPY of other files asks about the same, and nothing is fetched.
+// A COPY looks at what is below it: whether its destination is there, and what owns the directories on the way. Where
+// the layers below are not on this machine, they would be fetched for that. So what was looked up is recorded, under
+// a key of the layers below and the destination: a COPY of other files asks about the same, and nothing is fetched.
 
-// weakBelow is the weak key of a COPY, ADD or WORKDIR: that of the state that it is laid on, and its destination. nil where nothing
-// is observed.
+// weakBelow is the weak key of a COPY, ADD or WORKDIR: that of the state that it is laid on, and its destination. nil
+// where nothing is observed.
 func (s *Solver) weakBelow(parent *State, where ...string) *cache.Key {
 	if !s.config.Records.Observe.On || s.config.Dialect.Steps.KeyedByPosition {
 		return nil
@@ -35,8 +35,8 @@ func (op *operation) seesBelow(weak *cache.Key) {
 	}
 }
 
-// seeBelow gives an operation what it sees of the state that it is laid on, with what is recorded of that, if a layer of it is
-// not here.
+// seeBelow gives an operation what it sees of the state that it is laid on, with what is recorded of that, if a layer
+// of it is not here.
 func (s *Solver) seeBelow(ctx context.Context, op *operation, parent *State) error {
 	stack, err := parent.Stack()
 	if err != nil {

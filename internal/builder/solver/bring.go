@@ -11,8 +11,8 @@ import (
 // parallelLayers is how many layers are fetched at a time for one step, as docker pull does.
 const parallelLayers = 3
 
-// bring fetches the layers of states that are not on this machine. It is done before a step runs, so that the time that it
-// takes is not taken for the step's.
+// bring fetches the layers of states that are not on this machine. It is done before a step runs, so that the time
+// that it takes is not taken for the step's.
 func (s *Solver) bring(ctx context.Context, states ...*State) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelLayers)
@@ -31,8 +31,8 @@ func (s *Solver) bring(ctx context.Context, states ...*State) error {
 	return g.Wait()
 }
 
-// bringParts is bring for a state of which a RUN may read parts only: of layers that can be had in parts, it fetches the tables of
-// contents, and all of the others. One whose table cannot be had is fetched whole.
+// bringParts is bring for a state of which a RUN may read parts only: of layers that can be had in parts, it fetches
+// the tables of contents, and all of the others. One whose table cannot be had is fetched whole.
 func (s *Solver) bringParts(ctx context.Context, st *State) error {
 	if !s.config.Sandbox.Lazy || tracefs.Available() != nil {
 		return s.bring(ctx, st)

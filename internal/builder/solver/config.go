@@ -59,8 +59,8 @@ type Records struct {
 	Executed *Executed
 	// Imported are the imported caches, asked in their order when this machine has no record.
 	Imported []*cache.Source
-	// Shared is the one of Imported that other machines build by at the same time, whose place is a cache.Sharer; nil where
-	// the build is alone.
+	// Shared is the one of Imported that other machines build by at the same time, whose place is a cache.Sharer; nil
+	// where the build is alone.
 	Shared *cache.Source
 	// Observe is which steps are observed.
 	Observe Observe

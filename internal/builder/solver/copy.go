@@ -105,7 +105,8 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 	return op, nil
 }
 
-// runDraft makes the layer that an operation's draft tells of, out of an earlier one where that is quicker; earlier may be nil.
+// runDraft makes the layer that an operation's draft tells of, out of an earlier one where that is quicker; earlier
+// may be nil.
 func (s *Solver) runDraft(op *operation, earlier func() []digest.Digest) func(context.Context) (exec.Made, error) {
 	return func(ctx context.Context) (made exec.Made, err error) {
 		w, err := op.draft(ctx)

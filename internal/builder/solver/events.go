@@ -131,7 +131,8 @@ func lookedUp(step *dockerfile.Step, op *operation, forced string) event.LookedU
 	return e
 }
 
-// mountLabel names what a mount shows: a path of the context, or of a stage, image or named context, whose name is in front.
+// mountLabel names what a mount shows: a path of the context, or of a stage, image or named context, whose name is in
+// front.
 func mountLabel(m *exec.Mount) string {
 	switch {
 	case m.Mount.From.Stage != nil:

@@ -55,8 +55,8 @@ type making struct {
 	prepare func(ctx context.Context) error
 	// run makes the layer.
 	run func(ctx context.Context) (exec.Made, error)
-	// elsewhere has another machine make the layer, and needs no layers here; exec.ErrHere where run has to make it. nil where
-	// nothing runs elsewhere.
+	// elsewhere has another machine make the layer, and needs no layers here; exec.ErrHere where run has to make it.
+	// nil where nothing runs elsewhere.
 	elsewhere func(ctx context.Context) (exec.Made, error)
 	// again says that it is to be made whatever other machines have made of it.
 	again bool

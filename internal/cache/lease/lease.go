@@ -1,9 +1,9 @@
 // Package lease gives machines that share a place turns: one has a name, and the others wait for it.
 //
-// A lease is a small value under a name, which is written only where it still is what the writer knows: S3's conditional PUT,
-// or the revisions of a key-value store. Who has it writes it again every few seconds. Nobody compares clocks: who waits
-// takes the lease over when the value has not changed for a term by its own clock. A machine that was away for longer than
-// that finds another's value, and knows that it has lost the lease.
+// A lease is a small value under a name, which is written only where it still is what the writer knows: S3's
+// conditional PUT, or the revisions of a key-value store. Who has it writes it again every few seconds. Nobody
+// compares clocks: who waits takes the lease over when the value has not changed for a term by its own clock. A
+// machine that was away for longer than that finds another's value, and knows that it has lost the lease.
 package lease
 
 import (
@@ -29,8 +29,8 @@ var (
 	ErrUnfit = errors.New("it cannot keep leases")
 )
 
-// Cells are where leases are kept. The methods may be called from several goroutines. Errors but those above are that the place does not
-// answer.
+// Cells are where leases are kept. The methods may be called from several goroutines. Errors but those above are that
+// the place does not answer.
 type Cells interface {
 	// Read is the value of a name and which version of it that is.
 	Read(ctx context.Context, name string) (value []byte, version string, err error)
@@ -110,8 +110,8 @@ type Lease struct {
 }
 
 // Take takes a name that is nobody's. Where somebody has it, Take waits until that one has let go, and returns
-// cache.ErrEnded: who waited may find that there is nothing left to do, and takes the name again if there is. A lease whose
-// holder is gone is taken over. follow may be nil.
+// cache.ErrEnded: who waited may find that there is nothing left to do, and takes the name again if there is. A lease
+// whose holder is gone is taken over. follow may be nil.
 func (t *Table) Take(ctx context.Context, name string, follow cache.Follow) (*Lease, error) {
 	w := waiter{follow: follow, term: t.options.Term}
 	trouble := cache.NewPatience(t.options.Patience)
@@ -260,8 +260,8 @@ func (l *Lease) renew(ctx context.Context) {
 // writing is how long a write may take.
 const writing = 5 * time.Second
 
-// renewOnce writes the lease, also where the renewing ends meanwhile: then it is known what is there. Where it fails the next
-// one may fare better; Decide tells whether the lease was kept.
+// renewOnce writes the lease, also where the renewing ends meanwhile: then it is known what is there. Where it fails
+// the next one may fare better; Decide tells whether the lease was kept.
 func (l *Lease) renewOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writing)
 	defer cancel()
@@ -359,8 +359,8 @@ func (l *Lease) Release() {
 	}
 }
 
-// Finish is Release that waits for a place that does not answer, until the context is done: who has decided does so, since others
-// would wait for longer.
+// Finish is Release that waits for a place that does not answer, until the context is done: who has decided does so,
+// since others would wait for longer.
 func (l *Lease) Finish(ctx context.Context) {
 	if !l.end() {
 		return
@@ -387,8 +387,8 @@ func (l *Lease) end() bool {
 	return true
 }
 
-// remove removes what is there of the lease, if it was not lost. Where the answer to a write was lost, that is another version
-// than is known.
+// remove removes what is there of the lease, if it was not lost. Where the answer to a write was lost, that is
+// another version than is known.
 func (l *Lease) remove(ctx context.Context) error {
 	if l.isLost() {
 		return nil

@@ -48,8 +48,8 @@ type Blob func(ctx context.Context, from, to int64) (io.ReadCloser, error)
 
 // Index is a layer's table of contents with the places of its files' contents.
 type Index struct {
-	// TOC is the layer's. The Offset of a file is where its contents are in the space of all contents, in which the chunks
-	// lie one after the other.
+	// TOC is the layer's. The Offset of a file is where its contents are in the space of all contents, in which the
+	// chunks lie one after the other.
 	TOC *layer.TOC
 	// Chunks are the parts that can be had alone, by At, without gaps.
 	Chunks []Chunk
@@ -127,8 +127,8 @@ func (x *Index) decompress(r io.Reader) (io.ReadCloser, error) {
 	return z.IOReadCloser(), nil
 }
 
-// entry is one of a table of contents in JSON, of either format. Of a "chunk", a later part of the file before it, only the
-// place is there.
+// entry is one of a table of contents in JSON, of either format. Of a "chunk", a later part of the file before it,
+// only the place is there.
 type entry struct {
 	Name, Type string
 	Size       int64

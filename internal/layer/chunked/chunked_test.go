@@ -230,7 +230,8 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// A table of contents may be hostile: its paths stay in the layer, its chunks in the blob, and what it takes is bounded.
+// A table of contents may be hostile: its paths stay in the layer, its chunks in the blob, and what it takes is
+// bounded.
 func TestHostile(t *testing.T) {
 	const digest = `"digest": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"`
 	for text, want := range map[string]string{

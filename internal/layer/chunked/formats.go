@@ -20,8 +20,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// The annotations of a layer's descriptor that say what it is. Those of zstd:chunked have another name where the library of
-// stargz-snapshotter wrote it.
+// The annotations of a layer's descriptor that say what it is. Those of zstd:chunked have another name where the
+// library of stargz-snapshotter wrote it.
 const (
 	tableDigest   = "containerd.io/snapshot/stargz/toc.digest"
 	tableChecksum = "io.github.containers.zstd-chunked.manifest-checksum"
@@ -102,8 +102,8 @@ func read(ctx context.Context, blob Blob, from, to int64) ([]byte, error) {
 // estargzTable has its table as the last file of the tar, in a gzip member of its own, and after that a member without
 // contents whose header says where the table begins. Its value is the digest of the table's JSON.
 //
-// Who unpacks the layer finds the table as a file in it, if it comes before the end mark of the tar. Some writers put it
-// after that mark, where nobody finds it. The table does not say which; the end of the last file's member does.
+// Who unpacks the layer finds the table as a file in it, if it comes before the end mark of the tar. Some writers put
+// it after that mark, where nobody finds it. The table does not say which; the end of the last file's member does.
 type estargzTable struct{ digest digest.Digest }
 
 const (
@@ -152,8 +152,8 @@ func (f estargzTable) fetch(ctx context.Context, size int64, blob Blob) ([]byte,
 	return kept, err
 }
 
-// marksEnd says whether the tar ends between its last file and the table, by a block of zeros (POSIX, pax, "ustar Interchange
-// Format"): what follows a file otherwise are headers, of which none is zeros.
+// marksEnd says whether the tar ends between its last file and the table, by a block of zeros (POSIX, pax, "ustar
+// Interchange Format"): what follows a file otherwise are headers, of which none is zeros.
 func (x *Index) marksEnd(ctx context.Context, table int64, blob Blob) (bool, error) {
 	if len(x.Chunks) == 0 {
 		return false, fmt.Errorf("%w: it has no file with contents", ErrUnreadable)
@@ -266,8 +266,8 @@ func (x *Index) addTable(ctx context.Context, h *tar.Header, table []byte, at, s
 	return nil
 }
 
-// zstdChunked has its table in a frame that decompressors skip. Its value is the digest of the compressed table, and where
-// that is: "OFFSET:LENGTH:UNCOMPRESSED:TYPE".
+// zstdChunked has its table in a frame that decompressors skip. Its value is the digest of the compressed table, and
+// where that is: "OFFSET:LENGTH:UNCOMPRESSED:TYPE".
 type zstdChunked struct {
 	digest   digest.Digest
 	position string

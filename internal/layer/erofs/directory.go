@@ -15,7 +15,8 @@ type dirent struct {
 	node int
 }
 
-// names are what is in a directory, itself and its parent too, in the order of their bytes, in which the kernel looks for them.
+// names are what is in a directory, itself and its parent too, in the order of their bytes, in which the kernel looks
+// for them.
 func (x *writer) names(i int) []dirent {
 	all := []dirent{{".", i}, {"..", int(x.inodes[i].parent)}}
 	for at := x.inodes[i].first; at >= 0; at = x.inodes[at].next {

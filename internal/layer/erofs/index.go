@@ -1,10 +1,10 @@
 // Package erofs makes an EROFS file system of what layers hold, without their bytes: an index. Names, attributes and
-// places are in the index, and the contents of files stay in the layers' uncompressed tars, which the index names as its
-// devices. The kernel mounts both from their files as they are, and overlayfs takes the mount as a lower layer. So a layer that
-// came as a tar need not be laid out for a process to run on it.
+// places are in the index, and the contents of files stay in the layers' uncompressed tars, which the index names as
+// its devices. The kernel mounts both from their files as they are, and overlayfs takes the mount as a lower layer.
+// So a layer that came as a tar need not be laid out for a process to run on it.
 //
-// The format is the kernel's: Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h. Blocks have 512 bytes, as those of
-// a tar, so that each file's contents begin at one.
+// The format is the kernel's: Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h. Blocks have 512 bytes, as
+// those of a tar, so that each file's contents begin at one.
 package erofs
 
 import (
@@ -21,8 +21,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// ErrNotSaid is the cause where an index cannot say what a layer holds: a sparse file, whose contents are not in one piece in
-// the tar; more layers, bytes or attributes than the format has room for. Such a layer has to be a tree.
+// ErrNotSaid is the cause where an index cannot say what a layer holds: a sparse file, whose contents are not in one
+// piece in the tar; more layers, bytes or attributes than the format has room for. Such a layer has to be a tree.
 var ErrNotSaid = errors.New("an EROFS index cannot say it")
 
 // Device is a tar that files of an index are in.
@@ -109,8 +109,8 @@ type writer struct {
 }
 
 // Write writes the index of nodes, which are in the order of layer.Compare with one for each path. Missing parents
-// are 0755 and belong to 0:0, as in a tree. The same nodes and devices give the same bytes. An error that is ErrNotSaid is not one
-// of w's.
+// are 0755 and belong to 0:0, as in a tree. The same nodes and devices give the same bytes. An error that is
+// ErrNotSaid is not one of w's.
 func Write(w io.Writer, nodes []Node, devices []Device) error {
 	if len(devices) > maxDevices {
 		return fmt.Errorf("%d layers: %w", len(devices), ErrNotSaid)

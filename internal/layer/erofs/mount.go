@@ -15,9 +15,10 @@ import (
 // ErrNoMount is the cause where this kernel, or this process, cannot mount an index.
 var ErrNoMount = errors.New("EROFS cannot be mounted from files here")
 
-// Mountable says whether this process can mount an index that is in the folder dir, by mounting an empty one there. That takes
-// Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE, _XATTR and _SECURITY, CAP_SYS_ADMIN in the first user name space, and a file system that reads
-// by pages, which tmpfs and overlayfs do not. The error is ErrNoMount, with the reason.
+// Mountable says whether this process can mount an index that is in the folder dir, by mounting an empty one there.
+// That takes Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE, _XATTR and _SECURITY, CAP_SYS_ADMIN in the first user
+// name space, and a file system that reads by pages, which tmpfs and overlayfs do not. The error is ErrNoMount, with
+// the reason.
 func Mountable(dir string) error {
 	f, err := os.CreateTemp(dir, "erofs-")
 	if err != nil {
@@ -50,9 +51,9 @@ func Mountable(dir string) error {
 	return nil
 }
 
-// Open mounts an index with the tars that are its devices, in their order, and returns the mount, which is attached nowhere and goes
-// away when the descriptor is closed. The mount keeps the index and the tars open; a path of a tar has at most 255 bytes. Nobody may change
-// their bytes while it is used.
+// Open mounts an index with the tars that are its devices, in their order, and returns the mount, which is attached
+// nowhere and goes away when the descriptor is closed. The mount keeps the index and the tars open; a path of a tar
+// has at most 255 bytes. Nobody may change their bytes while it is used.
 func Open(index *os.File, tars []string) (fd int, err error) {
 	fs, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
 	if err != nil {

@@ -25,9 +25,9 @@ import (
 	"github.com/strata-build/strata/internal/store/orphans"
 )
 
-// Most containers are started without libcontainer's init, which is a Go program that is started three times over before it begins:
-// the starter makes the same calls (program.go). libcontainer starts what is not usual: a container in a user name space, with a
-// terminal, with limits, without protection, or with mounts below others.
+// Most containers are started without libcontainer's init, which is a Go program that is started three times over
+// before it begins: the starter makes the same calls (program.go). libcontainer starts what is not usual: a container
+// in a user name space, with a terminal, with limits, without protection, or with mounts below others.
 
 // shared is the starter of this process's containers.
 var shared struct {
@@ -36,15 +36,15 @@ var shared struct {
 	none bool // this machine has none
 }
 
-// Prepare starts what the first container needs, so that it need not wait for that. dir is an existing directory that neither
-// holds this program nor lies below one that does.
+// Prepare starts what the first container needs, so that it need not wait for that. dir is an existing directory that
+// neither holds this program nor lies below one that does.
 func Prepare(dir string) {
 	go func() { _, _ = seccompFilter() }()
 	sharedStarter(dir)
 }
 
-// End ends what Prepare or the first container has started, before this process ends: what it lies on can be unmounted then. No
-// container runs any more.
+// End ends what Prepare or the first container has started, before this process ends: what it lies on can be
+// unmounted then. No container runs any more.
 func End() {
 	shared.Lock()
 	defer shared.Unlock()
@@ -211,14 +211,15 @@ func isDirIn(s Spec, name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// container is what there is of a container beside its processes: a folder with its state, which package orphans reads, and a cgroup.
+// container is what there is of a container beside its processes: a folder with its state, which package orphans
+// reads, and a cgroup.
 type container struct {
 	name, dir string
 	group     *cgroup
 }
 
-// newContainer makes a container. The state names the cgroup before it is made, so that it is found and removed if this process is
-// killed.
+// newContainer makes a container. The state names the cgroup before it is made, so that it is found and removed if
+// this process is killed.
 func newContainer(s Spec) (*container, error) {
 	c := &container{name: orphans.Prefix + rand.Text()}
 	c.dir = filepath.Join(s.StateDir, c.name)

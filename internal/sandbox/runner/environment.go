@@ -9,8 +9,8 @@ import (
 	"github.com/moby/sys/user"
 )
 
-// environment is that of the container's program, as libcontainer makes it (env.go): the last of equal keys counts, and HOME is that
-// of the user's number where it is missing or empty.
+// environment is that of the container's program, as libcontainer makes it (env.go): the last of equal keys counts,
+// and HOME is that of the user's number where it is missing or empty.
 func (a *assembly) environment() ([]string, error) {
 	var env []string
 	seen := map[string]bool{}

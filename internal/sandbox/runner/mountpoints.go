@@ -34,8 +34,8 @@ type mountPoints struct {
 // dirTimes are the times of a directory before and after a mount point was made in it.
 type dirTimes struct{ atime, before, after time.Time }
 
-// makeMountPoints makes what s needs and the root file system lacks, and has the Files of s say where they are. The caller has to call
-// remove.
+// makeMountPoints makes what s needs and the root file system lacks, and has the Files of s say where they are. The
+// caller has to call remove.
 func makeMountPoints(s Spec) (_ *mountPoints, err error) {
 	root, err := os.OpenRoot(s.Rootfs)
 	if err != nil {
@@ -270,7 +270,8 @@ func (p *mountPoints) lookup(name string) (string, error) {
 	return filepath.Rel(rootfs, filepath.Join(parent, filepath.Base(name)))
 }
 
-// restoreTimes gives dir the times that it had before there were mount points in it, or, where somebody else changed it, those of now.
+// restoreTimes gives dir the times that it had before there were mount points in it, or, where somebody else changed
+// it, those of now.
 func (p *mountPoints) restoreTimes(dir string, now dirTimes) error {
 	info, err := p.root.Lstat(dir)
 	if err != nil || !info.IsDir() {

@@ -21,12 +21,12 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/starter"
 )
 
-// assembly makes the program (package starter) of a container's first process: what libcontainer's init does with the same
-// configuration, in the same order (libcontainer, standard_init_linux.go and rootfs_linux.go).
+// assembly makes the program (package starter) of a container's first process: what libcontainer's init does with the
+// same configuration, in the same order (libcontainer, standard_init_linux.go and rootfs_linux.go).
 //
-// The root file system is the image's, so any name in it may be a symbolic link. A mount point is therefore opened with
-// openat2(2), RESOLVE_IN_ROOT, and mounted on by its descriptor, and what is made in /dev is made by a descriptor of the tmpfs that was
-// mounted there.
+// The root file system is the image's, so any name in it may be a symbolic link. A mount point is therefore opened
+// with openat2(2), RESOLVE_IN_ROOT, and mounted on by its descriptor, and what is made in /dev is made by a
+// descriptor of the tmpfs that was mounted there.
 type assembly struct {
 	*starter.Program
 	name    string // the container's
@@ -57,7 +57,8 @@ const (
 // executing is what those calls are said to do that execute the container's program.
 const executing = "exec"
 
-// files are the descriptors that the program goes by, after the streams. placeholder stands for those that it does not need.
+// files are the descriptors that the program goes by, after the streams. placeholder stands for those that it does
+// not need.
 func (a *assembly) files(placeholder *os.File) []*os.File {
 	files := []*os.File{placeholder, placeholder}
 	if a.network != nil {
@@ -206,8 +207,8 @@ func (a *assembly) fillDev() {
 	}
 }
 
-// hierarchies are the names of the directories in which cgroups of version 1 are mounted, "cpu,cpuacct" for instance; none on a
-// machine that has version 2 only.
+// hierarchies are the names of the directories in which cgroups of version 1 are mounted, "cpu,cpuacct" for instance;
+// none on a machine that has version 2 only.
 var hierarchies = sync.OnceValues(func() ([]string, error) {
 	if cgroups.IsCgroup2UnifiedMode() {
 		return nil, nil
@@ -428,8 +429,8 @@ func (m masks) data() []byte {
 	return b
 }
 
-// execute executes the container's program: the one of that name, or, without a slash in it, the first in the directories of PATH
-// that this user can execute.
+// execute executes the container's program: the one of that name, or, without a slash in it, the first in the
+// directories of PATH that this user can execute.
 func (a *assembly) execute() error {
 	env, err := a.environment()
 	if err != nil {

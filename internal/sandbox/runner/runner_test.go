@@ -102,7 +102,8 @@ func (r rootfs) run(t testing.TB, s Spec) (string, int, error) {
 	return out.String(), code, err
 }
 
-// BenchmarkRun is a whole step but for mounting its root file system, which has the mount points as a distribution's has.
+// BenchmarkRun is a whole step but for mounting its root file system, which has the mount points as a distribution's
+// has.
 func BenchmarkRun(b *testing.B) {
 	r := busyboxRoot(b, map[string]string{"etc/resolv.conf": "", "etc/hosts": "", "etc/hostname": ""})
 	for _, dir := range []string{"proc", "sys", "dev"} {

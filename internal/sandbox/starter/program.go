@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Program is a list of system calls that a process makes one after the other, the last of which executes another program. The first
-// that fails ends it.
+// Program is a list of system calls that a process makes one after the other, the last of which executes another
+// program. The first that fails ends it.
 type Program struct {
 	calls    []*Call
 	data     []byte

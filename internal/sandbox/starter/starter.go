@@ -1,7 +1,7 @@
-// Package starter starts processes in name spaces of their own by way of one small process, the starter. That is this program
-// again, but it takes over before Go's runtime starts (starter.c): it forks, and the child makes the system calls that a
-// Program lists, of which the last executes another program. So a container costs the calls that set it up, and no start of a Go
-// program, which takes ten times as long.
+// Package starter starts processes in name spaces of their own by way of one small process, the starter. That is this
+// program again, but it takes over before Go's runtime starts (starter.c): it forks, and the child makes the system
+// calls that a Program lists, of which the last executes another program. So a container costs the calls that set it
+// up, and no start of a Go program, which takes ten times as long.
 //
 //	builder ── control socket ──▶ starter ── clone(2) ──▶ child: the Program's calls, then execve(2)
 //	   ╰────────────────────────── conversation ─────────────▶╯
@@ -51,8 +51,9 @@ type Starter struct {
 	ended   error // why there is no starter any more
 }
 
-// New starts a starter. The program that it is cannot be written by what it starts: it is a sealed copy, or on a read-only file system
-// (CVE-2019-5736). dir is a directory that neither holds this program nor lies below the one that does, or the copy takes memory.
+// New starts a starter. The program that it is cannot be written by what it starts: it is a sealed copy, or on a
+// read-only file system (CVE-2019-5736). dir is a directory that neither holds this program nor lies below the one
+// that does, or the copy takes memory.
 func New(dir string) (*Starter, error) {
 	if err := unix.CloseRange(^uint(0), 0, 0); !errors.Is(err, unix.EINVAL) {
 		return nil, fmt.Errorf("%w: it takes Linux 5.9", ErrUnavailable)
@@ -128,8 +129,9 @@ type Process struct {
 	lost         error              // why the status is not known
 }
 
-// Place is where a process is started: in new name spaces, of clone(2)'s flags, and in the cgroup of version 2 that Cgroup is the open
-// directory of, if it is not nil. An error that is ErrCgroup says that processes cannot be started in a cgroup here.
+// Place is where a process is started: in new name spaces, of clone(2)'s flags, and in the cgroup of version 2 that
+// Cgroup is the open directory of, if it is not nil. An error that is ErrCgroup says that processes cannot be started
+// in a cgroup here.
 type Place struct {
 	Flags  uintptr
 	Cgroup *os.File
@@ -138,8 +140,8 @@ type Place struct {
 // ErrCgroup says that the kernel starts no process in this cgroup. One can be moved there.
 var ErrCgroup = errors.New("no process can be started in a cgroup")
 
-// Start starts a process. files are its first descriptors: three streams, then others, from FirstFile on. It runs program until that
-// waits.
+// Start starts a process. files are its first descriptors: three streams, then others, from FirstFile on. It runs
+// program until that waits.
 func (s *Starter) Start(place Place, files []*os.File, program *Program) (*Process, error) {
 	block := program.block()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

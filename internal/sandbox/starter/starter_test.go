@@ -108,7 +108,8 @@ func TestCallThatFails(t *testing.T) {
 	}
 }
 
-// A process that waits, and whose starter or builder ends, ends too: what was prepared and never used leaves nothing behind.
+// A process that waits, and whose starter or builder ends, ends too: what was prepared and never used leaves nothing
+// behind.
 func TestUnused(t *testing.T) {
 	for name, end := range map[string]func(*Starter){"builder": (*Starter).Close, "starter": (*Starter).Kill} {
 		t.Run(name, func(t *testing.T) {

@@ -46,8 +46,8 @@ type Layer struct {
 	// Below has the entries that show at the directories that TOC has none for. Where it has none either, such a
 	// directory is 0755 and belongs to root.
 	Below *layer.TOC
-	// Bring, if not nil, sees to it that a part of Files is there before it is read: size bytes from at on. Where it fails, so
-	// does the reading. It is called from several goroutines, until the Mount is closed.
+	// Bring, if not nil, sees to it that a part of Files is there before it is read: size bytes from at on. Where it
+	// fails, so does the reading. It is called from several goroutines, until the Mount is closed.
 	Bring func(at, size int64) error
 }
 

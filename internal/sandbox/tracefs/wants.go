@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of a layer that is not here the server has only a file with holes. Before it reads a part of it, it asks the process that
-// has the layers served for that part, through a socket of its own, since that one has the network, the credentials and the
-// digests. Many are asked for at once.
+// Of a layer that is not here the server has only a file with holes. Before it reads a part of it, it asks the
+// process that has the layers served for that part, through a socket of its own, since that one has the network, the
+// credentials and the digests. Many are asked for at once.
 
 // want is a part of a layer's files that is needed, or the answer that it is there.
 type want struct {

@@ -23,8 +23,8 @@ func Directories(dirs ...string) []store.Lower {
 	return lowers
 }
 
-// attach gives the directories of lower layers. Indexes are mounted in the new folder dir, until detach is called, which it is in any
-// case.
+// attach gives the directories of lower layers. Indexes are mounted in the new folder dir, until detach is called,
+// which it is in any case.
 func attach(dir string, lowers []store.Lower) (dirs []string, detach func(), err error) {
 	var mounted []string
 	detach = func() {

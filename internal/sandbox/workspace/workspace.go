@@ -1,7 +1,7 @@
 // Package workspace gives a process a root file system that it may change: a chain of layers with an upper directory
-// on top. It takes the layers as directories or indexes, the owner and mode of the merged root, and an empty folder; it gives the
-// place where all of it is mounted, and the upper directory, which holds what was changed. A RUN makes a layer of
-// the upper directory; `strata run` and the mounts of a RUN throw it away.
+// on top. It takes the layers as directories or indexes, the owner and mode of the merged root, and an empty folder;
+// it gives the place where all of it is mounted, and the upper directory, which holds what was changed. A RUN makes a
+// layer of the upper directory; `strata run` and the mounts of a RUN throw it away.
 package workspace
 
 import (

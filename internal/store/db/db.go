@@ -34,9 +34,9 @@ func Open(root string) (*DB, error) {
 	if err := makePrivate(path); err != nil {
 		return nil, err
 	}
-	// Since WAL with synchronous=NORMAL never waits for the disk at a commit (Flush does), a power cut may lose the last
-	// records but not damage the file; a killed process loses nothing (sqlite.org/pragma.html#pragma_synchronous).
-	// Every transaction is an immediate one: see Tx.
+	// Since WAL with synchronous=NORMAL never waits for the disk at a commit (Flush does), a power cut may lose the
+	// last records but not damage the file; a killed process loses nothing
+	// (sqlite.org/pragma.html#pragma_synchronous). Every transaction is an immediate one: see Tx.
 	d, err := connect(path, "_pragma=journal_mode(wal)&_pragma=synchronous(normal)&_pragma=journal_size_limit(4194304)&_txlock=immediate")
 	if err != nil {
 		return nil, err
@@ -142,9 +142,10 @@ func (d *DB) Exec(query string, args ...any) (sql.Result, error) {
 // Promise notes that somebody is told of what was just written, and counts on it: the next Flush waits for the disk.
 func (d *DB) Promise() { d.promised.Store(true) }
 
-// Flush waits until all that was written is on the disk, if any of it was promised since the last Flush. The log is what
-// may not be there yet: before SQLite moves what is in it to the database it waits for the log, and afterwards for the
-// database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks are not on the log, so that closing that drops none.
+// Flush waits until all that was written is on the disk, if any of it was promised since the last Flush. The log is
+// what may not be there yet: before SQLite moves what is in it to the database it waits for the log, and afterwards
+// for the database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks are not on the log, so that closing
+// that drops none.
 func (d *DB) Flush() error {
 	if !d.promised.Swap(false) {
 		return nil
@@ -173,8 +174,9 @@ func (d *DB) Size() int64 {
 	return total
 }
 
-// Shrink gives the space of deleted rows back to the disk and returns how many bytes that were. Another process that is
-// using the database right now, and a disk that has no room for what is written anew, are reasons to leave it for the next time.
+// Shrink gives the space of deleted rows back to the disk and returns how many bytes that were. Another process that
+// is using the database right now, and a disk that has no room for what is written anew, are reasons to leave it for
+// the next time.
 func (d *DB) Shrink() (freed int64, err error) {
 	before := d.Size()
 	for _, q := range []string{"VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {

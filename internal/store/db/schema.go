@@ -6,9 +6,10 @@ package db
 // 2 since a name may mean images for several platforms, which an older prune would remove.
 const FormatVersion = 2
 
-// schema is meta.db's. Digests are text, as everywhere else; times are milliseconds since 1970. Tables with large rows have a row ID:
-// in one without, SQLite reads a whole row for each key that it compares on the way to another (btree.c, sqlite3BtreeIndexMoveto), and
-// it reads a row up to the column that is asked for, so what is large comes last.
+// schema is meta.db's. Digests are text, as everywhere else; times are milliseconds since 1970. Tables with large
+// rows have a row ID: in one without, SQLite reads a whole row for each key that it compares on the way to another
+// (btree.c, sqlite3BtreeIndexMoveto), and it reads a row up to the column that is asked for, so what is large comes
+// last.
 //   - configs: the image config of every image and every step; parent is the step or image it came from.
 //     kind: "image" for what a build, pull, load or import gave, "step" for what lies before, "failed" for
 //     the state that a failed step left.

@@ -125,9 +125,9 @@ func (c *Collector) cutoffs(until time.Time) (cutoffs, error) {
 	return cut, nil
 }
 
-// pastTimes gives what was used or added later than now, when the clock went wrong, a time just before now: it counts as
-// old where all may go, and as new where a filter spares what is new. What others use at this moment is no more than
-// a minute ahead.
+// pastTimes gives what was used or added later than now, when the clock went wrong, a time just before now: it counts
+// as old where all may go, and as new where a filter spares what is new. What others use at this moment is no more
+// than a minute ahead.
 func (c *Collector) pastTimes(now int64) error {
 	return c.db.Tx(func(tx *sql.Tx) error {
 		for _, t := range []struct{ table, added string }{{"configs", "added"}, {"layers", "added"}, {"records", "made"}, {"plans", "held"}} {

@@ -47,8 +47,8 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 	return l, nil
 }
 
-// addAgain drops dir if this process has made or verified the same layer before, as that of all steps that change nothing, and the layer
-// is still here: it says so.
+// addAgain drops dir if this process has made or verified the same layer before, as that of all steps that change
+// nothing, and the layer is still here: it says so.
 func (ls *Layers) addAgain(l *Layer, dir string) (again bool, err error) {
 	if !ls.memory.isSound(l.DiffID) {
 		return false, nil
@@ -112,8 +112,8 @@ func putRow(tx *sql.Tx, l *Layer) error {
 	return err
 }
 
-// AddKnown notes that there is such a layer, though nothing says where: records that name it count. Whoever needs it gets an
-// UnavailableError with ErrNowhere.
+// AddKnown notes that there is such a layer, though nothing says where: records that name it count. Whoever needs it
+// gets an UnavailableError with ErrNowhere.
 func (ls *Layers) AddKnown(diffID digest.Digest) error {
 	_, err := ls.db.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", diffID, db.Now())
 	if err != nil {

@@ -12,11 +12,12 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// midstatesFile is what is kept of the SHA-256 of a layer's tar, beside the tar: it ends with a checksum of its own, and is no
-// form of the layer.
+// midstatesFile is what is kept of the SHA-256 of a layer's tar, beside the tar: it ends with a checksum of its own,
+// and is no form of the layer.
 const midstatesFile = "midstates"
 
-// minMidstates is how large a tar is, in bytes, of which midstates are kept: a smaller one is read and hashed sooner than looked for.
+// minMidstates is how large a tar is, in bytes, of which midstates are kept: a smaller one is read and hashed sooner
+// than looked for.
 const minMidstates = 4 << 20
 
 // AddMade is AddLayer of a tar that package layer made in dir, of which another one can be assembled later.
@@ -42,8 +43,8 @@ type Earlier struct {
 // Close closes the tar.
 func (e *Earlier) Close() error { return e.f.Close() }
 
-// Earlier opens a layer's tar for another one to be assembled of it. It is an error if the layer has none here that AddMade added and
-// that is as it was sealed: nothing is fetched or mended for it.
+// Earlier opens a layer's tar for another one to be assembled of it. It is an error if the layer has none here that
+// AddMade added and that is as it was sealed: nothing is fetched or mended for it.
 func (ls *Layers) Earlier(ctx context.Context, diffID digest.Digest) (*Earlier, error) {
 	data, err := os.ReadFile(ls.Path(diffID, midstatesFile))
 	if err != nil {

@@ -21,10 +21,10 @@ import (
 	"github.com/strata-build/strata/internal/store/seal"
 )
 
-// A layer whose tar is here is mounted by an EROFS index of it where the machine can do that, instead of being laid out as a tree:
-// "erofs" in its folder. The index of a layer and those below it, as one, is "merged-" with the beginning of their chainID, in
-// the folder of the topmost. An index is made of the tables of contents in a few milliseconds, so one that is not as it was
-// sealed is not verified: it is made again.
+// A layer whose tar is here is mounted by an EROFS index of it where the machine can do that, instead of being laid
+// out as a tree: "erofs" in its folder. The index of a layer and those below it, as one, is "merged-" with the
+// beginning of their chainID, in the folder of the topmost. An index is made of the tables of contents in a few
+// milliseconds, so one that is not as it was sealed is not verified: it is made again.
 
 const (
 	formIndex    = "erofs"
@@ -36,7 +36,8 @@ type Forms string
 
 // The values of Forms. A layer that has no tar here, as that of a RUN, is a tree in all of them.
 const (
-	// AutoForms is an index where the machine can mount one, merged where many layers come together, and a tree otherwise.
+	// AutoForms is an index where the machine can mount one, merged where many layers come together, and a tree
+	// otherwise.
 	AutoForms Forms = "auto"
 	// TreeForms are trees only.
 	TreeForms Forms = "tree"
@@ -90,7 +91,8 @@ func (ls *Layers) KeepsTars() bool {
 	})
 }
 
-// indexable says whether a layer, which is fetched if it is not here, can be mounted by an index. Its tar is as it was sealed then.
+// indexable says whether a layer, which is fetched if it is not here, can be mounted by an index. Its tar is as it
+// was sealed then.
 func (l *Layer) indexable(ctx context.Context) (bool, error) {
 	if l.layers.forms == TreeForms || l.layers.memory.hasNoIndex(l.DiffID) {
 		return false, nil
@@ -132,7 +134,8 @@ func (l *Layer) index(ctx context.Context) (Lower, error) {
 	return lower, err
 }
 
-// merge is several layers, the lowest first, by one index of their tars, which are trusted; errNoIndex where there can be none.
+// merge is several layers, the lowest first, by one index of their tars, which are trusted; errNoIndex where there
+// can be none.
 func (ls *Layers) merge(ctx context.Context, layers []*Layer) (Lower, error) {
 	return ls.indexed(ctx, layers, mergedForm(layers))
 }
@@ -145,7 +148,8 @@ func mergedForm(layers []*Layer) string {
 	return mergedPrefix + h.Digest().Encoded()[:32]
 }
 
-// indexed is layers by the index with a name in the folder of the topmost, which is made if it is not there as it was sealed.
+// indexed is layers by the index with a name in the folder of the topmost, which is made if it is not there as it was
+// sealed.
 func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lower, error) {
 	top := layers[len(layers)-1].DiffID
 	lower := Lower{Index: ls.Path(top, name), Layers: len(layers)}
@@ -316,8 +320,8 @@ func (ls *Layers) contentsOf(ctx context.Context, layers []*Layer) (*indexConten
 	return c, nil
 }
 
-// CheckIndexes compares the indexes in a layer's folder with what they are made of, and returns those that are damaged, by
-// their paths. What an index is made of is sound, or the index counts as damaged.
+// CheckIndexes compares the indexes in a layer's folder with what they are made of, and returns those that are
+// damaged, by their paths. What an index is made of is sound, or the index counts as damaged.
 func (ls *Layers) CheckIndexes(ctx context.Context, diffID digest.Digest) (damaged []string, err error) {
 	names, err := os.ReadDir(ls.Path(diffID))
 	if err != nil {

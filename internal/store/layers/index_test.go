@@ -216,7 +216,8 @@ func TestSparseIsNoIndex(t *testing.T) {
 	}
 }
 
-// However many chains a layer is mounted on, no more than a few merged indexes of it stay; one that somebody removed is made again.
+// However many chains a layer is mounted on, no more than a few merged indexes of it stay; one that somebody removed
+// is made again.
 func TestOldMergedIndexes(t *testing.T) {
 	needIndexes(t)
 	ls := newLayers(t, t.TempDir()).WithForms(MergedForms)

@@ -50,7 +50,8 @@ func (ls *Layers) WithFetcher(f Fetcher) *Layers {
 	return &view
 }
 
-// WithLimits returns the same layers for somebody with other limits on what is unpacked; without, they are the defaults.
+// WithLimits returns the same layers for somebody with other limits on what is unpacked; without, they are the
+// defaults.
 func (ls *Layers) WithLimits(l layer.Limits) *Layers {
 	view := *ls
 	view.limits = l

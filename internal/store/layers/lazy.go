@@ -23,15 +23,15 @@ import (
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
-// A layer that is elsewhere, in a blob of which parts can be read alone (package chunked), has a lazy form: its table of
-// contents, and those parts of its files that somebody has read. It is no Form, since no tar can be made of it, and the layer
-// is not present with it. Its folder is lazy/DIFFID:
+// A layer that is elsewhere, in a blob of which parts can be read alone (package chunked), has a lazy form: its table
+// of contents, and those parts of its files that somebody has read. It is no Form, since no tar can be made of it,
+// and the layer is not present with it. Its folder is lazy/DIFFID:
 //
 //	table   the table of contents as the blob has it, verified against the manifest whenever it is opened
 //	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is there
 //
-// What the folder promises is checked when it is used: a chunk that is there is compared with its digest before it is read for
-// the first time in a process. So nothing of it needs a seal, and what a power cut takes is fetched again.
+// What the folder promises is checked when it is used: a chunk that is there is compared with its digest before it is
+// read for the first time in a process. So nothing of it needs a seal, and what a power cut takes is fetched again.
 
 // RangeFetcher is a Fetcher that can read parts of a blob.
 type RangeFetcher interface {
@@ -51,7 +51,8 @@ func (ls *Layers) NoteChunked(diffID, blob digest.Digest, annotations map[string
 	return ls.PutDerived(diffID, chunkedAs, Derived{Digest: blob, Data: data})
 }
 
-// lazyWorth is how large a blob is of which parts are read, in bytes. A smaller one is here as soon as its table of contents.
+// lazyWorth is how large a blob is of which parts are read, in bytes. A smaller one is here as soon as its table of
+// contents.
 const lazyWorth = 1 << 20
 
 // Lazy is the lazy form of a layer. It can be used by several goroutines.
@@ -88,8 +89,8 @@ func (ls *Layers) LazyPath(diffID digest.Digest) string {
 	return filepath.Join(ls.LazyFolder(), diffID.Encoded())
 }
 
-// Lazy opens the lazy form of a layer that is not here, for as long as the process lives: nil where it is here, or has none. From
-// then on who asks the layer for its table of contents through a Stack gets that of the lazy form.
+// Lazy opens the lazy form of a layer that is not here, for as long as the process lives: nil where it is here, or
+// has none. From then on who asks the layer for its table of contents through a Stack gets that of the lazy form.
 func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error) {
 	unlock := ls.memory.lock("lazy " + diffID)
 	defer unlock()
@@ -116,8 +117,8 @@ func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error)
 	if err != nil {
 		return nil, err
 	}
-	// What a config says of its layers is a claim until the layer is here. Where another image has the layer as another blob, one of
-	// the two may claim it falsely.
+	// What a config says of its layers is a claim until the layer is here. Where another image has the layer as
+	// another blob, one of the two may claim it falsely.
 	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Digest != noted.Digest }) {
 		return nil, nil
 	}
@@ -268,15 +269,15 @@ func (z *Lazy) Need(ctx context.Context, at, size int64) error {
 	return nil
 }
 
-// neighbours is how much of a blob is fetched with what is asked for, in bytes, where what follows is not here: files that lie
-// together are often read together, and a request costs as much time as some 100 KB.
+// neighbours is how much of a blob is fetched with what is asked for, in bytes, where what follows is not here: files
+// that lie together are often read together, and a request costs as much time as some 100 KB.
 const neighbours = 64 << 10
 
 // most is how much of a blob is fetched with one request, in bytes.
 const most = 8 << 20
 
-// claim takes the chunk i, those after it before end, and its neighbours, as far as nobody has them or sees to them: one
-// request brings them. With a chunk that is kept it takes that one alone.
+// claim takes the chunk i, those after it before end, and its neighbours, as far as nobody has them or sees to them:
+// one request brings them. With a chunk that is kept it takes that one alone.
 func (z *Lazy) claim(i, end int) (next int, done chan struct{}) {
 	done = make(chan struct{})
 	chunks := z.Index.Chunks

@@ -108,8 +108,8 @@ func openRoot(t *testing.T) string {
 	return root
 }
 
-// Of a layer in parts only those come that are read, each once, also where another process has read it before. What is damaged
-// on the disk comes again, and what is damaged on the way is refused.
+// Of a layer in parts only those come that are read, each once, also where another process has read it before. What
+// is damaged on the disk comes again, and what is damaged on the way is refused.
 func TestLazy(t *testing.T) {
 	root := openRoot(t)
 	a, diffID, large, annotations := chunkedLayer(t)

@@ -16,8 +16,8 @@ import (
 // ErrUnsealed says that a tree is not as it was when it was sealed: it is damaged, or nobody has verified it yet.
 var ErrUnsealed = errors.New("a layer's tree is not as it was sealed")
 
-// Lower is what overlayfs takes as a lower layer: a directory, or an EROFS index, which has to be mounted with the tars that it
-// says where to find what is in files in (package layer/erofs).
+// Lower is what overlayfs takes as a lower layer: a directory, or an EROFS index, which has to be mounted with the
+// tars that it says where to find what is in files in (package layer/erofs).
 type Lower struct {
 	// Dir is the directory, "" where it is an index.
 	Dir string
@@ -46,7 +46,8 @@ func (lo *Lower) Open(index *os.File) (fd int, err error) {
 	return erofs.Open(index, tars)
 }
 
-// Lowers are the layers of a chain as overlayfs takes them, while it is seen whether those that are trees are as they were sealed.
+// Lowers are the layers of a chain as overlayfs takes them, while it is seen whether those that are trees are as they
+// were sealed.
 type Lowers struct {
 	// All has the topmost first. Those of layers that somebody else shows are empty, for one layer each.
 	All []Lower
@@ -77,9 +78,10 @@ func (lo *Lowers) Trusted(ctx context.Context) error {
 	}
 }
 
-// Lowers returns the layers of a chain in the forms that overlayfs takes, which are made where they are not here. Trees are
-// returned at once, as they are, and looked at meanwhile: a container can be made for a process, which must not be
-// started before Trusted says so. Layers that served says, by their place in the chain, are left out: somebody else shows them.
+// Lowers returns the layers of a chain in the forms that overlayfs takes, which are made where they are not here.
+// Trees are returned at once, as they are, and looked at meanwhile: a container can be made for a process, which must
+// not be started before Trusted says so. Layers that served says, by their place in the chain, are left out: somebody
+// else shows them.
 func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest, served []bool) (*Lowers, error) {
 	layers, err := ls.Chain(chain)
 	if err != nil {
@@ -180,8 +182,8 @@ func (l *Layer) mustBeSealed() error {
 	return err
 }
 
-// parallelLayers is how many layers are made or looked at at a time. Each needs about ten open files, of which a process may
-// have no more than 64.
+// parallelLayers is how many layers are made or looked at at a time. Each needs about ten open files, of which a
+// process may have no more than 64.
 const parallelLayers = 4
 
 // inParallel calls do with 0 to n-1, a few at a time.

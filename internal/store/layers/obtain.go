@@ -102,8 +102,8 @@ func (e *UnavailableError) Error() string {
 // Unwrap is the cause, but for a file that does not exist.
 func (e *UnavailableError) Unwrap() error { return hideMissing(e.Cause) }
 
-// hideMissing keeps a file that does not exist, which is the layer's, from being taken for a path that the layer does not
-// have.
+// hideMissing keeps a file that does not exist, which is the layer's, from being taken for a path that the layer does
+// not have.
 func hideMissing(cause error) error {
 	if errors.Is(cause, fs.ErrNotExist) {
 		return nil

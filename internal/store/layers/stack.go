@@ -20,8 +20,8 @@ func (s source) TOC(ctx context.Context) (*layer.TOC, error) {
 	return s.l.TOC(ctx)
 }
 
-// Open reads a file out of the tar, which is as it was sealed, or out of the tree, whose file is compared with its digest
-// on the way: looking at the seal of a whole tree takes longer than reading a few of its files.
+// Open reads a file out of the tar, which is as it was sealed, or out of the tree, whose file is compared with its
+// digest on the way: looking at the seal of a whole tree takes longer than reading a few of its files.
 func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	l := s.l
 	if z := l.layers.opened(l.DiffID); z != nil {

@@ -1,7 +1,8 @@
 // Package orphans ends what is left of containers whose builder was killed: processes that outlived it, and cgroups.
 //
-// It goes by the state that libcontainer keeps of a container (libcontainer.State): the folder STATE/strata-…, where STATE is
-// private to one run, holds state.json, which names the container's first process and its cgroups before there are any.
+// It goes by the state that libcontainer keeps of a container (libcontainer.State): the folder STATE/strata-…, where
+// STATE is private to one run, holds state.json, which names the container's first process and its cgroups before
+// there are any.
 package orphans
 
 import (
@@ -30,8 +31,8 @@ type State struct {
 	Cgroups map[string]string `json:"cgroup_paths"`
 }
 
-// EndBelow ends the containers that have their state below the folder of a session, in FOLDER/state. It returns once they
-// are gone; an error names what does not end, so that the folder is to be kept for another try.
+// EndBelow ends the containers that have their state below the folder of a session, in FOLDER/state. It returns once
+// they are gone; an error names what does not end, so that the folder is to be kept for another try.
 func EndBelow(session string) error {
 	states, err := filepath.Glob(filepath.Join(session, "*", "state"))
 	if err != nil {
@@ -78,8 +79,8 @@ func (c *State) end() error {
 	return errors.Join(errs...)
 }
 
-// kill kills the container's first process, if it still runs, and waits for its end. As process 1 of a name space it takes
-// all others of the container along (pid_namespaces(7)).
+// kill kills the container's first process, if it still runs, and waits for its end. As process 1 of a name space it
+// takes all others of the container along (pid_namespaces(7)).
 func (c *State) kill() error {
 	fd, err := unix.PidfdOpen(c.Pid, 0)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package plans remembers, for each build that is made again and again, which records and configs it used last. The next such
-// build reads them all at once, and notes in one row that it uses them, instead of a statement and a row for each.
+// Package plans remembers, for each build that is made again and again, which records and configs it used last. The
+// next such build reads them all at once, and notes in one row that it uses them, instead of a statement and a row
+// for each.
 //
 // What a build is told is what the tables records and configs have: the rows are read when it begins, and from then
 // on no prune takes them.
@@ -35,8 +36,8 @@ type Row struct {
 	Made  int64 // milliseconds since 1970
 }
 
-// Held is what a build with a name uses, for as long as it runs. The methods of nil know nothing. They may be called from
-// several goroutines.
+// Held is what a build with a name uses, for as long as it runs. The methods of nil know nothing. They may be called
+// from several goroutines.
 type Held struct {
 	plans  *Plans
 	name   string
@@ -51,8 +52,8 @@ type Held struct {
 	kept                     bool
 }
 
-// Hold notes that a build uses from now on what the last one with the same name used, and reads it. The process must have
-// begun its session.
+// Hold notes that a build uses from now on what the last one with the same name used, and reads it. The process must
+// have begun its session.
 func (p *Plans) Hold(name string) (*Held, error) {
 	h := &Held{plans: p, name: digest.FromString(name).Encoded(), records: map[digest.Digest]Row{}, configs: map[digest.Digest]bool{},
 		usedRecords: map[digest.Digest]bool{}, usedConfigs: map[digest.Digest]bool{}}
@@ -138,8 +139,8 @@ func (h *Held) UseRecord(key digest.Digest) {
 	h.usedRecords[key] = true
 }
 
-// HasConfig says that the store has a config, which the last build used, so that putting it there as a step's with a parent would
-// change nothing but the time of its use, which is noted.
+// HasConfig says that the store has a config, which the last build used, so that putting it there as a step's with a
+// parent would change nothing but the time of its use, which is noted.
 func (h *Held) HasConfig(id, parent digest.Digest) bool {
 	if h == nil {
 		return false
@@ -184,8 +185,8 @@ func (h *Held) Kept() bool {
 	return h.kept
 }
 
-// Keep notes, as a part of a transaction, what the build used: all at the same time, so that of those that one build used,
-// none counts as older than those that were built on it.
+// Keep notes, as a part of a transaction, what the build used: all at the same time, so that of those that one build
+// used, none counts as older than those that were built on it.
 func (h *Held) Keep(tx *sql.Tx) error {
 	if h == nil {
 		return nil
@@ -243,9 +244,9 @@ func list(set map[digest.Digest]bool) (string, error) {
 	return string(data), err
 }
 
-// Spread notes in the records and configs themselves, as the first part of a transaction that decides on them, when builds used
-// them last. oldest is when the longest-running process began: what was held before, by a build that did not come to use it,
-// is held no more.
+// Spread notes in the records and configs themselves, as the first part of a transaction that decides on them, when
+// builds used them last. oldest is when the longest-running process began: what was held before, by a build that did
+// not come to use it, is held no more.
 func Spread(tx *sql.Tx, oldest int64) error {
 	if err := spread(tx, "used", "used != spread"); err != nil {
 		return err
@@ -277,8 +278,8 @@ func spread(tx *sql.Tx, column, condition string, args ...any) error {
 	return err
 }
 
-// Uses returns when builds last used records and configs, by key and ID in milliseconds since 1970, as far as that may not stand in
-// their rows.
+// Uses returns when builds last used records and configs, by key and ID in milliseconds since 1970, as far as that
+// may not stand in their rows.
 func (p *Plans) Uses() (map[digest.Digest]int64, error) {
 	rows, err := p.db.Query(`SELECT value, max(used) FROM (SELECT value, used FROM plans, json_each(plans.records)
 		UNION ALL SELECT value, used FROM plans, json_each(plans.configs)) GROUP BY value`)

@@ -33,14 +33,14 @@ type Build struct {
 // maxBuilds is how many builds are remembered. One takes 1 to 4 KB.
 const maxBuilds = 10_000
 
-// MaxLogged is how many builds there are of which it is kept what their steps printed: the last that ran some. The logs of
-// one take up to 4 MB, and compressed some KB.
+// MaxLogged is how many builds there are of which it is kept what their steps printed: the last that ran some. The
+// logs of one take up to 4 MB, and compressed some KB.
 const MaxLogged = 200
 
 const buildColumns = "id, started, took, context, dockerfile, target, engine, image, error, saved, hits, total, data"
 
-// PutBuild remembers a build, and forgets the oldest if there are too many. With a build that did not fail it notes what that used
-// of what it holds.
+// PutBuild remembers a build, and forgets the oldest if there are too many. With a build that did not fail it notes
+// what that used of what it holds.
 func (rs *Records) PutBuild(b *Build) error {
 	err := rs.db.Tx(func(tx *sql.Tx) error {
 		r, err := tx.Exec("INSERT INTO builds ("+buildColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -297,9 +297,9 @@ func (c *Client) wait(ctx context.Context, try int, err error) error {
 	}
 }
 
-// settle finds out whether a host that may be plain HTTP is. On this machine http is asked first, elsewhere https, so that nobody
-// who has it is talked to in the clear. No login is sent. What is asked is the request itself, so that no round trip is
-// lost; the answer is nil where that was done already, and the request is still to be sent.
+// settle finds out whether a host that may be plain HTTP is. On this machine http is asked first, elsewhere https, so
+// that nobody who has it is talked to in the clear. No login is sent. What is asked is the request itself, so that no
+// round trip is lost; the answer is nil where that was done already, and the request is still to be sent.
 func (e *endpoint) settle(ctx context.Context, r request) (*http.Response, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -329,8 +329,8 @@ func (e *endpoint) settle(ctx context.Context, r request) (*http.Response, error
 	return nil, errs[0]
 }
 
-// ofTLS is an error where an answer is what TLS servers answer to plain HTTP, and not a registry's own, which says in JSON what
-// is bad.
+// ofTLS is an error where an answer is what TLS servers answer to plain HTTP, and not a registry's own, which says in
+// JSON what is bad.
 func ofTLS(host string, resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	resp.Body.Close()

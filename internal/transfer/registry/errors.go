@@ -44,8 +44,8 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("the bytes%s do not match their digest: %s was promised, %s came; they were damaged or changed on the way or in the registry", from, e.Want, e.Got)
 }
 
-// Unanswered says of an error that the registry did not say whether it has a name: it could not be reached in time, wants
-// a login, or failed itself.
+// Unanswered says of an error that the registry did not say whether it has a name: it could not be reached in time,
+// wants a login, or failed itself.
 func Unanswered(err error) bool {
 	var resp *responseError
 	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrUnauthorized) || errors.Is(err, context.DeadlineExceeded) ||
@@ -74,7 +74,8 @@ type responseError struct {
 	status     int
 	detail     string // the registry's own words, may be ""
 	retryAfter time.Duration
-	// lacks says that a manifest was refused since the registry has not all of its blobs (distribution-spec, MANIFEST_BLOB_UNKNOWN).
+	// lacks says that a manifest was refused since the registry has not all of its blobs (distribution-spec,
+	// MANIFEST_BLOB_UNKNOWN).
 	lacks bool
 }
 

@@ -37,16 +37,18 @@ type Upload struct {
 	Expect    Expectation
 }
 
-// Expectation is what is known of whether the repository has a blob already. It decides what is asked first, not what is
-// there in the end.
+// Expectation is what is known of whether the repository has a blob already. It decides what is asked first, not what
+// is there in the end.
 type Expectation int
 
 const (
 	// ExpectNothing is a blob to be asked about before anything is sent.
 	ExpectNothing Expectation = iota
-	// ExpectThere is one that the repository had a moment ago. Nothing is asked unless the registry refuses the manifest.
+	// ExpectThere is one that the repository had a moment ago. Nothing is asked unless the registry refuses the
+	// manifest.
 	ExpectThere
-	// ExpectAbsent is one that is small, and not known to be in any registry: it is sent right away, since to ask takes as long.
+	// ExpectAbsent is one that is small, and not known to be in any registry: it is sent right away, since to ask
+	// takes as long.
 	ExpectAbsent
 )
 
@@ -89,8 +91,8 @@ func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload
 	return manifest.Digest, nil
 }
 
-// all sends the blobs and then the manifest. A registry may say that it has a blob which another client is still sending, or
-// that is being collected, and then lack it: what is missing then is sent.
+// all sends the blobs and then the manifest. A registry may say that it has a blob which another client is still
+// sending, or that is being collected, and then lack it: what is missing then is sent.
 func (p *push) all(ctx context.Context, blobs []Upload, manifest Blob) error {
 	for try := 1; ; try++ {
 		assumed, err := p.blobs(ctx, blobs)

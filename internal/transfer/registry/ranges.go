@@ -15,8 +15,8 @@ import (
 // ErrNoRanges says that a registry gives blobs only whole.
 var ErrNoRanges = errors.New("the registry does not give parts of blobs")
 
-// OpenRange opens the bytes of a blob from one to before another, at the first of ref's endpoints that gives them. What is read is
-// as long as was asked for, or ends with an error; its contents are for the caller to check.
+// OpenRange opens the bytes of a blob from one to before another, at the first of ref's endpoints that gives them.
+// What is read is as long as was asked for, or ends with an error; its contents are for the caller to check.
 func (c *Client) OpenRange(ctx context.Context, ref reference.Named, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error) {
 	if err := desc.Digest.Validate(); err != nil || from < 0 || to <= from || to > desc.Size {
 		return nil, fmt.Errorf("%s: the bytes %d to %d of %q are asked for, which has %d", reference.FamiliarString(ref), from, to, desc.Digest, desc.Size)

@@ -20,16 +20,17 @@ import (
 
 // statCache remembers, for the files of one context, what they held when they had a given stat.
 //
-// The file is cacheMagic, a number of records in the order of layer.Compare, and the CRC-32C of all before it, little endian:
+// The file is cacheMagic, a number of records in the order of layer.Compare, and the CRC-32C of all before it, little
+// endian:
 //
 //	path length 2, path
 //	size 8, mtime 8, ctime 8, inode 8, mode 4
 //	flags 1: 1 = a digest follows the flags (32 bytes)
 //	number of attributes 2, each: name length 2, name, value length 4, value
 //
-// A file costs about 120 bytes; 20,000 files are 2.4 MB. They stay as they are in the file, with 4 bytes for each that say where it
-// begins. Only settled files are in it (see stat.settledAt), so that a record with the same stat is right. A file that is cut, damaged or of
-// another version counts as none.
+// A file costs about 120 bytes; 20,000 files are 2.4 MB. They stay as they are in the file, with 4 bytes for each
+// that say where it begins. Only settled files are in it (see stat.settledAt), so that a record with the same stat is
+// right. A file that is cut, damaged or of another version counts as none.
 type statCache struct {
 	file    string
 	ignore  bool // what the file says
@@ -115,7 +116,8 @@ func (k *known) find(path string) int {
 	return sort.Search(len(k.at), func(i int) bool { return layer.Compare(k.path(i), path) >= 0 })
 }
 
-// lookup returns what is known of a path. next is the index of the record that is looked at first: it is set to the one that follows.
+// lookup returns what is known of a path. next is the index of the record that is looked at first: it is set to the
+// one that follows.
 func (s *statCache) lookup(path string, next *int) (known string, r record, ok bool) {
 	k := s.known
 	if k == nil {
@@ -185,7 +187,8 @@ func (s *saver) write(f io.Writer, top *node) error {
 	return err
 }
 
-// node writes what is known of a path and of what is below it. What was known before of a directory that was listed is not.
+// node writes what is known of a path and of what is below it. What was known before of a directory that was listed
+// is not.
 func (s *saver) node(n *node) {
 	path := n.entry.Path
 	for s.passes(func(old string) bool { return layer.Compare(old, path) <= 0 }) {

@@ -164,8 +164,8 @@ func decode(t *testing.T, file string) map[string]*record {
 	return k.all()
 }
 
-// TestCacheKeepsWhatNobodyLookedAt: a build that looks at a part of a context forgets nothing of the others, and what is gone from a
-// directory that it listed.
+// TestCacheKeepsWhatNobodyLookedAt: a build that looks at a part of a context forgets nothing of the others, and what
+// is gone from a directory that it listed.
 func TestCacheKeepsWhatNobodyLookedAt(t *testing.T) {
 	dir := plant(t, "a/c/z: 1", "a/gone/y: 2", "a/x: 3", "a.b/y: 4", "a0/y: 5", "b/d/w: 6", "b.gone: 7")
 	cache := filepath.Join(t.TempDir(), "cache")

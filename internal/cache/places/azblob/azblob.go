@@ -1,8 +1,9 @@
 // Package azblob is a cache in a container of Azure Blob Storage. Package bucket says what is in it.
 //
-// Attributes are those of BuildKit's cache of this type (github.com/moby/buildkit, README.md, "Azure Blob Storage cache"); its
-// objects are not BuildKit's. Requests are made by the REST API of the service
-// (learn.microsoft.com/rest/api/storageservices/blob-service-rest-api): six of them, where Azure's own library would be some MB.
+// Attributes are those of BuildKit's cache of this type (github.com/moby/buildkit, README.md, "Azure Blob Storage
+// cache"); its objects are not BuildKit's. Requests are made by the REST API of the service
+// (learn.microsoft.com/rest/api/storageservices/blob-service-rest-api): six of them, where Azure's own library would
+// be some MB.
 package azblob
 
 import (
@@ -150,7 +151,8 @@ type Objects struct {
 	caller *bucket.Caller
 }
 
-// stores are those that this process has opened, by their location: what a person gave as credentials is in no location.
+// stores are those that this process has opened, by their location: what a person gave as credentials is in no
+// location.
 var stores bucket.Stores
 
 // open opens a container with a key, or else what the environment has: a key or a shared access signature.

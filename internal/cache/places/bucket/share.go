@@ -23,7 +23,8 @@ type Watcher interface {
 // Where implements cache.Sharer.
 func (p *Place) Where() string { return p.objects.Location() + "|" + p.o.Prefix }
 
-// Claim implements cache.Sharer by leases: objects "leases/<key>", each written again every few seconds while its step runs.
+// Claim implements cache.Sharer by leases: objects "leases/<key>", each written again every few seconds while its
+// step runs.
 func (p *Place) Claim(ctx context.Context, key digest.Digest, follow cache.Follow) (cache.Claim, error) {
 	l, err := p.leases().Take(ctx, p.name("leases", key.Encoded()), follow)
 	if errors.Is(err, cache.ErrEnded) {
@@ -64,8 +65,8 @@ func (c *claim) Share(ctx context.Context, s cache.Step) error {
 	}
 }
 
-// share writes a step for those who wait for it: its layer, and then its record. The list of the cache's name is written by
-// Put, once for all steps of a build.
+// share writes a step for those who wait for it: its layer, and then its record. The list of the cache's name is
+// written by Put, once for all steps of a build.
 func (p *Place) share(ctx context.Context, s cache.Step) error {
 	o := &object{Key: s.Key, Record: s.Record}
 	if s.Record.Layer != "" {

@@ -1,9 +1,9 @@
-// Package http is a cache behind plain GET, HEAD, PUT and DELETE: a WebDAV server, nginx's dav module, an artefact store.
-// Package bucket says what is in it.
+// Package http is a cache behind plain GET, HEAD, PUT and DELETE: a WebDAV server, nginx's dav module, an artefact
+// store. Package bucket says what is in it.
 //
-// Two that write at once lose none of each other's records where the server knows ETags and their conditions (RFC 9110,
-// 13.1); another server keeps the last one's lists, which are copies. The server is not asked what it has: nothing in HTTP
-// does that.
+// Two that write at once lose none of each other's records where the server knows ETags and their conditions (RFC
+// 9110, 13.1); another server keeps the last one's lists, which are copies. The server is not asked what it has:
+// nothing in HTTP does that.
 package http
 
 import (

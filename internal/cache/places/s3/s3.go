@@ -1,8 +1,8 @@
-// Package s3 is a cache in a bucket of Amazon S3, or of what speaks its protocol: MinIO, Ceph, Garage, R2, and Google Cloud
-// Storage by its interoperable face. Package bucket says what is in it.
+// Package s3 is a cache in a bucket of Amazon S3, or of what speaks its protocol: MinIO, Ceph, Garage, R2, and Google
+// Cloud Storage by its interoperable face. Package bucket says what is in it.
 //
-// Attributes are those of BuildKit's cache of this type (github.com/moby/buildkit, README.md, "S3 cache"); its objects are
-// not BuildKit's.
+// Attributes are those of BuildKit's cache of this type (github.com/moby/buildkit, README.md, "S3 cache"); its
+// objects are not BuildKit's.
 package s3
 
 import (
