@@ -10,16 +10,18 @@ import (
 // behindEach is after how many bytes the kernel is asked to begin with writing them to the disk.
 const behindEach = 16 << 20
 
-// behind writes to a file, and has the kernel bring its bytes to the disk meanwhile: who waits for the disk at the
+// Behind writes to a file, and has the kernel bring its bytes to the disk meanwhile: who waits for the disk at the
 // end of a build waits for less. Nothing is waited for here.
-type behind struct {
+type Behind struct {
 	f           *os.File
 	asked, size int64 // up to where the kernel was asked, and what was written
 }
 
-func newBehind(f *os.File) *behind { return &behind{f: f} }
+// NewBehind writes to f, of which the first bytes are there.
+func NewBehind(f *os.File, size int64) *Behind { return &Behind{f: f, asked: size, size: size} }
 
-func (b *behind) Write(p []byte) (int, error) {
+// Write implements io.Writer.
+func (b *Behind) Write(p []byte) (int, error) {
 	n, err := b.f.Write(p)
 	b.size += int64(n)
 	if b.size-b.asked >= behindEach {

@@ -157,7 +157,7 @@ func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) 
 	if err != nil {
 		return nil, err
 	}
-	to := tarSinks{w: newBehind(f), hash: sum, hashed: resumed, toc: a.toc} // no copy of it, which has one entry a file
+	to := tarSinks{w: NewBehind(f, 0), hash: sum, hashed: resumed, toc: a.toc} // no copy of it, which has one entry a file
 	size, err := writeTar(ctx, to, a.runs, &origin{open: open, earlier: a.earlier})
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func WriteTar(ctx context.Context, w io.Writer, t *TOC, open OpenFunc) error {
 func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (*Tar, error) {
 	sum := newTarSum()
 	described := t.clone()
-	size, err := writeTar(ctx, tarSinks{w: newBehind(f), hash: sum, toc: described}, t.runs, &origin{open: open})
+	size, err := writeTar(ctx, tarSinks{w: NewBehind(f, 0), hash: sum, toc: described}, t.runs, &origin{open: open})
 	if err != nil {
 		return nil, err
 	}

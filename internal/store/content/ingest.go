@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
@@ -30,6 +31,7 @@ type Ingest struct {
 	digest  digest.Digest
 	size    int64
 	f       *os.File
+	out     *layer.Behind // of f
 	hash    hash.Hash
 	offset  int64
 
@@ -70,6 +72,7 @@ func (c *Content) Ingest(ctx context.Context, d digest.Digest, size int64) (*Ing
 			return nil, err
 		}
 	}
+	in.out = layer.NewBehind(f, in.offset)
 	in.progress = newProgress(in.offset)
 	return in, nil
 }
@@ -82,7 +85,7 @@ func (in *Ingest) Write(p []byte) (int, error) {
 	if in.size >= 0 && in.offset+int64(len(p)) > in.size {
 		return 0, fmt.Errorf("storing blob %s: more than the %d bytes that were announced", in.digest, in.size)
 	}
-	n, err := in.f.Write(p)
+	n, err := in.out.Write(p)
 	in.hash.Write(p[:n])
 	in.offset += int64(n)
 	in.progress.set(in.offset, writing)
@@ -99,7 +102,7 @@ func (in *Ingest) Reset() error {
 		in.progress = newProgress(0)
 	}
 	in.hash.Reset()
-	in.offset = 0
+	in.offset, in.out = 0, layer.NewBehind(in.f, 0)
 	if err := in.f.Truncate(0); err != nil {
 		return fmt.Errorf("storing blob %s: %w", in.digest, err)
 	}

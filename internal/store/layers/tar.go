@@ -54,12 +54,14 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 
 // copyTar writes r to f and returns its table of contents.
 func copyTar(ctx context.Context, f *os.File, diffID digest.Digest, r io.Reader, l layer.Limits) (*layer.TOC, error) {
-	sum := layer.NewDigestReader(r)
-	tee := io.TeeReader(sum, f)
-	t, err := layer.Scan(ctx, tee, l)
+	sum := layer.NewCopyingReader(r, layer.NewBehind(f, 0))
+	t, err := layer.Scan(ctx, sum, l)
 	if err == nil {
 		// What follows the end mark of a tar is part of the layer's digest.
-		_, err = io.CopyBuffer(io.Discard, tee, make([]byte, 1<<16))
+		_, err = io.CopyBuffer(io.Discard, sum, make([]byte, 1<<16))
+	}
+	if copied := sum.Copied(); err == nil {
+		err = copied
 	}
 	if err != nil {
 		return nil, err
