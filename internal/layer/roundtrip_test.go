@@ -342,6 +342,7 @@ func TestStackLikeOverlay(t *testing.T) {
 			sh(t, low, randomScript(rnd, 40))
 			dirs := []string{low}
 			sources := []layer.Source{layer.TreeSource(low, diff(t, low, nil))}
+			grown := layer.NewStack(sources...)
 			for range 4 {
 				below := layer.NewStack(sources...)
 				upper, merged := overlay(t, dirs, randomScript(rnd, 25))
@@ -357,6 +358,10 @@ func TestStackLikeOverlay(t *testing.T) {
 				must(t, err)
 				// link groups that overlayfs broke by copying one name up are groups in the layers' own sense
 				sameTOC(t, "the stack", unlinked(flat), unlinked(want))
+				grown = grown.With(sources[len(sources)-1])
+				again, err := grown.Flatten(t.Context())
+				must(t, err)
+				sameTOC(t, "the stack made of the one below", again, flat)
 				if t.Failed() {
 					return
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 // directories 0755 0:0. The entries must not be changed. A Stack can be used by several goroutines.
 type Stack struct {
 	sources []Source
+	below   *Stack // of the first of the sources, nil once it is loaded
 	loading sync.Mutex
 	loaded  atomic.Bool
 	index   []stacked // not changed once it is loaded
@@ -38,6 +40,11 @@ type stacked struct {
 // NewStack merges layers, the lowest first. None give an empty root.
 func NewStack(sources ...Source) *Stack { return &Stack{sources: sources} }
 
+// With is the stack with more layers on top of it, which needs only those to be read where this one is made already.
+func (s *Stack) With(sources ...Source) *Stack {
+	return &Stack{sources: append(slices.Clip(s.sources), sources...), below: s}
+}
+
 // Layers is the number of layers.
 func (s *Stack) Layers() int { return len(s.sources) }
 
@@ -52,27 +59,48 @@ func (s *Stack) load(ctx context.Context) error {
 	if s.loaded.Load() {
 		return nil
 	}
-	tocs := make([]*TOC, len(s.sources))
+	var all []stacked
+	from := 0 // the first layer that is not in all
+	if s.below != nil {
+		if err := s.below.load(ctx); err != nil {
+			return err
+		}
+		all, from = s.below.index, len(s.below.sources)
+	}
+	tocs, err := readTOCs(ctx, s.sources, from)
+	if err != nil {
+		return err
+	}
+	empty := s.below != nil
+	for _, t := range tocs {
+		empty = empty && len(t.Entries) == 0
+	}
+	if !empty {
+		all = slices.DeleteFunc(slices.Clone(all), func(x stacked) bool { return x.layer < 0 })
+		for i, t := range tocs {
+			all = mergeLayer(all, t, int32(from+i))
+		}
+		all = closeIndex(all)
+	}
+	s.index, s.below = all, nil
+	s.loaded.Store(true)
+	return nil
+}
+
+// readTOCs reads the tables of contents of those sources that come after the first few, at the same time.
+func readTOCs(ctx context.Context, sources []Source, from int) ([]*TOC, error) {
+	tocs := make([]*TOC, len(sources)-from)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16) // each has a file open
-	for i, src := range s.sources {
+	for i := range tocs {
 		g.Go(func() (err error) {
-			if tocs[i], err = src.TOC(ctx); err != nil {
-				return &unreadError{i + 1, err}
+			if tocs[i], err = sources[from+i].TOC(ctx); err != nil {
+				return &unreadError{from + i + 1, err}
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	var all []stacked
-	for i, t := range tocs {
-		all = mergeLayer(all, t, int32(i))
-	}
-	s.index = closeIndex(all)
-	s.loaded.Store(true)
-	return nil
+	return tocs, g.Wait()
 }
 
 // unreadError says that a layer's table of contents could not be read. Whatever the reason is, it is not fs.ErrNotExist

@@ -32,8 +32,8 @@ func (m Mounted) modTime(path string) time.Time {
 	if at, ok := m.tableTime(path); ok {
 		return at
 	}
-	for _, dir := range m.Dirs {
-		if dir == "" {
+	for i, dir := range m.Dirs {
+		if dir == "" || i > 0 && dir == m.Dirs[i-1] { // which stands for several layers
 			continue
 		}
 		root, err := openRoot(dir)

@@ -3,6 +3,7 @@ package solver
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/strata-build/strata/internal/cache/local"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/observed"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // A COPY looks at what is below it: whether its destination is there, and what owns the directories on the way. Where
@@ -71,12 +73,8 @@ func (s *Solver) seeBelow(ctx context.Context, op *operation, parent *State) err
 
 // areHere says whether what the layers of a chain hold is known here.
 func (s *Solver) areHere(chain []digest.Digest) bool {
-	for _, d := range chain {
-		if l, err := s.store.Layer(d); err != nil || !l.Present() {
-			return false
-		}
-	}
-	return true
+	layers, err := s.distinct(chain)
+	return err == nil && !slices.ContainsFunc(layers, func(l *store.Layer) bool { return !l.Present() })
 }
 
 // observed is what a record has of what its step saw, nil if that is nothing or too much.

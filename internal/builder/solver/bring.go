@@ -2,10 +2,13 @@ package solver
 
 import (
 	"context"
+	"slices"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strata-build/strata/internal/sandbox/tracefs"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // parallelLayers is how many layers are fetched at a time for one step, as docker pull does.
@@ -17,10 +20,13 @@ func (s *Solver) bring(ctx context.Context, states ...*State) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelLayers)
 	for _, st := range states {
-		for _, d := range st.Chain() {
-			l, err := s.store.Layer(d)
-			if err != nil || l.Present() {
-				continue // whoever needs it says what is wrong
+		layers, err := s.distinct(st.Chain())
+		if err != nil {
+			continue // whoever needs them says what is wrong
+		}
+		for _, l := range layers {
+			if l.Present() {
+				continue
 			}
 			g.Go(func() error {
 				_, err := l.TOC(ctx)
@@ -31,6 +37,11 @@ func (s *Solver) bring(ctx context.Context, states ...*State) error {
 	return g.Wait()
 }
 
+// distinct are the layers of a chain, each once.
+func (s *Solver) distinct(chain []digest.Digest) ([]*store.Layer, error) {
+	return s.store.Chain(slices.Compact(slices.Sorted(slices.Values(chain))))
+}
+
 // bringParts is bring for a state of which a RUN may read parts only: of layers that can be had in parts, it fetches
 // the tables of contents, and all of the others. One whose table cannot be had is fetched whole.
 func (s *Solver) bringParts(ctx context.Context, st *State) error {
@@ -39,7 +50,7 @@ func (s *Solver) bringParts(ctx context.Context, st *State) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelLayers)
-	for _, d := range st.Chain() {
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(st.Chain()))) {
 		g.Go(func() error {
 			if lazy, err := s.store.Lazy(ctx, d); err == nil && lazy != nil {
 				return nil

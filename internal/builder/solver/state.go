@@ -37,16 +37,21 @@ type State struct {
 	chain func() chainIDs
 
 	store *store.Store
-	// stack is made when it is asked for, and shared by all who ask.
-	stack struct {
-		sync.Mutex
-		made *layer.Stack
-	}
+	stack *stack
+}
+
+// stack is the merged view of a chain, made when it is asked for, and shared by all who ask.
+type stack struct {
+	mu    sync.Mutex
+	chain []digest.Digest
+	below *stack // that of the state before, whose chain this one's begins with; nil once it is made
+	made  *layer.Stack
 }
 
 func newState(s *store.Store, id digest.Digest, c *image.Config) *State {
 	st := &State{ID: id, Config: c, store: s}
 	st.root = st
+	st.stack = &stack{chain: st.Chain()}
 	st.chain = sync.OnceValue(func() chainIDs { return chainIDs{}.add(st.Chain()) })
 	return st
 }
@@ -74,6 +79,7 @@ func (s *State) follow(before *State) {
 	if len(chain) >= n && slices.Equal(chain[:n], before.Chain()) {
 		ids := before.chain().add(chain[n:])
 		s.chain = func() chainIDs { return ids }
+		s.stack.below = before.stack
 	}
 }
 
@@ -108,14 +114,32 @@ func (s *State) Chain() []digest.Digest { return s.Config.RootFS.DiffIDs }
 
 // Stack is the merged view of the layers, which are read, and fetched, when the first path is looked up.
 func (s *State) Stack() (*layer.Stack, error) {
-	s.stack.Lock()
-	defer s.stack.Unlock()
-	if s.stack.made != nil {
-		return s.stack.made, nil
+	k := s.stack
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.made != nil {
+		return k.made, nil
 	}
-	var err error
-	s.stack.made, err = s.store.Stack(s.Chain())
-	return s.stack.made, err
+	below, n := k.nearest()
+	made, err := s.store.StackOn(below, k.chain[n:])
+	if err == nil {
+		k.made, k.below = made, nil
+	}
+	return made, err
+}
+
+// nearest is the view that was made last of those below, and how many layers it has: an empty one for none.
+func (k *stack) nearest() (*layer.Stack, int) {
+	for b := k.below; b != nil; {
+		b.mu.Lock()
+		made, next := b.made, b.below
+		b.mu.Unlock()
+		if made != nil {
+			return made, len(b.chain)
+		}
+		b = next
+	}
+	return layer.NewStack(), 0
 }
 
 // created is when the state's last step ran, as far as it is known.

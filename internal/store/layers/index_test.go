@@ -111,6 +111,55 @@ func TestLowers(t *testing.T) {
 	}
 }
 
+// TestLowersOfEmptyLayers: empty layers are no lower layers, and every place of the chain has its directory all the same.
+func TestLowersOfEmptyLayers(t *testing.T) {
+	root := t.TempDir()
+	ls := newLayers(t, root).WithForms(TreeForms)
+	empty := addTar(t, ls, nil)
+	if empty != layer.EmptyDiffID {
+		t.Fatalf("the empty layer is %s", empty)
+	}
+	a, b := addTar(t, ls, map[string]string{"a": "a"}), addTar(t, ls, map[string]string{"b": "b"})
+	dir := func(d digest.Digest) string { return ls.Path(d, formTree) }
+	for _, test := range []struct {
+		chain  []digest.Digest
+		served []bool
+		dirs   []string // of each place, the topmost first
+		lowers int
+	}{
+		{[]digest.Digest{a, b}, nil, []string{dir(b), dir(a)}, 2},
+		{[]digest.Digest{empty, empty, a, empty, b, empty}, nil, []string{dir(b), dir(b), dir(a), dir(a), dir(a), dir(a)}, 2},
+		{[]digest.Digest{a, empty, b}, []bool{true, false, false}, []string{dir(b), "", ""}, 2},
+		{[]digest.Digest{empty, empty}, nil, []string{dir(empty), dir(empty)}, 1},
+		{[]digest.Digest{a, empty}, []bool{false, true}, []string{"", dir(a)}, 2},
+	} {
+		lowers, err := ls.Lowers(t.Context(), test.chain, test.served)
+		must(t, err)
+		must(t, lowers.Trusted(t.Context()))
+		if got := Dirs(lowers.All); !slices.Equal(got, test.dirs) || len(lowers.All) != test.lowers {
+			t.Errorf("%v, served %v: %d lowers in %v, want %d in %v", test.chain, test.served, len(lowers.All), got, test.lowers, test.dirs)
+		}
+	}
+}
+
+// TestChainOfUnknownLayer: a layer of which nothing is known is told from the others of its chain.
+func TestChainOfUnknownLayer(t *testing.T) {
+	ls := newLayers(t, t.TempDir())
+	known, unknown := addTar(t, ls, map[string]string{"a": "a"}), digest.FromString("unknown")
+	for _, chain := range [][]digest.Digest{{unknown}, {known, unknown, known}} {
+		_, err := ls.Chain(chain)
+		var unavailable *UnavailableError
+		if !errors.As(err, &unavailable) || unavailable.DiffID != unknown {
+			t.Errorf("%v: %v", chain, err)
+		}
+	}
+	layers, err := ls.Chain([]digest.Digest{known, known})
+	must(t, err)
+	if len(layers) != 2 || layers[0].DiffID != known || layers[1].DiffID != known {
+		t.Errorf("the same layer twice: %v", layers)
+	}
+}
+
 // mountLower mounts an index.
 func mountLower(t *testing.T, lo Lower) string {
 	t.Helper()

@@ -4,10 +4,12 @@ package layers
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -118,18 +120,43 @@ func (ls *Layers) CanBeHad(diffID digest.Digest) (bool, error) {
 	return len(blobs) > 0, err
 }
 
-// Chain looks up several layers. One of which nothing is known is an *UnavailableError.
+// Chain looks up several layers, at once. One of which nothing is known is an *UnavailableError.
 func (ls *Layers) Chain(chain []digest.Digest) ([]*Layer, error) {
+	if len(chain) == 1 {
+		l, err := ls.Layer(chain[0])
+		if errors.Is(err, db.ErrNotFound) { // forgotten by whoever found that all of it is gone, maybe this moment
+			err = &UnavailableError{chain[0], ErrNowhere}
+		}
+		return []*Layer{l}, err
+	}
+	known, err := ls.known(chain)
+	if err != nil {
+		return nil, fmt.Errorf("looking up layers: %w", err)
+	}
 	layers := make([]*Layer, len(chain))
 	for i, d := range chain {
-		l, err := ls.Layer(d)
-		if errors.Is(err, db.ErrNotFound) { // forgotten by whoever found that all of it is gone, maybe this moment
-			err = &UnavailableError{d, ErrNowhere}
+		if layers[i] = known[d]; layers[i] == nil {
+			return nil, &UnavailableError{d, ErrNowhere} // forgotten, as above
 		}
-		if err != nil {
-			return nil, err
-		}
-		layers[i] = l
 	}
 	return layers, nil
+}
+
+// known are those of some layers of which the store knows.
+func (ls *Layers) known(chain []digest.Digest) (map[digest.Digest]*Layer, error) {
+	distinct := slices.Compact(slices.Sorted(slices.Values(chain)))
+	list, err := json.Marshal(distinct)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := ls.db.Query("SELECT diff_id, content_id, size, disk FROM layers WHERE diff_id IN (SELECT value FROM json_each(?))", string(list))
+	layers, err := db.Rows(rows, err, func(rows *sql.Rows) (*Layer, error) {
+		l := &Layer{layers: ls}
+		return l, rows.Scan(&l.DiffID, &l.ContentID, &l.Size, &l.Disk)
+	})
+	known := make(map[digest.Digest]*Layer, len(layers))
+	for _, l := range layers {
+		known[l.DiffID] = l
+	}
+	return known, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/erofs"
 )
 
@@ -24,7 +25,7 @@ type Lower struct {
 	// Index is the path of an index, and Tars are its devices, in their order.
 	Index string
 	Tars  []string
-	// Layers is how many layers of the chain it stands for.
+	// Layers is how many layers of the chain it stands for: those of an index, and empty ones.
 	Layers int
 }
 
@@ -49,7 +50,7 @@ func (lo *Lower) Open(index *os.File) (fd int, err error) {
 // Lowers are the layers of a chain as overlayfs takes them, while it is seen whether those that are trees are as they
 // were sealed.
 type Lowers struct {
-	// All has the topmost first. Those of layers that somebody else shows are empty, for one layer each.
+	// All has the topmost first. Those of layers that somebody else shows are empty, and empty layers have none.
 	All []Lower
 
 	looked chan struct{}
@@ -83,14 +84,14 @@ func (lo *Lowers) Trusted(ctx context.Context) error {
 // not be started before Trusted says so. Layers that served says, by their place in the chain, are left out: somebody
 // else shows them.
 func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest, served []bool) (*Lowers, error) {
-	layers, err := ls.Chain(chain)
+	all, err := ls.Chain(chain)
 	if err != nil {
 		return nil, err
 	}
-	isServed := func(i int) bool { return i < len(served) && served[i] }
+	layers := showing(all, served)
 	indexed := make([]bool, len(layers))
 	err = inParallel(len(layers), func(i int) (err error) {
-		if !isServed(i) {
+		if !layers[i].served {
 			indexed[i], err = layers[i].indexable(ctx)
 		}
 		return err
@@ -105,22 +106,20 @@ func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest, served []bo
 	var merged Lower
 	if bottom < ls.mergeFrom() {
 		bottom = 0
-	} else if merged, err = ls.merge(ctx, layers[:bottom]); errors.Is(err, errNoIndex) {
+	} else if merged, err = ls.mergeShown(ctx, layers[:bottom]); errors.Is(err, errNoIndex) {
 		bottom = 0
 	} else if err != nil {
 		return nil, err
 	}
-	all := make([]Lower, len(layers))
+	lowers := make([]Lower, len(layers))
 	var trees []*Layer
 	here := make([]bool, len(layers))
 	err = inParallel(len(layers)-bottom, func(i int) (err error) {
 		i += bottom
-		switch lower := &all[i]; {
-		case isServed(i):
-			*lower = Lower{Layers: 1}
-		default:
-			*lower, here[i], err = layers[i].lower(ctx, indexed[i])
+		if !layers[i].served {
+			lowers[i], here[i], err = layers[i].lower(ctx, indexed[i])
 		}
+		lowers[i].Layers = layers[i].layers
 		return err
 	})
 	if err != nil {
@@ -128,9 +127,9 @@ func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest, served []bo
 	}
 	lo := &Lowers{looked: make(chan struct{})}
 	for i := len(layers) - 1; i >= bottom; i-- {
-		lo.All = append(lo.All, all[i])
+		lo.All = append(lo.All, lowers[i])
 		if here[i] {
-			trees = append(trees, layers[i])
+			trees = append(trees, layers[i].Layer)
 		}
 	}
 	if bottom > 0 {
@@ -141,6 +140,49 @@ func (ls *Layers) Lowers(ctx context.Context, chain []digest.Digest, served []bo
 		lo.err = inParallel(len(trees), func(i int) error { return trees[i].mustBeSealed() })
 	}()
 	return lo, nil
+}
+
+// shown is a layer of a chain that is a lower one of its own, or of which somebody else shows one.
+type shown struct {
+	*Layer
+	served bool
+	layers int // how many of the chain it stands for: itself and the empty ones beside it
+}
+
+// showing are the layers of a chain that make a difference, the lowest first: steps that wrote nothing leave empty
+// layers, which a mount of hundreds of steps is spared. Of nothing but empty layers, one is left.
+func showing(chain []*Layer, served []bool) []shown {
+	var all []shown
+	empty := 0 // below all others
+	for i, l := range chain {
+		isServed := i < len(served) && served[i]
+		switch {
+		case l.DiffID != layer.EmptyDiffID || isServed:
+			all = append(all, shown{l, isServed, 1 + empty})
+			empty = 0
+		case len(all) > 0:
+			all[len(all)-1].layers++
+		default:
+			empty++
+		}
+	}
+	if empty > 0 {
+		all = append(all, shown{chain[0], false, empty})
+	}
+	return all
+}
+
+// mergeShown is merge for layers that stand for others, too.
+func (ls *Layers) mergeShown(ctx context.Context, all []shown) (Lower, error) {
+	var layers []*Layer
+	n := 0
+	for _, s := range all {
+		layers = append(layers, s.Layer)
+		n += s.layers
+	}
+	lower, err := ls.merge(ctx, layers)
+	lower.Layers = n
+	return lower, err
 }
 
 // lower is one layer as overlayfs takes it. unseen is a tree that was here, and that nobody has looked at.
@@ -161,10 +203,11 @@ func (l *Layer) lower(ctx context.Context, indexed bool) (lower Lower, unseen bo
 
 // Mend verifies those layers of a chain that are mounted as trees, and makes those again that are damaged.
 func (ls *Layers) Mend(ctx context.Context, chain []digest.Digest) error {
-	layers, err := ls.Chain(chain)
+	all, err := ls.Chain(chain)
 	if err != nil {
 		return err
 	}
+	layers := showing(all, nil)
 	return inParallel(len(layers), func(i int) error {
 		if indexed, err := layers[i].indexable(ctx); indexed || err != nil {
 			return err

@@ -56,6 +56,11 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 // Stack returns the merged state that a chain of layers gives, bottom first. Layers are read, and fetched,
 // when the first path is looked up.
 func (ls *Layers) Stack(chain []digest.Digest) (*layer.Stack, error) {
+	return ls.StackOn(layer.NewStack(), chain)
+}
+
+// StackOn is Stack for a chain that lies on another, of which below is the stack.
+func (ls *Layers) StackOn(below *layer.Stack, chain []digest.Digest) (*layer.Stack, error) {
 	layers, err := ls.Chain(chain)
 	if err != nil {
 		return nil, err
@@ -64,7 +69,7 @@ func (ls *Layers) Stack(chain []digest.Digest) (*layer.Stack, error) {
 	for i, l := range layers {
 		sources[i] = source{l}
 	}
-	return layer.NewStack(sources...), nil
+	return below.With(sources...), nil
 }
 
 // Source gives the layer to those who read its table of contents and its files.
