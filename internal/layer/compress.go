@@ -11,10 +11,11 @@ import (
 	"os/exec"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
 	"github.com/ulikunitz/xz"
+
+	"github.com/strata-build/strata/internal/layer/inflate"
 )
 
 // Compression is how a stream is compressed.
@@ -102,11 +103,11 @@ func (d *decompressed) Read(p []byte) (int, error) {
 func decompressor(c Compression, b *bufio.Reader) (io.ReadCloser, error) {
 	switch c {
 	case Gzip:
-		z, err := gzip.NewReader(b)
+		z, err := inflate.NewReader(b)
 		if err != nil {
 			return nil, fmt.Errorf("%w: reading gzip: %w", ErrCompression, err)
 		}
-		return z, nil
+		return io.NopCloser(z), nil
 	case Zstd:
 		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
 		if err != nil {
