@@ -65,9 +65,9 @@ type Selection interface{ Selected() []Selected }
 type Selected struct {
 	Path string // in the tree that it was found in
 	Name string // its last part
-	Dir  bool   // what is below a directory is copied, at Targets; else the file itself
-	// Targets are paths below the directory.
-	Targets []string
+	Dir  bool   // what is below a directory is copied; else the file itself
+	// Holds says of a path below the directory whether it is copied.
+	Holds func(path string) bool
 }
 
 // Mount is a mount of a RUN whose content is part of the key.

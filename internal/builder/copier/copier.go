@@ -107,7 +107,7 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m select
 		return err
 	}
 	if c.Unpack && !m.Dir {
-		archive, err := k.openArchive(ctx, t, m.Items[0].Entry)
+		archive, err := k.openArchive(ctx, t, m.Entry)
 		if err != nil {
 			return err
 		}
@@ -148,25 +148,19 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m select
 	if err := w.makeDirs(ctx, layer.Parent(dest), 0o755); err != nil {
 		return err
 	}
-	return w.put(ctx, t, m.Items[0].Entry, dest)
+	return w.put(ctx, t, m.Entry, dest)
 }
 
-func (w *Draft) putItems(ctx context.Context, t layer.Tree, items []selection.Item, dest string) error {
-	for _, it := range items {
+func (w *Draft) putItems(ctx context.Context, t layer.Tree, items selection.Items, dest string) error {
+	return items(ctx, func(it *selection.Item) error {
 		target := path.Join(dest, it.Target)
 		if it.OnTheWay {
-			if err := w.passThrough(ctx, t, it.Entry, target); err != nil {
-				return err
-			}
-			continue
+			return w.passThrough(ctx, t, it.Entry, target)
 		}
-		if err := w.put(ctx, t, it.Entry, target); err != nil {
-			return err
+		err := w.put(ctx, t, it.Entry, target)
+		if err == nil && it.Link != "" {
+			w.link(target, path.Join(dest, it.Link))
 		}
-		if it.Link == "" {
-			continue
-		}
-		w.link(target, path.Join(dest, it.Link))
-	}
-	return nil
+		return err
+	})
 }

@@ -23,7 +23,7 @@ func (k *Copier) copyInline(ctx context.Context, w *Draft, c *dockerfile.Copy) e
 	for _, file := range c.Inline {
 		tree := inlineTree{file.Name: file.Data}
 		e := tree.entry(file.Name, w.now)
-		match := selection.Match{Path: file.Name, Name: file.Name, Items: []selection.Item{{Entry: e, Name: file.Name}}}
+		match := selection.Match{Path: file.Name, Name: file.Name, Entry: e}
 		if err := k.copyMatch(ctx, w, tree, match, &plain); err != nil {
 			return err
 		}

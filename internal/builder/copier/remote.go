@@ -141,7 +141,7 @@ func (k *Copier) copyRemote(ctx context.Context, w *Draft, f *Remote, c *dockerf
 	plain := *c
 	plain.Unpack = c.UnpackURL
 	tree := newURLTree(f)
-	return k.copyMatch(ctx, w, tree, selection.Match{Path: f.Name, Name: f.Name, Items: []selection.Item{{Entry: &tree.entry, Name: f.Name}}}, &plain)
+	return k.copyMatch(ctx, w, tree, selection.Match{Path: f.Name, Name: f.Name, Entry: &tree.entry}, &plain)
 }
 
 // copyRepository copies a repository's files as those of a directory.
@@ -171,11 +171,7 @@ func (k *Copier) copyRepository(ctx context.Context, w *Draft, f *Remote, c *doc
 		return err
 	}
 	for _, m := range matches {
-		var entries []*layer.Entry
-		for _, item := range m.Items {
-			entries = append(entries, item.Entry)
-		}
-		if err := tree.Sum(ctx, entries); err != nil {
+		if _, err := selection.Sum(ctx, tree, m.Items); err != nil {
 			return err
 		}
 		if err := k.copyMatch(ctx, w, tree, m, c); err != nil {

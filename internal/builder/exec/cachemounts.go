@@ -149,7 +149,7 @@ func fillCache(ctx context.Context, m *Mount, dir string) error {
 	if !files.Match.Dir {
 		return fmt.Errorf("source=%s is a file: a cache begins with a directory", m.Source)
 	}
-	t, from, err := files.list()
+	t, from, err := files.list(ctx)
 	if err != nil {
 		return err
 	}

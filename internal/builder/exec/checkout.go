@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/selection"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
 )
 
@@ -64,7 +65,7 @@ func (c *checkouts) get(files *Files, sum digest.Digest, make func() ([]string, 
 
 // checkout gives the directories that, one over the other, are the copy of what a mount selects.
 func (e *Executor) checkout(ctx context.Context, files *Files) ([]string, error) {
-	t, from, err := files.list()
+	t, from, err := files.list(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (e *Executor) mountFiles(ctx context.Context, w *work, m *Mount, files *Fil
 	if !m.Observe {
 		return workspace.Mount(dir, workspace.Directories(trees...), root)
 	}
-	t, _, err := files.list()
+	t, _, err := files.list(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ const mountedFile = "file"
 
 // list lists what a mount selects, as a tree of its own, with where its contents come from. As in a COPY, extended
 // attributes of the context stay behind.
-func (f *Files) list() (*layer.TOC, layer.FileSource, error) {
+func (f *Files) list(ctx context.Context) (*layer.TOC, layer.FileSource, error) {
 	match := f.Match
 	origin := map[string]*layer.Entry{} // by the path in the copy
 	var entries []*layer.Entry
@@ -137,7 +138,7 @@ func (f *Files) list() (*layer.TOC, layer.FileSource, error) {
 			root.Mode = 0o755
 		}
 	}
-	for _, it := range match.Items {
+	err := match.Items(ctx, func(it *selection.Item) error {
 		path := it.Target
 		if !match.Dir {
 			path = mountedFile
@@ -145,6 +146,10 @@ func (f *Files) list() (*layer.TOC, layer.FileSource, error) {
 		if copied := add(it.Entry, path); it.Link != "" {
 			copied.Type, copied.Link, copied.Size, copied.Digest = layer.Hardlink, it.Link, 0, ""
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, layer.FileSource{}, err
 	}
 	t, err := layer.NewTOC(entries)
 	from := layer.FileSource{

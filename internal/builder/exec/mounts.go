@@ -52,7 +52,7 @@ func (m *Mount) List(ctx context.Context) (*layer.TOC, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, _, err := files.list()
+	t, _, err := files.list(ctx)
 	return t, err
 }
 

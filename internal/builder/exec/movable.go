@@ -20,7 +20,7 @@ func (m *Mount) AsLayer(ctx context.Context, s *store.Store) (diffID digest.Dige
 	if err != nil {
 		return "", "", err
 	}
-	t, from, err := files.list()
+	t, from, err := files.list(ctx)
 	if err != nil {
 		return "", "", err
 	}

@@ -235,7 +235,7 @@ func (e *Executor) content(ctx context.Context, m *Mount, dir string) (plainroot
 	if err != nil {
 		return plainroot.Thing{}, err
 	}
-	t, from, err := files.list()
+	t, from, err := files.list(ctx)
 	if err != nil {
 		return plainroot.Thing{}, err
 	}

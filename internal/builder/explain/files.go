@@ -194,8 +194,7 @@ func sourceNames(c *event.Copied) nameMap {
 	return nameMap{c, c.Selection.Selected(), strings.Trim(path.Clean("/"+c.Dest), "/")}
 }
 
-// of is the name of a path in the image. A few are asked for, of very many: so each time, all that was selected is
-// looked through.
+// of is the name of a path in the image.
 func (n nameMap) of(image string) string {
 	if name := n.find(image); name != "" {
 		return name
@@ -219,7 +218,7 @@ func (n nameMap) find(image string) string {
 	alone := !n.copied.DestDir && image == n.dest
 	for _, s := range slices.Backward(n.selected) {
 		switch {
-		case s.Dir && below && slices.Contains(s.Targets, rest):
+		case s.Dir && below && s.Holds(rest):
 			return path.Join(s.Path, rest)
 		case !s.Dir && (below && s.Name == rest || alone && len(n.selected) == 1):
 			return s.Path

@@ -81,8 +81,10 @@ type selected []event.Selected
 
 func (s selected) Selected() []event.Selected { return s }
 
+func nothing(string) bool { return false }
+
 func TestSourceNames(t *testing.T) {
-	dir := event.Selected{Path: "src", Name: "src", Dir: true, Targets: []string{"a", "sub/b"}}
+	dir := event.Selected{Path: "src", Name: "src", Dir: true, Holds: func(path string) bool { return path == "a" || path == "sub/b" }}
 	file := event.Selected{Path: "x/file", Name: "file"}
 	for _, test := range []struct {
 		name    string
@@ -94,10 +96,10 @@ func TestSourceNames(t *testing.T) {
 	}{
 		{"in a directory", "/app", false, []event.Selected{dir}, "app/sub/b", "src/sub/b"},
 		{"gone from a directory", "/app", false, []event.Selected{dir}, "app/gone", "src/gone"},
-		{"gone from one of two", "/app", true, []event.Selected{dir, {Path: "other", Dir: true}}, "app/gone", "/app/gone"},
+		{"gone from one of two", "/app", true, []event.Selected{dir, {Path: "other", Dir: true, Holds: nothing}}, "app/gone", "/app/gone"},
 		{"a file under another name", "/etc/conf", false, []event.Selected{file}, "etc/conf", "x/file"},
 		{"a file into a directory", "/etc/", true, []event.Selected{file}, "etc/file", "x/file"},
-		{"the root", "/", true, []event.Selected{{Path: "", Dir: true}}, "main.py", "main.py"},
+		{"the root", "/", true, []event.Selected{{Path: "", Dir: true, Holds: nothing}}, "main.py", "main.py"},
 		{"through a link of the image", "/lib/x", false, []event.Selected{dir}, "usr/lib/x/a", "/usr/lib/x/a"},
 	} {
 		c := &event.Copied{Dest: test.dest, DestDir: test.destDir, Selection: selected(test.matches)}

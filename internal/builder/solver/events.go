@@ -152,13 +152,11 @@ type matches []selection.Match
 func (all matches) Selected() []event.Selected {
 	list := make([]event.Selected, 0, len(all))
 	for _, m := range all {
-		s := event.Selected{Path: m.Path, Name: m.Name, Dir: m.Dir}
-		if m.Dir {
-			for _, item := range m.Items {
-				s.Targets = append(s.Targets, item.Target)
-			}
+		holds := func(target string) bool {
+			ok, err := m.Holds(context.Background(), target) // reads nothing that was not read
+			return ok && err == nil
 		}
-		list = append(list, s)
+		list = append(list, event.Selected{Path: m.Path, Name: m.Name, Dir: m.Dir, Holds: holds})
 	}
 	return list
 }

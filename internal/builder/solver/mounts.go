@@ -82,7 +82,7 @@ func (s *Solver) selectMount(ctx context.Context, m *dockerfile.Mount, from *Sta
 			return err
 		}
 		sel.Matches = matches
-		if sel.sum, err = selection.Sum(ctx, sel.Tree, matches[0].Items); err != nil {
+		if sel.sum, err = sel.sumItems(ctx); err != nil {
 			return err
 		}
 		// Unlike a COPY, a mount shows the directory itself too.

@@ -25,6 +25,8 @@ type sources struct {
 	step *cache.Step
 	// read makes Tree and Matches, which are not there yet where only sum and name were known.
 	read func(context.Context) error
+	// lengths are how many items each of Matches has.
+	lengths []int
 }
 
 // steps are the records of the sources.
@@ -86,7 +88,6 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *sourc
 	options := selection.Options{
 		Instruction: name, Strict: s.config.Dialect.Copy.StrictSources, AllowEmpty: true, Exclude: c.Exclude, Parents: c.Parents,
 	}
-	var items []selection.Item
 	sel.Matches, sel.Counts = nil, make([]int, len(c.Sources))
 	for i, source := range c.Sources {
 		if sel.Remote != nil && sel.Remote[i] != nil {
@@ -97,21 +98,33 @@ func (s *Solver) selectIn(ctx context.Context, step *dockerfile.Step, sel *sourc
 			return err
 		}
 		sel.Counts[i] = len(matches)
-		for _, m := range matches {
-			sel.Matches = append(sel.Matches, m)
-			items = append(items, m.Items...)
-		}
+		sel.Matches = append(sel.Matches, matches...)
 	}
 	if err := s.checkMatches(name, c, len(sel.Matches)+len(copier.Describe(sel.Remote))); err != nil {
 		return err
 	}
-	var err error
-	if sel.sum, err = selection.Sum(ctx, sel.Tree, items); err != nil {
+	sum, err := sel.sumItems(ctx)
+	if err != nil {
 		return err
 	}
-	sel.sum = digest.FromString(string(sel.sum) + sel.shape())
+	sel.sum = digest.FromString(string(sum) + sel.shape())
 	sel.name = sel.classicName()
 	return nil
+}
+
+// sumItems is the digest of all items, which it counts.
+func (sel *sources) sumItems(ctx context.Context) (digest.Digest, error) {
+	sel.lengths = make([]int, len(sel.Matches))
+	all := make([]selection.Items, len(sel.Matches))
+	for i, m := range sel.Matches {
+		all[i] = func(ctx context.Context, each func(*selection.Item) error) error {
+			return m.Items(ctx, func(it *selection.Item) error {
+				sel.lengths[i]++
+				return each(it)
+			})
+		}
+	}
+	return selection.Sum(ctx, sel.Tree, all...)
 }
 
 // checkMatches refuses no matches at all and, for a destination that is a file, several: see
@@ -132,9 +145,9 @@ func (s *Solver) checkMatches(name string, c *dockerfile.Copy, n int) error {
 // at all makes nothing, though neither has items.
 func (sel *sources) shape() string {
 	var b strings.Builder
-	for _, m := range sel.Matches {
+	for i, m := range sel.Matches {
 		if m.Dir {
-			fmt.Fprintf(&b, "d%d", len(m.Items))
+			fmt.Fprintf(&b, "d%d", sel.lengths[i])
 		} else {
 			b.WriteByte('f')
 		}

@@ -6,13 +6,14 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// collector makes items of everything below a directory that the filter lets through.
+// collector gives items of everything below a directory that the filter lets through.
 type collector struct {
 	s     *selector
 	ctx   context.Context
 	skip  int            // length of what comes before Target in a path
 	first map[any]string // Target of the first item of each file that may have several names
-	items []Item
+	each  func(*Item) error
+	only  string // if set, the only target that is looked for
 	// onTheWay are the directories from the one that was matched to the one being read, as far as they are no items yet.
 	onTheWay []Item
 }
@@ -27,6 +28,9 @@ func (c *collector) dir(p string, in inside) error {
 	}
 	for i, e := range entries {
 		it := Item{Target: e.Path[c.skip:]}
+		if c.only != "" && it.Target != c.only && !layer.Within(c.only, it.Target) {
+			continue
+		}
 		selected, enters, below, err := c.s.filter.test(it.Target, e.Type == layer.Dir, in)
 		if err != nil {
 			return err
@@ -38,7 +42,9 @@ func (c *collector) dir(p string, in inside) error {
 			return err
 		}
 		if selected {
-			c.add(it, identity(i, it.Entry))
+			if err := c.add(it, identity(i, it.Entry)); err != nil {
+				return err
+			}
 		}
 		if e.Type != layer.Dir || !enters {
 			continue
@@ -64,9 +70,13 @@ func (c *collector) enter(it Item, selected bool, below inside) error {
 	return err
 }
 
-// add makes an item. id is what the names of one file have in common, nil for what has one name.
-func (c *collector) add(it Item, id any) {
-	c.items = append(c.items, c.onTheWay...)
+// add gives an item. id is what the names of one file have in common, nil for what has one name.
+func (c *collector) add(it Item, id any) error {
+	for i := range c.onTheWay {
+		if err := c.each(&c.onTheWay[i]); err != nil {
+			return err
+		}
+	}
 	c.onTheWay = c.onTheWay[:0]
 	if id != nil {
 		if first, ok := c.first[id]; ok {
@@ -75,5 +85,5 @@ func (c *collector) add(it Item, id any) {
 			c.first[id] = it.Target
 		}
 	}
-	c.items = append(c.items, it)
+	return c.each(&it)
 }

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
@@ -45,10 +44,46 @@ type Match struct {
 	Name string
 	// Dir says that the contents of a directory are to be copied. Otherwise there is exactly one item.
 	Dir bool
-	// Entry is what was found, after following a symlink.
+	// Entry is what was found, after following a symlink; never a Hardlink, as that of an Item.
 	Entry *layer.Entry
-	// Items are what is to be copied, in canonical order: parents come before what they hold.
-	Items []Item
+	// Items are what is to be copied.
+	Items Items
+
+	at       string    // the directory that the items are below, with selector
+	selector *selector // nil for a file
+}
+
+// Items gives items one after the other, in canonical order: parents come before what they hold. They are found in the
+// tree each time, so that nothing keeps all of them. An error of each ends it and is returned as it is.
+type Items func(ctx context.Context, each func(*Item) error) error
+
+// List gives the items of a list.
+func List(items ...Item) Items {
+	return func(_ context.Context, each func(*Item) error) error {
+		for i := range items {
+			if err := each(&items[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// errFound ends a search.
+var errFound = errors.New("found")
+
+// any says whether there is an item that is like that.
+func (items Items) any(ctx context.Context, like func(*Item) bool) (bool, error) {
+	err := items(ctx, func(it *Item) error {
+		if like(it) {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 // Item is a file, directory, link or device to be copied.
@@ -89,16 +124,16 @@ type Item struct {
 //
 // What Exclude and Parents change is told at filter.
 func Select(ctx context.Context, t layer.Tree, pattern string, o Options) ([]Match, error) {
-	s := selector{tree: t, can: t.Capabilities(), pattern: pattern, strict: o.Strict, instruction: cmp.Or(o.Instruction, "COPY")}
+	s := &selector{tree: t, can: t.Capabilities(), pattern: pattern, strict: o.Strict, instruction: cmp.Or(o.Instruction, "COPY")}
 	outside := leadsOut(pattern)
 	source := pattern
 	if o.Parents {
-		if source, s.below = cutPivot(pattern); s.below == "" {
+		if source, s.keeps = cutPivot(pattern); s.keeps == "" {
 			return nil, fmt.Errorf("%s --parents %s: this says from where on to keep directories, but nothing to copy; write %s/*", s.instruction, pattern, strings.TrimSuffix(pattern, "/"))
 		}
 	}
 	var err error
-	if s.filter, err = newFilter(s.below, o); err != nil {
+	if s.filter, err = newFilter(s.keeps, o); err != nil {
 		return nil, fmt.Errorf("%s --exclude: %w", s.instruction, err)
 	}
 	clean := strings.TrimPrefix(path.Clean("/"+source), "/")
@@ -121,14 +156,26 @@ func Select(ctx context.Context, t layer.Tree, pattern string, o Options) ([]Mat
 		if err != nil {
 			return nil, s.explain(ctx, err, outside)
 		}
-		if m.Dir || len(m.Items) > 0 {
+		if m.Items != nil {
 			matches = append(matches, m)
 		}
 	}
-	if o.Parents && isFixed(pattern) && !slices.ContainsFunc(matches, func(m Match) bool { return len(m.Items) > 0 }) {
-		return nil, s.explain(ctx, &missingError{path.Join(clean, s.below), fs.ErrNotExist}, outside)
+	if o.Parents && isFixed(pattern) {
+		if some, err := hasItems(ctx, matches); err != nil || !some {
+			return nil, s.explain(ctx, cmp.Or(err, error(&missingError{path.Join(clean, s.keeps), fs.ErrNotExist})), outside)
+		}
 	}
 	return matches, nil
+}
+
+// hasItems says whether any match has an item.
+func hasItems(ctx context.Context, matches []Match) (bool, error) {
+	for _, m := range matches {
+		if some, err := m.Items.any(ctx, func(*Item) bool { return true }); some || err != nil {
+			return some, err
+		}
+	}
+	return false, nil
 }
 
 func leadsOut(pattern string) bool {
@@ -143,7 +190,7 @@ type selector struct {
 	pattern     string
 	instruction string
 	strict      bool
-	below       string // Parents: the pattern of what is selected, relative to the pivot
+	keeps       string // Parents: the pattern of what is selected, relative to the pivot
 	filter      *filter
 }
 
@@ -248,8 +295,8 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 		if out, err := s.filter.excludesFile(m.Name); err != nil || out {
 			return m, err
 		}
-		e, err := s.follow(ctx, e)
-		m.Items = []Item{{Entry: e, Name: m.Name}}
+		m.Entry, err = s.follow(ctx, e)
+		m.Items = List(Item{Entry: m.Entry, Name: m.Name})
 		return m, err
 	}
 	if s.can.Preload != nil && s.filter == nil { // what is filtered out need not be listed
@@ -257,13 +304,28 @@ func (s *selector) match(ctx context.Context, p string) (Match, error) {
 			return Match{}, err
 		}
 	}
-	c := collector{s: s, ctx: ctx, skip: len(at), first: map[any]string{}}
-	if at != "" {
-		c.skip++
+	m.Items, m.at, m.selector = s.below(at, ""), at, s
+	return m, nil
+}
+
+// Holds says whether an item of the match has a target. Only the directories that lead there are read.
+func (m *Match) Holds(ctx context.Context, target string) (bool, error) {
+	items := m.Items
+	if m.selector != nil {
+		items = m.selector.below(m.at, target)
 	}
-	err = c.dir(at, inside{})
-	m.Items = c.items
-	return m, err
+	return items.any(ctx, func(it *Item) bool { return it.Target == target })
+}
+
+// below gives the items below a directory; with only, none but those that lead to this target.
+func (s *selector) below(dir, only string) Items {
+	return func(ctx context.Context, each func(*Item) error) error {
+		c := collector{s: s, ctx: ctx, skip: len(dir), first: map[any]string{}, each: each, only: only}
+		if dir != "" {
+			c.skip++
+		}
+		return c.dir(dir, inside{})
+	}
 }
 
 // follow returns the file that a hard link shares its inode with; other entries as they are.

@@ -16,29 +16,61 @@ import (
 // sumVersion is hashed first. It changes with the format of Sum, so that old cache keys are not met again.
 const sumVersion = "strata selection 1\n"
 
+// batch is how many items Sum holds at a time: so many files are hashed by all processors together.
+const batch = 8 << 10
+
 // Sum returns the digest of what a COPY of these items, in this order, would put into a layer: names, types,
 // modes, owners, sizes, contents, symlinks, hard links, device numbers and extended attributes; no
 // times. A context's entries have no owner but 0:0, so that the host's owners do not count; a stage's do.
-// Missing digests of files are filled in by t.Sum.
-func Sum(ctx context.Context, t layer.Tree, items []Item) (digest.Digest, error) {
-	entries := make([]*layer.Entry, len(items))
-	for i, it := range items {
-		entries[i] = it.Entry
+// Missing digests of files are asked of t.Sum.
+func Sum(ctx context.Context, t layer.Tree, items ...Items) (digest.Digest, error) {
+	h := sha256.New()
+	s := &summer{ctx: ctx, tree: t, w: &writer{b: bufio.NewWriterSize(h, 16<<10)}}
+	s.w.b.WriteString(sumVersion)
+	for _, each := range items {
+		if err := each(ctx, s.add); err != nil {
+			return "", err
+		}
 	}
-	if err := t.Sum(ctx, entries); err != nil {
+	if err := s.flush(); err != nil {
 		return "", err
 	}
-	h := sha256.New()
-	w := &writer{b: bufio.NewWriterSize(h, 16<<10)}
-	w.b.WriteString(sumVersion)
-	for _, it := range items {
-		if it.Entry.Type == layer.File && it.Entry.Digest == "" {
-			return "", fmt.Errorf("digest of /%s: %w", it.Entry.Path, errors.New("the tree did not give it"))
-		}
-		w.item(&it)
-	}
-	w.b.Flush()
+	s.w.b.Flush()
 	return sumOf(h), nil
+}
+
+// summer sums items batch by batch.
+type summer struct {
+	ctx     context.Context
+	tree    layer.Tree
+	w       *writer
+	items   []Item
+	entries []*layer.Entry // of items
+}
+
+func (s *summer) add(it *Item) error {
+	s.items, s.entries = append(s.items, *it), append(s.entries, it.Entry)
+	if len(s.items) < batch {
+		return nil
+	}
+	return s.flush()
+}
+
+func (s *summer) flush() error {
+	if err := s.tree.Sum(s.ctx, s.entries); err != nil {
+		return err
+	}
+	for i := range s.items {
+		it := &s.items[i]
+		if it.Entry.Type == layer.File && it.Entry.Digest == "" {
+			return fmt.Errorf("digest of /%s: %w", it.Entry.Path, errors.New("the tree did not give it"))
+		}
+		s.w.item(it)
+	}
+	clear(s.items)
+	clear(s.entries)
+	s.items, s.entries = s.items[:0], s.entries[:0]
+	return nil
 }
 
 func sumOf(h hash.Hash) digest.Digest { return digest.NewDigest(digest.SHA256, h) }

@@ -37,13 +37,13 @@ func (c *Context) identities(_ context.Context, dir string, entries []*layer.Ent
 	for i, e := range entries {
 		child := n.childAt(next, e.Path)
 		next++
-		if child == nil || child.links < 2 || child.entry.Type != layer.File {
+		if child == nil || child.more == nil || child.more.inode == nil {
 			continue
 		}
 		if all == nil {
 			all = make([]any, len(entries))
 		}
-		all[i] = inode{child.dev, child.stat.ino}
+		all[i] = *child.more.inode
 	}
 	return all, nil
 }
@@ -56,7 +56,7 @@ func (c *Context) modTime(path string) time.Time {
 	if err != nil {
 		return time.Time{}
 	}
-	return time.Unix(0, n.stat.mtime)
+	return time.Unix(0, n.file.stat().mtime)
 }
 
 // excluded is the rule of .dockerignore that hides a path which is on the disk; "" if there is none.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +71,7 @@ func Open(dir string, o Options) (*Context, error) {
 		return nil, err
 	}
 	c.own = &lister{c: c}
-	c.top = &node{}
+	c.top = &node{more: &more{}}
 	return c, nil
 }
 
@@ -132,11 +131,11 @@ func (c *Context) Lookup(_ context.Context, path string) (*layer.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := n.entry
+	e := n.entry()
 	return &e, nil
 }
 
-// ReadDir implements layer.Tree.
+// ReadDir implements layer.Tree. Files that were hashed have their digests.
 func (c *Context) ReadDir(_ context.Context, path string) ([]*layer.Entry, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,16 +143,17 @@ func (c *Context) ReadDir(_ context.Context, path string) ([]*layer.Entry, error
 	if err != nil {
 		return nil, err
 	}
-	if n.entry.Type != layer.Dir {
+	if n.kind() != layer.Dir {
 		return nil, &fs.PathError{Op: "readdir", Path: path, Err: unix.ENOTDIR}
 	}
 	if err := c.own.list(n); err != nil {
 		return nil, err
 	}
-	entries := make([]layer.Entry, 0, len(n.children))
-	out := make([]*layer.Entry, 0, len(n.children))
-	for i := range n.children {
-		child := &n.children[i]
+	children := n.children()
+	entries := make([]layer.Entry, 0, len(children))
+	out := make([]*layer.Entry, 0, len(children))
+	for i := range children {
+		child := &children[i]
 		ok, err := c.visible(child)
 		if err != nil {
 			return nil, err
@@ -161,7 +161,7 @@ func (c *Context) ReadDir(_ context.Context, path string) ([]*layer.Entry, error
 		if !ok {
 			continue
 		}
-		entries = append(entries, child.entry)
+		entries = append(entries, child.entry())
 		out = append(out, &entries[len(entries)-1])
 	}
 	return out, nil
@@ -176,7 +176,7 @@ func (c *Context) find(path string) (*node, error) {
 	for rest := path; rest != ""; {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
-		if n.entry.Type != layer.Dir {
+		if n.kind() != layer.Dir {
 			return nil, notExist(path)
 		}
 		if err := c.own.list(n); err != nil {
@@ -205,40 +205,11 @@ func (c *Context) visible(n *node) (bool, error) {
 	if err := c.own.list(n); err != nil {
 		return false, err
 	}
-	for i := range n.children {
-		if ok, err := c.visible(&n.children[i]); ok || err != nil {
+	children := n.children()
+	for i := range children {
+		if ok, err := c.visible(&children[i]); ok || err != nil {
 			return ok, err
 		}
 	}
 	return false, nil
-}
-
-// node is a path of the context directory.
-type node struct {
-	entry  layer.Entry
-	stat   stat
-	dev    uint64
-	links  uint64
-	sum    [32]byte // sha256 of the contents, if hashed
-	hashed bool
-	// settled says that any later change would show in stat: see stat.settledAt.
-	settled  bool
-	hidden   bool // excluded by .dockerignore, entered for the sake of exceptions
-	listed   bool
-	match    matchInfo
-	children []node // sorted by name
-}
-
-func (n *node) name() string {
-	return n.entry.Path[strings.LastIndexByte(n.entry.Path, '/')+1:]
-}
-
-func (n *node) child(name string) *node {
-	i, ok := slices.BinarySearchFunc(n.children, name, func(c node, name string) int {
-		return strings.Compare(c.name(), name)
-	})
-	if !ok {
-		return nil
-	}
-	return &n.children[i]
 }

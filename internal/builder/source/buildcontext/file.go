@@ -172,7 +172,7 @@ func (c *Context) Open(_ context.Context, e *layer.Entry) (io.ReadCloser, error)
 		c.mu.Unlock()
 		return nil, err
 	}
-	want := n.stat
+	want := n.file.stat()
 	c.mu.Unlock()
 	if want.mode&unix.S_IFMT == unix.S_IFSOCK {
 		return io.NopCloser(strings.NewReader("")), nil

@@ -61,7 +61,7 @@ func TestSelectFiltered(t *testing.T) {
 func targets(ms []selection.Match) string {
 	var all []string
 	for _, m := range ms {
-		for _, it := range m.Items {
+		for _, it := range collect(m.Items) {
 			if it.OnTheWay {
 				all = append(all, "~"+it.Target)
 			} else {
@@ -77,11 +77,11 @@ func TestSumOnTheWay(t *testing.T) {
 	c := open(t, plant(t, "a/f: 1"), Options{})
 	ms, err := selection.Select(bg, c, "a", selection.Options{Parents: true})
 	must(t, err)
-	items := ms[0].Items
-	selected, err := selection.Sum(bg, c, items)
+	items := collect(ms[0].Items)
+	selected, err := selection.Sum(bg, c, selection.List(items...))
 	must(t, err)
 	items[0].OnTheWay = true
-	onTheWay, err := selection.Sum(bg, c, items)
+	onTheWay, err := selection.Sum(bg, c, selection.List(items...))
 	must(t, err)
 	if selected == onTheWay {
 		t.Error("both have the sum", selected)
@@ -109,7 +109,7 @@ func FuzzFilter(f *testing.F) {
 		}
 		for _, m := range ms {
 			seen := map[string]bool{"": true}
-			for _, it := range m.Items {
+			for _, it := range collect(m.Items) {
 				if m.Dir && (seen[it.Target] || !seen[layer.Parent(it.Target)]) {
 					t.Errorf("%q without %q: %q of %s", pattern, exclude, it.Target, targets(ms))
 				}

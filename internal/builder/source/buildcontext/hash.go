@@ -4,16 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/strata-build/strata/internal/layer"
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +71,7 @@ func (c *Context) known(entries []*layer.Entry) ([]*job, error) {
 			continue
 		}
 		// Entries come directory by directory.
-		if parent := layer.Parent(e.Path); dir == nil || dir.entry.Path != parent {
+		if parent := layer.Parent(e.Path); dir == nil || dir.path() != parent {
 			var err error
 			if dir, err = c.find(parent); err != nil {
 				return nil, err
@@ -89,7 +86,7 @@ func (c *Context) known(entries []*layer.Entry) ([]*job, error) {
 			return nil, notExist(e.Path)
 		}
 		next++
-		if n.hashed {
+		if n.file.sum() != "" {
 			n.describe(e)
 		} else {
 			todo = append(todo, &job{node: n, entry: e})
@@ -98,28 +95,10 @@ func (c *Context) known(entries []*layer.Entry) ([]*job, error) {
 	return todo, nil
 }
 
-// childAt returns the child with a path, looking at index i first.
-func (n *node) childAt(i int, path string) *node {
-	if i < len(n.children) && n.children[i].entry.Path == path {
-		return &n.children[i]
-	}
-	return n.child(path[len(path)-nameLen(path):])
-}
-
-func nameLen(path string) int {
-	if dir := len(layer.Parent(path)); dir > 0 {
-		return len(path) - dir - 1
-	}
-	return len(path)
-}
-
 // describe writes what is known of a hashed file to an entry.
 func (n *node) describe(e *layer.Entry) {
-	var b [71]byte
-	copy(b[:], "sha256:")
-	hex.Encode(b[7:], n.sum[:])
-	e.Digest = digest.Digest(b[:])
-	e.Size, e.Mode, e.ModTime, e.Xattrs = n.entry.Size, n.entry.Mode, n.entry.ModTime, n.entry.Xattrs
+	now := n.entry()
+	e.Digest, e.Size, e.Mode, e.ModTime, e.Xattrs = now.Digest, now.Size, now.Mode, now.ModTime, now.Xattrs
 }
 
 // hash reads a file, and once more if it changed meanwhile.
@@ -138,12 +117,12 @@ func (c *Context) hashOnce(ctx context.Context, j *job, buf []byte) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if before != j.node.stat {
+	if before != j.node.file.stat() {
 		if j.xattrs, err = xattrsOf(fd); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	} else {
-		j.xattrs = j.node.entry.Xattrs
+		j.xattrs = j.node.file.xattrs()
 	}
 	h := sha256.New()
 	var size int64
@@ -180,12 +159,14 @@ func (c *Context) remember(jobs []*job) {
 	defer c.mu.Unlock()
 	for _, j := range jobs {
 		n := j.node
-		if statOf(&j.st) != n.stat {
+		now := contents{statOf(&j.st), string(j.sum[:]), j.xattrs}
+		if now.stat != n.file.stat() {
 			// Listed before it changed: whether it has settled, the next build will see.
-			n.fill(&j.st, time.Time{})
-			n.entry.Xattrs = j.xattrs
+			n.settled = false
+			n.note(&j.st, &now.stat)
 		}
-		n.sum, n.hashed = j.sum, true
+		c.own.raw = appendRecord(c.own.raw[:0], n.path(), &now)
+		n.file = c.own.shelf.keep(c.own.raw)
 		n.describe(j.entry)
 		if n.settled {
 			c.cache.changed.Store(true)

@@ -17,7 +17,7 @@ func list(t *testing.T, c *Context) string {
 	ms, err := selection.Select(bg, c, ".", selection.Options{})
 	must(t, err)
 	var names []string
-	for _, it := range ms[0].Items {
+	for _, it := range collect(ms[0].Items) {
 		names = append(names, it.Target)
 	}
 	return strings.Join(names, " ")

@@ -24,13 +24,15 @@ type lister struct {
 	buf     []byte
 	names   []dirent // of the directory being listed
 	next    int      // the record of the stat cache that is likely the next one
+	shelf   shelf    // records that the stat cache has not
+	raw     []byte   // a record being made
 }
 
 // list fills in the children of a directory, once. The root is stat'ed as well.
 //
 // A file costs one fstatat and, if the stat cache does not know it, an open and an flistxattr.
 func (l *lister) list(n *node) error {
-	if n.listed {
+	if n.listed() {
 		return nil
 	}
 	if l.matcher == nil {
@@ -38,12 +40,12 @@ func (l *lister) list(n *node) error {
 		l.buf = make([]byte, 32<<10)
 		l.c.cache.load()
 	}
-	path := n.entry.Path
-	n.children = nil
+	path, dir := n.path(), n.extra()
+	dir.children = nil
 	fd, err := l.c.openBeneath(path, unix.O_RDONLY|unix.O_DIRECTORY)
 	switch {
 	case n.hidden && errors.Is(err, unix.EACCES):
-		n.listed = true // excluded, and no exception in it can be reached
+		dir.listed = true // excluded, and no exception in it can be reached
 		return nil
 	case gone(err) && n != l.c.top:
 		return &ChangedError{path}
@@ -53,20 +55,20 @@ func (l *lister) list(n *node) error {
 	defer unix.Close(fd)
 	now := l.c.now()
 	if n == l.c.top {
-		if err := l.stat(n, fd, ".", now); err != nil {
+		if err := l.stat(n, fd, dirent{"", unix.DT_DIR}, now); err != nil {
 			return err
 		}
 	}
 	if err := l.readNames(path, fd); err != nil {
 		return fmt.Errorf("read directory %q of the build context: %w", "/"+path, err)
 	}
-	n.children = make([]node, 0, len(l.names))
+	dir.children = make([]node, 0, len(l.names))
 	for _, d := range l.names {
 		if err := l.add(n, fd, d, now); err != nil {
 			return fmt.Errorf("read %q of the build context: %w", "/"+d.path, err)
 		}
 	}
-	n.listed = true
+	dir.listed = true
 	return nil
 }
 
@@ -119,8 +121,9 @@ func (l *lister) readNames(dir string, fd int) error {
 	}
 }
 
-// add adds a child of dir, unless .dockerignore or its type excludes it.
-func (l *lister) add(dir *node, fd int, d dirent, now time.Time) error {
+// add adds a child of a directory, unless .dockerignore or its type excludes it.
+func (l *lister) add(n *node, fd int, d dirent, now time.Time) error {
+	dir := n.more
 	excluded, info, err := l.matcher.match(d.path, dir.match)
 	if err != nil {
 		return err
@@ -128,15 +131,16 @@ func (l *lister) add(dir *node, fd int, d dirent, now time.Time) error {
 	if excluded && (d.kind != unix.DT_DIR && d.kind != unix.DT_UNKNOWN || !l.matcher.exceptionBelow(d.path)) {
 		return nil
 	}
-	dir.children = append(dir.children, node{entry: layer.Entry{Path: d.path}, hidden: excluded})
+	dir.children = append(dir.children, node{hidden: excluded})
 	child := &dir.children[len(dir.children)-1]
-	err = l.stat(child, fd, child.name(), now)
-	if excluded && child.entry.Type != layer.Dir || errors.Is(err, unix.ENOENT) || errors.Is(err, errSkip) {
+	err = l.stat(child, fd, d, now)
+	isDir := child.kind() == layer.Dir
+	if excluded && !isDir || errors.Is(err, unix.ENOENT) || errors.Is(err, errSkip) {
 		dir.children = dir.children[:len(dir.children)-1]
 		return nil
 	}
-	if child.entry.Type == layer.Dir {
-		child.match = info
+	if isDir {
+		child.extra().match = info
 	}
 	return err
 }
@@ -144,65 +148,64 @@ func (l *lister) add(dir *node, fd int, d dirent, now time.Time) error {
 // errSkip marks what a context does not show.
 var errSkip = errors.New("not part of a context")
 
-// stat fills in a node from the file name in directory fd. Symlinks are not followed: neither fstatat nor
+// stat fills in a node from a file in directory fd. Symlinks are not followed: neither fstatat nor
 // readlinkat does, and xattrs are read through a descriptor opened with O_NOFOLLOW.
-func (l *lister) stat(n *node, fd int, name string, now time.Time) error {
+func (l *lister) stat(n *node, fd int, d dirent, now time.Time) error {
+	name := d.path[strings.LastIndexByte(d.path, '/')+1:]
+	if d.path == "" {
+		name = "."
+	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	e := &n.entry
-	n.fill(&st, now)
+	if len(d.path) > maxField {
+		return unix.ENAMETOOLONG
+	}
+	c := contents{stat: statOf(&st)}
+	n.settled = c.stat.settledAt(now)
+	n.note(&st, &c.stat)
+	var err error
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		e.Type = layer.Dir
-	case unix.S_IFREG:
-		e.Type = layer.File
-	case unix.S_IFLNK:
-		e.Type = layer.Symlink
-		var err error
-		e.Link, err = readlink(fd, name)
-		return err
-	case unix.S_IFIFO:
-		e.Type = layer.Fifo
-		return nil
-	case unix.S_IFCHR, unix.S_IFBLK:
-		e.Type = layer.Block
-		if st.Mode&unix.S_IFMT == unix.S_IFCHR {
-			e.Type = layer.Char
+	case unix.S_IFDIR, unix.S_IFREG:
+		if r := l.c.cache.lookup(d.path, &l.next); r != "" && r.stat() == c.stat {
+			n.file = r
+			return nil
 		}
-		e.Major, e.Minor = unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
-		if e.Type == layer.Char && e.Major == 0 && e.Minor == 0 {
+		if n.settled {
+			l.c.cache.changed.Store(true)
+		}
+		c.xattrs, err = readXattrs(fd, name)
+	case unix.S_IFLNK:
+		n.extra().link, err = readlink(fd, name)
+	case unix.S_IFIFO:
+	case unix.S_IFCHR, unix.S_IFBLK:
+		if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
 			return errSkip
 		}
-		return nil
+		n.extra().rdev = uint64(st.Rdev)
 	case unix.S_IFSOCK:
-		e.Type, n.sum, n.hashed = layer.File, sha256.Sum256(nil), true
-		return nil
+		empty := sha256.Sum256(nil)
+		c.sum = string(empty[:])
 	default:
 		return errSkip
 	}
-	if path, r, ok := l.c.cache.lookup(e.Path, &l.next); ok && r.stat == n.stat {
-		e.Path, e.Xattrs, n.sum, n.hashed = path, r.xattrs, r.sum, r.hashed // a path that is in memory anyway
-		return nil
-	}
-	if n.settled {
-		l.c.cache.changed.Store(true)
-	}
-	var err error
-	e.Xattrs, err = readXattrs(fd, name)
+	l.raw = appendRecord(l.raw[:0], d.path, &c)
+	n.file = l.shelf.keep(l.raw)
 	return err
 }
 
-// fill sets what a stat says about a file.
-func (n *node) fill(st *unix.Stat_t, now time.Time) {
-	n.stat, n.dev, n.links = statOf(st), uint64(st.Dev), uint64(st.Nlink)
-	n.settled = n.stat.settledAt(now)
-	n.entry.Mode = st.Mode & 0o7777
-	n.entry.ModTime = st.Mtim.Sec
-	n.entry.Size = 0
-	if st.Mode&unix.S_IFMT == unix.S_IFREG {
-		n.entry.Size = st.Size
+// note keeps what a stat says that no record has.
+func (n *node) note(st *unix.Stat_t, kept *stat) {
+	if kind := st.Mode & unix.S_IFMT; st.Nlink > 1 && (kind == unix.S_IFREG || kind == unix.S_IFSOCK) {
+		n.extra().inode = &inode{uint64(st.Dev), st.Ino}
+	} else if n.more != nil {
+		n.more.inode = nil
+	}
+	if sec := int64(st.Mtim.Sec); sec != seconds(kept.mtime) {
+		n.extra().modTime = &sec
+	} else if n.more != nil {
+		n.more.modTime = nil
 	}
 }
 
@@ -211,7 +214,7 @@ func (c *Context) walk(ctx context.Context, path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, err := c.find(path)
-	if err != nil || n.entry.Type != layer.Dir {
+	if err != nil || n.kind() != layer.Dir {
 		return err
 	}
 	w := &walk{ctx: ctx, todo: []*node{n}}
@@ -258,9 +261,10 @@ func (w *walk) run(l *lister) {
 		if err != nil && w.err == nil {
 			w.err = err
 		}
-		for i := range n.children {
-			if n.children[i].entry.Type == layer.Dir {
-				w.todo = append(w.todo, &n.children[i])
+		children := n.children()
+		for i := range children {
+			if children[i].kind() == layer.Dir {
+				w.todo = append(w.todo, &children[i])
 			}
 		}
 		if len(w.todo) > 0 || w.busy == 0 || w.err != nil {

@@ -12,6 +12,14 @@ import (
 	"github.com/strata-build/strata/internal/layer/selection"
 )
 
+func collect(items selection.Items) (all []selection.Item) {
+	_ = items(bg, func(it *selection.Item) error {
+		all = append(all, *it)
+		return nil
+	})
+	return all
+}
+
 // show writes matches as "path[/] target[=link]…".
 func show(ms []selection.Match) (out []string) {
 	for _, m := range ms {
@@ -19,7 +27,7 @@ func show(ms []selection.Match) (out []string) {
 		if m.Dir {
 			s += "/"
 		}
-		for _, it := range m.Items {
+		for _, it := range collect(m.Items) {
 			s += " " + it.Target
 			if it.Name != "" {
 				s += "@" + it.Name

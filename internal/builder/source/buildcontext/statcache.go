@@ -45,18 +45,7 @@ type known struct {
 	at   []uint32 // where in data each record begins
 }
 
-// record is what the cache knows of a path.
-type record struct {
-	stat   stat
-	hashed bool
-	sum    [32]byte
-	xattrs []layer.Xattr
-}
-
-const (
-	cacheMagic = "strata stat cache 2\n"
-	minRecord  = 2 + 36 + 1 + 2
-)
+const cacheMagic = "strata stat cache 2\n"
 
 func newStatCache(file string, ignore bool) *statCache { return &statCache{file: file, ignore: ignore} }
 
@@ -90,18 +79,10 @@ func readString(name string) (string, error) {
 }
 
 // path is that of a record.
-func (k *known) path(i int) string {
-	b := k.data[k.at[i]:]
-	n := int(b[0]) | int(b[1])<<8
-	return b[2 : 2+n]
-}
+func (k *known) path(i int) string { return record(k.data[k.at[i]:]).path() }
 
-// record is one of them, with its path.
-func (k *known) record(i int) (path string, r record) {
-	d := decoder{s: k.data[k.at[i]:]}
-	path = d.record(&r)
-	return path, r
-}
+// record is one of them.
+func (k *known) record(i int) record { return record(k.data[k.at[i]:k.end(i+1)]) }
 
 // end is where the record before another one ends.
 func (k *known) end(i int) uint32 {
@@ -116,22 +97,21 @@ func (k *known) find(path string) int {
 	return sort.Search(len(k.at), func(i int) bool { return layer.Compare(k.path(i), path) >= 0 })
 }
 
-// lookup returns what is known of a path. next is the index of the record that is looked at first: it is set to the
-// one that follows.
-func (s *statCache) lookup(path string, next *int) (known string, r record, ok bool) {
+// lookup returns what is known of a path, "" for nothing. next is the index of the record that is looked at first: it is
+// set to the one that follows.
+func (s *statCache) lookup(path string, next *int) record {
 	k := s.known
 	if k == nil {
-		return "", r, false
+		return ""
 	}
 	if *next >= len(k.at) || k.path(*next) != path {
 		*next = k.find(path)
 	}
 	if *next >= len(k.at) || k.path(*next) != path {
-		return "", r, false
+		return ""
 	}
-	known, r = k.record(*next)
 	*next++
-	return known, r, true
+	return k.record(*next - 1)
 }
 
 // save writes what is known of the tree, and what was known of directories that nobody looked at.
@@ -170,7 +150,6 @@ func writeFile(name string, write func(io.Writer, *node) error, top *node) error
 // saver merges the tree with the records that were there before, both in the same order.
 type saver struct {
 	w    *bufio.Writer
-	buf  []byte
 	old  *known
 	next int // the first of the old records that was not passed
 }
@@ -190,22 +169,22 @@ func (s *saver) write(f io.Writer, top *node) error {
 // node writes what is known of a path and of what is below it. What was known before of a directory that was listed
 // is not.
 func (s *saver) node(n *node) {
-	path := n.entry.Path
+	path, kind := n.path(), n.kind()
 	for s.passes(func(old string) bool { return layer.Compare(old, path) <= 0 }) {
 		s.next++
 	}
-	if n.settled && (n.entry.Type == layer.File || n.entry.Type == layer.Dir) {
-		s.buf = appendRecord(s.buf[:0], path, &record{n.stat, n.hashed, n.sum, n.entry.Xattrs})
-		s.w.Write(s.buf) // an error stays until Flush
+	if n.settled && (kind == layer.File || kind == layer.Dir) {
+		s.w.WriteString(string(n.file)) // an error stays until Flush
 	}
-	for i := range n.children {
-		s.node(&n.children[i])
+	children := n.children()
+	for i := range children {
+		s.node(&children[i])
 	}
 	below := s.next
 	for s.passes(func(old string) bool { return isBelow(old, path) }) {
 		s.next++
 	}
-	if n.entry.Type == layer.Dir && !n.listed && s.next > below {
+	if kind == layer.Dir && !n.listed() && s.next > below {
 		s.w.WriteString(s.old.data[s.old.at[below]:s.old.end(s.next)])
 	}
 }
@@ -218,30 +197,6 @@ func (s *saver) passes(like func(path string) bool) bool {
 // isBelow says whether a path lies in a directory.
 func isBelow(path, dir string) bool {
 	return dir == "" && path != "" || len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir
-}
-
-func appendRecord(b []byte, path string, r *record) []byte {
-	le := binary.LittleEndian
-	if len(path) > 0xffff || len(r.xattrs) > 0xffff {
-		return b
-	}
-	b = append(le.AppendUint16(b, uint16(len(path))), path...)
-	b = le.AppendUint64(b, uint64(r.stat.size))
-	b = le.AppendUint64(b, uint64(r.stat.mtime))
-	b = le.AppendUint64(b, uint64(r.stat.ctime))
-	b = le.AppendUint64(b, r.stat.ino)
-	b = le.AppendUint32(b, r.stat.mode)
-	if r.hashed {
-		b = append(append(b, 1), r.sum[:]...)
-	} else {
-		b = append(b, 0)
-	}
-	b = le.AppendUint16(b, uint16(len(r.xattrs)))
-	for _, x := range r.xattrs {
-		b = append(le.AppendUint16(b, uint16(len(x.Name))), x.Name...)
-		b = append(le.AppendUint32(b, uint32(len(x.Value))), x.Value...)
-	}
-	return b
 }
 
 // decodeCache returns the records of a cache file, nil if anything in it is wrong.
@@ -275,66 +230,4 @@ func decodeCache(file string) *known {
 		return nil
 	}
 	return k
-}
-
-// decoder cuts values off a string; bad says that it was too short.
-type decoder struct {
-	s   string
-	bad bool
-}
-
-func (d *decoder) bytes(n int) string {
-	if n > len(d.s) {
-		d.bad = true
-		d.s = ""
-		return ""
-	}
-	v := d.s[:n]
-	d.s = d.s[n:]
-	return v
-}
-
-func (d *decoder) uint(size int) (v uint64) {
-	for i, b := range []byte(d.bytes(size)) {
-		v |= uint64(b) << (8 * i)
-	}
-	return v
-}
-
-func (d *decoder) record(r *record) (path string) {
-	path = d.bytes(int(d.uint(2)))
-	r.stat.size = int64(d.uint(8))
-	r.stat.mtime = int64(d.uint(8))
-	r.stat.ctime = int64(d.uint(8))
-	r.stat.ino = d.uint(8)
-	r.stat.mode = uint32(d.uint(4))
-	if d.uint(1) == 1 {
-		r.hashed = true
-		copy(r.sum[:], d.bytes(32))
-	}
-	for range d.uint(2) {
-		if d.bad {
-			break
-		}
-		name := d.bytes(int(d.uint(2)))
-		r.xattrs = append(r.xattrs, layer.Xattr{Name: name, Value: d.bytes(int(d.uint(4)))})
-	}
-	return path
-}
-
-// skip reads over a record, of which it returns the path.
-func (d *decoder) skip() (path string) {
-	path = d.bytes(int(d.uint(2)))
-	d.bytes(36)
-	if d.uint(1) == 1 {
-		d.bytes(32)
-	}
-	for range d.uint(2) {
-		if d.bad {
-			break
-		}
-		d.bytes(int(d.uint(2)))
-		d.bytes(int(d.uint(4)))
-	}
-	return path
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func TestRacy(t *testing.T) {
 	c = openLater(t, dir, Options{Cache: cache})
 	want := sumAll(t, c)
 	must(t, c.Close())
-	if r := decode(t, cache)["f"]; r == nil || !r.hashed {
+	if r := decode(t, cache)["f"]; r == nil || r.sum == "" {
 		t.Fatal("a file that has settled is not in the cache")
 	}
 	c = open(t, dir, Options{Cache: cache})
@@ -151,7 +152,7 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-func decode(t *testing.T, file string) map[string]*record {
+func decode(t *testing.T, file string) map[string]*contents {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -189,21 +190,21 @@ func TestCacheKeepsWhatNobodyLookedAt(t *testing.T) {
 		t.Error(d)
 	}
 	for path, r := range decode(t, cache) {
-		if r.stat.mode&unix.S_IFMT == unix.S_IFREG && !r.hashed {
+		if r.stat.mode&unix.S_IFMT == unix.S_IFREG && r.sum == "" {
 			t.Errorf("the digest of %s is not known", path)
 		}
 	}
 }
 
-// all are the records by their paths.
-func (k *known) all() map[string]*record {
+// all are the contents of the records by their paths.
+func (k *known) all() map[string]*contents {
 	if k == nil {
 		return nil
 	}
-	all := map[string]*record{}
+	all := map[string]*contents{}
 	for i := range k.at {
-		path, r := k.record(i)
-		all[path] = &r
+		r := k.record(i)
+		all[r.path()] = &contents{r.stat(), r.sum(), r.xattrs()}
 	}
 	return all
 }
@@ -268,7 +269,7 @@ func TestCacheKeepsTheUnseen(t *testing.T) {
 	must(t, err)
 	must(t, c.Close())
 	got := decode(t, cache)
-	if r := got["b/y"]; r == nil || !r.hashed {
+	if r := got["b/y"]; r == nil || r.sum == "" {
 		t.Error("the record of a directory that was not looked at is lost")
 	}
 	if got["a/x"] == nil || got["a/x"].sum != digestBytes("4") {
@@ -308,7 +309,7 @@ func TestCacheDamaged(t *testing.T) {
 
 func FuzzDecodeCache(f *testing.F) {
 	b := []byte(cacheMagic)
-	b = appendRecord(b, "a/b", &record{hashed: true, xattrs: []layer.Xattr{{Name: "user.x", Value: "y"}}})
+	b = appendRecord(b, "a/b", &contents{sum: strings.Repeat("s", sumSize), xattrs: []layer.Xattr{{Name: "user.x", Value: "y"}}})
 	f.Add(b[len(cacheMagic):])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		decodeCache(string(body))
@@ -318,13 +319,13 @@ func FuzzDecodeCache(f *testing.F) {
 		}
 		again := []byte(cacheMagic)
 		for i := range records.at {
-			path, r := records.record(i)
-			again = appendRecord(again, path, &r)
-			if records.find(path) != i {
+			r := records.record(i)
+			again = appendRecord(again, r.path(), &contents{r.stat(), r.sum(), r.xattrs()})
+			if records.find(r.path()) != i {
 				t.Errorf("record %d is not found by its path", i)
 			}
 		}
-		if diff := cmp.Diff(records.all(), decodeCache(string(seal(again))).all(), cmp.AllowUnexported(record{}, stat{})); diff != "" {
+		if diff := cmp.Diff(records.all(), decodeCache(string(seal(again))).all(), cmp.AllowUnexported(contents{}, stat{})); diff != "" {
 			t.Error(diff)
 		}
 	})
