@@ -49,6 +49,9 @@ const MaxLogged = records.MaxLogged
 // VolumeName is what may be the name of a volume.
 var VolumeName = mounts.VolumeName
 
+// NewGrowing returns a file that others read while it is written.
+var NewGrowing = content.NewGrowing
+
 // NewContainerID returns the ID for a new container.
 var NewContainerID = images.NewContainerID
 
@@ -59,6 +62,7 @@ var ErrNowhere = layers.ErrNowhere
 type (
 	Blob          = content.Blob
 	Ingest        = content.Ingest
+	Growing       = content.Growing
 	MismatchError = content.MismatchError
 
 	Layer            = layers.Layer

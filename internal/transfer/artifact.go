@@ -105,7 +105,7 @@ func (m *Mover) SendLayer(ctx context.Context, diffID digest.Digest, want layer.
 	if !l.Present() {
 		return ocispec.Descriptor{}, fmt.Errorf("layer %s is neither on this machine nor at its source: %w", l.DiffID, failure)
 	}
-	b, err := m.compress(ctx, l, form{compression: want})
+	b, err := m.compress(ctx, l, form{compression: want}, nil)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

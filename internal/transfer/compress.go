@@ -15,8 +15,9 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// compress makes a compressed form of a layer, and keeps it: the next push or save finds it. Any way means gzip.
-func (m *Mover) compress(ctx context.Context, l *store.Layer, f form) (store.Blob, error) {
+// compress makes a compressed form of a layer, and keeps it: the next push or save finds it. Any way means gzip. begun,
+// if not nil, is told of the file when it begins to grow, with the size of the layer's files in bytes.
+func (m *Mover) compress(ctx context.Context, l *store.Layer, f form, begun func(size int64, g *store.Growing)) (store.Blob, error) {
 	m.report(l.DiffID, "Preparing", 0, 0)
 	if f.compression == "" {
 		f.compression = layer.Gzip
@@ -26,7 +27,6 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form) (store.Blo
 		return store.Blob{}, err
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "blob")
 	b := store.Blob{MediaType: dockerLayer}
 	if f.compression == layer.Zstd {
 		b.MediaType = ocispec.MediaTypeImageLayerZstd
@@ -38,24 +38,30 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form) (store.Blo
 	total := t.Size() // without what a tar has beside the files, which is not worth counting
 	m.report(l.DiffID, "Compressing", 0, total)
 	reading := func(n int64) { m.report(l.DiffID, "Compressing", min(n, total), total) }
-	if b.Digest, b.Size, err = writeCompressed(ctx, path, l, f, reading); err != nil {
+	file, err := os.OpenFile(filepath.Join(dir, "blob"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return store.Blob{}, err
+	}
+	defer file.Close()
+	g := store.NewGrowing(file)
+	defer g.End(false)
+	if begun != nil {
+		begun(total, g)
+	}
+	if b.Digest, b.Size, err = writeCompressed(ctx, g, l, f, reading); err != nil {
 		return store.Blob{}, fmt.Errorf("compressing layer %s: %w", l.DiffID, m.Store.Explain(err))
 	}
-	if err := m.Store.PlaceBlob(path, l.DiffID, b); err != nil || f.level == nil {
+	g.End(true)
+	if err := m.Store.PlaceBlob(file.Name(), l.DiffID, b); err != nil || f.level == nil {
 		return b, err
 	}
 	return b, m.Store.PutDerived(l.DiffID, f.how(), store.Derived{Digest: b.Digest})
 }
 
 // writeCompressed writes a compressed form of a layer, and tells reading how much of the tar was read.
-func writeCompressed(ctx context.Context, path string, l *store.Layer, form form, reading func(n int64)) (digest.Digest, int64, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
+func writeCompressed(ctx context.Context, g *store.Growing, l *store.Layer, form form, reading func(n int64)) (digest.Digest, int64, error) {
 	hash := sha256.New()
-	z, err := layer.NewCompressor(form.compression, io.MultiWriter(f, hash), form.level)
+	z, err := layer.NewCompressor(form.compression, io.MultiWriter(g, hash), form.level)
 	if err != nil {
 		return "", 0, err
 	}
@@ -66,9 +72,5 @@ func writeCompressed(ctx context.Context, path string, l *store.Layer, form form
 	if err := z.Close(); err != nil {
 		return "", 0, err
 	}
-	size, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return "", 0, err
-	}
-	return digest.NewDigest(digest.SHA256, hash), size, f.Close()
+	return digest.NewDigest(digest.SHA256, hash), g.Size(), nil
 }

@@ -91,6 +91,8 @@ type push struct {
 	cause  error // why the last of them cannot be had
 	// byDigest pushes the manifest without the name's tag.
 	byDigest bool
+
+	aheads aheads
 }
 
 // imagePush is a push of an image.
@@ -124,6 +126,7 @@ func (m *Mover) newPush(ref reference.Named, diffIDs []digest.Digest) (*push, er
 
 // send sends what plan says.
 func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, error)) (registry.Blob, []store.Blob, error) {
+	defer func() { p.aheads.drop(ctx) }()
 	for {
 		parcel, err := plan(ctx)
 		if err != nil {
@@ -250,12 +253,22 @@ func (p *push) choose(ctx context.Context, i int) (store.Blob, error) {
 	}
 	some := func(b store.Blob) bool { return p.place(b) < unavailable && !p.gone[b.Digest] }
 	if l.Present() || where == unavailable && slices.ContainsFunc(p.known[i], some) {
-		return p.compress(ctx, l, f)
+		return p.compressAhead(ctx, l, f)
 	}
 	if where == unavailable {
 		return best, fmt.Errorf("layer %s is neither on this machine nor at its source%s; pull its image again", l.DiffID, because(p.cause))
 	}
 	return best, nil
+}
+
+// compressAhead compresses a layer, and begins to send it meanwhile.
+func (p *push) compressAhead(ctx context.Context, l *store.Layer, f form) (store.Blob, error) {
+	var ahead *registry.Ahead
+	b, err := p.compress(ctx, l, f, func(size int64, g *store.Growing) { ahead = p.aheads.begin(ctx, p, size, g) })
+	if err == nil {
+		p.aheads.made(b.Digest, ahead)
+	}
+	return b, err
 }
 
 func because(err error) string {
@@ -309,6 +322,7 @@ func (p *push) uploads(ctx context.Context, parcel *parcel) ([]registry.Upload, 
 			Open:      func() (io.ReadCloser, error) { return p.openLayer(ctx, i, b) },
 			MountFrom: p.repositories(p.known[i], b.Digest),
 			Expect:    p.expect(i, b.Digest, b.Size),
+			Ahead:     p.aheads.of(b.Digest),
 		})
 	}
 	return uploads, err

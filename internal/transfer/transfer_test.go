@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -13,7 +14,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,6 +250,60 @@ func TestPushPull(t *testing.T) {
 	byDigest, err := theirs.Store.Resolve(addr + "/me/app@" + pushed.Digest.String())
 	if err != nil || byDigest != id {
 		t.Errorf("its digest means %s, %v", byDigest, err)
+	}
+}
+
+// A large layer is sent while it is compressed, and its blob stays here as that of any other.
+func TestPushOfLargeLayer(t *testing.T) {
+	ctx := t.Context()
+	addr := registrytest.Start(t)
+	var patched atomic.Int32
+	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPatch {
+			patched.Add(1)
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	ours := newMover(t)
+	noise := make([]byte, aheadFrom+1000)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	l, err := ours.Store.UnpackNew(ctx, "", bytes.NewReader(tarOf(t, member{name: "noise", body: string(noise)})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := image.Encode(image.Add(image.Scratch(ours.Platform), image.Scratch(ours.Platform).Config, image.History{CreatedBy: "test"}, l.DiffID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := ours.Store.PutConfig(data, "", store.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, status := range []string{registry.StatusPushed, registry.StatusExists} {
+		name := strings.TrimPrefix(s.URL, "http://") + "/me/large:" + strconv.Itoa(i)
+		if _, err := ours.Store.SetName(named(t, name), id, ""); err != nil {
+			t.Fatal(err)
+		}
+		told := statuses(ours)
+		if _, err := ours.Push(ctx, named(t, name), nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := told(); !slices.Contains(got, status) || patched.Load() != 1 {
+			t.Errorf("push %d: %q with %d PATCH in all, want %q and 1", i, got, patched.Load(), status)
+		}
+	}
+	blobs, err := ours.Store.Blobs(l.DiffID)
+	if err != nil || len(blobs) == 0 || !ours.Store.HasBlob(blobs[0].Digest) {
+		t.Errorf("the blob is not here: %v, %v", blobs, err)
+	}
+	theirs := newMover(t)
+	if _, err := theirs.Pull(ctx, named(t, addr+"/me/large:1"), Wanted{Platform: amd64}); err != nil {
+		t.Fatal(err)
+	}
+	if tree(t, theirs, id)["noise"] != string(noise) {
+		t.Error("what was pulled is not what was pushed")
 	}
 }
 

@@ -132,5 +132,6 @@ func (c *Content) PlaceBlob(path string, diffID digest.Digest, b Blob) error {
 	if err := c.place(path, b.Digest); err != nil {
 		return err
 	}
+	c.verified.Store(b.Digest, true)
 	return c.AddBlob(diffID, b)
 }

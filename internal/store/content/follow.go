@@ -6,6 +6,10 @@ import (
 	"io"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer"
 )
 
 // progress is how far an Ingest is, for those who read what it has written while it still writes.
@@ -23,6 +27,44 @@ const (
 	committed             // all is there, and its digest is right
 	dropped               // closed before it was complete, or begun anew
 )
+
+// Growing is a file that others read while it is written.
+type Growing struct {
+	f        *os.File
+	w        io.Writer // to f
+	progress *progress
+	size     int64
+}
+
+// NewGrowing returns a Growing that writes to the end of an empty file. The file stays the caller's.
+func NewGrowing(f *os.File) *Growing {
+	return &Growing{f: f, w: layer.NewBehind(f, 0), progress: newProgress(0)}
+}
+
+// Write appends p.
+func (g *Growing) Write(p []byte) (int, error) {
+	n, err := g.w.Write(p)
+	g.size += int64(n)
+	g.progress.set(g.size, writing)
+	return n, err
+}
+
+// Size is how many bytes were written.
+func (g *Growing) Size() int64 { return g.size }
+
+// End tells those who follow that nothing more is written: that the file is complete, or that the writing broke off. Only
+// the first call counts.
+func (g *Growing) End(complete bool) {
+	state := dropped
+	if complete {
+		state = committed
+	}
+	g.progress.set(g.size, state)
+}
+
+// Follow reads the file from its beginning, and to its end when that was written. Where the writing breaks off, reading
+// ends with an error.
+func (g *Growing) Follow() (*Follower, error) { return follow(g.f, g.progress) }
 
 // errDropped ends the reading of a blob that is not being written any more.
 var errDropped = errors.New("the blob is not being written any more")
@@ -52,10 +94,10 @@ func (p *progress) wait(pos int64) (offset int64, state ingestState) {
 	return p.offset, p.state
 }
 
-// Follower reads what an Ingest has written and writes. Its end comes only once the blob is committed, so who reads
-// it to the end has read bytes whose digest is right.
+// Follower reads what an Ingest or a Growing has written and writes. Its end comes only once the blob is committed, so
+// who reads it to the end has read bytes whose digest is right.
 type Follower struct {
-	f   *os.File  // of its own: the Ingest closes its file when it is done
+	f   *os.File  // of its own: who writes closes his file when he is done
 	p   *progress // of the Ingest as it was then
 	pos int64
 }
@@ -63,11 +105,28 @@ type Follower struct {
 // Follow reads the blob from its beginning while it is written. Where the writing breaks off, or begins anew, reading
 // ends with an error.
 func (in *Ingest) Follow() (*Follower, error) {
-	f, err := os.Open(in.f.Name())
+	r, err := follow(in.f, in.progress)
 	if err != nil {
 		return nil, fmt.Errorf("reading blob %s: %w", in.digest, err)
 	}
-	return &Follower{f: f, p: in.progress}, nil
+	return r, nil
+}
+
+func follow(f *os.File, p *progress) (*Follower, error) {
+	own, err := os.Open(f.Name())
+	if err != nil {
+		return nil, err
+	}
+	return &Follower{f: own, p: p}, nil
+}
+
+// Again reads from the beginning once more, whatever name the file has by now.
+func (r *Follower) Again() (*Follower, error) {
+	fd, err := unix.FcntlInt(r.f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	return &Follower{f: os.NewFile(uintptr(fd), r.f.Name()), p: r.p}, nil
 }
 
 // Read implements io.Reader.

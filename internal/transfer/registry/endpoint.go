@@ -61,7 +61,8 @@ func newTransport(config *tls.Config) *http.Transport {
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: 8,
 		IdleConnTimeout:     90 * time.Second,
-		DisableCompression:  true, // ranges and digests are of the bytes as they are stored
+		WriteBufferSize:     64 << 10, // a piece of a body, 32 KB in net/http, goes out in one write
+		DisableCompression:  true,     // ranges and digests are of the bytes as they are stored
 	}
 }
 
@@ -119,9 +120,12 @@ type request struct {
 	scopes []string // what a token has to allow, as in the token specification
 	header http.Header
 	body   func() (io.ReadCloser, error) // opened for each try
-	size   int64                         // of the body
+	size   int64                         // of the body; unknownSize sends it in chunks
 	finish time.Duration                 // how long the answer may take once the body is sent; at least Client.stall
 }
+
+// unknownSize is the size of a body that nobody knows before its end.
+const unknownSize = -1
 
 // send sends a request and answers the host's challenge. Any status but 401 is returned as it came.
 func (e *endpoint) send(ctx context.Context, r request) (*http.Response, error) {

@@ -35,6 +35,8 @@ type Upload struct {
 	// MountFrom names repositories of the same registry that may hold the blob; others are passed over.
 	MountFrom []reference.Named
 	Expect    Expectation
+	// Ahead is the blob where it is on its way already; nil where it is not.
+	Ahead *Ahead
 }
 
 // Expectation is what is known of whether the repository has a blob already. It decides what is asked first, not what
@@ -83,8 +85,8 @@ func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload
 	if len(endpoints) == 0 {
 		return "", explain(ref)
 	}
-	p := &push{endpoint: endpoints[0], ref: ref, scopes: pushScopes(ref, blobs), still: still, report: serialize(progress),
-		sending: semaphore.NewWeighted(parallelUploads)}
+	p := newPush(endpoints[0], ref, blobs)
+	p.still, p.report = still, serialize(progress)
 	if err := p.all(ctx, blobs, manifest); err != nil {
 		return "", explain(ref, failure{err: err})
 	}
@@ -166,6 +168,10 @@ type push struct {
 	doubt    bool // blobs that were seen are asked about, too
 }
 
+func newPush(e *endpoint, ref reference.Named, blobs []Upload) *push {
+	return &push{endpoint: e, ref: ref, scopes: pushScopes(ref, blobs), report: serialize(nil), sending: semaphore.NewWeighted(parallelUploads)}
+}
+
 // blobs makes sure that the registry has all blobs, and says whether that is only assumed of some.
 func (p *push) blobs(ctx context.Context, blobs []Upload) (assumed bool, err error) {
 	g, ctx := errgroup.WithContext(ctx)
@@ -222,7 +228,20 @@ func (p *push) blob(ctx context.Context, b Upload) error {
 		}
 		if there {
 			p.cancel(ctx, location)
+			if b.Ahead != nil {
+				b.Ahead.Drop(ctx)
+			}
 			p.report(b.Desc, StatusExists, size, size)
+			return nil
+		}
+	}
+	if b.Ahead != nil {
+		sent, err := b.Ahead.finish(ctx, p, b)
+		if err != nil {
+			return err
+		}
+		if sent {
+			p.report(b.Desc, StatusPushed, size, size)
 			return nil
 		}
 	}
@@ -344,13 +363,9 @@ func (p *push) uploadOnce(ctx context.Context, b Upload, location *url.URL) erro
 			return err
 		}
 	}
-	query := location.Query()
-	query.Set("digest", b.Desc.Digest.String())
-	target := *location
-	target.RawQuery = query.Encode()
 	resp, err := p.endpoint.send(ctx, request{
 		method: http.MethodPut,
-		url:    &target,
+		url:    withDigest(location, b.Desc),
 		scopes: p.scopes,
 		header: http.Header{"Content-Type": {"application/octet-stream"}},
 		body: func() (io.ReadCloser, error) {
