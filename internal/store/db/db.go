@@ -31,7 +31,8 @@ type DB struct {
 // that it lacks; one of a newer format is an error.
 func Open(root string) (*DB, error) {
 	path := filepath.Join(root, "meta.db")
-	if err := makePrivate(path); err != nil {
+	fresh, err := makePrivate(path)
+	if err != nil {
 		return nil, err
 	}
 	// Since WAL with synchronous=NORMAL never waits for the disk at a commit (Flush does), a power cut may lose the
@@ -41,28 +42,45 @@ func Open(root string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.migrate(); err != nil {
+	makeTables := d.migrate
+	if fresh {
+		makeTables = d.layOut
+	}
+	if err := makeTables(); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-// makePrivate keeps the database, which holds build arguments, from others. SQLite gives its log and
-// index the permissions of the database, which it makes with 0644 where it is not there. An existing one
+// makePrivate keeps the database, which holds build arguments, from others, and says whether it made it. SQLite gives its log
+// and index the permissions of the database, which it makes with 0644 where it is not there. An existing one
 // is not opened, since closing it would drop the locks of this process (fcntl(2), "Record locking").
-func makePrivate(path string) error {
+func makePrivate(path string) (fresh bool, err error) {
+	if _, err := os.Lstat(path); err != nil && create(path) == nil {
+		return true, nil
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err == nil {
-		return f.Close()
+		return false, f.Close()
 	}
 	if !errors.Is(err, fs.ErrExist) {
-		return err
+		return false, err
 	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := disk.Tighten(path + suffix); err != nil {
-			return err
+			return false, err
 		}
+	}
+	return false, nil
+}
+
+// layOut is migrate of a database that has no tables, and nothing that a power cut could take.
+func (d *DB) layOut() error {
+	_, err := d.Exec(fmt.Sprintf("PRAGMA synchronous = off; BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT; PRAGMA synchronous = normal",
+		schema, FormatVersion))
+	if err != nil {
+		return fmt.Errorf("laying out meta.db: %w", err)
 	}
 	return nil
 }
