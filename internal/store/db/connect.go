@@ -10,8 +10,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
+	"sync"
 
+	"modernc.org/libc"
 	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // connect opens the file at path with some parameters of the driver.
@@ -20,20 +24,28 @@ func connect(path, parameters string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DB{DB: sql.OpenDB(keeping{base}), path: path}, nil
+	k := &keeping{Connector: base}
+	return &DB{DB: sql.OpenDB(k), path: path, connections: k}, nil
 }
 
 // keeping makes connections after whose last one SQLite's log, meta.db-wal, stays as an empty file, and the log's index,
 // meta.db-shm, as it is. So a store can be opened where nothing can be made: on a full disk, and on one that cannot
 // be written to (sqlite.org/wal.html#readonly).
-type keeping struct{ driver.Connector }
+type keeping struct {
+	driver.Connector
+	mu   sync.Mutex
+	made []driver.Conn
+}
 
 // Connect implements driver.Connector.
-func (k keeping) Connect(ctx context.Context) (driver.Conn, error) {
+func (k *keeping) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := k.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+	k.mu.Lock()
+	k.made = append(k.made, conn)
+	k.mu.Unlock()
 	control, ok := conn.(sqlite.FileControl)
 	if !ok {
 		return conn, nil
@@ -42,6 +54,36 @@ func (k keeping) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, errors.Join(fmt.Errorf("keeping the log of meta.db: %w", err), conn.Close())
 	}
 	return conn, nil
+}
+
+// leaveLog has the last connection leave in the log what is there when it closes, instead of moving it to the database,
+// which waits for the disk three times (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE). Nobody uses the connections meanwhile.
+//
+// The driver has no call for that: it takes the handle that the driver keeps. Where there is none, all is as usual.
+func (k *keeping) leaveLog() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	tls := libc.NewTLS()
+	defer tls.Close()
+	arguments := libc.Xmalloc(tls, 16) // an int and a pointer, in slots of 8 bytes
+	if arguments == 0 {
+		return
+	}
+	defer libc.Xfree(tls, arguments)
+	for _, conn := range k.made {
+		if handle := handleOf(conn); handle != 0 {
+			sqlite3.Xsqlite3_db_config(tls, handle, sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, libc.VaList(arguments, int32(1), uintptr(0)))
+		}
+	}
+}
+
+// handleOf is a connection's sqlite3 *, 0 for one that is closed.
+func handleOf(conn driver.Conn) uintptr {
+	handle := reflect.Indirect(reflect.ValueOf(conn)).FieldByName("db")
+	if !handle.IsValid() || handle.Kind() != reflect.Uintptr {
+		return 0
+	}
+	return uintptr(handle.Uint())
 }
 
 // OpenReadOnly opens the database of a store that cannot be written to. Statements that write fail.

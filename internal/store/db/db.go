@@ -23,8 +23,11 @@ var ErrNotFound = errors.New("not in the store")
 // DB is the open database. Several processes may have it open at once.
 type DB struct {
 	*sql.DB
-	path     string
-	promised atomic.Bool
+	path        string
+	connections *keeping
+	promised    atomic.Bool // since the last Flush
+	counts      atomic.Bool // something was promised since it was opened
+	spare       atomic.Bool // see Spare
 }
 
 // Open opens the database in the folder root. A new one, or one of an older format, gets the tables
@@ -158,7 +161,28 @@ func (d *DB) Exec(query string, args ...any) (sql.Result, error) {
 }
 
 // Promise notes that somebody is told of what was just written, and counts on it: the next Flush waits for the disk.
-func (d *DB) Promise() { d.promised.Store(true) }
+func (d *DB) Promise() {
+	d.promised.Store(true)
+	d.counts.Store(true)
+}
+
+// Spare says that nobody misses much if what was written since the database was opened goes with its log, unless some
+// of it was promised: Close leaves it there.
+func (d *DB) Spare() { d.spare.Store(true) }
+
+// maxLog is how large a log is left at most, in bytes: whoever opens the database next reads it, 1 ms for a megabyte.
+const maxLog = 512 << 10
+
+// Close closes the database. What the log holds is moved to the database by whoever closes it last, which waits for the
+// disk, unless it is spare.
+func (d *DB) Close() error {
+	if d.spare.Load() && !d.counts.Load() {
+		if log, err := os.Stat(d.path + "-wal"); err == nil && log.Size() <= maxLog {
+			d.connections.leaveLog()
+		}
+	}
+	return d.DB.Close()
+}
 
 // Flush waits until all that was written is on the disk, if any of it was promised since the last Flush. The log is
 // what may not be there yet: before SQLite moves what is in it to the database it waits for the log, and afterwards

@@ -186,7 +186,8 @@ func (h *Held) Kept() bool {
 }
 
 // Keep notes, as a part of a transaction, what the build used: all at the same time, so that of those that one build
-// used, none counts as older than those that were built on it.
+// used, none counts as older than those that were built on it. Of a build that used what the last one did, nothing else
+// is worth waiting for the disk.
 func (h *Held) Keep(tx *sql.Tx) error {
 	if h == nil {
 		return nil
@@ -208,6 +209,7 @@ func (h *Held) Keep(tx *sql.Tx) error {
 	}
 	h.kept = true
 	if n, err := same.RowsAffected(); err != nil || n > 0 {
+		h.plans.db.Spare()
 		return err
 	}
 	// What the last build used and this one does not is used no more, unless another build holds it.

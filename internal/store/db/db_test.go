@@ -1,0 +1,65 @@
+package db
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestSpare: what is spare stays in the log, as far as that is small, and is there when the database is opened next;
+// what was promised is moved to the database.
+func TestSpare(t *testing.T) {
+	root := t.TempDir()
+	logged := func() int64 {
+		st, err := os.Stat(filepath.Join(root, "meta.db-wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Size()
+	}
+	rows := 0
+	write := func(size int, then ...func(*DB)) {
+		t.Helper()
+		d, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows++
+		_, err = d.Exec("INSERT INTO logs (seq, data) VALUES (?, zeroblob(?))", rows, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got int
+		if err := d.QueryRow("SELECT count(*) FROM logs").Scan(&got); err != nil || got != rows {
+			t.Fatalf("%d rows, want %d: %v", got, rows, err)
+		}
+		for _, f := range then {
+			f(d)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(10)
+	if n := logged(); n != 0 {
+		t.Errorf("the log has %d bytes", n)
+	}
+	write(10, (*DB).Spare)
+	first := logged()
+	if first == 0 {
+		t.Error("what is spare is not left in the log: does the driver keep its handle elsewhere?")
+	}
+	write(10, (*DB).Spare)
+	if n := logged(); n <= first || n > maxLog {
+		t.Errorf("the log has %d bytes after %d", n, first)
+	}
+	write(10, (*DB).Promise, (*DB).Spare)
+	if n := logged(); n != 0 {
+		t.Errorf("the log has %d bytes after a promise", n)
+	}
+	write(maxLog, (*DB).Spare)
+	if n := logged(); n != 0 {
+		t.Errorf("the log has %d bytes, more than %d", n, maxLog)
+	}
+	write(10)
+}
