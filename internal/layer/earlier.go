@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
 	"os"
 )
 
@@ -16,6 +17,8 @@ type Earlier struct {
 	Tar       io.ReaderAt
 	TOC       *TOC
 	Midstates *Midstates
+	// Delta says which bytes of the tar are in a base; nil of a tar that is a file of its own, and can be one.
+	Delta *TarDelta
 }
 
 // ErrEarlier says that a tar is not what its midstates and its TOC say: somebody has damaged it, or writes to it.
@@ -152,13 +155,21 @@ func (a *Assembly) prefix() int64 {
 // of the TOC would write. The TOC's files get their offsets. What the earlier tar has of it is copied, and compared
 // with its checksums on the way; ErrEarlier if it is other bytes. open gets the other entries.
 func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) (*Tar, error) {
+	return a.write(ctx, tarSinks{w: NewBehind(f, 0)}, open)
+}
+
+func (a *Assembly) write(ctx context.Context, to tarSinks, open OpenFunc) (*Tar, error) {
 	sum := newTarSum()
 	resumed, err := sum.resume(a.earlier.Midstates, a.prefix())
 	if err != nil {
 		return nil, err
 	}
-	to := tarSinks{w: NewBehind(f, 0), hash: sum, hashed: resumed, toc: a.toc} // no copy of it, which has one entry a file
-	size, err := writeTar(ctx, to, a.runs, &origin{open: open, earlier: a.earlier})
+	to.hash, to.hashed, to.toc = sum, resumed, a.toc // no copy of it, which has one entry a file
+	runs := a.runs
+	if to.delta != nil {
+		runs = func(described []*Entry, yield func(*run) error) error { return a.deltaRuns(described, resumed, yield) }
+	}
+	size, err := writeTar(ctx, to, runs, &origin{open: open, earlier: a.earlier})
 	if err != nil {
 		return nil, err
 	}
@@ -167,9 +178,102 @@ func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) 
 	return t, nil
 }
 
+// Own is about how many bytes WriteDelta writes: those of files, their padding and headers that are not in the base.
+func (a *Assembly) Own() int64 {
+	n := int64(0)
+	for i := range a.parts {
+		p := &a.parts[i]
+		if p.from < 0 {
+			for _, e := range p.entries {
+				n += TarBlock + padded(e.Size)
+			}
+			continue
+		}
+		for s := range a.segments(p) {
+			if s.base < 0 {
+				n += s.to - s.from
+			}
+		}
+	}
+	return n
+}
+
+// WriteDelta writes into a new file what the tar that WriteTarFile would write has more than its base, which is that
+// of the earlier tar, or the earlier tar itself. What is in the base and comes before all changes is not even read: the
+// earlier tar must be as it was written.
+func (a *Assembly) WriteDelta(ctx context.Context, own *os.File, open OpenFunc) (*Tar, *TarDelta, error) {
+	d := &TarDelta{Base: a.earlier.Midstates.DiffID, BaseSize: a.earlier.Midstates.Size}
+	if e := a.earlier.Delta; e != nil {
+		d.Base, d.BaseSize = e.Base, e.BaseSize
+	}
+	made, err := a.write(ctx, tarSinks{w: NewBehind(own, 0), delta: d}, open)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.Size = made.Size
+	return made, d, nil
+}
+
+// segment is a piece of an earlier tar, and where it begins in the base; -1 if it is not there, or too small.
+type segment struct{ from, to, base int64 }
+
+// segments are those of a part of the earlier tar.
+func (a *Assembly) segments(p *part) iter.Seq[segment] {
+	return func(yield func(segment) bool) {
+		for at := p.from; at < p.to; {
+			s := segment{at, p.to, at}
+			if d := a.earlier.Delta; d != nil {
+				inBase, from, n := d.Find(at)
+				if s.to, s.base = min(p.to, at+n), from; !inBase {
+					s.base = -1
+				}
+			}
+			if s.to-s.from < minPart {
+				s.base = -1
+			}
+			if at = s.to; !yield(s) {
+				return
+			}
+		}
+	}
+}
+
 // runs gives the parts in pieces of about one chunk.
 func (a *Assembly) runs(described []*Entry, yield func(*run) error) error {
-	for _, p := range a.parts {
+	return a.partRuns(described, yield, func(p *part, yield func(*run) error) error {
+		return earlierRuns(run{from: p.from, to: p.to}, yield)
+	})
+}
+
+// deltaRuns is runs where what is in the base is not written, nor read if it is among the first bytes, which are
+// hashed already.
+func (a *Assembly) deltaRuns(described []*Entry, hashed int64, yield func(*run) error) error {
+	return a.partRuns(described, yield, func(p *part, yield func(*run) error) error {
+		for s := range a.segments(p) {
+			if s.base < 0 {
+				if err := earlierRuns(run{from: s.from, to: s.to}, yield); err != nil {
+					return err
+				}
+				continue
+			}
+			if unread := min(s.to, hashed); s.from < unread {
+				if err := yield(&run{from: s.from, to: unread, based: &based{from: s.base, unread: true}}); err != nil {
+					return err
+				}
+				s.base, s.from = s.base+unread-s.from, unread
+			}
+			if err := earlierRuns(run{from: s.from, to: s.to, based: &based{from: s.base}}, yield); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// partRuns gives the runs of all parts; earlier gives those of one that is in the earlier tar.
+func (a *Assembly) partRuns(described []*Entry, yield func(*run) error, earlier func(*part, func(*run) error) error) error {
+	for i := range a.parts {
+		p := &a.parts[i]
 		n := len(p.entries)
 		if p.from < 0 {
 			if err := entryRuns(p.entries, described[:n], yield); err != nil {
@@ -185,13 +289,28 @@ func (a *Assembly) runs(described []*Entry, yield func(*run) error) error {
 				moved[i].Offset = e.Offset - p.from
 			}
 		}
-		for at := p.from; at < p.to; {
-			end := min(p.to, at/stretch*stretch+stretch)
-			if err := yield(&run{from: at, to: end, moved: moved}); err != nil {
-				return err
-			}
-			at, moved = end, nil
+		err := earlier(p, func(r *run) error {
+			r.moved, moved = moved, nil
+			return yield(r)
+		})
+		if err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// earlierRuns cuts a run of an earlier tar where its MiB end.
+func earlierRuns(all run, yield func(*run) error) error {
+	for at := all.from; at < all.to; {
+		r := &run{from: at, to: min(all.to, at/stretch*stretch+stretch)}
+		if all.based != nil {
+			r.based = &based{from: all.based.from + at - all.from}
+		}
+		if err := yield(r); err != nil {
+			return err
+		}
+		at = r.to
 	}
 	return nil
 }

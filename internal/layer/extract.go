@@ -18,7 +18,7 @@ type ExtractOptions struct {
 
 // Extract writes a layer that rests as a tar, our own as WriteTarFile makes it, into the empty directory dir as a
 // tree. Contents are not summed again. On an error it leaves behind what it had written.
-func Extract(ctx context.Context, t *TOC, tar *os.File, dir string, o ExtractOptions) error {
+func Extract(ctx context.Context, t *TOC, tar *TarFile, dir string, o ExtractOptions) error {
 	root, err := openRoot(dir)
 	if err != nil {
 		return fmt.Errorf("extracting layer: %w", err)
@@ -79,7 +79,7 @@ func makeDirs(ctx context.Context, root int, entries []*Entry, below Tree) ([]*E
 	return all, nil
 }
 
-func extractFile(t *tree, tar *os.File, e *Entry) error {
+func extractFile(t *tree, tar *TarFile, e *Entry) error {
 	if e.Offset < 0 {
 		return fmt.Errorf("%q is a sparse file, which is not in one piece in the tar; unpack the tar instead", clip(e.Path))
 	}
@@ -98,20 +98,19 @@ func extractFile(t *tree, tar *os.File, e *Entry) error {
 const smallFile = 64 << 10
 
 // copyRange copies size bytes at offset of tar to the empty file f, where possible without the bytes passing through here.
-func copyRange(f, tar *os.File, offset, size int64) error {
+func copyRange(f *os.File, tar *TarFile, offset, size int64) error {
 	if size > smallFile {
-		from, left := offset, size
-		for left > 0 {
-			n, err := unix.CopyFileRange(int(tar.Fd()), &from, int(f.Fd()), nil, int(min(left, 1<<30)), 0)
+		for size > 0 {
+			part, from, left := tar.find(offset)
+			n, err := unix.CopyFileRange(int(part.Fd()), &from, int(f.Fd()), nil, int(min(size, left, 1<<30)), 0)
 			if errors.Is(err, unix.EINTR) {
 				continue
 			}
 			if err != nil || n == 0 {
 				break // another file system, or an old kernel: copy the rest by hand
 			}
-			left -= int64(n)
+			offset, size = offset+int64(n), size-int64(n)
 		}
-		offset, size = from, left
 	}
 	if size == 0 {
 		return nil

@@ -47,11 +47,12 @@ func (m *Midstates) Encode() []byte {
 		b = binary.LittleEndian.AppendUint32(append(b, m.marks[i].hash[:]...), m.marks[i].crc)
 	}
 	b = binary.LittleEndian.AppendUint32(b, m.tail)
-	sum := midstatesSum(b, m.DiffID)
+	sum := sumFor(b, m.DiffID)
 	return append(b, sum[:]...)
 }
 
-func midstatesSum(b []byte, diffID digest.Digest) [sha256.Size]byte {
+// sumFor is the SHA-256 of what is kept of a tar, and of whose it is.
+func sumFor(b []byte, diffID digest.Digest) [sha256.Size]byte {
 	h := sha256.New()
 	h.Write(b)
 	h.Write([]byte(diffID))
@@ -65,7 +66,7 @@ func DecodeMidstates(b []byte, diffID digest.Digest) (*Midstates, error) {
 	if !ok || len(body) < 8+4+sha256.Size {
 		return nil, errDamaged
 	}
-	if end := len(b) - sha256.Size; midstatesSum(b[:end], diffID) != [sha256.Size]byte(b[end:]) {
+	if end := len(b) - sha256.Size; sumFor(b[:end], diffID) != [sha256.Size]byte(b[end:]) {
 		return nil, errDamaged
 	}
 	m := &Midstates{DiffID: diffID, Size: int64(binary.LittleEndian.Uint64(body))}

@@ -145,7 +145,7 @@ func TestRoundTrip(t *testing.T) {
 
 	file := filepath.Join(t.TempDir(), "layer.tar")
 	must(t, os.WriteFile(file, tar, 0o644))
-	f, err := os.Open(file)
+	f, err := layer.OpenTar(file)
 	must(t, err)
 	defer f.Close()
 	ext := mkdir(t, "ext")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -40,10 +39,15 @@ func (s treeSource) Open(_ context.Context, e *Entry) (io.ReadCloser, error) {
 }
 
 // TarSource is a layer that rests as an uncompressed tar, and its TOC with offsets.
-func TarSource(path string, t *TOC) Source { return tarSource{path, t} }
+func TarSource(path string, t *TOC) Source {
+	return TarFileSource(func() (*TarFile, error) { return OpenTar(path) }, t)
+}
+
+// TarFileSource is TarSource of a tar that is opened with open, for each file anew.
+func TarFileSource(open func() (*TarFile, error), t *TOC) Source { return tarSource{open, t} }
 
 type tarSource struct {
-	path string
+	open func() (*TarFile, error)
 	toc  *TOC
 }
 
@@ -53,20 +57,20 @@ func (s tarSource) Open(_ context.Context, e *Entry) (io.ReadCloser, error) {
 	if e.Offset < 0 {
 		return nil, fmt.Errorf("%q is a sparse file, which is not in one piece in the tar; unpack the tar instead", clip(e.Path))
 	}
-	f, err := os.Open(s.path)
+	f, err := s.open()
 	if err != nil {
 		return nil, err
 	}
 	return &section{io.NewSectionReader(f, e.Offset, e.Size), f}, nil
 }
 
-// section is a part of a file that closes the file.
+// section is a part of a tar that closes the tar.
 type section struct {
 	*io.SectionReader
-	f *os.File
+	of *TarFile
 }
 
-func (s *section) Close() error { return s.f.Close() }
+func (s *section) Close() error { return s.of.Close() }
 
 // Verified reads the contents of a File entry from r. Where they turn out not to have the digest that e has, what damaged
 // makes of a *DamageError comes in the place of io.EOF. Without a digest r is read as it is.

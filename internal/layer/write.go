@@ -88,6 +88,8 @@ type tarSinks struct {
 	w    io.Writer
 	hash io.Writer
 	toc  *TOC // a copy of the one that is written, whose entries get their offsets and digests
+	// delta gets to know what is copied out of a base; then w gets the other bytes only.
+	delta *TarDelta
 	// hashed is how many bytes hash knows already.
 	hashed int64
 }
@@ -125,7 +127,14 @@ type run struct {
 	described []*Entry // the same ones in tarSinks.toc; nil without one
 	from, to  int64    // what part of the earlier tar, if there are no entries
 	moved     []*Entry // entries of tarSinks.toc, of which files have offsets that count from where the run begins
+	based     *based   // where the base of the tar has the bytes, which are not written then; nil of others
 	out       chan *chunk
+}
+
+// based says where a base has the bytes of a run of an earlier tar.
+type based struct {
+	from   int64
+	unread bool // nobody has to see the bytes either: they are hashed already
 }
 
 // runsFunc gives the runs of a tar one after the other; described are the entries of tarSinks.toc, nil without one.
@@ -229,6 +238,10 @@ func entryRuns(entries, described []*Entry, yield func(*run) error) error {
 func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- *chunk) (int64, error) {
 	var size int64
 	for r := range order {
+		begin, w := size, to.w
+		if r.based != nil {
+			w = nil
+		}
 		for _, e := range r.moved {
 			if e.Type == File {
 				e.Offset += size
@@ -254,12 +267,16 @@ func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- 
 			}
 			bytes := c.buf[c.from:]
 			size += int64(len(bytes))
-			if to.w != nil {
-				if _, err := to.w.Write(bytes); err != nil {
+			if w != nil {
+				if _, err := w.Write(bytes); err != nil {
 					return 0, fmt.Errorf("writing layer: %w", err)
 				}
 			}
 			c.release()
+		}
+		if r.based != nil {
+			size = begin + r.to - r.from
+			to.delta.add(TarCopy{To: begin, From: r.based.from, Size: size - begin})
 		}
 	}
 	return size, ctx.Err()
@@ -295,6 +312,9 @@ func readRuns(ctx context.Context, work <-chan *run, from *origin) error {
 }
 
 func (r *reader) run(run *run) error {
+	if run.based != nil && run.based.unread {
+		return nil
+	}
 	if run.entries == nil {
 		return r.earlierChunk(run.from, run.to)
 	}
