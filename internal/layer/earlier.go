@@ -201,17 +201,17 @@ func (a *Assembly) Own() int64 {
 // WriteDelta writes into a new file what the tar that WriteTarFile would write has more than its base, which is that
 // of the earlier tar, or the earlier tar itself. What is in the base and comes before all changes is not even read: the
 // earlier tar must be as it was written.
-func (a *Assembly) WriteDelta(ctx context.Context, own *os.File, open OpenFunc) (*Tar, *TarDelta, error) {
+func (a *Assembly) WriteDelta(ctx context.Context, own *os.File, open OpenFunc) (*Tar, error) {
 	d := &TarDelta{Base: a.earlier.Midstates.DiffID, BaseSize: a.earlier.Midstates.Size}
 	if e := a.earlier.Delta; e != nil {
 		d.Base, d.BaseSize = e.Base, e.BaseSize
 	}
 	made, err := a.write(ctx, tarSinks{w: NewBehind(own, 0), delta: d}, open)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	d.Size = made.Size
-	return made, d, nil
+	d.Size, made.Delta = made.Size, d
+	return made, nil
 }
 
 // segment is a piece of an earlier tar, and where it begins in the base; -1 if it is not there, or too small.

@@ -53,11 +53,10 @@ func (k *keptTar) deltaTar(t *testing.T, m *madeUp) *keptTar {
 	}
 	f, err := os.Create(filepath.Join(t.TempDir(), "delta"))
 	must(t, err)
-	made, delta, err := a.WriteDelta(t.Context(), f, m.files.open)
+	made, err := a.WriteDelta(t.Context(), f, m.files.open)
 	must(t, errors.Join(err, f.Close()))
-	if delta, err = layer.DecodeTarDelta(delta.Encode(made.DiffID), made.DiffID); err != nil {
-		t.Fatal(err)
-	}
+	delta, err := layer.DecodeTarDelta(made.Delta.Encode(made.DiffID), made.DiffID)
+	must(t, err)
 	st, err := os.Stat(f.Name())
 	must(t, err)
 	if own := a.Own(); st.Size() < own || st.Size() > own+own/4+64<<10 {

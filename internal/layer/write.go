@@ -37,6 +37,8 @@ type Tar struct {
 	TOC *TOC
 	// Midstates are those of a tar that was written to a file; nil where Go's SHA-256 cannot be kept.
 	Midstates *Midstates
+	// Delta says which bytes are in another tar; nil of a tar that is in one file.
+	Delta *TarDelta
 }
 
 // WriteTar writes the canonical tar of t to w: the same bytes for the same TOC and contents, on

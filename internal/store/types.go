@@ -24,6 +24,9 @@ var (
 // ErrUnsealed says that a layer's tree is not as it was sealed: see Layers.Lowers.
 var ErrUnsealed = layers.ErrUnsealed
 
+// DeltaFile is the file, in a folder that AddMade takes, of what a tar has more than its base.
+const DeltaFile = layers.DeltaFile
+
 // The values of Forms, the parser of one, and the directories of lower layers.
 const (
 	AutoForms   = layers.AutoForms

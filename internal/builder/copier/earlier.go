@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -18,6 +19,10 @@ const minAssembled = 8 << 20
 
 // maxEarlier is how many earlier layers are compared with the new one, by their tables of contents.
 const maxEarlier = 2
+
+// maxOwn is which part of a layer's bytes, one in so many, a delta has itself at most: with more, the layer becomes a
+// tar of its own, which later ones are deltas of.
+const maxOwn = 4
 
 // Reuse has Commit assemble the layer out of one of earlier layers, where one has much of what it is to have: those
 // that the same instruction made before. earlier is called when that is worth it.
@@ -35,7 +40,7 @@ func (w *Draft) assemble(ctx context.Context, s *store.Store, t *layer.TOC, path
 		if err != nil {
 			continue
 		}
-		made, err := w.assembleOf(ctx, t, e, path)
+		made, err := w.assembleOf(ctx, s, t, e, path)
 		e.Close()
 		if errors.Is(err, layer.ErrEarlier) {
 			if l, err := s.Layer(diffID); err == nil {
@@ -51,16 +56,21 @@ func (w *Draft) assemble(ctx context.Context, s *store.Store, t *layer.TOC, path
 }
 
 // assembleOf is assemble of one layer.
-func (w *Draft) assembleOf(ctx context.Context, t *layer.TOC, e *store.Earlier, path string) (*layer.Tar, error) {
+func (w *Draft) assembleOf(ctx context.Context, s *store.Store, t *layer.TOC, e *store.Earlier, path string) (*layer.Tar, error) {
 	a := layer.Assemble(t, &e.Earlier)
 	if a == nil {
 		return nil, nil
+	}
+	// A delta is read through an index of it, where a process needs it.
+	write := a.WriteTarFile
+	if a.Own() <= t.Size()/maxOwn && s.KeepsTars() {
+		path, write = filepath.Join(filepath.Dir(path), store.DeltaFile), a.WriteDelta
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	made, err := a.WriteTarFile(ctx, f, w.counted(a.Fresh))
+	made, err := write(ctx, f, w.counted(a.Fresh))
 	return made, errors.Join(err, f.Close())
 }
 

@@ -25,25 +25,26 @@ import (
 // piece in the tar; more layers, bytes or attributes than the format has room for. Such a layer has to be a tree.
 var ErrNotSaid = errors.New("an EROFS index cannot say it")
 
-// Device is a tar that files of an index are in.
+// Device is a tar that files of an index are in, or a part of one in a file of its own.
 type Device struct {
 	DiffID digest.Digest
-	// Size is the length of the tar in bytes.
+	// Size is the length of the file in bytes.
 	Size int64
 }
 
 // Node is an entry of what is indexed.
 type Node struct {
 	*layer.Entry
-	// Device is the place among the devices of the tar that has the contents of a File.
+	// Device is the place among the devices of the one that has the contents of a File, and Offset where they are in it.
 	Device int
+	Offset int64
 }
 
 // Of are the nodes of one layer, whose tar is the only device.
 func Of(t *layer.TOC) []Node {
 	nodes := make([]Node, len(t.Entries))
 	for i, e := range t.Entries {
-		nodes[i].Entry = e
+		nodes[i].Entry, nodes[i].Offset = e, e.Offset
 	}
 	return nodes
 }

@@ -129,7 +129,7 @@ func (d *DB) widen() error {
 func (d *DB) isCurrent() (bool, error) {
 	var version int
 	var complete bool // with the tables that came after the first stores were made
-	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived', 'observed', 'containers', 'logs', 'plans')) = 6
+	err := d.QueryRow(`SELECT user_version, (SELECT count(*) FROM sqlite_master WHERE name IN ('seen', 'derived', 'observed', 'containers', 'logs', 'plans', 'deltas')) = 7
 		FROM pragma_user_version`).Scan(&version, &complete)
 	switch {
 	case err != nil:

@@ -27,6 +27,8 @@ const FormatVersion = 2
 //     and IDs. used is when it did, held when one last began that may use the same, and spread what stands in the rows of these
 //     already: package plans. An older strata does not know of such uses.
 //   - observed: by the weak key of a step, the keys of records that say what the step read; used is when one was last a hit.
+//   - deltas: the layers whose tar is kept as what it has more than the tar of another, which stays as long. An older strata does not
+//     know of them, and may remove that one: the layer is found damaged then, and made again.
 //   - containers: names for an image and a command; each keeps its image.
 //   - platforms: the images that a name means beside that in names, one for each platform that is asked for.
 const schema = `
@@ -79,6 +81,8 @@ CREATE TABLE IF NOT EXISTS plans (
 CREATE TABLE IF NOT EXISTS derived (
 	source TEXT NOT NULL, how TEXT NOT NULL, result TEXT NOT NULL, data BLOB, PRIMARY KEY (source, how)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS derived_by_result ON derived (result);
+CREATE TABLE IF NOT EXISTS deltas (layer TEXT PRIMARY KEY, base TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deltas_by_base ON deltas (base);
 `
 
 // widened are the tables that had no row ID in stores of an older strata, and their columns.

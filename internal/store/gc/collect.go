@@ -49,18 +49,34 @@ func (c *Collector) collect(cutoff int64, p *Pruned) error {
 	return c.collectFiles(cutoff, p)
 }
 
-// dropLayers drops the rows of layers that nobody used since cutoff and to which nothing leads.
+// dropLayers drops the rows of layers that nobody used since cutoff and to which nothing leads: no config, no record, no
+// layer whose tar is a delta of it.
 func dropLayers(tx *sql.Tx, cutoff int64) ([]unused, error) {
-	old, err := db.Column[digest.Digest](tx.Query(`SELECT diff_id FROM layers WHERE used < ?
-		AND NOT EXISTS (SELECT 1 FROM records WHERE layer = diff_id AND layer != '')`, cutoff))
-	if len(old) == 0 || err != nil {
-		return nil, err
+	var kept map[digest.Digest]bool
+	for all := []unused(nil); ; {
+		old, err := db.Column[digest.Digest](tx.Query(`SELECT diff_id FROM layers WHERE used < ?
+			AND NOT EXISTS (SELECT 1 FROM records WHERE layer = diff_id AND layer != '')
+			AND NOT EXISTS (SELECT 1 FROM deltas WHERE base = diff_id)`, cutoff))
+		if len(old) == 0 || err != nil {
+			return all, err
+		}
+		if kept == nil {
+			if kept, err = layersOfConfigs(tx); err != nil {
+				return nil, err
+			}
+		}
+		gone, err := dropUnkept(tx, old, kept)
+		if len(gone) == 0 || err != nil {
+			return all, err
+		}
+		all = append(all, gone...) // and now what only deltas among them led to
 	}
-	kept, err := layersOfConfigs(tx)
-	if err != nil {
-		return nil, err
-	}
+}
+
+// dropUnkept drops the rows of layers, but of those that are kept.
+func dropUnkept(tx *sql.Tx, old []digest.Digest, kept map[digest.Digest]bool) ([]unused, error) {
 	var gone []unused
+	var err error
 	for _, d := range old {
 		if kept[d] {
 			continue
@@ -69,7 +85,7 @@ func dropLayers(tx *sql.Tx, cutoff int64) ([]unused, error) {
 		if l.blobs, err = db.Column[digest.Digest](tx.Query("DELETE FROM blobs WHERE diff_id = ? RETURNING digest", d)); err != nil {
 			return nil, err
 		}
-		for _, q := range []string{"DELETE FROM layers WHERE diff_id = ?", "DELETE FROM derived WHERE source = ?1 OR result = ?1"} {
+		for _, q := range []string{"DELETE FROM layers WHERE diff_id = ?", "DELETE FROM derived WHERE source = ?1 OR result = ?1", "DELETE FROM deltas WHERE layer = ?"} {
 			if _, err := tx.Exec(q, d); err != nil {
 				return nil, err
 			}

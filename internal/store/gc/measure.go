@@ -2,6 +2,7 @@ package gc
 
 import (
 	"cmp"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,8 @@ type cacheUse struct {
 	// layers are by diffID, and cache mounts and sources among them by keys of their own: what goes
 	// first is chosen from both.
 	layers map[digest.Digest]*cachedLayer
-	total  int64 // bytes on this disk
+	total  int64                           // bytes on this disk
+	bases  map[digest.Digest]digest.Digest // by the layer whose tar is a delta of them
 	// configs that have one of the layers
 	configs map[digest.Digest]*cachedConfig
 }
@@ -106,7 +108,7 @@ func (c *Collector) measureCache(o Options) (*cacheUse, error) {
 
 // measureLayersOf finds the layers.
 func (c *Collector) measureLayersOf(o Options) (*cacheUse, error) {
-	u := &cacheUse{layers: map[digest.Digest]*cachedLayer{}, configs: map[digest.Digest]*cachedConfig{}}
+	u := &cacheUse{layers: map[digest.Digest]*cachedLayer{}, bases: map[digest.Digest]digest.Digest{}, configs: map[digest.Digest]*cachedConfig{}}
 	if o.Mounts {
 		return u, nil
 	}
@@ -139,10 +141,31 @@ func (c *Collector) measureLayersOf(o Options) (*cacheUse, error) {
 			delete(u.layers, d)
 		}
 	})
+	if err == nil {
+		err = c.withDeltas(u)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("measuring the images: %w", err)
 	}
 	return u, nil
+}
+
+// withDeltas notes what tars are deltas of: their bases stay as long.
+func (c *Collector) withDeltas(u *cacheUse) error {
+	type delta struct{ layer, base digest.Digest }
+	rows, err := c.db.Query("SELECT layer, base FROM deltas")
+	all, err := db.Rows(rows, err, func(rows *sql.Rows) (d delta, err error) {
+		err = rows.Scan(&d.layer, &d.base)
+		return d, err
+	})
+	for _, d := range all {
+		if u.layers[d.layer] == nil {
+			delete(u.layers, d.base)
+		} else if u.layers[d.base] != nil {
+			u.bases[d.layer] = d.base
+		}
+	}
+	return err
 }
 
 // blobSizes is what the compressed forms of each layer take on this disk.
@@ -239,6 +262,11 @@ func (c *Collector) datesOf(u *cacheUse) error {
 				l.used, l.depth = max(l.used, used), max(l.depth, depth)
 				u.configs[id] = config
 			}
+		}
+	}
+	for delta, base := range u.bases {
+		if l, b := u.layers[delta], u.layers[base]; l != nil && b != nil {
+			b.used, b.depth = max(b.used, l.used), min(b.depth, l.depth-1)
 		}
 	}
 	return configs.Err()

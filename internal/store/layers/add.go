@@ -17,13 +17,13 @@ import (
 )
 
 // AddLayer takes the layer in dir, a folder that Temp made, into the store. It holds the layer's tree as
-// "fs", or its uncompressed tar as "tar". If the store has the layer already, dir is dropped.
+// "fs", or its uncompressed tar as "tar", or as what AddMade takes. If the store has the layer already, dir is dropped.
 func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Layer, error) {
 	if err := diffID.Validate(); err != nil {
 		return nil, fmt.Errorf("adding a layer: %w", err)
 	}
 	l := &Layer{DiffID: diffID, ContentID: t.ContentID(), Size: t.Size(), layers: ls}
-	l.Disk = disk.Estimate(t)
+	l.Disk = diskOf(dir, t)
 	if again, err := ls.addAgain(l, dir); again || err != nil {
 		return l, err
 	}
@@ -31,7 +31,7 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Lay
 	if err == nil {
 		err = os.Chmod(dir, 0o700)
 	}
-	seals := sealForms(dir, diffID)
+	seals := ls.sealForms(dir, diffID)
 	if err == nil {
 		err = seals.Write(filepath.Join(dir, sealFile))
 	}
@@ -54,7 +54,7 @@ func (ls *Layers) addAgain(l *Layer, dir string) (again bool, err error) {
 		return false, nil
 	}
 	err = ls.db.Tx(func(tx *sql.Tx) error {
-		again = disk.Exists(ls.Path(l.DiffID, formTOC)) && (disk.Exists(ls.Path(l.DiffID, formTree)) || disk.Exists(ls.Path(l.DiffID, formTar)))
+		again = disk.Exists(ls.Path(l.DiffID, formTOC)) && (ls.has(l.DiffID, formTree) || ls.has(l.DiffID, formTar))
 		if !again {
 			return nil
 		}
@@ -98,8 +98,10 @@ func (ls *Layers) place(l *Layer, dir string) (placed bool, err error) {
 		if err != nil {
 			return err
 		}
-		placed, err = disk.Place(dir, ls.Path(l.DiffID))
-		return err
+		if placed, err = disk.Place(dir, ls.Path(l.DiffID)); !placed || err != nil {
+			return err
+		}
+		return ls.noteDelta(tx, l.DiffID)
 	})
 	return placed, err
 }

@@ -20,10 +20,16 @@ const midstatesFile = "midstates"
 // than looked for.
 const minMidstates = 4 << 20
 
-// AddMade is AddLayer of a tar that package layer made in dir, of which another one can be assembled later.
+// AddMade is AddLayer of a tar that package layer made in dir, of which another one can be assembled later. Of one that
+// is a delta, dir has DeltaFile.
 func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
 	if m := made.Midstates; m != nil && made.Size >= minMidstates {
 		if err := os.WriteFile(filepath.Join(dir, midstatesFile), m.Encode(), 0o600); err != nil {
+			return nil, fmt.Errorf("adding layer %s to the store: %w", made.DiffID, ls.session.Explain(err))
+		}
+	}
+	if made.Delta != nil {
+		if err := os.WriteFile(filepath.Join(dir, deltaOf), made.Delta.Encode(made.DiffID), 0o600); err != nil {
 			return nil, fmt.Errorf("adding layer %s to the store: %w", made.DiffID, ls.session.Explain(err))
 		}
 	}
@@ -37,11 +43,11 @@ func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
 // Earlier is a layer's tar of which another one can be assembled.
 type Earlier struct {
 	layer.Earlier
-	f *os.File
+	tar *layer.TarFile
 }
 
 // Close closes the tar.
-func (e *Earlier) Close() error { return e.f.Close() }
+func (e *Earlier) Close() error { return e.tar.Close() }
 
 // Earlier opens a layer's tar for another one to be assembled of it. It is an error if the layer has none here that
 // AddMade added and that is as it was sealed: nothing is fetched or mended for it.
@@ -67,13 +73,24 @@ func (ls *Layers) Earlier(ctx context.Context, diffID digest.Digest) (*Earlier, 
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(ls.Path(diffID, formTar))
+	d, err := ls.delta(diffID)
 	if err != nil {
 		return nil, err
 	}
-	if st, err := f.Stat(); err != nil || st.Size() != m.Size {
-		f.Close()
-		return nil, errors.Join(err, layer.ErrEarlier)
+	base := diffID
+	if d != nil {
+		base = d.Base
 	}
-	return &Earlier{layer.Earlier{Tar: f, TOC: t, Midstates: m}, f}, ctx.Err()
+	if err := ls.useBase(base); err != nil {
+		return nil, err
+	}
+	f, err := ls.openTar(diffID)
+	if err != nil {
+		return nil, err
+	}
+	if f.Size() != m.Size {
+		f.Close()
+		return nil, layer.ErrEarlier
+	}
+	return &Earlier{layer.Earlier{Tar: f, TOC: t, Midstates: m, Delta: d}, f}, ctx.Err()
 }

@@ -25,7 +25,7 @@ type Form interface {
 	Stream(ctx context.Context) (io.ReadCloser, error)
 }
 
-func (l *Layer) tar() Form  { return tarForm(l.layers.Path(l.DiffID, formTar)) }
+func (l *Layer) tar() Form  { return tarForm{l} }
 func (l *Layer) tree() Form { return &treeForm{l, l.layers.Path(l.DiffID, formTree)} }
 
 // compressed are the compressed forms of a layer, which are here or not.
@@ -41,14 +41,22 @@ func (l *Layer) compressed() ([]*blobForm, error) {
 	return forms, nil
 }
 
-// tarForm is an uncompressed tar, by its path.
-type tarForm string
+// tarForm is an uncompressed tar, in one file or as a delta of another layer's.
+type tarForm struct{ l *Layer }
 
-func (f tarForm) Here() bool { return disk.Exists(string(f)) }
+func (f tarForm) Here() bool { return f.l.layers.has(f.l.DiffID, formTar) }
 
-func (f tarForm) Files(t *layer.TOC) layer.Source { return layer.TarSource(string(f), t) }
+func (f tarForm) Files(t *layer.TOC) layer.Source { return layer.TarFileSource(f.open, t) }
 
-func (f tarForm) Stream(context.Context) (io.ReadCloser, error) { return os.Open(string(f)) }
+func (f tarForm) open() (*layer.TarFile, error) { return f.l.layers.openTar(f.l.DiffID) }
+
+func (f tarForm) Stream(context.Context) (io.ReadCloser, error) {
+	tar, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	return tar.Reader(), nil
+}
 
 // treeForm is a tree in the form that overlayfs takes.
 type treeForm struct {

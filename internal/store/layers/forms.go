@@ -86,7 +86,7 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := os.Open(ls.Path(l.DiffID, formTar))
+	f, err := ls.openTar(l.DiffID)
 	if err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
 	}
@@ -114,7 +114,7 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 // placeTree gives the tree in dir its final name, and notes what the layer takes on the disk with it, both
 // while nobody removes the layer. Where another was faster, that one's tree stays.
 func (ls *Layers) placeTree(l *Layer, dir string, size int64) error {
-	sum, err := sealOf(filepath.Dir(dir), l.DiffID, formTree)
+	sum, err := ls.sealOf(filepath.Dir(dir), l.DiffID, formTree)
 	if err != nil {
 		return err
 	}

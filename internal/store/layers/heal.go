@@ -90,6 +90,9 @@ func (ls *Layers) take(d *Damage, form string, trash *session.Trash) error {
 		if ls.replaced(d, form) {
 			return nil
 		}
+		if form == formTar {
+			return ls.takeTar(tx, d.DiffID, trash)
+		}
 		err := trash.Take(ls.Path(d.DiffID, form))
 		if err == nil && form == "" {
 			_, err = ls.ForgetMissing(tx, d.DiffID)
@@ -100,6 +103,18 @@ func (ls *Layers) take(d *Damage, form string, trash *session.Trash) error {
 		return fmt.Errorf("setting aside layer %s: %w", d.DiffID, err)
 	}
 	return nil
+}
+
+// takeTar takes the tar of a layer whose other forms stay.
+func (ls *Layers) takeTar(tx *sql.Tx, diffID digest.Digest, trash *session.Trash) error {
+	for _, name := range []string{formTar, deltaOf, DeltaFile} {
+		if path := ls.Path(diffID, name); disk.Exists(path) {
+			if err := trash.Take(path); err != nil {
+				return err
+			}
+		}
+	}
+	return forgetDelta(tx, diffID)
 }
 
 // forget notes that a layer is not here, unless it is. One that can be had nowhere else is known no more.
@@ -125,6 +140,9 @@ func (ls *Layers) ForgetMissing(tx *sql.Tx, diffID digest.Digest) (gone bool, er
 		return false, err
 	}
 	n, err := was.RowsAffected()
+	if err == nil {
+		err = forgetDelta(tx, diffID)
+	}
 	if err != nil {
 		return false, err
 	}

@@ -127,7 +127,7 @@ func (ls *Layers) usable(lower *Lower) bool {
 
 // index is the layer by the index of its tar, which is trusted; errNoIndex where there can be none.
 func (l *Layer) index(ctx context.Context) (Lower, error) {
-	lower, err := l.layers.indexed(ctx, []*Layer{l}, formIndex)
+	lower, err := l.layers.indexed(ctx, []*Layer{l})
 	if errors.Is(err, errNoIndex) {
 		l.layers.memory.setNoIndex(l.DiffID)
 	}
@@ -137,24 +137,38 @@ func (l *Layer) index(ctx context.Context) (Lower, error) {
 // merge is several layers, the lowest first, by one index of their tars, which are trusted; errNoIndex where there
 // can be none.
 func (ls *Layers) merge(ctx context.Context, layers []*Layer) (Lower, error) {
-	return ls.indexed(ctx, layers, mergedForm(layers))
+	return ls.indexed(ctx, layers)
 }
 
-func mergedForm(layers []*Layer) string {
+// indexForm is the name of the index of layers with these devices. It tells which they are, since what was one tar may
+// come back as a delta, whose index has other places.
+func indexForm(layers []*Layer, on []device) string {
+	if len(on) == 1 {
+		return formIndex
+	}
 	h := digest.SHA256.Digester()
 	for _, l := range layers {
 		fmt.Fprintln(h.Hash(), l.DiffID)
 	}
+	for _, d := range on {
+		if d.delta != nil {
+			h.Hash().Write(d.delta.Encode(d.DiffID))
+		}
+	}
 	return mergedPrefix + h.Digest().Encoded()[:32]
 }
 
-// indexed is layers by the index with a name in the folder of the topmost, which is made if it is not there as it was
-// sealed.
-func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lower, error) {
+// indexed is layers by an index in the folder of the topmost, which is made if it is not there as it was sealed.
+func (ls *Layers) indexed(ctx context.Context, layers []*Layer) (Lower, error) {
 	top := layers[len(layers)-1].DiffID
+	on, err := ls.devicesOf(layers)
+	if err != nil {
+		return Lower{}, fmt.Errorf("indexing layer %s: %w", top, err)
+	}
+	name := indexForm(layers, on)
 	lower := Lower{Index: ls.Path(top, name), Layers: len(layers)}
-	for _, l := range layers {
-		lower.Tars = append(lower.Tars, ls.Path(l.DiffID, formTar))
+	for _, d := range on {
+		lower.Tars = append(lower.Tars, d.path)
 	}
 	if ok, err := ls.indexHere(&lower, top, name); ok && ls.session.ReadOnly() && !ls.usable(&lower) {
 		return lower, errNoIndex
@@ -164,7 +178,7 @@ func (ls *Layers) indexed(ctx context.Context, layers []*Layer, name string) (Lo
 	if ls.session.ReadOnly() {
 		return lower, errNoIndex
 	}
-	c, err := ls.contentsOf(ctx, layers) // which may take the lock, to mend a table of contents
+	c, err := ls.contentsOf(ctx, layers, on) // which may take the lock, to mend a table of contents
 	if err != nil {
 		return lower, err
 	}
@@ -228,7 +242,7 @@ func (ls *Layers) placeIndex(made string, top digest.Digest, name string, size i
 		if err := ls.removeOldMerged(tx, top, name); err != nil {
 			return err
 		}
-		if sum, err := sealOf(ls.Path(top), top, name); err == nil { // after the rename, which moves its ctime
+		if sum, err := ls.sealOf(ls.Path(top), top, name); err == nil { // after the rename, which moves its ctime
 			_ = ls.putSeals(top, seal.Seals{name: sum}) // without it, the next process makes the index again
 		}
 		return nil
@@ -290,17 +304,46 @@ type indexContents struct {
 	devices []erofs.Device
 }
 
-// contentsOf are what the index of layers, the lowest first, is made of.
-func (ls *Layers) contentsOf(ctx context.Context, layers []*Layer) (*indexContents, error) {
-	c := &indexContents{}
-	sources := make([]layer.Source, len(layers))
-	for i, l := range layers {
-		st, err := os.Stat(ls.Path(l.DiffID, formTar))
+// device is a file that an index has the contents of files in: a tar, what a tar has more than its base, or that base.
+type device struct {
+	erofs.Device
+	path  string
+	delta *layer.TarDelta // of the tar that is not all in this file; its base comes next
+}
+
+// devicesOf are the devices of an index of layers, the lowest first.
+func (ls *Layers) devicesOf(layers []*Layer) ([]device, error) {
+	var all []device
+	for _, l := range layers {
+		d, err := ls.delta(l.DiffID)
 		if err != nil {
-			return nil, fmt.Errorf("indexing layer %s: %w", l.DiffID, err)
+			return nil, err
 		}
-		c.devices = append(c.devices, erofs.Device{DiffID: l.DiffID, Size: st.Size()})
-		sources[i] = source{l}
+		if d != nil {
+			all = append(all,
+				device{erofs.Device{DiffID: l.DiffID, Size: d.OwnSize()}, ls.Path(l.DiffID, DeltaFile), d},
+				device{erofs.Device{DiffID: d.Base, Size: d.BaseSize}, ls.Path(d.Base, formTar), nil})
+			continue
+		}
+		path := ls.Path(l.DiffID, formTar)
+		st, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, device{erofs.Device{DiffID: l.DiffID, Size: st.Size()}, path, nil})
+	}
+	return all, nil
+}
+
+// contentsOf are what the index of layers, the lowest first, on these devices is made of.
+func (ls *Layers) contentsOf(ctx context.Context, layers []*Layer, on []device) (*indexContents, error) {
+	c := &indexContents{}
+	var first []int // device of each layer
+	for i, d := range on {
+		c.devices = append(c.devices, d.Device)
+		if i == 0 || on[i-1].delta == nil {
+			first = append(first, i)
+		}
 	}
 	if len(layers) == 1 {
 		t, err := layers[0].TOC(ctx)
@@ -308,14 +351,33 @@ func (ls *Layers) contentsOf(ctx context.Context, layers []*Layer) (*indexConten
 			return nil, err
 		}
 		c.nodes = erofs.Of(t)
-		return c, nil
+	} else {
+		sources := make([]layer.Source, len(layers))
+		for i, l := range layers {
+			sources[i] = source{l}
+		}
+		placed, err := layer.NewStack(sources...).Placed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range placed {
+			n := erofs.Node{Entry: p.Entry, Offset: p.Offset}
+			if p.Layer >= 0 {
+				n.Device = first[p.Layer]
+			}
+			c.nodes = append(c.nodes, n)
+		}
 	}
-	placed, err := layer.NewStack(sources...).Placed(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range placed {
-		c.nodes = append(c.nodes, erofs.Node{Entry: p.Entry, Device: p.Layer})
+	for i := range c.nodes {
+		if n := &c.nodes[i]; n.Type == layer.File && n.Size > 0 && on[n.Device].delta != nil {
+			inBase, from, rest := on[n.Device].delta.Find(n.Offset)
+			if rest < n.Size {
+				return nil, errNoIndex // its contents are not in one piece
+			}
+			if n.Offset = from; inBase {
+				n.Device++
+			}
+		}
 	}
 	return c, nil
 }
@@ -351,7 +413,7 @@ func (ls *Layers) indexIsSound(ctx context.Context, path string) (bool, error) {
 	if err != nil || len(diffIDs) == 0 {
 		return false, nil
 	}
-	layers, err := ls.Chain(diffIDs)
+	layers, err := ls.indexedBy(diffIDs)
 	var unknown *UnavailableError
 	if errors.As(err, &unknown) {
 		return true, nil // it is of no use without that layer, and of use again with it
@@ -364,7 +426,11 @@ func (ls *Layers) indexIsSound(ctx context.Context, path string) (bool, error) {
 			return true, nil
 		}
 	}
-	c, err := ls.contentsOf(ctx, layers)
+	on, err := ls.devicesOf(layers)
+	if err != nil {
+		return false, err
+	}
+	c, err := ls.contentsOf(ctx, layers, on)
 	if err != nil {
 		return false, err
 	}
@@ -373,6 +439,23 @@ func (ls *Layers) indexIsSound(ctx context.Context, path string) (bool, error) {
 		return false, nil
 	}
 	return same.atEnd(), nil
+}
+
+// indexedBy are the layers of an index with devices of these diffIDs: the bases of deltas among them are left out.
+func (ls *Layers) indexedBy(diffIDs []digest.Digest) ([]*Layer, error) {
+	var chain []digest.Digest
+	base := digest.Digest("")
+	for _, diffID := range diffIDs {
+		if diffID == base {
+			base = ""
+			continue
+		}
+		chain, base = append(chain, diffID), ""
+		if d, err := ls.delta(diffID); err == nil && d != nil {
+			base = d.Base
+		}
+	}
+	return ls.Chain(chain)
 }
 
 var errDiffers = errors.New("other bytes")

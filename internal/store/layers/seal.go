@@ -28,19 +28,22 @@ const (
 const sealFile = "seal"
 
 // sealOf is the seal of a form of a layer, which is in dir.
-func sealOf(dir string, diffID digest.Digest, form string) (seal.Sum, error) {
+func (ls *Layers) sealOf(dir string, diffID digest.Digest, form string) (seal.Sum, error) {
 	path, name := filepath.Join(dir, form), string(diffID)+" "+form
-	if form == formTOC {
+	switch {
+	case form == formTOC:
 		return seal.OfContents(path, name)
+	case form == formTar && tarPathIn(dir) != path:
+		return ls.sealOfDelta(dir, diffID)
 	}
 	return seal.Of(path, name)
 }
 
 // sealForms seals the forms of a layer that are in dir. What cannot be sealed is left out.
-func sealForms(dir string, diffID digest.Digest) seal.Seals {
+func (ls *Layers) sealForms(dir string, diffID digest.Digest) seal.Seals {
 	seals := seal.Seals{}
 	for _, form := range []string{formTOC, formTar, formTree} {
-		if sum, err := sealOf(dir, diffID, form); err == nil {
+		if sum, err := ls.sealOf(dir, diffID, form); err == nil {
 			seals[form] = sum
 		}
 	}
@@ -54,7 +57,7 @@ func (ls *Layers) asSealed(diffID digest.Digest, form string) (bool, error) {
 		if want == "" {
 			return false, nil
 		}
-		got, err := sealOf(ls.Path(diffID), diffID, form)
+		got, err := ls.sealOf(ls.Path(diffID), diffID, form)
 		if disk.IsLocal(err) {
 			return false, err
 		}
@@ -71,7 +74,7 @@ func (l *Layer) trust(ctx context.Context, form string) (here bool, err error) {
 	}
 	unlock := ls.memory.lock(l.DiffID)
 	defer unlock()
-	if !disk.Exists(ls.Path(l.DiffID, form)) {
+	if !disk.Exists(ls.formPath(l.DiffID, form)) {
 		return false, nil
 	}
 	if ok, err := ls.asSealed(l.DiffID, form); ok || err != nil {
@@ -83,12 +86,12 @@ func (l *Layer) trust(ctx context.Context, form string) (here bool, err error) {
 	if _, err := ls.mend(ctx, l.DiffID); err != nil {
 		return false, err
 	}
-	return disk.Exists(ls.Path(l.DiffID, form)), nil
+	return ls.has(l.DiffID, form), nil
 }
 
 // trustTOC seals a table of contents that has the content ID that is known of the layer.
 func (ls *Layers) trustTOC(diffID digest.Digest) bool {
-	sum, err := sealOf(ls.Path(diffID), diffID, formTOC)
+	sum, err := ls.sealOf(ls.Path(diffID), diffID, formTOC)
 	if err != nil {
 		return false
 	}
@@ -107,7 +110,7 @@ func (ls *Layers) trustTOC(diffID digest.Digest) bool {
 // damaged, nil if nothing was.
 func (ls *Layers) mend(ctx context.Context, diffID digest.Digest) (*Damage, error) {
 	// What is written from here on makes the seal a wrong one.
-	seals := sealForms(ls.Path(diffID), diffID)
+	seals := ls.sealForms(ls.Path(diffID), diffID)
 	damage, err := ls.setAsideDamaged(ctx, diffID)
 	if err != nil || damage != nil && damage.Whole {
 		return damage, err
@@ -116,7 +119,7 @@ func (ls *Layers) mend(ctx context.Context, diffID digest.Digest) (*Damage, erro
 		for _, form := range damage.Forms {
 			delete(seals, form)
 		}
-		if sum, err := sealOf(ls.Path(diffID), diffID, formTOC); err == nil {
+		if sum, err := ls.sealOf(ls.Path(diffID), diffID, formTOC); err == nil {
 			seals[formTOC] = sum // it may have been made again
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -31,7 +30,7 @@ type Damage struct {
 func (ls *Layers) newDamage(diffID digest.Digest) *Damage {
 	d := &Damage{DiffID: diffID, verified: map[string]disk.Identity{}}
 	for _, form := range []string{"", formTOC, formTar, formTree} {
-		d.verified[form] = disk.Identify(ls.Path(diffID, form))
+		d.verified[form] = disk.Identify(ls.formPath(diffID, form))
 	}
 	return d
 }
@@ -39,10 +38,10 @@ func (ls *Layers) newDamage(diffID digest.Digest) *Damage {
 // replaced says that what was looked at is not what has its place now: another goroutine or process has made it again.
 func (ls *Layers) replaced(d *Damage, form string) bool {
 	if form != "" {
-		return d.verified[form] != disk.Identify(ls.Path(d.DiffID, form))
+		return d.verified[form] != disk.Identify(ls.formPath(d.DiffID, form))
 	}
 	for form, id := range d.verified {
-		if id != disk.Identify(ls.Path(d.DiffID, form)) {
+		if id != disk.Identify(ls.formPath(d.DiffID, form)) {
 			return true
 		}
 	}
@@ -76,7 +75,7 @@ func (ls *Layers) verify(ctx context.Context, diffID digest.Digest,
 	d := ls.newDamage(diffID)
 	has := map[string]bool{}
 	for _, form := range []string{formTar, formTree} {
-		has[form] = disk.Exists(ls.Path(diffID, form))
+		has[form] = disk.Exists(ls.formPath(diffID, form))
 	}
 	want, err := ls.contentID(diffID)
 	if err != nil {
@@ -160,12 +159,12 @@ func (ls *Layers) verifyTOC(diffID, want digest.Digest) (*layer.TOC, error) {
 
 // verifyTar compares a tar with its digest.
 func (ls *Layers) verifyTar(ctx context.Context, diffID digest.Digest, _ *layer.TOC) error {
-	f, err := os.Open(ls.Path(diffID, formTar))
+	f, err := ls.openTar(diffID)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	got, err := disk.Sum(ctx, f)
+	got, err := disk.Sum(ctx, f.Reader())
 	if err == nil && got != diffID {
 		err = fmt.Errorf("the tar has the digest %s", got)
 	}
@@ -178,30 +177,31 @@ func (ls *Layers) verifyTarLength(ctx context.Context, diffID digest.Digest, t *
 	if t == nil {
 		return ls.verifyTar(ctx, diffID, nil)
 	}
-	st, err := os.Stat(ls.Path(diffID, formTar))
+	f, err := ls.openTar(diffID)
 	if err != nil {
 		return err
 	}
+	defer f.Close()
 	end := int64(0)
 	for _, e := range t.Entries {
 		if e.Type == layer.File {
 			end = max(end, e.Offset+e.Size)
 		}
 	}
-	if st.Size() < end {
-		return fmt.Errorf("the tar has %d bytes and not %d", st.Size(), end)
+	if f.Size() < end {
+		return fmt.Errorf("the tar has %d bytes and not %d", f.Size(), end)
 	}
 	return nil
 }
 
 // scanTar makes a table of contents of a layer's tar.
 func (ls *Layers) scanTar(ctx context.Context, diffID digest.Digest) (*layer.TOC, error) {
-	f, err := os.Open(ls.Path(diffID, formTar))
+	f, err := ls.openTar(diffID)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return layer.Scan(ctx, f, layer.Unlimited)
+	return layer.Scan(ctx, f.Reader(), layer.Unlimited)
 }
 
 // verifyMade sees whether the tree gives the layer's tar.
@@ -231,6 +231,6 @@ func (ls *Layers) VerifyTree(ctx context.Context, diffID digest.Digest) (*Damage
 		return nil, err
 	}
 	d.add(formTree, err)
-	d.Whole = !disk.Exists(ls.Path(diffID, formTar))
+	d.Whole = !ls.has(diffID, formTar)
 	return d, nil
 }

@@ -73,6 +73,16 @@ func OfContents(path, name string) (Sum, error) {
 	return Sum(hex.EncodeToString(h.Sum(nil))), nil
 }
 
+// All is the seal of several things together, by theirs.
+func All(sums ...Sum) Sum {
+	h := sha256.New()
+	h.Write([]byte("strata seal of seals 1\n"))
+	for _, s := range sums {
+		h.Write([]byte(s + "\n"))
+	}
+	return Sum(hex.EncodeToString(h.Sum(nil)))
+}
+
 // appendFacts appends what the kernel keeps of a file. The time of the last access does not count.
 func appendFacts(b []byte, st *unix.Stat_t) []byte {
 	b = binary.LittleEndian.AppendUint64(b, st.Ino)
