@@ -103,7 +103,7 @@ func (l *Layer) Tree(ctx context.Context) (string, error) {
 	}
 	err = ls.session.MarkUnsynced(dir)
 	if err == nil {
-		err = ls.placeTree(l, out, 2*disk.Estimate(t)) // both forms
+		err = ls.placeTree(l, out, disk.Estimate(t)+diskOf(ls.Path(l.DiffID), t)) // both forms
 	}
 	if err != nil {
 		return "", fmt.Errorf("laying out layer %s: %w", l.DiffID, err)
