@@ -92,6 +92,10 @@ func TestBasesOfDeltas(t *testing.T) {
 		e := made(t)
 		_, err := e.db.Exec("DELETE FROM records WHERE layer = ?", e.layers["a"])
 		must(t, err)
+		for _, name := range []string{"b", "c"} {
+			_, err := e.SetName(named(t, name), e.image(Image, time.Minute, name), "")
+			must(t, err)
+		}
 		_, err = e.Prune(PruneOptions{})
 		must(t, err)
 		readable(e, "b")

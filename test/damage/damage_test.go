@@ -37,6 +37,7 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 // dockerfile is the image's; a SITE is put in it. What it mounts, adds and keeps lies in the store too.
 const dockerfile = `FROM busybox
 COPY f g /c/
+COPY big /d/
 ADD SITE/one SITE/two /a/
 ADD SITE/r.git /r/
 RUN cat /c/f > /made && cat /c/g > /other && chmod 640 /made
@@ -50,8 +51,8 @@ RUN --mount=type=bind,source=many,target=/m --mount=type=cache,target=/k cat /m/
 RUN `
 
 // look prints what the files of the image are: names, modes, owners and contents.
-const look = `cd /; (find bin [a-c] etc made other r s sum* | sort | xargs stat -c "%n %f %u %g"; ` +
-	`find bin/busybox [a-c] etc/passwd etc/group made other r s sum* -type f | sort | xargs sha256sum) | sha256sum | sed "s/^/SUM /"`
+const look = `cd /; (find bin [a-d] etc made other r s sum* | sort | xargs stat -c "%n %f %u %g"; ` +
+	`find bin/busybox [a-d] etc/passwd etc/group made other r s sum* -type f | sort | xargs sha256sum) | sha256sum | sed "s/^/SUM /"`
 
 // bench is what all cells start from.
 type bench struct {
@@ -130,7 +131,7 @@ func newBench(t *testing.T, form store.Forms) *bench {
 	if err := b.contexts(t); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(m.make(ctx), m.seal(ctx)); err != nil {
+	if err := errors.Join(m.makeEdited(ctx), m.seal(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	for _, op := range operations {
@@ -160,13 +161,16 @@ func (b *bench) contexts(t *testing.T) error {
 	for dir, more := range map[string]string{"context": "", "more": again + look + "\n", "warm": strings.ReplaceAll(again, "=600", "=640") + "true\n"} {
 		text := strings.ReplaceAll(dockerfile+more, "SITE", site)
 		files := map[string]string{"f": "hello\n", "g": strings.Repeat("text ", 3000), "Dockerfile": text}
+		for i := range bigFiles {
+			files[fmt.Sprintf("big/%d", i)] = strings.Repeat(fmt.Sprintln("big", i), 125_000)
+		}
 		for i := range 300 {
 			files[fmt.Sprintf("many/%d", i)] = fmt.Sprintf("%d\n", i)
 		}
-		if err := os.MkdirAll(filepath.Join(b.path(dir), "many"), 0o755); err != nil {
-			return err
-		}
 		for name, text := range files {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(b.path(dir), name)), 0o755); err != nil {
+				return err
+			}
 			if err := os.WriteFile(filepath.Join(b.path(dir), name), []byte(text), 0o644); err != nil {
 				return err
 			}
@@ -215,6 +219,27 @@ func (b *bench) copy(t *testing.T, from string) *machine {
 // make builds the image.
 func (m *machine) make(ctx context.Context) error {
 	_, err := m.strata(ctx, "build", "-q", "-t", "app", m.path("context"))
+	return err
+}
+
+// bigFiles is how many files of 1 MB a COPY has: enough for its layer to become a delta after an edit.
+const bigFiles = 12
+
+// makeEdited builds the image, and before that what it was before an edit: one of its layers is a delta then, where
+// indexes are mounted.
+func (m *machine) makeEdited(ctx context.Context) error {
+	name := filepath.Join(m.path("context"), "big", "7")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.WriteFile(name, []byte("before"), 0o644), m.make(ctx), os.WriteFile(name, text, 0o644), m.make(ctx)); err != nil {
+		return err
+	}
+	deltas, err := filepath.Glob(filepath.Join(m.root, "layers", "*", store.DeltaFile))
+	if want := m.form != store.TreeForms; err == nil && (len(deltas) == 1) != want {
+		err = fmt.Errorf("%d layers are deltas", len(deltas))
+	}
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,17 +55,23 @@ func (c cell) damage(root string) error {
 	return c.harm.do(path, other)
 }
 
-// find lists the paths that match, the largest file first.
+// find lists the paths that match, the largest file first. Behind what matches, the pattern may lead upwards.
 func find(root, pattern string) ([]string, error) {
-	found, err := filepath.Glob(filepath.Join(root, pattern))
-	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("the store has no %s", pattern)
-	}
+	below, up, _ := strings.Cut(pattern, "/..") // which Glob takes for a name
+	matches, err := filepath.Glob(filepath.Join(root, below))
+	var found []string
 	sizes := map[string]int64{}
-	for _, path := range found {
+	for _, path := range matches {
+		if up != "" || below != pattern {
+			path = filepath.Join(path, ".."+up)
+		}
 		if st, err := os.Lstat(path); err == nil {
+			found = append(found, path)
 			sizes[path] = st.Size()
 		}
+	}
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("the store has no %s", pattern)
 	}
 	slices.SortFunc(found, func(a, b string) int { return cmp.Compare(sizes[b], sizes[a]) })
 	return found, err
@@ -112,10 +119,14 @@ func rewrite(path string, change func([]byte)) error {
 
 var contents = []harm{truncated, zeroed, flipped, missing}
 
-// indexKinds are the rows where layers are mounted by indexes. Those of the base and of a COPY have a tar and an
-// index, that of a RUN a tree.
+// indexKinds are the rows where layers are mounted by indexes. Those of the base and of a COPY have a tar or a delta of
+// one, and an index, that of a RUN a tree. The largest tar is the base of the delta.
 var indexKinds = []kind{
-	{"tar of the base", "layers/*/tar", "layers/*/fs/made", append(contents, swapped), false},
+	{"tar", "layers/*/tar", "layers/*/fs/made", append(contents, swapped, changed), false},
+	{"tar in the place of a delta", "layers/*/tar", "layers/*/delta", []harm{swapped}, false},
+	{"layer of a tar", "layers/*/midstates/..", "", []harm{missing}, false},
+	{"delta", "layers/*/delta", "layers/*/delta-of", append(contents, swapped, changed), false},
+	{"delta-of", "layers/*/delta-of", "layers/*/seal", append(contents, swapped, changed), false},
 	{"index of the base", "layers/*/erofs", "layers/*/toc", append(contents, swapped, changed), false},
 	{"index of a layer in the place of another's", "layers/*/erofs", "layers/*/erofs", []harm{swapped}, false},
 	{"toc of the base", "layers/*/toc", "layers/*/fs/made/../../toc", append(contents, swapped), false},
