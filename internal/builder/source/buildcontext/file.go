@@ -98,13 +98,12 @@ func readlink(fd int, name string) (string, error) {
 	}
 }
 
-// readXattrs reads the extended attributes of a regular file or directory that a COPY can carry: user.* and
-// security.capability. Never trusted.* and system.*, nor what security modules keep there: they belong to the host.
+// readXattrs is xattrsOf a directory.
 func readXattrs(dir int, name string) ([]layer.Xattr, error) {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	switch {
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ELOOP):
-		return nil, nil // not ours to read: hashing it fails if a COPY selects it
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		return nil, nil // not ours to read: listing it fails if a COPY selects it
 	case err != nil:
 		return nil, err
 	}
@@ -112,6 +111,8 @@ func readXattrs(dir int, name string) ([]layer.Xattr, error) {
 	return xattrsOf(fd)
 }
 
+// xattrsOf reads the extended attributes of an open file that a COPY can carry: user.* and security.capability. Never
+// trusted.* and system.*, nor what security modules keep there: they belong to the host.
 func xattrsOf(fd int) ([]layer.Xattr, error) {
 	names, err := growing(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
 	if err != nil || len(names) == 0 {

@@ -117,12 +117,8 @@ func (c *Context) hashOnce(ctx context.Context, j *job, buf []byte) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if before != j.node.file.stat() {
-		if j.xattrs, err = xattrsOf(fd); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	} else {
-		j.xattrs = j.node.file.xattrs()
+	if j.xattrs, err = xattrsOf(fd); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	h := sha256.New()
 	var size int64

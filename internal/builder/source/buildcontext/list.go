@@ -30,7 +30,8 @@ type lister struct {
 
 // list fills in the children of a directory, once. The root is stat'ed as well.
 //
-// A file costs one fstatat and, if the stat cache does not know it, an open and an flistxattr.
+// A file costs one fstatat. Its contents and extended attributes are read when a COPY wants its digest (Sum), unless the
+// stat cache knows them.
 func (l *lister) list(n *node) error {
 	if n.listed() {
 		return nil
@@ -149,7 +150,7 @@ func (l *lister) add(n *node, fd int, d dirent, now time.Time) error {
 var errSkip = errors.New("not part of a context")
 
 // stat fills in a node from a file in directory fd. Symlinks are not followed: neither fstatat nor
-// readlinkat does, and xattrs are read through a descriptor opened with O_NOFOLLOW.
+// readlinkat does, and xattrs of a directory are read through a descriptor opened with O_NOFOLLOW.
 func (l *lister) stat(n *node, fd int, d dirent, now time.Time) error {
 	name := d.path[strings.LastIndexByte(d.path, '/')+1:]
 	if d.path == "" {
@@ -175,7 +176,9 @@ func (l *lister) stat(n *node, fd int, d dirent, now time.Time) error {
 		if n.settled {
 			l.c.cache.changed.Store(true)
 		}
-		c.xattrs, err = readXattrs(fd, name)
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			c.xattrs, err = readXattrs(fd, name)
+		}
 	case unix.S_IFLNK:
 		n.extra().link, err = readlink(fd, name)
 	case unix.S_IFIFO:

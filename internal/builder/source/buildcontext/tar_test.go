@@ -95,6 +95,7 @@ func TestFromTar(t *testing.T) {
 			}
 			f, err := c.Lookup(bg, "d/f")
 			must(t, err)
+			must(t, c.Sum(bg, []*layer.Entry{f}))
 			if f.Mode != 0o4755 || f.ModTime != when.Unix() || len(f.Xattrs) != 1 || f.Xattrs[0].Value != "v" {
 				t.Errorf("%+v", f)
 			}
