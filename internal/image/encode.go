@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -22,6 +23,12 @@ type Encoded struct {
 // EncodeAfter is Encode for the config of a state that follows another, of which before tells; nil for none. Neither
 // config may change afterwards.
 func EncodeAfter(before *Encoded, c *Config) ([]byte, *Encoded, error) {
+	return AppendAfter(nil, before, c)
+}
+
+// AppendAfter appends what EncodeAfter gives to dst: in a build of hundreds of steps, memory for each config anew was a
+// tenth of the time.
+func AppendAfter(dst []byte, before *Encoded, c *Config) ([]byte, *Encoded, error) {
 	e := &Encoded{config: c}
 	var rows, layers, keys int
 	if before != nil && before.begins(c) {
@@ -38,7 +45,7 @@ func EncodeAfter(before *Encoded, c *Config) ([]byte, *Encoded, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("writing an image config: %w", err)
 	}
-	data, err := e.join()
+	data, err := e.join(dst)
 	return data, e, err
 }
 
@@ -95,8 +102,8 @@ var (
 
 var buffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
 
-// join writes the config around the pieces.
-func (e *Encoded) join() ([]byte, error) {
+// join appends the config to out, around the pieces.
+func (e *Encoded) join(out []byte) ([]byte, error) {
 	c := *e.config
 	if len(c.History) > 0 {
 		c.History = []History{{CreatedBy: mark}}
@@ -120,7 +127,7 @@ func (e *Encoded) join() ([]byte, error) {
 		chain = append(chain, p)
 		size += len(p.history) + len(p.diffIDs) + len(p.cached)
 	}
-	out := make([]byte, 0, size)
+	out = slices.Grow(out, size)
 	// In the order of the fields.
 	for _, list := range []struct {
 		mark  []byte

@@ -187,9 +187,9 @@ func Add(parent *Config, rt Runtime, row History, diffID digest.Digest) *Config 
 	c := *parent
 	c.Config = rt
 	row.EmptyLayer = diffID == ""
-	c.History = append(slices.Clip(parent.History), row)
+	c.History = slices.Concat(parent.History, []History{row}) // no larger than it has to be
 	if diffID != "" {
-		c.RootFS.DiffIDs = append(slices.Clip(parent.RootFS.DiffIDs), diffID)
+		c.RootFS.DiffIDs = slices.Concat(parent.RootFS.DiffIDs, []digest.Digest{diffID})
 	}
 	c.Created = row.Created
 	c.RootFS.Type = "layers"

@@ -34,6 +34,7 @@ type Solver struct {
 	executed *Executed
 	executor func() *exec.Executor
 	sharing  *sharing
+	buffers  sync.Pool // of *[]byte, for configs as they are written
 
 	mu    sync.Mutex // of all below
 	round *round

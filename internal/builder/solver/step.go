@@ -260,7 +260,7 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 		if o := record.Observed; o != nil && s.config.Records.Observe.On {
 			row.Weak, row.Inputs = o.Weak, o.Data
 		}
-		c.Cached = append(slices.Clip(parent.Config.Cached), row)
+		c.Cached = slices.Concat(parent.Config.Cached, []image.CachedRow{row})
 	}
 	return s.put(parent, c, store.Step)
 }
@@ -281,10 +281,16 @@ func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, 
 }
 
 func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, error) {
-	data, encoded, err := image.EncodeAfter(parent.encoded, c)
+	buffer, _ := s.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	defer s.buffers.Put(buffer)
+	data, encoded, err := image.AppendAfter((*buffer)[:0], parent.encoded, c)
 	if err != nil {
 		return nil, err
 	}
+	*buffer = data
 	id, err := s.store.PutConfig(data, parent.ID, kind)
 	if err != nil {
 		return nil, err
