@@ -29,6 +29,7 @@ type elsewhere struct {
 	context   string  // the app, on the registry's base
 	published *strata // has what is in the registry
 	strata    *strata // what is measured
+	busybox   string  // busybox's file system
 }
 
 // startElsewhere starts the registry and publishes base and app.
@@ -42,8 +43,9 @@ func startElsewhere(ctx context.Context, s *strata, work string) (*elsewhere, er
 		context:   filepath.Join(work, "elsewhere"),
 		published: s.beside(filepath.Join(work, "published")),
 		strata:    s.beside(filepath.Join(work, "empty")),
+		busybox:   filepath.Join(work, "busybox"),
 	}
-	if err := e.publish(ctx); err != nil {
+	if err := errors.Join(unpackBusybox(ctx, e.busybox), e.publish(ctx)); err != nil {
 		registry.Stop()
 		return nil, err
 	}
@@ -106,7 +108,7 @@ func (e *elsewhere) scenarios() []*scenario {
 			limit: getImage(e.registry.Address, testbed.PythonImage)},
 		{name: rowPush, reach: 3 * time.Second, by: e.strata, before: forget,
 			command: func(ctx context.Context) *exec.Cmd { return e.buildAndPush(ctx, e.written(), e.repository("written")) },
-			limit:   writingAndCopying(writtenBytes, e.context+"-dd")},
+			limit:   writingAndCopying(writtenBytes, e.context+"-dd", e.busybox)},
 	}
 }
 

@@ -114,18 +114,18 @@ func hashing(bytes int64) *limit {
 	}}
 }
 
-// writeScript writes so many megabytes that do not compress into a file of a folder, and waits for the disk.
-const writeScript = `dd if=/dev/urandom of="$1/0" bs=1000000 count="$2" iflag=fullblock conv=fsync`
+// writeScript is the command of writtenDockerfile, by the same busybox, into a file of a folder, and waits for the disk.
+const writeScript = `"$3/bin/busybox" head -c "$2" /dev/urandom >"$1/0"; sync "$1/0"`
 
-// writing is a RUN that makes so many bytes, of which the disk then has a layer.
-func writing(bytes int64, dir string) *limit {
-	return inFolder(dir, shell(fmt.Sprintf("dd of %d MB with fsync", bytes/1e6), writeScript, dir, strconv.FormatInt(bytes/1e6, 10)))
+// writing is what a RUN runs that makes so many bytes, of which the disk then has a layer. busybox is its file system.
+func writing(bytes int64, dir, busybox string) *limit {
+	return inFolder(dir, shell("the RUN's own `head`, and fsync", writeScript, dir, strconv.FormatInt(bytes, 10), busybox))
 }
 
 // writingAndCopying is the same with the layer's digest, and a copy on the disk as a registry has one.
-func writingAndCopying(bytes int64, dir string) *limit {
-	l := shell(fmt.Sprintf("dd of %d MB with fsync, sha256sum, dd of a copy", bytes/1e6),
-		writeScript+`; sha256sum "$1/0"; dd if="$1/0" of="$1/copy" bs=1M conv=fsync`, dir, strconv.FormatInt(bytes/1e6, 10))
+func writingAndCopying(bytes int64, dir, busybox string) *limit {
+	l := shell("the RUN's own `head`, fsync, sha256sum, dd of a copy",
+		writeScript+`; sha256sum "$1/0"; dd if="$1/0" of="$1/copy" bs=1M conv=fsync`, dir, strconv.FormatInt(bytes, 10), busybox)
 	return inFolder(dir, l)
 }
 

@@ -22,9 +22,12 @@ func TestLimitsMeasure(t *testing.T) {
 	if err := writeFiles(dir+"/files", 20, 20_000); err != nil {
 		t.Fatal(err)
 	}
+	if err := unpackBusybox(t.Context(), dir+"/busybox"); err != nil {
+		t.Fatal(err)
+	}
 	for _, l := range []*limit{
 		processStart("/bin/true"), statFiles(dir + "/files"), tarSum(dir + "/files"), hashing(2 << 20),
-		writing(1_000_000, dir+"/dd"), writingAndCopying(1_000_000, dir+"/dd"),
+		writing(1_000_000, dir+"/dd", dir+"/busybox"), writingAndCopying(1_000_000, dir+"/dd", dir+"/busybox"),
 	} {
 		if took, err := l.measure(t.Context()); err != nil || took <= 0 {
 			t.Errorf("%s: %v, %v", l.name, took, err)

@@ -81,7 +81,7 @@ func makeScenarios(ctx context.Context, binary, cache, work string) ([]*scenario
 		{name: "40 stages × 2 RUN, 40 COPY --from: nothing changed", reach: 30 * time.Millisecond, context: stages, before: buildOnce,
 			limit: start},
 		{name: "RUN that writes 500 MB", reach: 2200 * time.Millisecond, context: written, before: forget,
-			limit: writing(writtenBytes, filepath.Join(work, "dd"))},
+			limit: writing(writtenBytes, filepath.Join(work, "dd"), busybox)},
 	}, nil
 }
 

@@ -70,13 +70,17 @@ func (f *treeForm) Files(t *layer.TOC) layer.Source { return layer.TreeSource(f.
 
 // Stream makes the tar of the files: that of a layer that was built here, or was unpacked from such a tar.
 func (f *treeForm) Stream(ctx context.Context) (io.ReadCloser, error) {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(f.writeTar(ctx, w)) }()
+	return r, nil
+}
+
+func (f *treeForm) writeTar(ctx context.Context, w io.Writer) error {
 	t, err := f.l.TOC(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(layer.WriteTar(ctx, w, t, f.Files(t).Open)) }()
-	return r, nil
+	return layer.WriteTar(ctx, w, t, f.Files(t).Open)
 }
 
 // blobForm is a compressed blob of the store, or one that a registry has.
@@ -110,11 +114,11 @@ type blobReader struct {
 
 func (r *blobReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.f.Close()) }
 
-// openHere reads the layer's tar out of the form that is quickest to read: its tar, a blob that is here, or its tree,
+// formHere is the form that the layer's tar is quickest to read of: its tar, a blob that is here, or its tree,
 // of which the tar has to be made.
-func (l *Layer) openHere(ctx context.Context) (io.ReadCloser, error) {
+func (l *Layer) formHere(ctx context.Context) (Form, error) {
 	if l.tar().Here() {
-		return l.tar().Stream(ctx)
+		return l.tar(), nil
 	}
 	blobs, err := l.compressed()
 	if err != nil {
@@ -126,10 +130,10 @@ func (l *Layer) openHere(ctx context.Context) (io.ReadCloser, error) {
 			return nil, err
 		}
 		if here {
-			return f.Stream(ctx)
+			return f, nil
 		}
 	}
-	return l.tree().Stream(ctx)
+	return l.tree(), nil
 }
 
 // openBlob reads the layer's tar out of one of its compressed forms, which it fetches if none is here.

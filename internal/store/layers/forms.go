@@ -184,7 +184,14 @@ func (e *DamagedError) Error() string {
 func (e *DamagedError) Unwrap() error { return hideMissing(e.Cause) }
 
 func (l *Layer) writeTar(ctx context.Context, w io.Writer) error {
-	r, err := l.openHere(ctx)
+	form, err := l.formHere(ctx)
+	if err != nil {
+		return err
+	}
+	if tree, ok := form.(*treeForm); ok {
+		return tree.writeTar(ctx, w)
+	}
+	r, err := form.Stream(ctx)
 	if err != nil {
 		return err
 	}
