@@ -33,6 +33,7 @@ const variants = 3
 // that runs anew for each N but always gives the same.
 const dockerfile = `FROM busybox:latest AS files
 COPY c /c
+COPY big /big
 FROM files AS made
 RUN mkdir /made && cp -r /c /made/c && cat /c/* | sha256sum > /sum
 RUN cat /c/* /made/c/* /sum | sha256sum > /sum2 && ln -s /made /link
@@ -42,7 +43,7 @@ RUN --mount=type=cache,target=/k,id=VARIANT \
 	cat /k/* | sha256sum > /kept
 FROM made AS top
 ARG N
-RUN cat /c/* /made/c/* /sum /sum2 | sha256sum > /top
+RUN cat /c/* /big/* /made/c/* /sum /sum2 | sha256sum > /top
 `
 
 // onTop is a Dockerfile whose RUN reads all files of an image that came from elsewhere.
@@ -77,6 +78,9 @@ func (w *work) writeContexts() error {
 				return err
 			}
 		}
+		if err := writeBig(filepath.Join(dir, "big"), v); err != nil {
+			return err
+		}
 		large := make([]byte, 400_000)
 		r.Read(large)
 		if err := os.WriteFile(filepath.Join(dir, "c", "large"), large, 0o644); err != nil {
@@ -88,6 +92,24 @@ func (w *work) writeContexts() error {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(w.topContext(name), "Dockerfile"), fmt.Appendf(nil, onTop, name), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeBig writes what the contexts have in common but for one file: so much that the layer of it is a delta of another
+// context's.
+func writeBig(dir string, variant int) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for i := range 9 {
+		text := strings.Repeat(fmt.Sprintln("line of file", i), 70_000)
+		if i == 4 {
+			text = fmt.Sprintln("variant", variant)
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
