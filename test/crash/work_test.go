@@ -2,12 +2,14 @@ package crash
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // work is what there is to be done on a machine, and what has to come of it.
@@ -109,7 +111,8 @@ func writeBig(dir string, variant int) error {
 		if i == 4 {
 			text = fmt.Sprintln("variant", variant)
 		}
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(text), 0o644); err != nil {
+		name, made := filepath.Join(dir, fmt.Sprint(i)), time.Unix(1_600_000_000, 0) // which the layer tells
+		if err := errors.Join(os.WriteFile(name, []byte(text), 0o644), os.Chtimes(name, made, made)); err != nil {
 			return err
 		}
 	}

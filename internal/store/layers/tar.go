@@ -87,9 +87,11 @@ func (l *Layer) TarSize(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if f, err := l.layers.openTar(l.DiffID); err == nil {
-		defer f.Close()
-		return f.Size(), nil
+	if d, err := l.layers.delta(l.DiffID); err == nil && d != nil {
+		return d.Size, nil
+	}
+	if st, err := os.Stat(l.layers.Path(l.DiffID, formTar)); err == nil {
+		return st.Size(), nil
 	}
 	var n counter
 	blobs, err := l.layers.content.Blobs(l.DiffID)
