@@ -67,12 +67,12 @@ func makeScenarios(ctx context.Context, binary, cache, work string) ([]*scenario
 	}
 	start := processStart(binary, "--version")
 	return []*scenario{
-		{name: "lesson app, nothing changed", reach: 30 * time.Millisecond, limit: start,
+		{name: "lesson app, nothing changed", reach: 12 * time.Millisecond, limit: start,
 			context: filepath.Join(root, "examples", "lesson-app"), before: buildOnce},
-		{name: "20 × `RUN echo`", reach: 800 * time.Millisecond, context: echoes, noCache: true, limit: nameSpaces(20, busybox)},
+		{name: "20 × `RUN echo`", reach: 250 * time.Millisecond, context: echoes, noCache: true, limit: nameSpaces(20, busybox)},
 		{name: "COPY 20,000 files, 433 MB: first", reach: 2500 * time.Millisecond, context: files, before: forget, limit: tarSum(files)},
-		{name: "COPY 20,000 files, 433 MB: nothing changed", reach: 150 * time.Millisecond, context: files, limit: statFiles(files)},
-		{name: "COPY 20,000 files, 433 MB: one file changed", reach: 1500 * time.Millisecond, context: files, before: changeFile,
+		{name: "COPY 20,000 files, 433 MB: nothing changed", reach: 70 * time.Millisecond, context: files, limit: statFiles(files)},
+		{name: "COPY 20,000 files, 433 MB: one file changed", reach: 400 * time.Millisecond, context: files, before: changeFile,
 			limit: hashing(manyBytes)},
 		{name: "COPY 20,000 files, 433 MB, one file changed, a RUN that reads it", reach: 1500 * time.Millisecond, context: files, dockerfile: read,
 			before: editAfter(nameOf(manyFiles / 2)), limit: inTurn(hashing(manyBytes), nameSpaces(1, busybox))},
