@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/seal"
 )
 
@@ -217,6 +218,96 @@ func TestFilesOfDamagedLayers(t *testing.T) {
 				t.Errorf("read %q, %v", data, err)
 			}
 		})
+	}
+}
+
+// A small file is read out of a tar that is not as it was sealed without all of the tar being verified, whatever else is
+// wrong with it; what is wrong with the file itself is found.
+func TestFilesOfUnsealedTars(t *testing.T) {
+	large := strings.Repeat("large ", 400_000)
+	for _, test := range []struct{ name, damaged, read, want string }{
+		{"nothing", "", "f", "something"},
+		{"another file", "anything", "f", "something"},
+		{"the file", "something", "f", ""},
+		{"another, of a large file", "something", "large", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			root := t.TempDir()
+			s := open(t, root)
+			d := addFiles(t, s, map[string]string{"f": "something", "g": "anything", "large": large})
+			toc, err := layerOf(s, d).TOC(t.Context())
+			if err == nil {
+				err = os.Chtimes(s.Path(d, "tar"), time.Now(), time.Now())
+			}
+			if err == nil && test.damaged != "" {
+				err = overwriteIn(s.Path(d, "tar"), test.damaged)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := seal.Read(s.Path(d, "seal"))
+			s = open(t, root)
+			r, err := layerOf(s, d).OpenFile(t.Context(), toc.Lookup(test.read))
+			if gone := (*UnavailableError)(nil); test.want == "" {
+				if !errors.As(err, &gone) {
+					t.Errorf("a damaged tar is read: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			data, err := io.ReadAll(r)
+			part := make([]byte, 4)
+			_, partErr := r.(io.ReaderAt).ReadAt(part, 2)
+			if string(data) != test.want || string(part) != test.want[2:6] || err != nil || partErr != nil {
+				t.Errorf("read %q and %q: %v, %v", data, part, err, partErr)
+			}
+			if after := seal.Read(s.Path(d, "seal")); after["tar"] != before["tar"] || len(s.Healed()) != 0 {
+				t.Errorf("all of the tar was verified: %v, %q", after, s.Healed())
+			}
+		})
+	}
+}
+
+// A large file of such a tar can be read in parts at once; read as a whole it is compared with its digest.
+func TestPartsOfUnsealedTars(t *testing.T) {
+	large := "something " + strings.Repeat("large ", 400_000)
+	for _, damaged := range []bool{false, true} {
+		root := t.TempDir()
+		s := open(t, root)
+		d := addFiles(t, s, map[string]string{"f": "anything", "large": large})
+		toc, err := layerOf(s, d).TOC(t.Context())
+		if err == nil {
+			err = os.Chtimes(s.Path(d, "tar"), time.Now(), time.Now())
+		}
+		if err == nil && damaged {
+			err = overwriteIn(s.Path(d, "tar"), "something")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, root)
+		entries := []*layer.Entry{toc.Lookup("f"), toc.Lookup("large")}
+		err = layerOf(s, d).ReadFiles(t.Context(), entries, func(e *layer.Entry, r io.Reader) error {
+			part := make([]byte, 5)
+			_, err := r.(io.ReaderAt).ReadAt(part, e.Size-5)
+			if want := map[string]string{"f": "thing", "large": "arge "}[e.Path]; string(part) != want {
+				t.Errorf("%s: read %q, %v", e.Path, part, err)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		err = layerOf(s, d).ReadFiles(t.Context(), entries, func(e *layer.Entry, r io.Reader) error {
+			_, err := io.Copy(io.Discard, r)
+			return err
+		})
+		if found := (*DamagedError)(nil); errors.As(err, &found) != damaged || !damaged && err != nil {
+			t.Errorf("damaged: %v, and the error is %v", damaged, err)
+		}
 	}
 }
 

@@ -36,9 +36,17 @@ func open(t *testing.T, root string) *Store {
 // addLayer puts a layer with one file into the store, as a tar.
 func addLayer(t *testing.T, s *Store, name, contents string) digest.Digest {
 	t.Helper()
-	toc, err := layer.NewTOC([]*layer.Entry{{
-		Path: name, Type: layer.File, Mode: 0o644, Size: int64(len(contents)), Digest: digest.FromString(contents),
-	}})
+	return addFiles(t, s, map[string]string{name: contents})
+}
+
+// addFiles puts a layer of several files into the store.
+func addFiles(t *testing.T, s *Store, contents map[string]string) digest.Digest {
+	t.Helper()
+	var entries []*layer.Entry
+	for name, text := range contents {
+		entries = append(entries, &layer.Entry{Path: name, Type: layer.File, Mode: 0o644, Size: int64(len(text)), Digest: digest.FromString(text)})
+	}
+	toc, err := layer.NewTOC(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +59,8 @@ func addLayer(t *testing.T, s *Store, name, contents string) digest.Digest {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	made, err := layer.WriteTarFile(t.Context(), f, toc, func(context.Context, *layer.Entry) (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader(contents)), nil
+	made, err := layer.WriteTarFile(t.Context(), f, toc, func(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(contents[e.Path])), nil
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ type memory struct {
 	lazies  map[digest.Digest]*Lazy
 	sound   map[digest.Digest]bool // layers that this process has made or verified
 	noIndex map[digest.Digest]bool // of which no index can be made
+	written map[digest.Digest]bool // whose tar was not as it was sealed
 	mount   look                   // whether indexes can be mounted
 }
 
@@ -37,7 +38,7 @@ func newMemory() *memory {
 	return &memory{
 		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
 		lazies: map[digest.Digest]*Lazy{}, sound: map[digest.Digest]bool{},
-		noIndex: map[digest.Digest]bool{},
+		noIndex: map[digest.Digest]bool{}, written: map[digest.Digest]bool{},
 	}
 }
 
@@ -128,6 +129,22 @@ func (m *memory) trust(diffID digest.Digest, form string) {
 		m.looks[diffID] = map[string]*look{}
 	}
 	m.looks[diffID][form] = l
+	if form == formTar {
+		delete(m.written, diffID)
+	}
+}
+
+// setWritten notes that a layer's tar is not as it was sealed; it is not looked at again until it is verified.
+func (m *memory) setWritten(diffID digest.Digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.written[diffID] = true
+}
+
+func (m *memory) isWritten(diffID digest.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.written[diffID]
 }
 
 // setSound notes that this process has made or verified a layer that is here.
@@ -151,6 +168,7 @@ func (m *memory) forget(diffID digest.Digest) {
 	delete(m.tocs, diffID)
 	delete(m.looks, diffID)
 	delete(m.sound, diffID)
+	delete(m.written, diffID)
 }
 
 // canMount says whether indexes can be mounted, which try tries, once.

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -21,7 +22,8 @@ func (s source) TOC(ctx context.Context) (*layer.TOC, error) {
 }
 
 // Open reads a file out of the tar, which is as it was sealed, or out of the tree, whose file is compared with its
-// digest on the way: looking at the seal of a whole tree takes longer than reading a few of its files.
+// digest on the way: looking at the seal of a whole tree takes longer than reading a few of its files. So does verifying
+// a whole tar, of a copy of a store for instance: a small file of it is compared with its digest alone.
 func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	l := s.l
 	if z := l.layers.opened(l.DiffID); z != nil {
@@ -33,6 +35,9 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 			return nil, err
 		}
 		if l.tar().Here() {
+			if r := l.openAlone(ctx, t, e); r != nil {
+				return r, nil
+			}
 			here, err := l.trust(ctx, formTar)
 			if err != nil {
 				return nil, err
@@ -48,9 +53,71 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 		if err != nil {
 			return nil, l.unreadable(ctx, err)
 		}
-		return layer.Verified(r, e, func(damage *layer.DamageError) error { return l.unreadable(ctx, damage) }), nil
+		return l.verified(ctx, r, e), nil
 	}
 	return nil, l.unreadable(ctx, errors.New("neither its tree nor its tar is here"))
+}
+
+// aloneSize is how large a file is at most, in bytes, that openAlone reads.
+const aloneSize = 1 << 20
+
+// openAlone reads a file out of a tar that is not as it was sealed, and compares it with its digest before any of it is given out.
+// nil is one for which all of the tar has to be seen to: large, or not what the table of contents says.
+func (l *Layer) openAlone(ctx context.Context, t *layer.TOC, e *layer.Entry) io.ReadCloser {
+	if e.Size > aloneSize || !l.isUnsealedIn(e) {
+		return nil
+	}
+	r, err := l.tar().Files(t).Open(ctx, e)
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil || int64(len(data)) != e.Size || digest.FromBytes(data) != e.Digest {
+		return nil
+	}
+	return struct {
+		*bytes.Reader
+		io.Closer
+	}{bytes.NewReader(data), io.NopCloser(nil)}
+}
+
+// isUnsealedIn says that a file can be read out of a tar that is not as it was sealed, and has a digest to be compared with.
+func (l *Layer) isUnsealedIn(e *layer.Entry) bool {
+	if e.Digest == "" || e.Offset < 0 || !l.tar().Here() {
+		return false
+	}
+	memory := l.layers.memory
+	if memory.isWritten(l.DiffID) {
+		return true
+	}
+	if sealed, err := l.layers.asSealed(l.DiffID, formTar); sealed || err != nil {
+		return false // trust says more
+	}
+	memory.setWritten(l.DiffID)
+	return true
+}
+
+// openForParts is Open for who reads a little of large files. Of a tar that is not as it was sealed a large file is opened as one of a
+// tree: it is compared with its digest if it is read from its beginning to its end.
+func (l *Layer) openForParts(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
+	if e.Size <= aloneSize || l.layers.opened(l.DiffID) != nil || !l.isUnsealedIn(e) {
+		return l.Source().Open(ctx, e)
+	}
+	t, err := l.TOC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.tar().Files(t).Open(ctx, e)
+	if err != nil {
+		return nil, l.unreadable(ctx, err)
+	}
+	return l.verified(ctx, r, e), nil
+}
+
+// verified reads a file whose digest is compared on the way.
+func (l *Layer) verified(ctx context.Context, r io.ReadCloser, e *layer.Entry) io.ReadCloser {
+	return layer.Verified(r, e, func(damage *layer.DamageError) error { return l.unreadable(ctx, damage) })
 }
 
 // Stack returns the merged state that a chain of layers gives, bottom first. Layers are read, and fetched,
