@@ -74,10 +74,12 @@ func (c *Client) fetch(ctx context.Context, ref reference.Named, desc ocispec.De
 		whole := r.pos == 0 // and from one endpoint, as long as none was given up since
 		given := len(r.failures)
 		progress(r.pos, desc.Size)
-		if err := pump(in, r, func() { progress(r.pos, desc.Size) }); err != nil {
+		spread := &spreadReader{blobReader: r}
+		err := pump(in, spread, func() { progress(r.pos, desc.Size) })
+		if spread.stop(); err != nil {
 			return err
 		}
-		err := in.Commit()
+		err = in.Commit()
 		var mismatch *DigestError
 		if !errors.As(err, &mismatch) {
 			return err

@@ -11,6 +11,7 @@ package registry
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/distribution/reference"
@@ -39,7 +40,9 @@ type Client struct {
 	stall   time.Duration               // without a byte in either direction
 	backoff func(try int) time.Duration // before the try-th repetition, counted from 1
 
-	present presence
+	present   presence
+	slow      float64     // bytes a second: connections that bring less are helped by others
+	spreading atomic.Bool // a blob is fetched over several connections
 
 	mu        sync.Mutex
 	endpoints map[string][]*endpoint // by the name's domain, as configured: mirrors first
@@ -53,6 +56,7 @@ func New(config Config) *Client {
 	return &Client{
 		config:    config,
 		stall:     time.Minute,
+		slow:      slowConnection,
 		backoff:   exponential,
 		endpoints: make(map[string][]*endpoint),
 	}
