@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 )
 
 // firstHeap is in percent of the least heap, 4 MiB, how large the heap grows before garbage is collected for the
@@ -11,13 +12,35 @@ import (
 // of its processor time.
 const firstHeap = 800
 
-// collectLate has garbage collected for the first time when the heap has 32 MiB, and as usual from then on; GOGC in the
-// environment counts instead.
+// A heap of which more than muchLive bytes are in use grows by largeHeap percent before its garbage is collected again.
+// Most of what is large is tables without pointers, which cost the collector little: an edit among 200,000 files
+// takes 16 % less memory for 8 % more of the processor's time than with the usual 100 %.
+const (
+	muchLive  = 40 << 20
+	largeHeap = 50
+)
+
+// collectLate has garbage collected for the first time when the heap has 32 MiB, and as usual from then on unless much is
+// in use; GOGC in the environment counts instead.
 func collectLate() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	debug.SetGCPercent(firstHeap)
-	// What nobody needs is found by the first collection.
-	runtime.AddCleanup(new([16]byte), func(int) { debug.SetGCPercent(100) }, 0)
+	atCollection()
+}
+
+// atCollection sets how far the heap grows when garbage has been collected, the next time and each time after it.
+func atCollection() {
+	// What nobody needs is found by the next collection.
+	runtime.AddCleanup(new([16]byte), func(int) {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		percent := 100
+		if live[0].Value.Uint64() > muchLive {
+			percent = largeHeap
+		}
+		debug.SetGCPercent(percent)
+		atCollection()
+	}, 0)
 }

@@ -65,6 +65,54 @@ func MergeTOCs(a, b *TOC) iter.Seq2[*Entry, *Entry] {
 	return MergeSorted(a.Entries, b.Entries, nil, func(x, y *Entry) int { return Compare(x.Path, y.Path) })
 }
 
+// MergeEach calls fn with the entries of two tables path by path, as MergeTOCs gives them. a and b give the entries one
+// after the other, and nil behind the last; what fn gets is valid during its call only. An error of any ends it.
+func MergeEach(a, b func() (*Entry, error), fn func(x, y *Entry) error) error {
+	x, err := a()
+	if err != nil {
+		return err
+	}
+	y, err := b()
+	for err == nil && (x != nil || y != nil) {
+		c := 0
+		switch {
+		case x == nil:
+			c = 1
+		case y == nil:
+			c = -1
+		default:
+			c = Compare(x.Path, y.Path)
+		}
+		switch {
+		case c < 0:
+			err = fn(x, nil)
+		case c > 0:
+			err = fn(nil, y)
+		default:
+			err = fn(x, y)
+		}
+		if c <= 0 && err == nil {
+			x, err = a()
+		}
+		if c >= 0 && err == nil {
+			y, err = b()
+		}
+	}
+	return err
+}
+
+// Each gives the entries of the table one after the other, and nil behind the last.
+func (t *TOC) Each() func() (*Entry, error) {
+	i := 0
+	return func() (*Entry, error) {
+		if i == len(t.Entries) {
+			return nil, nil
+		}
+		i++
+		return t.Entries[i-1], nil
+	}
+}
+
 // MergeSorted gives the elements of two sorted lists in their common order: those that order finds equal as a pair,
 // each other one with none in the place of its counterpart.
 func MergeSorted[E any](a, b []E, none E, order func(a, b E) int) iter.Seq2[E, E] {

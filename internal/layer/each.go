@@ -17,38 +17,74 @@ const window = 64 << 10
 // entries and their order but not where hard links lead. The checksum comes last: what fn was told is sound
 // only if the error is nil. An error of fn ends the reading and is returned as it is.
 func EachEntry(r io.Reader, fn func(*Entry) error) error {
-	s := &stream{r: r, sum: crc32.New(castagnoli())}
-	if err := s.fill(len(tocMagic) + binary.MaxVarintLen64); err != nil {
-		return err
-	}
-	magic, ok := bytes.CutPrefix(s.data, []byte(tocMagic))
-	if !ok {
-		return fmt.Errorf("%w, or another version of strata wrote it: it does not begin with %q", errTOC, tocMagic)
-	}
-	head := decoder{data: magic}
-	n := head.uint(MaxEntries)
-	if head.bad {
-		return fmt.Errorf("%w: it does not say how many entries it has", errTOC)
-	}
-	s.take(len(s.data) - len(head.data))
-	d := &decoder{}
-	prev, e := "", new(Entry)
-	for i := range n {
-		if err := s.entry(d, e); err != nil {
+	entries := NewEntryReader(r)
+	for {
+		e, err := entries.Next()
+		if e == nil || err != nil {
 			return err
 		}
-		if i > 0 && Compare(prev, e.Path) >= 0 {
-			return fmt.Errorf("%w: entry %q is out of order", errTOC, clip(e.Path))
-		}
-		if err := e.check(); err != nil {
-			return fmt.Errorf("%w: %w", errTOC, err)
-		}
-		prev = e.Path
 		if err := fn(e); err != nil {
 			return err
 		}
 	}
-	return s.end()
+}
+
+// EntryReader reads what Encode wrote entry by entry, as EachEntry does.
+type EntryReader struct {
+	s    *stream
+	d    decoder
+	e    Entry
+	prev string
+	left uint64 // entries that follow
+	open bool   // the head was read
+	any  bool   // there was an entry
+}
+
+// NewEntryReader reads from r as it is asked for entries.
+func NewEntryReader(r io.Reader) *EntryReader {
+	return &EntryReader{s: &stream{r: r, sum: crc32.New(castagnoli())}}
+}
+
+// Next is the next entry, which is valid until it is called again; nil behind the last, if the checksum is right.
+func (r *EntryReader) Next() (*Entry, error) {
+	if !r.open {
+		if err := r.head(); err != nil {
+			return nil, err
+		}
+	}
+	if r.left == 0 {
+		return nil, r.s.end()
+	}
+	r.left--
+	if err := r.s.entry(&r.d, &r.e); err != nil {
+		return nil, err
+	}
+	if r.any && Compare(r.prev, r.e.Path) >= 0 {
+		return nil, fmt.Errorf("%w: entry %q is out of order", errTOC, clip(r.e.Path))
+	}
+	if err := r.e.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errTOC, err)
+	}
+	r.prev, r.any = r.e.Path, true
+	return &r.e, nil
+}
+
+// head reads what comes before the entries.
+func (r *EntryReader) head() error {
+	if err := r.s.fill(len(tocMagic) + binary.MaxVarintLen64); err != nil {
+		return err
+	}
+	magic, ok := bytes.CutPrefix(r.s.data, []byte(tocMagic))
+	if !ok {
+		return fmt.Errorf("%w, or another version of strata wrote it: it does not begin with %q", errTOC, tocMagic)
+	}
+	head := decoder{data: magic}
+	if r.left = head.uint(MaxEntries); head.bad {
+		return fmt.Errorf("%w: it does not say how many entries it has", errTOC)
+	}
+	r.s.take(len(r.s.data) - len(head.data))
+	r.open = true
+	return nil
 }
 
 // stream is the encoded form, of which only a part is in memory.

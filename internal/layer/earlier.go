@@ -12,10 +12,11 @@ import (
 )
 
 // Earlier is a tar that WriteTarFile or AssembleTarFile made, of which another one is to be assembled: that of a COPY
-// whose files changed. The TOC has the tar's offsets.
+// whose files changed.
 type Earlier struct {
-	Tar       io.ReaderAt
-	TOC       *TOC
+	Tar io.ReaderAt
+	// Next gives the entries of its table of contents, with the tar's offsets, one after the other; nil behind the last.
+	Next      func() (*Entry, error)
 	Midstates *Midstates
 	// Delta says which bytes of the tar are in a base; nil of a tar that is a file of its own, and can be one.
 	Delta *TarDelta
@@ -24,70 +25,85 @@ type Earlier struct {
 // ErrEarlier says that a tar is not what its midstates and its TOC say: somebody has damaged it, or writes to it.
 var ErrEarlier = errors.New("the tar of an earlier layer is not as it was written")
 
-// Assembly is how the tar of a TOC is made of an earlier one.
+// Assembly is how the tar of a table of contents is made of an earlier one.
 type Assembly struct {
 	earlier *Earlier
-	toc     *TOC
+	table   *Encoded
 	parts   []part
+	offsets []int64 // of each entry: where in the earlier tar its contents are, of files that are in it
 	// Fresh is how many bytes of files come from elsewhere.
 	Fresh int64
 }
 
-// part is a run of a TOC's entries, and where their bytes are in the earlier tar; from is -1 where they are not in it.
+// part is a run of a table's entries, and where their bytes are in the earlier tar; from is -1 where they are not in it.
 type part struct {
-	entries  []*Entry
-	before   []*Entry // the same ones in the earlier TOC
+	entries  int
+	size     int64 // bytes of files
+	own      int64 // bytes of files, their padding and headers, about
 	from, to int64
 }
 
 // minPart is how many bytes are copied out of an earlier tar at a time at least: for less, it is read anew.
 const minPart = 64 << 10
 
-// Assemble compares a TOC, which it takes over, with an earlier one. It is nil where the two have less than a quarter
-// of the bytes in common, or if the earlier TOC cannot be that of its tar.
-func Assemble(t *TOC, b *Earlier) *Assembly {
-	a := &Assembly{earlier: b, toc: t}
-	at, next, k := int64(0), 0, 0 // in the earlier tar, in t, and in the earlier TOC
-	for old, now := range MergeTOCs(b.TOC, t) {
-		end := at
-		if old != nil {
-			var err error
-			if end, err = endInTar(old, at); err != nil || end > b.Midstates.Size {
-				return nil
+// Assemble compares a table with that of an earlier tar. It is nil where the two have less than a quarter
+// of the bytes in common, or if the earlier table cannot be read or be that of its tar.
+func Assemble(t *Encoded, b *Earlier) *Assembly {
+	a := &Assembly{earlier: b, table: t, offsets: make([]int64, 0, t.Len())}
+	old := &earlierEntries{of: b}
+	old.next()
+	for now := range t.All() {
+		for old.e != nil && Compare(old.e.Path, now.Path) < 0 {
+			old.next()
+		}
+		p, offset := part{1, now.Size, TarBlock + padded(now.Size), -1, -1}, int64(0)
+		if e := old.e; e != nil && e.Path == now.Path {
+			if (e.Type != File || e.Digest != "") && Differences(e, now) == 0 {
+				p.from, p.to, offset = old.at, old.end, e.Offset
 			}
+			old.next()
 		}
-		if now != nil {
-			same := old != nil && (old.Type != File || old.Digest != "") && Differences(old, now) == 0
-			p := part{entries: t.Entries[next : next+1], from: -1, to: -1}
-			if same {
-				p.before, p.from, p.to = b.TOC.Entries[k:k+1], at, end
-			}
-			a.add(p)
-			next++
-		}
-		if old != nil {
-			k++
-		}
-		at = end
+		a.add(p)
+		a.offsets = append(a.offsets, offset)
 	}
-	if at+tarTrailer != b.Midstates.Size {
+	for old.e != nil {
+		old.next()
+	}
+	if old.bad || old.end+tarTrailer != b.Midstates.Size {
 		return nil
 	}
 	a.join()
 	var shared int64
-	for i := range a.parts {
-		if p := &a.parts[i]; p.from >= 0 {
+	for _, p := range a.parts {
+		if p.from >= 0 {
 			shared += p.to - p.from
-			continue
-		}
-		for _, e := range a.parts[i].entries {
-			a.Fresh += e.Size
+		} else {
+			a.Fresh += p.size
 		}
 	}
-	if shared < a.Fresh/3 || shared == 0 { // WriteTarFile is quicker
+	if shared < a.Fresh/3 || shared == 0 { // WriteEncodedTarFile is quicker
 		return nil
 	}
 	return a
+}
+
+// earlierEntries goes through the entries of an earlier tar.
+type earlierEntries struct {
+	of      *Earlier
+	e       *Entry // nil behind the last
+	at, end int64  // where it is in the tar
+	bad     bool   // the table cannot be read or be that of the tar
+}
+
+func (o *earlierEntries) next() {
+	var err error
+	if o.e, err = o.of.Next(); o.e != nil && err == nil {
+		o.at = o.end
+		o.end, err = endInTar(o.e, o.at)
+	}
+	if err != nil || o.end > o.of.Midstates.Size {
+		o.e, o.bad = nil, true
+	}
 }
 
 // endInTar is where in a tar an entry ends that begins at a place.
@@ -114,7 +130,7 @@ func endInTar(e *Entry, at int64) (int64, error) {
 func padded(size int64) int64 { return (size + TarBlock - 1) / TarBlock * TarBlock }
 
 // add appends a part, or makes the last one longer if it goes on there. Entries that follow each other in a tar do so
-// in its TOC.
+// in its table of contents.
 func (a *Assembly) add(p part) {
 	n := len(a.parts)
 	if n == 0 || a.parts[n-1].to != p.from {
@@ -122,9 +138,13 @@ func (a *Assembly) add(p part) {
 		return
 	}
 	last := &a.parts[n-1]
-	last.entries = last.entries[:len(last.entries)+1]
-	last.before = last.before[:len(last.before)+len(p.before)]
+	last.take(p)
 	last.to = p.to
+}
+
+// take adds what another part has.
+func (p *part) take(other part) {
+	p.entries, p.size, p.own = p.entries+other.entries, p.size+other.size, p.own+other.own
 }
 
 // join makes one part of neighbours that are made anew, among them those of which too little is in the earlier tar.
@@ -132,10 +152,10 @@ func (a *Assembly) join() {
 	joined := a.parts[:0]
 	for _, p := range a.parts {
 		if p.from >= 0 && p.to-p.from < minPart {
-			p.from, p.to, p.before = -1, -1, nil
+			p.from, p.to = -1, -1
 		}
 		if n := len(joined); n > 0 && p.from < 0 && joined[n-1].from < 0 {
-			joined[n-1].entries = joined[n-1].entries[:len(joined[n-1].entries)+len(p.entries)]
+			joined[n-1].take(p)
 			continue
 		}
 		joined = append(joined, p)
@@ -151,8 +171,8 @@ func (a *Assembly) prefix() int64 {
 	return 0
 }
 
-// WriteTarFile writes the tar into a new file, at its beginning, and says what was written: exactly what WriteTarFile
-// of the TOC would write. The TOC's files get their offsets. What the earlier tar has of it is copied, and compared
+// WriteTarFile writes the tar into a new file, at its beginning, and says what was written: exactly what
+// WriteEncodedTarFile of the table would write. What the earlier tar has of it is copied, and compared
 // with its checksums on the way; ErrEarlier if it is other bytes. open gets the other entries.
 func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) (*Tar, error) {
 	return a.write(ctx, tarSinks{w: NewBehind(f, 0)}, open)
@@ -164,16 +184,17 @@ func (a *Assembly) write(ctx context.Context, to tarSinks, open OpenFunc) (*Tar,
 	if err != nil {
 		return nil, err
 	}
-	to.hash, to.hashed, to.toc = sum, resumed, a.toc // no copy of it, which has one entry a file
-	runs := a.runs
+	to.hash, to.hashed, to.encoded = sum, resumed, &Encoded{}
+	cut := func(p *part) []*run { return earlierRuns(nil, run{from: p.from, to: p.to}) }
 	if to.delta != nil {
-		runs = func(described []*Entry, yield func(*run) error) error { return a.deltaRuns(described, resumed, yield) }
+		cut = func(p *part) []*run { return a.deltaRuns(p, resumed) }
 	}
+	runs := func(_ []*Entry, yield func(*run) error) error { return a.runs(cut, yield) }
 	size, err := writeTar(ctx, to, runs, &origin{open: open, earlier: a.earlier})
 	if err != nil {
 		return nil, err
 	}
-	t := &Tar{Size: size, TOC: a.toc}
+	t := &Tar{Size: size, Encoded: to.encoded}
 	t.DiffID, t.Midstates = sum.end()
 	return t, nil
 }
@@ -184,9 +205,7 @@ func (a *Assembly) Own() int64 {
 	for i := range a.parts {
 		p := &a.parts[i]
 		if p.from < 0 {
-			for _, e := range p.entries {
-				n += TarBlock + padded(e.Size)
-			}
+			n += p.own
 			continue
 		}
 		for s := range a.segments(p) {
@@ -238,81 +257,107 @@ func (a *Assembly) segments(p *part) iter.Seq[segment] {
 	}
 }
 
-// runs gives the parts in pieces of about one chunk.
-func (a *Assembly) runs(described []*Entry, yield func(*run) error) error {
-	return a.partRuns(described, yield, func(p *part, yield func(*run) error) error {
-		return earlierRuns(run{from: p.from, to: p.to}, yield)
-	})
-}
-
-// deltaRuns is runs where what is in the base is not written, nor read if it is among the first bytes, which are
-// hashed already.
-func (a *Assembly) deltaRuns(described []*Entry, hashed int64, yield func(*run) error) error {
-	return a.partRuns(described, yield, func(p *part, yield func(*run) error) error {
-		for s := range a.segments(p) {
-			if s.base < 0 {
-				if err := earlierRuns(run{from: s.from, to: s.to}, yield); err != nil {
-					return err
-				}
-				continue
-			}
-			if unread := min(s.to, hashed); s.from < unread {
-				if err := yield(&run{from: s.from, to: unread, based: &based{from: s.base, unread: true}}); err != nil {
-					return err
-				}
-				s.base, s.from = s.base+unread-s.from, unread
-			}
-			if err := earlierRuns(run{from: s.from, to: s.to, based: &based{from: s.base}}, yield); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// partRuns gives the runs of all parts; earlier gives those of one that is in the earlier tar.
-func (a *Assembly) partRuns(described []*Entry, yield func(*run) error, earlier func(*part, func(*run) error) error) error {
-	for i := range a.parts {
-		p := &a.parts[i]
-		n := len(p.entries)
-		if p.from < 0 {
-			if err := entryRuns(p.entries, described[:n], yield); err != nil {
-				return err
-			}
-			described = described[n:]
+// deltaRuns are the runs of a part of the earlier tar where what is in the base is not written, nor read if it is among
+// the first bytes, which are hashed already.
+func (a *Assembly) deltaRuns(p *part, hashed int64) (runs []*run) {
+	for s := range a.segments(p) {
+		if s.base < 0 {
+			runs = earlierRuns(runs, run{from: s.from, to: s.to})
 			continue
 		}
-		moved := described[:n]
-		described = described[n:]
-		for i, e := range p.before {
-			if e.Type == File {
-				moved[i].Offset = e.Offset - p.from
-			}
+		if unread := min(s.to, hashed); s.from < unread {
+			runs = append(runs, &run{from: s.from, to: unread, based: &based{from: s.base, unread: true}})
+			s.base, s.from = s.base+unread-s.from, unread
 		}
-		err := earlier(p, func(r *run) error {
-			r.moved, moved = moved, nil
-			return yield(r)
-		})
-		if err != nil {
-			return err
-		}
+		runs = earlierRuns(runs, run{from: s.from, to: s.to, based: &based{from: s.base}})
 	}
-	return nil
+	return runs
 }
 
-// earlierRuns cuts a run of an earlier tar where its MiB end.
-func earlierRuns(all run, yield func(*run) error) error {
+// earlierRuns cuts a run of an earlier tar where its MiB end, and appends what it gives.
+func earlierRuns(runs []*run, all run) []*run {
 	for at := all.from; at < all.to; {
 		r := &run{from: at, to: min(all.to, at/stretch*stretch+stretch)}
 		if all.based != nil {
 			r.based = &based{from: all.based.from + at - all.from}
 		}
-		if err := yield(r); err != nil {
-			return err
-		}
+		runs = append(runs, r)
 		at = r.to
 	}
+	return runs
+}
+
+// runs gives the runs of all parts in order; cut gives those of one that is in the earlier tar.
+func (a *Assembly) runs(cut func(*part) []*run, yield func(*run) error) error {
+	p := &pieces{parts: a.parts, cut: cut, yield: yield}
+	i := 0
+	for e := range a.table.All() {
+		if err := p.add(e, a.offsets[i]); err != nil {
+			return err
+		}
+		i++
+	}
+	return p.finish()
+}
+
+// pieces gives the runs of the parts of an assembly, while the entries come in.
+type pieces struct {
+	parts []part // those that are not finished
+	done  int    // entries of the first that have come
+	cut   func(*part) []*run
+	left  []*run   // of the first part, if it is in the earlier tar
+	moved []*Entry // that have come for the first of them
+	fresh gathered
+	yield func(*run) error
+}
+
+// add takes the next entry. offset is where in the earlier tar its contents are.
+func (p *pieces) add(e *Entry, offset int64) error {
+	part := &p.parts[0]
+	if part.from < 0 {
+		if err := p.fresh.add(e, p.yield); err != nil {
+			return err
+		}
+	} else {
+		if p.done == 0 {
+			p.left = p.cut(part)
+		}
+		for e.Type == File && offset > p.left[0].to {
+			if err := p.give(); err != nil {
+				return err
+			}
+		}
+		copied := *e
+		if copied.Offset = 0; e.Type == File {
+			copied.Offset = offset - p.left[0].from
+		}
+		p.moved = append(p.moved, &copied)
+	}
+	if p.done++; p.done == part.entries {
+		return p.finish()
+	}
 	return nil
+}
+
+// give gives the next run of the earlier tar, with the entries that came for it.
+func (p *pieces) give() error {
+	r := p.left[0]
+	r.moved, p.moved, p.left = p.moved, nil, p.left[1:]
+	return p.yield(r)
+}
+
+// finish gives what is left of the first part, which it is done with.
+func (p *pieces) finish() error {
+	if len(p.parts) == 0 {
+		return nil
+	}
+	for len(p.left) > 0 {
+		if err := p.give(); err != nil {
+			return err
+		}
+	}
+	p.parts, p.done = p.parts[1:], 0
+	return p.fresh.flush(p.yield)
 }
 
 // earlierChunk reads a piece of the earlier tar into the current chunk, with the rest of the MiB that it lies in, of

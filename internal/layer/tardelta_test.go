@@ -36,7 +36,7 @@ func wholeTar(t *testing.T, m *madeUp) *keptTar {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "tar"))
 	must(t, err)
-	made, err := layer.WriteTarFile(t.Context(), f, m.toc(t), m.files.open)
+	made, err := layer.WriteEncodedTarFile(t.Context(), f, encoded(t, m.toc(t)), m.files.open)
 	must(t, errors.Join(err, f.Close()))
 	return &keptTar{made: made, path: f.Name()}
 }
@@ -47,7 +47,7 @@ func (k *keptTar) deltaTar(t *testing.T, m *madeUp) *keptTar {
 	from, err := k.open()
 	must(t, err)
 	defer from.Close()
-	a := layer.Assemble(m.toc(t), &layer.Earlier{Tar: from, TOC: k.made.TOC, Midstates: k.made.Midstates, Delta: k.delta})
+	a := layer.Assemble(encoded(t, m.toc(t)), &layer.Earlier{Tar: from, Next: eachOf(k.made.Encoded), Midstates: k.made.Midstates, Delta: k.delta})
 	if a == nil {
 		return nil
 	}
@@ -102,7 +102,7 @@ func checkTar(t *testing.T, m *madeUp, got, want *keptTar, data []byte) {
 	if got.made.DiffID != want.made.DiffID || got.made.Size != want.made.Size {
 		t.Fatalf("it is %s of %d bytes, want %s of %d", got.made.DiffID, got.made.Size, want.made.DiffID, want.made.Size)
 	}
-	if d := cmp.Diff(want.made.TOC.Entries, got.made.TOC.Entries); d != "" {
+	if d := cmp.Diff(entriesOf(want.made.Encoded), entriesOf(got.made.Encoded)); d != "" {
 		t.Fatalf("-anew +delta:\n%s", d)
 	}
 	if !bytes.Equal(got.made.Midstates.Encode(), want.made.Midstates.Encode()) {
@@ -127,8 +127,8 @@ func checkTar(t *testing.T, m *madeUp, got, want *keptTar, data []byte) {
 		t.Errorf("behind the end it reads %d bytes: %v", n, err)
 	}
 	dir := t.TempDir()
-	must(t, layer.Extract(t.Context(), got.made.TOC, tar, dir, layer.ExtractOptions{}))
-	must(t, layer.VerifyTree(t.Context(), got.made.TOC, dir))
+	must(t, layer.Extract(t.Context(), decoded(t, got.made.Encoded), tar, dir, layer.ExtractOptions{}))
+	must(t, layer.VerifyTree(t.Context(), decoded(t, got.made.Encoded), dir))
 }
 
 func TestTarDeltaDamaged(t *testing.T) {

@@ -1,7 +1,6 @@
 package layer
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -91,22 +90,7 @@ func (t *TOC) Size() int64 {
 
 // ContentID is the digest of everything in the TOC but the times and the offsets: two layers with one content ID
 // hold the same files.
-func (t *TOC) ContentID() digest.Digest {
-	h := sha256.New()
-	h.Write([]byte("strata content 1\n"))
-	buf := make([]byte, 0, 64<<10)
-	prev := ""
-	for _, e := range t.Entries {
-		buf = appendEntry(buf, prev, e, false)
-		prev = e.Path
-		if len(buf) > 60<<10 {
-			h.Write(buf)
-			buf = buf[:0]
-		}
-	}
-	h.Write(buf)
-	return digest.NewDigest(digest.SHA256, h)
-}
+func (t *TOC) ContentID() digest.Digest { return contentID(t.All()) }
 
 // check verifies order and every single entry.
 func (t *TOC) check() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,45 @@ func WithoutUnchanged(ctx context.Context, t *TOC, below Tree, sum DigestFunc) (
 	c := &comparer{ctx: ctx, below: below, sum: sum, sameTime: func(string) (bool, error) { return true, nil }}
 	kept, _, err := c.part(t.Entries)
 	return &TOC{Entries: kept}, err
+}
+
+// EachChanged gives keep those entries, in canonical order, that WithoutUnchanged keeps. None of them is a hard link, and no
+// directory opaque. An entry is valid during its call only. An error of keep ends it and is returned as it is.
+func EachChanged(ctx context.Context, entries iter.Seq[*Entry], below Tree, sum DigestFunc, keep func(*Entry) error) error {
+	c := &comparer{ctx: ctx, below: below, sum: sum, sameTime: func(string) (bool, error) { return true, nil }}
+	var unchanged []Entry // directories that the next entry is in, and that stay only if something in them does
+	for e := range entries {
+		for n := len(unchanged); n > 0 && !Within(e.Path, unchanged[n-1].Path); n-- {
+			unchanged = unchanged[:n-1]
+		}
+		var same bool
+		var err error
+		switch {
+		case e.Type == Dir && e.Path != "":
+			same, err = c.dir(e)
+		case e.Type != Dir && e.Type != Whiteout:
+			same, err = c.file(e, e.Path)
+		}
+		if err != nil {
+			return err
+		}
+		if same {
+			if e.Type == Dir {
+				unchanged = append(unchanged, *e)
+			}
+			continue
+		}
+		for i := range unchanged {
+			if err := keep(&unchanged[i]); err != nil {
+				return err
+			}
+		}
+		unchanged = unchanged[:0]
+		if err := keep(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // comparer finds the entries of a layer that are below already.

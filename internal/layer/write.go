@@ -33,8 +33,10 @@ const (
 type Tar struct {
 	DiffID digest.Digest // sha256 of all of it
 	Size   int64         // its length in bytes
-	// TOC is the one that was written, with the Offset and the Digest of every file.
+	// TOC is the one that was written, with the Offset and the Digest of every file; nil of an Encoded.
 	TOC *TOC
+	// Encoded is that of a tar that was made of one.
+	Encoded *Encoded
 	// Midstates are those of a tar that was written to a file; nil where Go's SHA-256 cannot be kept.
 	Midstates *Midstates
 	// Delta says which bytes are in another tar; nil of a tar that is in one file.
@@ -59,6 +61,19 @@ func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (*Tar,
 		return nil, err
 	}
 	made := &Tar{Size: size, TOC: described}
+	made.DiffID, made.Midstates = sum.end()
+	return made, nil
+}
+
+// WriteEncodedTarFile is WriteTarFile of a table that is not decoded, but for the entries that are being written.
+func WriteEncodedTarFile(ctx context.Context, f *os.File, t *Encoded, open OpenFunc) (*Tar, error) {
+	sum := newTarSum()
+	to := tarSinks{w: NewBehind(f, 0), hash: sum, encoded: &Encoded{}}
+	size, err := writeTar(ctx, to, t.runs, &origin{open: open})
+	if err != nil {
+		return nil, err
+	}
+	made := &Tar{Size: size, Encoded: to.encoded}
 	made.DiffID, made.Midstates = sum.end()
 	return made, nil
 }
@@ -92,6 +107,8 @@ type tarSinks struct {
 	toc  *TOC // a copy of the one that is written, whose entries get their offsets and digests
 	// delta gets to know what is copied out of a base; then w gets the other bytes only.
 	delta *TarDelta
+	// encoded gets the entries with their offsets and digests.
+	encoded *Encoded
 	// hashed is how many bytes hash knows already.
 	hashed int64
 }
@@ -126,9 +143,9 @@ func (c *chunk) release() {
 // run is a part of the TOC that one reader turns into chunks, or of an earlier tar.
 type run struct {
 	entries   []*Entry
-	described []*Entry // the same ones in tarSinks.toc; nil without one
+	described []*Entry // those that get to know their offsets and digests: of tarSinks.toc or the run's own; nil for none
 	from, to  int64    // what part of the earlier tar, if there are no entries
-	moved     []*Entry // entries of tarSinks.toc, of which files have offsets that count from where the run begins
+	moved     []*Entry // entries of that part, of which files have offsets that count from where the run begins
 	based     *based   // where the base of the tar has the bytes, which are not written then; nil of others
 	out       chan *chunk
 }
@@ -236,6 +253,43 @@ func entryRuns(entries, described []*Entry, yield func(*run) error) error {
 	return nil
 }
 
+// runs are those of an encoded table: each has entries of its own.
+func (t *Encoded) runs(_ []*Entry, yield func(*run) error) error {
+	var g gathered
+	for e := range t.All() {
+		if err := g.add(e, yield); err != nil {
+			return err
+		}
+	}
+	return g.flush(yield)
+}
+
+// gathered are copies of entries that will be a run of about one chunk.
+type gathered struct {
+	entries []*Entry
+	size    int64
+}
+
+func (g *gathered) add(e *Entry, yield func(*run) error) error {
+	if len(g.entries) > 0 && g.size+e.Size+1024 > chunkSize {
+		if err := g.flush(yield); err != nil {
+			return err
+		}
+	}
+	copied := *e
+	g.entries, g.size = append(g.entries, &copied), g.size+e.Size+1024
+	return nil
+}
+
+func (g *gathered) flush(yield func(*run) error) error {
+	if len(g.entries) == 0 {
+		return nil
+	}
+	r := &run{entries: g.entries, described: g.entries}
+	*g = gathered{}
+	return yield(r)
+}
+
 // drainRuns hands the chunks to w and sums in the order of the TOC, and notes where each file starts.
 func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- *chunk) (int64, error) {
 	var size int64
@@ -249,6 +303,9 @@ func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- 
 				e.Offset += size
 			}
 		}
+		if err := to.describe(r.moved); err != nil {
+			return 0, err
+		}
 		for open := true; open; {
 			var c *chunk
 			select {
@@ -257,6 +314,9 @@ func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- 
 				return 0, ctx.Err()
 			}
 			if !open {
+				if err := to.describe(r.described); err != nil {
+					return 0, err
+				}
 				break
 			}
 			for _, s := range c.starts {
@@ -282,6 +342,19 @@ func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- 
 		}
 	}
 	return size, ctx.Err()
+}
+
+// describe takes down entries that were written.
+func (s *tarSinks) describe(entries []*Entry) error {
+	if s.encoded == nil {
+		return nil
+	}
+	for _, e := range entries {
+		if err := s.encoded.Append(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reader fills chunks. It owns chunksEach of them, so that a reader ahead of its turn never takes the last

@@ -39,20 +39,22 @@ func (e *edits) record(name string, ago time.Duration) {
 	}
 	toc, err := layer.NewTOC(entries)
 	must(t, err)
+	table, err := toc.Encoded()
+	must(t, err)
 	open := func(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(contents(e.Path))), nil
 	}
 	dir, err := e.Temp("copy")
 	must(t, err)
 	write := func(ctx context.Context, f *os.File, open layer.OpenFunc) (*layer.Tar, error) {
-		return layer.WriteTarFile(ctx, f, toc, open)
+		return layer.WriteEncodedTarFile(ctx, f, table, open)
 	}
 	file := "tar"
 	if e.before != "" {
 		earlier, err := e.Earlier(t.Context(), e.before)
 		must(t, err)
 		defer earlier.Close()
-		write, file = layer.Assemble(toc, &earlier.Earlier).WriteDelta, DeltaFile
+		write, file = layer.Assemble(table, &earlier.Earlier).WriteDelta, DeltaFile
 	}
 	f, err := os.Create(filepath.Join(dir, file))
 	must(t, err)

@@ -16,6 +16,7 @@ import (
 
 // Contents lists the entries of the draft, with the digests of the files. Nothing is written for it.
 func (w *Draft) Contents(ctx context.Context) (*layer.TOC, error) {
+	w.loosen()
 	entries := w.list()
 	for i, e := range entries {
 		d := *e
@@ -32,7 +33,7 @@ func (w *Draft) Contents(ctx context.Context) (*layer.TOC, error) {
 
 // sum is the digest of an entry's contents.
 func (w *Draft) sum(ctx context.Context, e *layer.Entry) (digest.Digest, error) {
-	from, ok := w.sources[e.Path]
+	from, ok := w.sourceOf(e)
 	if !ok {
 		return "", fmt.Errorf("%s has no contents", e.Path)
 	}
@@ -40,13 +41,22 @@ func (w *Draft) sum(ctx context.Context, e *layer.Entry) (digest.Digest, error) 
 	return from.entry.Digest, err
 }
 
-// changes are the entries of the draft that are not below already.
-func (w *Draft) changes(ctx context.Context) (*layer.TOC, error) {
+// changes are the entries of the draft that are not below already, and the directories that lead to them.
+func (w *Draft) changes(ctx context.Context) (*layer.Encoded, error) {
+	if w.bulk != nil {
+		return w.changesInBulk(ctx)
+	}
 	t, err := layer.NewTOC(w.list())
+	if err == nil {
+		t, err = layer.WithoutUnchanged(ctx, t, w.below, w.sum)
+	}
+	if err == nil && len(t.Entries) > 0 {
+		t, err = w.withParents(ctx, t)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return layer.WithoutUnchanged(ctx, t, w.below, w.sum)
+	return t.Encoded()
 }
 
 // Commit writes the layer, as one uncompressed tar, and returns its diffID; "" if nothing was made and
@@ -56,11 +66,8 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 	if err != nil {
 		return "", err
 	}
-	if len(t.Entries) == 0 && !keepEmpty {
+	if t.Len() == 0 && !keepEmpty {
 		return "", nil
-	}
-	if t, err = w.withParents(ctx, t); err != nil {
-		return "", err
 	}
 	dir, err := s.Temp("copy")
 	if err != nil {
@@ -78,7 +85,7 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 }
 
 // write writes the layer's tar: out of that of an earlier layer, where there is one that has much of it, or anew.
-func (w *Draft) write(ctx context.Context, s *store.Store, t *layer.TOC, path string) (*layer.Tar, error) {
+func (w *Draft) write(ctx context.Context, s *store.Store, t *layer.Encoded, path string) (*layer.Tar, error) {
 	made, err := w.assemble(ctx, s, t, path)
 	if made != nil || err != nil {
 		return made, err
@@ -87,7 +94,7 @@ func (w *Draft) write(ctx context.Context, s *store.Store, t *layer.TOC, path st
 	if err != nil {
 		return nil, err
 	}
-	made, err = layer.WriteTarFile(ctx, f, t, w.counted(t.Size()))
+	made, err = layer.WriteEncodedTarFile(ctx, f, t, w.counted(t.Size()))
 	return made, errors.Join(err, f.Close())
 }
 

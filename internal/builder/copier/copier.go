@@ -102,6 +102,7 @@ func (k *Copier) copySources(ctx context.Context, w *Draft, sel *Selection, c *d
 
 // copyMatch copies one of the things that the sources selected.
 func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m selection.Match, c *dockerfile.Copy) error {
+	w.loosen()
 	dest, err := w.resolve(ctx, c.Dest)
 	if err != nil {
 		return err
@@ -152,7 +153,11 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m select
 }
 
 func (w *Draft) putItems(ctx context.Context, t layer.Tree, items selection.Items, dest string) error {
-	return items(ctx, func(it *selection.Item) error {
+	w.startBulk(t, dest)
+	err := items(ctx, func(it *selection.Item) error {
+		if w.bulk != nil && !w.bulk.fits(it) {
+			w.loosen()
+		}
 		target := path.Join(dest, it.Target)
 		if it.OnTheWay {
 			return w.passThrough(ctx, t, it.Entry, target)
@@ -163,4 +168,8 @@ func (w *Draft) putItems(ctx context.Context, t layer.Tree, items selection.Item
 		}
 		return err
 	})
+	if w.bulk != nil {
+		w.bulk.open = false
+	}
+	return err
 }

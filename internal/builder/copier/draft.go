@@ -28,6 +28,7 @@ type Draft struct {
 	order   []string // the paths of entries as they came, and those that are entries no more
 	sources map[string]source
 	links   map[string][]string // names that became hard links to a path
+	bulk    *bulk               // further entries; nil for none
 	now     int64
 	// replace lets anything take the place of anything, as in an archive that is unpacked.
 	replace bool
@@ -71,6 +72,15 @@ func (b *below) Lookup(ctx context.Context, path string) (*layer.Entry, error) {
 		return nil, fs.ErrNotExist
 	}
 	return b.Tree.Lookup(ctx, path)
+}
+
+// add makes an entry of the layer out of what is copied.
+func (w *Draft) add(name string, e *layer.Entry) error {
+	if w.bulk != nil && w.bulk.open {
+		return w.bulk.table.Append(e)
+	}
+	w.set(name, e)
+	return nil
 }
 
 // set makes an entry of the layer.
@@ -205,9 +215,11 @@ func (w *Draft) put(ctx context.Context, t layer.Tree, e *layer.Entry, target st
 		d.UID, d.GID = w.owner.uid, w.owner.gid
 	}
 	d.Mode = w.mode.of(&d)
-	w.set(target, &d)
 	if there == nil && d.Type == layer.Dir {
 		w.below.lacks[target] = true
+	}
+	if err := w.add(target, &d); err != nil || w.bulk != nil {
+		return err
 	}
 	delete(w.sources, target)
 	if e.Type == layer.File {
@@ -228,8 +240,7 @@ func (w *Draft) passThrough(ctx context.Context, t layer.Tree, e *layer.Entry, t
 	}
 	d := *there
 	d.Path, d.Opaque, d.Offset, d.Mode = target, false, 0, e.Mode
-	w.set(target, &d)
-	return nil
+	return w.add(target, &d)
 }
 
 // link makes what put left at name a hard link to target, which is in the layer.
@@ -315,7 +326,7 @@ func (f *countedFile) Read(p []byte) (int, error) {
 
 // open gives the contents of an entry that put took.
 func (w *Draft) open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
-	s, ok := w.sources[e.Path]
+	s, ok := w.sourceOf(e)
 	if !ok {
 		return nil, fmt.Errorf("%s has no contents", e.Path)
 	}

@@ -30,8 +30,8 @@ func (w *Draft) Reuse(earlier func() []digest.Digest) { w.earlier = earlier }
 
 // assemble writes the layer's tar out of that of an earlier layer; nil where there is none that has much of it, or
 // the one that there is turns out to be damaged. That one is verified then, and set aside.
-func (w *Draft) assemble(ctx context.Context, s *store.Store, t *layer.TOC, path string) (*layer.Tar, error) {
-	size := t.Size() + int64(len(t.Entries))*layer.TarBlock
+func (w *Draft) assemble(ctx context.Context, s *store.Store, t *layer.Encoded, path string) (*layer.Tar, error) {
+	size := t.Size() + int64(t.Len())*layer.TarBlock
 	if w.earlier == nil || size < minAssembled {
 		return nil, nil
 	}
@@ -56,7 +56,7 @@ func (w *Draft) assemble(ctx context.Context, s *store.Store, t *layer.TOC, path
 }
 
 // assembleOf is assemble of one layer.
-func (w *Draft) assembleOf(ctx context.Context, s *store.Store, t *layer.TOC, e *store.Earlier, path string) (*layer.Tar, error) {
+func (w *Draft) assembleOf(ctx context.Context, s *store.Store, t *layer.Encoded, e *store.Earlier, path string) (*layer.Tar, error) {
 	a := layer.Assemble(t, &e.Earlier)
 	if a == nil {
 		return nil, nil

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -29,22 +30,24 @@ func (e *Explainer) nameFiles(ctx context.Context, m *Miss, made digest.Digest) 
 	}
 	reasons := slices.Clone(m.Step.Reasons)
 	r := &reasons[i]
-	old, oldTOC := e.open(ctx, m.near.Layer)
-	now, nowTOC := e.open(ctx, made)
-	if oldTOC == nil || nowTOC == nil {
+	old, now := e.open(ctx, m.near.Layer), e.open(ctx, made)
+	defer old.close()
+	defer now.close()
+	var differences []difference
+	err := errNoLayer
+	if old.entries != nil && now.entries != nil {
+		differences, r.More, err = diffTOC(old.entries, now.entries, strings.Trim(m.Copied.Dest, "/"))
+	}
+	if err != nil {
+		r.More = 0
 		r.Text += "; what it copied before is not on this machine any more"
 		return reasons, true
 	}
 	names := sourceNames(m.Copied)
-	differences := diffTOC(oldTOC, nowTOC, strings.Trim(m.Copied.Dest, "/"))
 	for _, d := range differences {
-		if len(r.Files) == maxFiles {
-			r.More = len(differences) - maxFiles
-			break
-		}
 		f := File{Path: names.of(d.path()), Context: m.Copied.Context, Change: d.change(), Detail: d.detail()}
 		if d.old != nil && d.now != nil && !redact.IsSecretFile(f.Path) {
-			f.Line, f.Lines = diffLines(ctx, old, now, d.old, d.now)
+			f.Line, f.Lines = diffLines(ctx, old.source, now.source, d.old, d.now)
 		}
 		r.Files = append(r.Files, f)
 	}
@@ -52,20 +55,37 @@ func (e *Explainer) nameFiles(ctx context.Context, m *Miss, made digest.Digest) 
 	return reasons, true
 }
 
-// open gives a layer that is on this machine; nil if it is not: no explanation fetches a layer.
-func (e *Explainer) open(ctx context.Context, diffID digest.Digest) (layer.Source, *layer.TOC) {
+// errNoLayer says that a layer is not on this machine.
+var errNoLayer = errors.New("the layer is not here")
+
+// opened is a layer whose files are compared.
+type opened struct {
+	source  layer.Source                 // nil for a layer without files
+	entries func() (*layer.Entry, error) // one after the other; nil if the layer is not here
+	close   func() error
+}
+
+// open gives a layer that is on this machine: no explanation fetches a layer.
+func (e *Explainer) open(ctx context.Context, diffID digest.Digest) opened {
+	none := opened{close: func() error { return nil }}
 	if diffID == "" || diffID == layer.EmptyDiffID {
-		return nil, &layer.TOC{}
+		none.entries = (&layer.TOC{}).Each()
+		return none
 	}
 	l, err := e.store.Layer(diffID)
 	if err != nil || !l.Present() {
-		return nil, nil
+		return none
 	}
-	t, err := l.TOC(ctx)
+	entries, err := e.store.Entries(diffID)
 	if err != nil {
-		return nil, nil
+		if _, err = l.TOC(ctx); err == nil { // which mends it
+			entries, err = e.store.Entries(diffID)
+		}
 	}
-	return l.Source(), t
+	if err != nil {
+		return none
+	}
+	return opened{l.Source(), entries.Next, entries.Close}
 }
 
 // difference is a path that two layers differ in; old or now is nil where the layer lacks it.
@@ -78,10 +98,18 @@ func (d difference) path() string {
 	return d.old.Path
 }
 
-// diffTOC compares two layers of a COPY to dest. The directories that lead there are part of both but not of what was
-// copied.
-func diffTOC(old, now *layer.TOC, dest string) []difference {
-	var all []difference
+// copyOf is an entry that stays valid.
+func copyOf(e *layer.Entry) *layer.Entry {
+	if e == nil {
+		return nil
+	}
+	copied := *e
+	return &copied
+}
+
+// diffTOC compares two layers of a COPY to dest, whose entries it gets one after the other. The directories that lead
+// there are part of both but not of what was copied. It gives the first maxFiles, and how many others there are.
+func diffTOC(old, now func() (*layer.Entry, error), dest string) (first []difference, more int, err error) {
 	add := func(a, b *layer.Entry) {
 		d := difference{a, b}
 		if p := d.path(); p == dest || p == "" || strings.HasPrefix(dest, p+"/") {
@@ -89,14 +117,19 @@ func diffTOC(old, now *layer.TOC, dest string) []difference {
 				return
 			}
 		}
-		all = append(all, d)
+		if len(first) == maxFiles {
+			more++
+			return
+		}
+		first = append(first, difference{copyOf(a), copyOf(b)})
 	}
-	for a, b := range layer.MergeTOCs(old, now) {
+	err = layer.MergeEach(old, now, func(a, b *layer.Entry) error {
 		if a == nil || b == nil || layer.Differences(a, b)&^uncompared != 0 {
 			add(a, b)
 		}
-	}
-	return all
+		return nil
+	})
+	return first, more, err
 }
 
 // uncompared are attributes that no key of a COPY counts.

@@ -52,7 +52,11 @@ func TestDiffTOC(t *testing.T) {
 		{"a directory that was copied", []layer.Entry{{Path: "app/d", Type: layer.Dir, Mode: 0o755}}, []layer.Entry{{Path: "app/d", Type: layer.Dir, Mode: 0o700}}, "app/d changed mode 0755 → 0700"},
 	} {
 		var got []string
-		for _, d := range diffTOC(tocOf(t, test.old...), tocOf(t, test.now...), "app") {
+		all, _, err := diffTOC(tocOf(t, test.old...).Each(), tocOf(t, test.now...).Each(), "app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range all {
 			got = append(got, fmt.Sprintf("%s %s %s", d.path(), d.change(), d.detail()))
 		}
 		if strings.Join(got, "; ") != test.want {

@@ -55,13 +55,13 @@ func (e *Explainer) nameMounted(ctx context.Context, r *Reason, mount event.Moun
 	if err != nil {
 		return
 	}
-	differences := diffTOC(old, now, "")
+	differences, more, err := diffTOC(old.Each(), now.Each(), "")
+	if err != nil {
+		return
+	}
+	r.More = more
 	single := len(now.Entries) == 1 && now.Entries[0].Path != "" // a file is mounted, not a directory
 	for _, d := range differences {
-		if len(r.Files) == maxFiles {
-			r.More = len(differences) - maxFiles
-			break
-		}
 		name := mount.Source
 		if !single {
 			name = strings.TrimPrefix(path.Join(mount.Source, d.path()), "/")

@@ -129,9 +129,9 @@ func Remove(path string) (freed int64, err error) {
 
 // Estimate is what the tree or tar of a layer takes on the disk in bytes, about: whole blocks of 4
 // KiB, and one for each directory. Two folders and the table of contents come with it.
-func Estimate(t *layer.TOC) int64 {
+func Estimate(t layer.Table) int64 {
 	n := int64(3 * 4096)
-	for _, e := range t.Entries {
+	for e := range t.All() {
 		switch e.Type {
 		case layer.File:
 			n += (e.Size + 4095) &^ 4095

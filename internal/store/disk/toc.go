@@ -9,7 +9,7 @@ import (
 )
 
 // WriteTOC writes a table of contents to a new file.
-func WriteTOC(path string, t *layer.TOC) error {
+func WriteTOC(path string, t layer.Table) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

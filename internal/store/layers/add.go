@@ -18,7 +18,7 @@ import (
 
 // AddLayer takes the layer in dir, a folder that Temp made, into the store. It holds the layer's tree as
 // "fs", or its uncompressed tar as "tar", or as what AddMade takes. If the store has the layer already, dir is dropped.
-func (ls *Layers) AddLayer(diffID digest.Digest, t *layer.TOC, dir string) (*Layer, error) {
+func (ls *Layers) AddLayer(diffID digest.Digest, t layer.Table, dir string) (*Layer, error) {
 	if err := diffID.Validate(); err != nil {
 		return nil, fmt.Errorf("adding a layer: %w", err)
 	}

@@ -132,7 +132,7 @@ func (ls *Layers) useBase(diffID digest.Digest) error {
 }
 
 // diskOf is about what the layer in dir takes on the disk in bytes, of which t is the table of contents.
-func diskOf(dir string, t *layer.TOC) int64 {
+func diskOf(dir string, t layer.Table) int64 {
 	st, err := os.Stat(filepath.Join(dir, DeltaFile))
 	if err != nil {
 		return disk.Estimate(t)

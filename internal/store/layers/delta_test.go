@@ -29,19 +29,21 @@ func addMade(t *testing.T, ls *Layers, earlier digest.Digest, files map[string]s
 	}
 	toc, err := layer.NewTOC(entries)
 	must(t, err)
+	table, err := toc.Encoded()
+	must(t, err)
 	open := func(_ context.Context, e *layer.Entry) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(files[e.Path])), nil
 	}
 	dir, err := ls.session.Temp("copy")
 	must(t, err)
 	write, name := func(ctx context.Context, f *os.File, open layer.OpenFunc) (*layer.Tar, error) {
-		return layer.WriteTarFile(ctx, f, toc, open)
+		return layer.WriteEncodedTarFile(ctx, f, table, open)
 	}, formTar
 	if earlier != "" {
 		e, err := ls.Earlier(t.Context(), earlier)
 		must(t, err)
 		defer e.Close()
-		write, name = layer.Assemble(toc, &e.Earlier).WriteDelta, DeltaFile
+		write, name = layer.Assemble(table, &e.Earlier).WriteDelta, DeltaFile
 	}
 	f, err := os.Create(filepath.Join(dir, name))
 	must(t, err)

@@ -20,8 +20,8 @@ const midstatesFile = "midstates"
 // than looked for.
 const minMidstates = 4 << 20
 
-// AddMade is AddLayer of a tar that package layer made in dir, of which another one can be assembled later. Of one that
-// is a delta, dir has DeltaFile.
+// AddMade is AddLayer of a tar that package layer made in dir of an encoded table, of which another one can be assembled
+// later. Of one that is a delta, dir has DeltaFile.
 func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
 	if m := made.Midstates; m != nil && made.Size >= minMidstates {
 		if err := os.WriteFile(filepath.Join(dir, midstatesFile), m.Encode(), 0o600); err != nil {
@@ -33,21 +33,18 @@ func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
 			return nil, fmt.Errorf("adding layer %s to the store: %w", made.DiffID, ls.session.Explain(err))
 		}
 	}
-	l, err := ls.AddLayer(made.DiffID, made.TOC, dir)
-	if err == nil {
-		ls.memory.keepTOC(made.DiffID, made.TOC)
-	}
-	return l, err
+	return ls.AddLayer(made.DiffID, made.Encoded, dir)
 }
 
 // Earlier is a layer's tar of which another one can be assembled.
 type Earlier struct {
 	layer.Earlier
 	tar *layer.TarFile
+	toc *os.File
 }
 
-// Close closes the tar.
-func (e *Earlier) Close() error { return e.tar.Close() }
+// Close closes the tar and its table of contents.
+func (e *Earlier) Close() error { return errors.Join(e.tar.Close(), e.toc.Close()) }
 
 // Earlier opens a layer's tar for another one to be assembled of it. It is an error if the layer has none here that
 // AddMade added and that is as it was sealed: nothing is fetched or mended for it.
@@ -65,14 +62,6 @@ func (ls *Layers) Earlier(ctx context.Context, diffID digest.Digest) (*Earlier, 
 			return nil, errors.Join(err, fmt.Errorf("layer %s is not as it was sealed", diffID))
 		}
 	}
-	l, err := ls.Layer(diffID)
-	if err != nil {
-		return nil, err
-	}
-	t, err := l.readTOC()
-	if err != nil {
-		return nil, err
-	}
 	d, err := ls.delta(diffID)
 	if err != nil {
 		return nil, err
@@ -84,13 +73,19 @@ func (ls *Layers) Earlier(ctx context.Context, diffID digest.Digest) (*Earlier, 
 	if err := ls.useBase(base); err != nil {
 		return nil, err
 	}
-	f, err := ls.openTar(diffID)
+	toc, err := os.Open(ls.Path(diffID, formTOC))
 	if err != nil {
 		return nil, err
 	}
+	f, err := ls.openTar(diffID)
+	if err != nil {
+		toc.Close()
+		return nil, err
+	}
+	e := &Earlier{layer.Earlier{Tar: f, Next: layer.NewEntryReader(toc).Next, Midstates: m, Delta: d}, f, toc}
 	if f.Size() != m.Size {
-		f.Close()
+		e.Close()
 		return nil, layer.ErrEarlier
 	}
-	return &Earlier{layer.Earlier{Tar: f, TOC: t, Midstates: m, Delta: d}, f}, ctx.Err()
+	return e, ctx.Err()
 }

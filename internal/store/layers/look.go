@@ -64,6 +64,22 @@ func (ls *Layers) EachEntry(diffID digest.Digest, fn func(*layer.Entry) error) e
 	return layer.EachEntry(f, fn)
 }
 
+// Entries are those of a layer's table of contents, one after the other. Who has them closes them.
+type Entries struct {
+	*layer.EntryReader
+	io.Closer
+}
+
+// Entries opens a layer's table of contents that is known here, of which nothing is kept in memory. fs.ErrNotExist where
+// HasTOC is false.
+func (ls *Layers) Entries(diffID digest.Digest) (*Entries, error) {
+	f, err := ls.openTOC(diffID)
+	if err != nil {
+		return nil, fmt.Errorf("reading the table of contents of layer %s: %w", diffID, err)
+	}
+	return &Entries{layer.NewEntryReader(f), f}, nil
+}
+
 // Scan reads the uncompressed tar of the layer diffID from r, of which it keeps the table of
 // contents and nothing else. A tar with another digest is refused.
 func (ls *Layers) Scan(ctx context.Context, diffID digest.Digest, r io.Reader) error {

@@ -82,17 +82,6 @@ func (m *memory) toc(diffID digest.Digest, read func() (*layer.TOC, error)) (*la
 	return e.toc, e.err
 }
 
-// keepTOC remembers a table of contents that was just written.
-func (m *memory) keepTOC(diffID digest.Digest, t *layer.TOC) {
-	e := &tocEntry{toc: t}
-	e.once.Do(func() {})
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.tocs[diffID] == nil {
-		m.tocs[diffID] = e
-	}
-}
-
 // trusted says whether a form of a layer can be relied on. What is not known yet is found out by see; a no is asked
 // again.
 func (m *memory) trusted(diffID digest.Digest, form string, see func() (bool, error)) (bool, error) {
