@@ -11,11 +11,10 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
 	"github.com/ulikunitz/xz"
-
-	"github.com/strata-build/strata/internal/layer/inflate"
 )
 
 // Compression is how a stream is compressed.
@@ -103,11 +102,11 @@ func (d *decompressed) Read(p []byte) (int, error) {
 func decompressor(c Compression, b *bufio.Reader) (io.ReadCloser, error) {
 	switch c {
 	case Gzip:
-		z, err := inflate.NewReader(b)
+		z, err := gzip.NewReader(b)
 		if err != nil {
 			return nil, fmt.Errorf("%w: reading gzip: %w", ErrCompression, err)
 		}
-		return io.NopCloser(z), nil
+		return z, nil
 	case Zstd:
 		z, err := zstd.NewReader(b, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
 		if err != nil {

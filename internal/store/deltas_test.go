@@ -63,7 +63,7 @@ func (e *edits) record(name string, ago time.Duration) {
 	_, err = e.AddMade(made, dir)
 	must(t, err)
 	e.before, e.layers[name] = made.DiffID, made.DiffID
-	must(t, e.PutRecord(Record{Key: digest.FromString(name), Layer: made.DiffID, Data: []byte("{}"), Made: time.Now()}))
+	must(t, e.PutRecord(Record{Key: digest.FromString(name), Layer: made.DiffID, Data: []byte("{}"), Made: time.Now().Add(-ago)}))
 	e.date("records", "layer", name, ago)
 	e.date("layers", "diff_id", name, ago)
 }

@@ -12,8 +12,9 @@ import (
 	"path"
 	"strings"
 
+	"github.com/klauspost/compress/gzip"
+
 	"github.com/strata-build/strata/internal/layer"
-	"github.com/strata-build/strata/internal/layer/inflate"
 )
 
 // Open opens a file (a tar, plain or compressed in any way that layer.Decompress knows) or a directory (an OCI layout). A
@@ -85,7 +86,7 @@ func damaged(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fmt.Errorf("it is truncated: %w", ErrFormat)
-	case errors.Is(err, inflate.ErrCorrupt), errors.Is(err, layer.ErrCompression), errors.Is(err, tar.ErrHeader):
+	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, layer.ErrCompression), errors.Is(err, tar.ErrHeader):
 		return fmt.Errorf("%w: %w", err, ErrFormat)
 	}
 	return err
