@@ -71,7 +71,7 @@ func (k *keptTar) deltaTar(t *testing.T, m *madeUp) *keptTar {
 
 func TestDeltaIsAsWrittenAnew(t *testing.T) {
 	deltas := 0
-	for seed := range uint64(6) {
+	for seed := range uint64(2) {
 		m := newMadeUp(seed, 400)
 		before := wholeTar(t, m)
 		for round := range 8 {
@@ -91,8 +91,8 @@ func TestDeltaIsAsWrittenAnew(t *testing.T) {
 			before = got // the next one is made of a delta
 		}
 	}
-	if deltas < 30 {
-		t.Errorf("only %d of 48 tars were deltas", deltas)
+	if deltas < 10 {
+		t.Errorf("only %d of 16 tars were deltas", deltas)
 	}
 }
 
