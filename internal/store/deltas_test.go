@@ -126,6 +126,20 @@ func TestBasesOfDeltas(t *testing.T) {
 			t.Errorf("%d bytes count that cannot go, %v", left, err)
 		}
 	})
+	t.Run("a layer comes back while a prune removes it", func(t *testing.T) {
+		e := made(t)
+		for _, q := range []string{"DELETE FROM records", "DELETE FROM layers", "DELETE FROM deltas"} { // and its files are still here
+			_, err := e.db.Exec(q)
+			must(t, err)
+		}
+		must(t, e.AddRemote(e.layers["c"], Blob{Digest: digest.FromString("blob"), Size: 1, Repository: "example.com/r"}))
+		id := e.image(Image, time.Minute, "c")
+		_, err := e.SetName(named(t, "keep"), id, "")
+		must(t, err)
+		_, err = e.Prune(PruneOptions{All: false})
+		must(t, err)
+		readable(e, "c")
+	})
 	t.Run("all go", func(t *testing.T) {
 		e := made(t)
 		p, err := e.Prune(PruneOptions{All: true})

@@ -69,6 +69,16 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 	if t.Len() == 0 && !keepEmpty {
 		return "", nil
 	}
+	made, err := w.store(ctx, s, t)
+	if errors.Is(err, layer.ErrEarlier) { // it would be a delta of itself, or what it is one of went away meanwhile
+		w.earlier = nil
+		made, err = w.store(ctx, s, t)
+	}
+	return made, err
+}
+
+// store writes the layer and adds it to the store.
+func (w *Draft) store(ctx context.Context, s *store.Store, t *layer.Encoded) (digest.Digest, error) {
 	dir, err := s.Temp("copy")
 	if err != nil {
 		return "", err
@@ -78,10 +88,8 @@ func (w *Draft) Commit(ctx context.Context, s *store.Store, keepEmpty bool) (dig
 	if err != nil {
 		return "", fmt.Errorf("writing a layer: %w", s.Explain(err))
 	}
-	if _, err := s.AddMade(made, dir); err != nil {
-		return "", err
-	}
-	return made.DiffID, nil
+	_, err = s.AddMade(made, dir)
+	return made.DiffID, err
 }
 
 // write writes the layer's tar: out of that of an earlier layer, where there is one that has much of it, or anew.

@@ -71,7 +71,10 @@ func (w *Draft) assembleOf(ctx context.Context, s *store.Store, t *layer.Encoded
 		return nil, err
 	}
 	made, err := write(ctx, f, w.counted(a.Fresh))
-	return made, errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	return made, nil
 }
 
 // mostAlike are the few of some layers whose files have about so many bytes together, the nearest first.

@@ -65,7 +65,11 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 		}
 		return s.copier().Copy(ctx, below, c, &sel.Selection)
 	}
-	op.run = s.runDraft(op, func() []digest.Digest { return s.earlier(op.key, step) })
+	var earlier func() []digest.Digest
+	if s.forced(step) == "" { // what is forced is made of nothing that is here, which may be why
+		earlier = func() []digest.Digest { return s.earlier(op.key, step) }
+	}
+	op.run = s.runDraft(op, earlier)
 	return op, nil
 }
 

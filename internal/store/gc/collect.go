@@ -19,8 +19,13 @@ import (
 
 // unused is a layer to which nothing leads any more.
 type unused struct {
-	diffID digest.Digest
-	blobs  []digest.Digest
+	diffID    digest.Digest
+	blobs     []digest.Digest
+	contentID digest.Digest // what else its row had
+	size      int64
+	disk      int64
+	added     int64
+	used      int64
 }
 
 // collect removes the layers to which neither a config nor a record leads, and the blobs of layers that
@@ -52,6 +57,10 @@ func (c *Collector) collect(cutoff int64, p *Pruned) error {
 // dropLayers drops the rows of layers that nobody used since cutoff and to which nothing leads: no config, no record, no
 // layer whose tar is a delta of it.
 func dropLayers(tx *sql.Tx, cutoff int64) ([]unused, error) {
+	// An older strata drops layers without this.
+	if _, err := tx.Exec("DELETE FROM deltas WHERE layer NOT IN (SELECT diff_id FROM layers)"); err != nil {
+		return nil, err
+	}
 	var kept map[digest.Digest]bool
 	for all := []unused(nil); ; {
 		old, err := db.Column[digest.Digest](tx.Query(`SELECT diff_id FROM layers WHERE used < ?
@@ -85,7 +94,12 @@ func dropUnkept(tx *sql.Tx, old []digest.Digest, kept map[digest.Digest]bool) ([
 		if l.blobs, err = db.Column[digest.Digest](tx.Query("DELETE FROM blobs WHERE diff_id = ? RETURNING digest", d)); err != nil {
 			return nil, err
 		}
-		for _, q := range []string{"DELETE FROM layers WHERE diff_id = ?", "DELETE FROM derived WHERE source = ?1 OR result = ?1", "DELETE FROM deltas WHERE layer = ?"} {
+		err := tx.QueryRow("DELETE FROM layers WHERE diff_id = ? RETURNING content_id, size, disk, added, used", d).
+			Scan(&l.contentID, &l.size, &l.disk, &l.added, &l.used)
+		if err != nil {
+			return nil, err
+		}
+		for _, q := range []string{"DELETE FROM derived WHERE source = ?1 OR result = ?1", "DELETE FROM deltas WHERE layer = ?"} {
 			if _, err := tx.Exec(q, d); err != nil {
 				return nil, err
 			}
@@ -105,6 +119,9 @@ func (c *Collector) removeFiles(l unused, p *Pruned) error {
 	err = c.db.Tx(func(tx *sql.Tx) error {
 		back, err := exists(tx, "SELECT 1 FROM layers WHERE diff_id = ?", l.diffID)
 		if err == nil && !back {
+			back, err = l.restore(tx)
+		}
+		if err == nil && !back {
 			err = c.takeLayer(l.diffID, trash, p)
 		}
 		for _, b := range l.blobs {
@@ -118,6 +135,16 @@ func (c *Collector) removeFiles(l unused, p *Pruned) error {
 		return err
 	})
 	return errors.Join(err, p.empty(trash))
+}
+
+// restore puts the row of a layer back that a delta needs which has come back.
+func (l *unused) restore(tx *sql.Tx) (needed bool, err error) {
+	if needed, err = exists(tx, "SELECT 1 FROM deltas WHERE base = ?", l.diffID); !needed || err != nil {
+		return false, err
+	}
+	_, err = tx.Exec("INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?, ?, ?, ?, ?, ?)",
+		l.diffID, l.contentID, l.size, l.disk, l.added, l.used)
+	return true, err
 }
 
 func (c *Collector) takeLayer(d digest.Digest, trash *session.Trash, p *Pruned) error {
@@ -148,7 +175,7 @@ func (c *Collector) collectFiles(cutoff int64, p *Pruned) error {
 	folder, tocs := c.layers.Folders()
 	for _, kind := range []struct{ dir, query string }{
 		{c.content.Folder(), "SELECT count(*) FROM blobs WHERE digest = ?"},
-		{folder, "SELECT count(*) FROM layers WHERE diff_id = ?"},
+		{folder, "SELECT (SELECT count(*) FROM layers WHERE diff_id = ?1) + (SELECT count(*) FROM deltas WHERE base = ?1)"},
 		{tocs, "SELECT count(*) FROM layers WHERE diff_id = ?"},
 		{c.layers.LazyFolder(), "SELECT count(*) FROM layers WHERE diff_id = ?"},
 	} {

@@ -150,14 +150,21 @@ func (c *Collector) measureLayersOf(o Options) (*cacheUse, error) {
 	return u, nil
 }
 
-// withDeltas notes what tars are deltas of: their bases stay as long.
-func (c *Collector) withDeltas(u *cacheUse) error {
-	type delta struct{ layer, base digest.Digest }
-	rows, err := c.db.Query("SELECT layer, base FROM deltas")
-	all, err := db.Rows(rows, err, func(rows *sql.Rows) (d delta, err error) {
+// delta is a layer whose tar is one, and its base.
+type delta struct{ layer, base digest.Digest }
+
+// deltas are those of layers that are known.
+func (c *Collector) deltas() ([]delta, error) {
+	rows, err := c.db.Query("SELECT layer, base FROM deltas WHERE layer IN (SELECT diff_id FROM layers)")
+	return db.Rows(rows, err, func(rows *sql.Rows) (d delta, err error) {
 		err = rows.Scan(&d.layer, &d.base)
 		return d, err
 	})
+}
+
+// withDeltas notes what tars are deltas of: their bases stay as long.
+func (c *Collector) withDeltas(u *cacheUse) error {
+	all, err := c.deltas()
 	for _, d := range all {
 		if u.layers[d.layer] == nil {
 			delete(u.layers, d.base)

@@ -143,7 +143,7 @@ func (c *Collector) Disk() (*Disk, error) {
 	return d, errors.Join(err, records.Err())
 }
 
-// sharers counts for each layer how many images have it, and tells which layers named images have.
+// sharers counts for each layer how many images have it or need it, and tells which layers named images have.
 func (c *Collector) sharers(d *Disk) (count map[digest.Digest]int, named map[digest.Digest]bool, err error) {
 	all, err := c.images.Configs(images.Image)
 	if err != nil {
@@ -173,7 +173,12 @@ func (c *Collector) sharers(d *Disk) (count map[digest.Digest]int, named map[dig
 			named[l] = named[l] || hasName[config.ID]
 		}
 	}
-	return count, named, nil
+	deltas, err := c.deltas()
+	for _, d := range deltas { // an image that has one needs its base
+		count[d.base] = max(count[d.base], count[d.layer])
+		named[d.base] = named[d.base] || named[d.layer]
+	}
+	return count, named, err
 }
 
 func (c *Collector) measureLayers(d *Disk, sharers map[digest.Digest]int, named map[digest.Digest]bool) error {

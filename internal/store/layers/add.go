@@ -58,7 +58,7 @@ func (ls *Layers) addAgain(l *Layer, dir string) (again bool, err error) {
 		if !again {
 			return nil
 		}
-		return putRow(tx, l)
+		return ls.putRow(tx, l)
 	})
 	if err == nil && again {
 		err = os.RemoveAll(dir)
@@ -94,34 +94,46 @@ func (ls *Layers) placeLayer(l *Layer, dir string, seals seal.Seals) error {
 
 func (ls *Layers) place(l *Layer, dir string) (placed bool, err error) {
 	err = ls.db.Tx(func(tx *sql.Tx) error {
-		err := putRow(tx, l)
+		err := ls.baseIsSealed(tx, l.DiffID, dir)
 		if err != nil {
 			return err
 		}
-		if placed, err = disk.Place(dir, ls.Path(l.DiffID)); !placed || err != nil {
+		if placed, err = disk.Place(dir, ls.Path(l.DiffID)); err != nil {
 			return err
 		}
-		return ls.noteDelta(tx, l.DiffID)
+		return ls.putRow(tx, l)
 	})
 	return placed, err
 }
 
 // putRow notes a layer that is here, or that it was used.
-func putRow(tx *sql.Tx, l *Layer) error {
+func (ls *Layers) putRow(tx *sql.Tx, l *Layer) error {
 	_, err := tx.Exec(`INSERT INTO layers (diff_id, content_id, size, disk, added, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5)
 		ON CONFLICT (diff_id) DO UPDATE SET content_id = ?2, size = ?3, disk = max(disk, ?4), used = max(used, ?5)`,
 		l.DiffID, l.ContentID, l.Size, l.Disk, db.Now())
-	return err
+	if err != nil {
+		return err
+	}
+	return ls.noteDelta(tx, l.DiffID)
 }
 
 // AddKnown notes that there is such a layer, though nothing says where: records that name it count. Whoever needs it
 // gets an UnavailableError with ErrNowhere.
 func (ls *Layers) AddKnown(diffID digest.Digest) error {
-	_, err := ls.db.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", diffID, db.Now())
+	err := ls.db.Tx(func(tx *sql.Tx) error { return ls.putUnread(tx, diffID) })
 	if err != nil {
 		return fmt.Errorf("noting layer %s: %w", diffID, err)
 	}
 	return nil
+}
+
+// putUnread notes a layer of which nothing is known but that there is one, or that it was used.
+func (ls *Layers) putUnread(tx *sql.Tx, diffID digest.Digest) error {
+	_, err := tx.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", diffID, db.Now())
+	if err != nil {
+		return err
+	}
+	return ls.noteDelta(tx, diffID) // what is in its folder may have been on the way out
 }
 
 // AddRemote notes that a layer is known and where its compressed form can be fetched.
@@ -133,7 +145,7 @@ func (ls *Layers) AddRemote(diffID digest.Digest, b content.Blob) error {
 func (ls *Layers) AddRemotes(diffIDs []digest.Digest, blobs []content.Blob) error {
 	err := ls.db.Tx(func(tx *sql.Tx) error {
 		for i, d := range diffIDs {
-			_, err := tx.Exec("INSERT INTO layers (diff_id, added, used) VALUES (?1, ?2, ?2) ON CONFLICT (diff_id) DO UPDATE SET used = ?2", d, db.Now())
+			err := ls.putUnread(tx, d)
 			if err == nil {
 				err = content.PutBlob(tx, d, blobs[i])
 			}

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -99,18 +100,38 @@ func (ls *Layers) sealOfDelta(dir string, diffID digest.Digest) (seal.Sum, error
 	if err != nil {
 		return "", err
 	}
-	base, err := seal.Of(ls.Path(d.Base, formTar), string(d.Base)+" "+formTar)
+	base, err := ls.sealOf(ls.Path(d.Base), d.Base, formTar)
 	if err != nil {
 		return "", err
+	}
+	if seal.Read(ls.Path(d.Base, sealFile))[formTar] != base {
+		return "", fmt.Errorf("layer %s is not as it was sealed", d.Base) // else this seal would vouch for it
 	}
 	return seal.All(of, own, base), nil
 }
 
-// noteDelta notes, as a part of a transaction, of which layer the tar that was placed is a delta, if it is one.
-func (ls *Layers) noteDelta(tx *sql.Tx, diffID digest.Digest) error {
-	d, err := ls.delta(diffID)
+// baseIsSealed sees, as a part of the transaction in which the layer in dir gets its place, whether the base is here and
+// sealed that it may be a delta of; layer.ErrEarlier if not.
+func (ls *Layers) baseIsSealed(tx *sql.Tx, diffID digest.Digest, dir string) error {
+	d, err := deltaIn(dir, diffID)
 	if d == nil || err != nil {
 		return err
+	}
+	var known bool
+	if err := tx.QueryRow("SELECT count(*) > 0 FROM layers WHERE diff_id = ?", d.Base).Scan(&known); err != nil {
+		return err
+	}
+	if _, err := ls.sealOfDelta(dir, diffID); err != nil || !known {
+		return errors.Join(layer.ErrEarlier, err)
+	}
+	return nil
+}
+
+// noteDelta notes, as a part of the transaction that puts a layer's row, of which layer its tar is a delta, if it is one.
+func (ls *Layers) noteDelta(tx *sql.Tx, diffID digest.Digest) error {
+	d, err := ls.delta(diffID)
+	if d == nil || err != nil { // none, or a damaged one
+		return forgetDelta(tx, diffID)
 	}
 	_, err = tx.Exec("INSERT OR REPLACE INTO deltas (layer, base) VALUES (?, ?)", diffID, d.Base)
 	return err
@@ -124,9 +145,36 @@ func forgetDelta(tx *sql.Tx, diffID digest.Digest) error {
 
 // useBase notes that somebody makes a delta of a layer, which must not be removed meanwhile.
 func (ls *Layers) useBase(diffID digest.Digest) error {
-	_, err := ls.db.Exec("UPDATE layers SET used = max(used, ?) WHERE diff_id = ?", db.Now(), diffID)
+	result, err := ls.db.Exec("UPDATE layers SET used = max(used, ?) WHERE diff_id = ?", db.Now(), diffID)
+	var n int64
+	if err == nil {
+		n, err = result.RowsAffected()
+	}
+	if err == nil && n == 0 {
+		err = db.ErrNotFound // a prune is about to remove it
+	}
 	if err != nil {
 		return fmt.Errorf("noting that layer %s is used: %w", diffID, err)
+	}
+	return nil
+}
+
+// setAsideDeltas sets aside the tars that are deltas of one that was.
+func (ls *Layers) setAsideDeltas(ctx context.Context, base digest.Digest) error {
+	deltas, err := db.Column[digest.Digest](ls.db.Query("SELECT layer FROM deltas WHERE base = ?", base))
+	if err != nil {
+		return fmt.Errorf("looking up what is made of layer %s: %w", base, err)
+	}
+	for _, diffID := range deltas {
+		if diffID == base || ls.has(diffID, formTar) || !disk.Exists(ls.Path(diffID)) {
+			continue
+		}
+		d := ls.newDamage(diffID)
+		d.add(formTar, fmt.Errorf("layer %s, which it is a delta of, is set aside", base))
+		d.Whole = !ls.has(diffID, formTree)
+		if err := ls.SetAside(ctx, d); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -188,6 +188,36 @@ func checkFiles(t *testing.T, l *Layer) {
 	}
 }
 
+// What is wrong with a delta may be wrong with its base, which is set aside too, and with it all that is a delta of it.
+func TestRottenBase(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 5))
+	ls := newLayers(t, t.TempDir())
+	files := randomFiles(rnd)
+	base := addMade(t, ls, "", files)
+	first := addMade(t, ls, base, edited(rnd, files))
+	second := addMade(t, ls, base, edited(rnd, files))
+	data, err := os.ReadFile(ls.Path(base, formTar))
+	must(t, err)
+	data[2_000_000] ^= 1
+	f, err := os.OpenFile(ls.Path(base, formTar), os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt(data, 0)
+	must(t, errors.Join(err, f.Close()))
+	l, err := ls.Layer(first) // this process has looked at all seals
+	must(t, err)
+	if err := l.WriteTar(t.Context(), io.Discard); err == nil {
+		t.Error("it is read")
+	}
+	for _, d := range []digest.Digest{base, first, second} {
+		if disk.Exists(ls.Path(d)) {
+			t.Errorf("%s is still here", d)
+		}
+		if _, err := ls.Layer(d); err == nil {
+			t.Errorf("%s is still known", d)
+		}
+	}
+}
+
 // A delta without its base is damaged, and so is one of a base that was written to.
 func TestDeltaOfADamagedBase(t *testing.T) {
 	for name, damage := range map[string]func(ls *Layers, base digest.Digest) error{

@@ -21,7 +21,8 @@ const midstatesFile = "midstates"
 const minMidstates = 4 << 20
 
 // AddMade is AddLayer of a tar that package layer made in dir of an encoded table, of which another one can be assembled
-// later. Of one that is a delta, dir has DeltaFile.
+// later. Of one that is a delta, dir has DeltaFile; where it cannot be one of that base any more, the error is
+// layer.ErrEarlier.
 func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
 	if m := made.Midstates; m != nil && made.Size >= minMidstates {
 		if err := os.WriteFile(filepath.Join(dir, midstatesFile), m.Encode(), 0o600); err != nil {
@@ -29,6 +30,9 @@ func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
 		}
 	}
 	if made.Delta != nil {
+		if made.Delta.Base == made.DiffID {
+			return nil, fmt.Errorf("adding layer %s to the store: %w", made.DiffID, layer.ErrEarlier)
+		}
 		if err := os.WriteFile(filepath.Join(dir, deltaOf), made.Delta.Encode(made.DiffID), 0o600); err != nil {
 			return nil, fmt.Errorf("adding layer %s to the store: %w", made.DiffID, ls.session.Explain(err))
 		}

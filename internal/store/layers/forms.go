@@ -154,11 +154,12 @@ func (l *Layer) WriteTar(ctx context.Context, w io.Writer) error {
 func (l *Layer) unreadable(ctx context.Context, cause error) error {
 	unlock := l.layers.memory.lock(l.DiffID)
 	defer unlock()
+	of, _ := l.layers.delta(l.DiffID)
 	damage, err := l.layers.Verify(ctx, l.DiffID)
 	if damage == nil || err != nil {
 		return cause
 	}
-	if err := l.layers.SetAside(ctx, damage); err != nil {
+	if err := errors.Join(l.layers.SetAside(ctx, damage), l.layers.mendBase(ctx, of)); err != nil {
 		return errors.Join(cause, err)
 	}
 	return &DamagedError{l.DiffID, cause, !l.Present()}

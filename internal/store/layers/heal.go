@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -81,7 +82,10 @@ func (ls *Layers) SetAside(ctx context.Context, d *Damage) error {
 		err = errors.Join(err, ls.take(d, form, trash))
 	}
 	ls.memory.forget(d.DiffID)
-	return errors.Join(err, trash.Close())
+	if err = errors.Join(err, trash.Close()); err == nil && (d.Whole || slices.Contains(d.Forms, formTar)) {
+		err = ls.setAsideDeltas(ctx, d.DiffID)
+	}
+	return err
 }
 
 // take takes a form of a layer, or all of it, while nobody else gives a name to one.

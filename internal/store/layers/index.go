@@ -106,11 +106,11 @@ func (l *Layer) indexable(ctx context.Context) (bool, error) {
 	return l.trust(ctx, formTar)
 }
 
-// canMount says whether an index can be mounted. Where nothing can be written, the first that is there tells (usable).
+// canMount says whether an index can be mounted. Where nothing can be written, the first that is there tells (mountable).
 func (ls *Layers) canMount() bool { return ls.session.ReadOnly() || ls.KeepsTars() }
 
-// usable says whether an index that is there as it was sealed can be mounted, of a store that cannot be written to.
-func (ls *Layers) usable(lower *Lower) bool {
+// mountable says whether an index that is there as it was sealed can be mounted, of a store that cannot be written to.
+func (ls *Layers) mountable(lower *Lower) bool {
 	return ls.memory.canMount(func() error {
 		index, err := os.Open(lower.Index)
 		if err != nil {
@@ -170,7 +170,7 @@ func (ls *Layers) indexed(ctx context.Context, layers []*Layer) (Lower, error) {
 	for _, d := range on {
 		lower.Tars = append(lower.Tars, d.path)
 	}
-	if ok, err := ls.indexHere(&lower, top, name); ok && ls.session.ReadOnly() && !ls.usable(&lower) {
+	if ok, err := ls.indexHere(&lower, top, name); ok && ls.session.ReadOnly() && !ls.mountable(&lower) {
 		return lower, errNoIndex
 	} else if ok || err != nil {
 		return lower, err

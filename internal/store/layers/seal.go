@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/store/seal"
 )
@@ -69,15 +70,20 @@ func (ls *Layers) asSealed(diffID digest.Digest, form string) (bool, error) {
 // verified, and sealed, or set aside. It says whether the form is here then.
 func (l *Layer) trust(ctx context.Context, form string) (here bool, err error) {
 	ls := l.layers
-	if ok, err := ls.asSealed(l.DiffID, form); ok || err != nil {
+	if ok, err := ls.usable(l.DiffID, form); ok || err != nil {
 		return ok, err
+	}
+	if form == formTar {
+		if err := l.trustBase(ctx); err != nil {
+			return false, err
+		}
 	}
 	unlock := ls.memory.lock(l.DiffID)
 	defer unlock()
 	if !disk.Exists(ls.formPath(l.DiffID, form)) {
 		return false, nil
 	}
-	if ok, err := ls.asSealed(l.DiffID, form); ok || err != nil {
+	if ok, err := ls.usable(l.DiffID, form); ok || err != nil {
 		return ok, err
 	}
 	if form == formTOC && ls.trustTOC(l.DiffID) {
@@ -87,6 +93,43 @@ func (l *Layer) trust(ctx context.Context, form string) (here bool, err error) {
 		return false, err
 	}
 	return ls.has(l.DiffID, form), nil
+}
+
+// usable says whether a form of a layer is as it was sealed, and here. The base of a delta may have been set aside since this
+// process looked at the seal.
+func (ls *Layers) usable(diffID digest.Digest, form string) (bool, error) {
+	ok, err := ls.asSealed(diffID, form)
+	if ok && form == formTar && !ls.has(diffID, form) {
+		ls.memory.forget(diffID)
+		ok = false
+	}
+	return ok, err
+}
+
+// trustBase is trust of the tar that the layer's tar is a delta of, if it is one.
+func (l *Layer) trustBase(ctx context.Context) error {
+	d, err := l.layers.delta(l.DiffID)
+	if err != nil || d == nil {
+		return nil // a delta that cannot be read is damaged
+	}
+	base := &Layer{DiffID: d.Base, layers: l.layers}
+	if !base.inFolder() {
+		return nil
+	}
+	_, err = base.trust(ctx, formTar)
+	return err
+}
+
+// mendBase is mend of the layer that a delta is of, which was found damaged: the base may be why, and would be taken for
+// the next delta again.
+func (ls *Layers) mendBase(ctx context.Context, d *layer.TarDelta) error {
+	if d == nil || !disk.Exists(ls.Path(d.Base)) {
+		return nil
+	}
+	unlock := ls.memory.lock(d.Base)
+	defer unlock()
+	_, err := ls.mend(ctx, d.Base)
+	return err
 }
 
 // trustTOC seals a table of contents that has the content ID that is known of the layer.
@@ -111,7 +154,11 @@ func (ls *Layers) trustTOC(diffID digest.Digest) bool {
 func (ls *Layers) mend(ctx context.Context, diffID digest.Digest) (*Damage, error) {
 	// What is written from here on makes the seal a wrong one.
 	seals := ls.sealForms(ls.Path(diffID), diffID)
+	of, _ := ls.delta(diffID)
 	damage, err := ls.setAsideDamaged(ctx, diffID)
+	if damage != nil && err == nil {
+		err = ls.mendBase(ctx, of)
+	}
 	if err != nil || damage != nil && damage.Whole {
 		return damage, err
 	}
