@@ -136,11 +136,15 @@ func (l *lister) add(n *node, fd int, d dirent, now time.Time) error {
 	child := &dir.children[len(dir.children)-1]
 	err = l.stat(child, fd, d, now)
 	isDir := child.kind() == layer.Dir
-	if excluded && !isDir || errors.Is(err, unix.ENOENT) || errors.Is(err, errSkip) {
+	dropped := excluded && !isDir || errors.Is(err, unix.ENOENT) || errors.Is(err, errSkip)
+	if dropped || err != nil { // what is left among the children has a record
+		*child = node{}
 		dir.children = dir.children[:len(dir.children)-1]
+	}
+	if dropped {
 		return nil
 	}
-	if isDir {
+	if isDir && err == nil {
 		child.extra().match = info
 	}
 	return err
@@ -193,6 +197,7 @@ func (l *lister) stat(n *node, fd int, d dirent, now time.Time) error {
 	default:
 		return errSkip
 	}
+	n.settled = n.settled && err == nil // attributes that could not be read are not to be kept as none
 	l.raw = appendRecord(l.raw[:0], d.path, &c)
 	n.file = l.shelf.keep(l.raw)
 	return err

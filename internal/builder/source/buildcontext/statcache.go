@@ -167,7 +167,7 @@ func (s *saver) write(f io.Writer, top *node) error {
 }
 
 // node writes what is known of a path and of what is below it. What was known before of a directory that was listed
-// is not.
+// is not. The top may have no record, as of a context that cannot be read.
 func (s *saver) node(n *node) {
 	path, kind := n.path(), n.kind()
 	for s.passes(func(old string) bool { return layer.Compare(old, path) <= 0 }) {
@@ -178,13 +178,15 @@ func (s *saver) node(n *node) {
 	}
 	children := n.children()
 	for i := range children {
-		s.node(&children[i])
+		if children[i].file != "" { // without it, it has no path either
+			s.node(&children[i])
+		}
 	}
 	below := s.next
 	for s.passes(func(old string) bool { return isBelow(old, path) }) {
 		s.next++
 	}
-	if kind == layer.Dir && !n.listed() && s.next > below {
+	if (kind == layer.Dir || n.file == "") && !n.listed() && s.next > below {
 		s.w.WriteString(s.old.data[s.old.at[below]:s.old.end(s.next)])
 	}
 }

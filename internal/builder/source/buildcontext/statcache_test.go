@@ -285,6 +285,47 @@ func TestCacheKeepsTheUnseen(t *testing.T) {
 	}
 }
 
+// An entry that cannot be stat'ed leaves nothing behind among the children, and costs no other its record.
+func TestCacheKeepsTheRestAfterAnError(t *testing.T) {
+	dir, cache := plant(t, "a/x: 1", "b/y: 2", "c: 3"), filepath.Join(t.TempDir(), "cache")
+	c := openLater(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	c = openLater(t, dir, Options{Cache: cache})
+	if _, err := c.Lookup(bg, "a/x"); err != nil {
+		t.Fatal(err)
+	}
+	l := &lister{c: c, matcher: c.rules.matcher()}
+	a := c.top.child("a")
+	a.more.children, a.more.listed = nil, false
+	if err := l.add(a, -1, dirent{"a/x", unix.DT_REG}, c.now()); !errors.Is(err, unix.EBADF) || len(a.children()) != 0 {
+		t.Errorf("an entry that cannot be stat'ed: %v, and %d children", err, len(a.children()))
+	}
+	a.more.children = []node{{}}
+	c.cache.changed.Store(true)
+	must(t, c.Close())
+	got := slices.Collect(maps.Keys(decode(t, cache)))
+	slices.SortFunc(got, layer.Compare)
+	if d := cmp.Diff([]string{"", "a", "a/x", "b", "b/y", "c"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// A context of which not even the top can be stat'ed leaves the cache as it was.
+func TestCacheKeepsAllOfAnUnreadable(t *testing.T) {
+	dir, cache := plant(t, "a/x: 1"), filepath.Join(t.TempDir(), "cache")
+	c := openLater(t, dir, Options{Cache: cache})
+	sumAll(t, c)
+	must(t, c.Close())
+	c = openLater(t, dir, Options{Cache: cache})
+	c.cache.load()
+	c.cache.changed.Store(true)
+	must(t, c.Close())
+	if got := decode(t, cache); got["a/x"] == nil || got["a"] == nil {
+		t.Errorf("records are lost: %v", slices.Collect(maps.Keys(got)))
+	}
+}
+
 func TestCacheDamaged(t *testing.T) {
 	dir, cache := plant(t, "f: one"), filepath.Join(t.TempDir(), "cache")
 	c := openLater(t, dir, Options{Cache: cache})
