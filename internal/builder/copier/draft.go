@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -307,8 +308,9 @@ func (w *Draft) counted(total int64) layer.OpenFunc {
 
 // copyCount is what was copied so far.
 type copyCount struct {
-	draft          *Draft
-	current, total int64
+	draft   *Draft
+	current atomic.Int64 // several files are read at once
+	total   int64
 }
 
 // countedFile is a file whose bytes count.
@@ -319,8 +321,7 @@ type countedFile struct {
 
 func (f *countedFile) Read(p []byte) (int, error) {
 	n, err := f.ReadCloser.Read(p)
-	f.count.current += int64(n)
-	f.count.draft.copied(f.count.current, f.count.total)
+	f.count.draft.copied(f.count.current.Add(int64(n)), f.count.total)
 	return n, err
 }
 
