@@ -30,8 +30,10 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 		return z.Open(ctx, e)
 	}
 	for range 2 { // a tar that turns out to be damaged is set aside, and what is left of the layer is read
-		if sealed, err := l.layers.asSealed(l.DiffID, formTar); sealed && err == nil && l.tar().Here() {
-			return l.tar().Files(nil).Open(ctx, e) // for which its table of contents need not be read
+		if l.tar().Here() && !l.layers.memory.isWritten(l.DiffID) {
+			if sealed, err := l.layers.asSealed(l.DiffID, formTar); sealed && err == nil {
+				return l.tar().Files(nil).Open(ctx, e) // for which its table of contents need not be read
+			}
 		}
 		t, err := l.TOC(ctx)
 		if err != nil {
