@@ -271,42 +271,53 @@ func TestFilesOfUnsealedTars(t *testing.T) {
 	}
 }
 
-// A large file of such a tar can be read in parts at once; read as a whole it is compared with its digest.
+// A large file of such a tar can be read in parts at once; it is compared with its digest before.
 func TestPartsOfUnsealedTars(t *testing.T) {
 	large := "something " + strings.Repeat("large ", 400_000)
-	for _, damaged := range []bool{false, true} {
+	for _, damaged := range []string{"", "anything", "something"} {
 		root := t.TempDir()
 		s := open(t, root)
-		d := addFiles(t, s, map[string]string{"f": "anything", "large": large})
+		d := addFiles(t, s, map[string]string{"f": "contents", "g": "anything", "large": large})
 		toc, err := layerOf(s, d).TOC(t.Context())
 		if err == nil {
 			err = os.Chtimes(s.Path(d, "tar"), time.Now(), time.Now())
 		}
-		if err == nil && damaged {
-			err = overwriteIn(s.Path(d, "tar"), "something")
+		if err == nil && damaged != "" {
+			err = overwriteIn(s.Path(d, "tar"), damaged)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		before := seal.Read(s.Path(d, "seal"))
 		s = open(t, root)
 		entries := []*layer.Entry{toc.Lookup("f"), toc.Lookup("large")}
-		err = layerOf(s, d).ReadFiles(t.Context(), entries, func(e *layer.Entry, r io.Reader) error {
-			part := make([]byte, 5)
-			_, err := r.(io.ReaderAt).ReadAt(part, e.Size-5)
-			if want := map[string]string{"f": "thing", "large": "arge "}[e.Path]; string(part) != want {
-				t.Errorf("%s: read %q, %v", e.Path, part, err)
+		l := layerOf(s, d)
+		for _, whole := range []bool{false, true} {
+			err = l.ReadFiles(t.Context(), entries, func(e *layer.Entry, r io.Reader) error {
+				if whole {
+					n, err := io.Copy(io.Discard, r)
+					if n != e.Size {
+						t.Errorf("%s: %d bytes were read", e.Path, n)
+					}
+					return err
+				}
+				part := make([]byte, 5)
+				for offset, want := range map[int64]map[string]string{
+					0: {"f": "conte", "large": "somet"}, e.Size - 5: {"f": "tents", "large": "arge "},
+				} {
+					_, err := r.(io.ReaderAt).ReadAt(part, offset)
+					if want := want[e.Path]; string(part) != want || err != nil && err != io.EOF {
+						t.Errorf("%s: read %q, %v", e.Path, part, err)
+					}
+				}
+				return nil
+			})
+			if gone := (*UnavailableError)(nil); errors.As(err, &gone) != (damaged == "something") || damaged != "something" && err != nil {
+				t.Errorf("damaged: %q, and the error is %v", damaged, err)
 			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		err = layerOf(s, d).ReadFiles(t.Context(), entries, func(e *layer.Entry, r io.Reader) error {
-			_, err := io.Copy(io.Discard, r)
-			return err
-		})
-		if found := (*DamagedError)(nil); errors.As(err, &found) != damaged || !damaged && err != nil {
-			t.Errorf("damaged: %v, and the error is %v", damaged, err)
+			if after := seal.Read(s.Path(d, "seal")); damaged != "something" && after["tar"] != before["tar"] {
+				t.Errorf("damaged: %q, and all of the tar was verified", damaged)
+			}
 		}
 	}
 }

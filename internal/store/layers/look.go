@@ -199,9 +199,8 @@ func (l *Layer) OpenFile(ctx context.Context, e *layer.Entry) (io.ReadCloser, er
 }
 
 // ReadFiles calls read with each of some File entries, which EachEntry gave, and its contents, until that fails. What is in the
-// store's folder is opened file by file, and can be read in parts as an io.ReaderAt; that is compared with no digest where a file is
-// larger than aloneSize, or in a tree. A layer
-// that is compressed is decompressed once, and fetched for it if it is not here.
+// store's folder is opened file by file, and can be read in parts as an io.ReaderAt; that is compared with no digest in a tree.
+// A layer that is compressed is decompressed once, and fetched for it if it is not here.
 func (l *Layer) ReadFiles(ctx context.Context, entries []*layer.Entry, read func(*layer.Entry, io.Reader) error) error {
 	if len(entries) == 0 {
 		return nil
