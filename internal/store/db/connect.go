@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"sync"
 
 	"modernc.org/libc"
 	"modernc.org/sqlite"
@@ -24,28 +23,20 @@ func connect(path, parameters string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keeping{Connector: base}
-	return &DB{DB: sql.OpenDB(k), path: path, connections: k}, nil
+	return &DB{DB: sql.OpenDB(keeping{base}), path: path}, nil
 }
 
 // keeping makes connections after whose last one SQLite's log, meta.db-wal, stays as an empty file, and the log's index,
 // meta.db-shm, as it is. So a store can be opened where nothing can be made: on a full disk, and on one that cannot
 // be written to (sqlite.org/wal.html#readonly).
-type keeping struct {
-	driver.Connector
-	mu   sync.Mutex
-	made []driver.Conn
-}
+type keeping struct{ driver.Connector }
 
 // Connect implements driver.Connector.
-func (k *keeping) Connect(ctx context.Context) (driver.Conn, error) {
+func (k keeping) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := k.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k.mu.Lock()
-	k.made = append(k.made, conn)
-	k.mu.Unlock()
 	control, ok := conn.(sqlite.FileControl)
 	if !ok {
 		return conn, nil
@@ -57,28 +48,46 @@ func (k *keeping) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // leaveLog has the last connection leave in the log what is there when it closes, instead of moving it to the database,
-// which waits for the disk three times (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE). Nobody uses the connections meanwhile.
+// which waits for the disk three times (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE). Where that is one that is in use now, all is as
+// usual.
 //
-// The driver has no call for that: it takes the handle that the driver keeps. Where there is none, all is as usual.
-func (k *keeping) leaveLog() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// The driver has no call for that: it takes the handle that the driver keeps. Where there is none, all is as usual too.
+func (d *DB) leaveLog() {
+	var held []*sql.Conn // until all are told: one that is given back may be taken again
+	for d.Stats().Idle > 0 {
+		conn, err := d.Conn(context.Background())
+		if err != nil {
+			break
+		}
+		held = append(held, conn)
+		if conn.Raw(tellToLeaveLog) != nil {
+			break
+		}
+	}
+	for _, conn := range held {
+		conn.Close()
+	}
+}
+
+// tellToLeaveLog is leaveLog of one of the driver's connections, which nobody else uses meanwhile.
+func tellToLeaveLog(conn any) error {
+	handle := handleOf(conn)
+	if handle == 0 {
+		return nil
+	}
 	tls := libc.NewTLS()
 	defer tls.Close()
 	arguments := libc.Xmalloc(tls, 16) // an int and a pointer, in slots of 8 bytes
 	if arguments == 0 {
-		return
+		return nil
 	}
 	defer libc.Xfree(tls, arguments)
-	for _, conn := range k.made {
-		if handle := handleOf(conn); handle != 0 {
-			sqlite3.Xsqlite3_db_config(tls, handle, sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, libc.VaList(arguments, int32(1), uintptr(0)))
-		}
-	}
+	sqlite3.Xsqlite3_db_config(tls, handle, sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, libc.VaList(arguments, int32(1), uintptr(0)))
+	return nil
 }
 
 // handleOf is a connection's sqlite3 *, 0 for one that is closed.
-func handleOf(conn driver.Conn) uintptr {
+func handleOf(conn any) uintptr {
 	handle := reflect.Indirect(reflect.ValueOf(conn)).FieldByName("db")
 	if !handle.IsValid() || handle.Kind() != reflect.Uintptr {
 		return 0

@@ -2,7 +2,9 @@ package db
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,17 +31,54 @@ func emptyDatabase() []byte {
 	return page
 }
 
-// create makes a database at path, which appears with all its bytes. It fails where another process has made one, and on file
-// systems that have no files without names.
-func create(path string) error {
+// firstPage is the page of a database that create made, as it is in memory. Until it is synced a power cut may leave the
+// database without a byte, and SQLite drops the log of such a one (sqlite.org/fileformat2.html, 4.4).
+//
+// It is a mapping and not an open file: closing a file drops the locks that this process has on it (fcntl(2), "Record
+// locking"), and msync(2) waits for the disk as fsync does.
+type firstPage []byte
+
+// create makes a database at path, which appears with all its bytes. It fails where another process has made one, where the log of
+// one that is gone is left, which SQLite would take for its own, and on file systems that have no files without names.
+func create(path string) (firstPage, error) {
+	if _, err := os.Lstat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fs.ErrExist, err)
+	}
 	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close()
 	if _, err := f.Write(emptyDatabase()); err != nil {
+		return nil, err
+	}
+	page, err := unix.Mmap(fd, 0, pageSize, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	if err != nil {
+		return nil, errors.Join(err, unix.Munmap(page))
+	}
+	return page, nil
+}
+
+// sync waits until the page is on the disk, and the database's name in the folder dir.
+func (p firstPage) sync(dir string) error {
+	if err := unix.Msync(p, unix.MS_SYNC); err != nil {
+		return fmt.Errorf("msync: %w", err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
 		return err
 	}
-	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (p firstPage) close() error {
+	if p == nil {
+		return nil
+	}
+	return unix.Munmap(p)
 }

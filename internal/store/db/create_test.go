@@ -69,3 +69,70 @@ func TestOpenNew(t *testing.T) {
 		t.Errorf("its permissions are %v: %v", st.Mode(), err)
 	}
 }
+
+// TestOpenBesideALog has a new database not take up the log of one that is gone.
+func TestOpenBesideALog(t *testing.T) {
+	root := t.TempDir()
+	d, err := Open(root)
+	if err == nil { // the first of a store leaves no log
+		err = d.Close()
+	}
+	if err == nil {
+		d, err = Open(root)
+	}
+	if err == nil {
+		_, err = d.Exec("INSERT INTO logs (seq, data) VALUES (1, zeroblob(10))")
+	}
+	if err == nil {
+		d.Spare()
+		err = d.Close()
+	}
+	if err == nil {
+		err = os.Remove(filepath.Join(root, "meta.db"))
+	}
+	if err == nil {
+		d, err = Open(root)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	rows, check := 0, ""
+	err = d.QueryRow("SELECT (SELECT count(*) FROM logs), quick_check FROM pragma_quick_check").Scan(&rows, &check)
+	if rows != 0 || check != "ok" || err != nil {
+		t.Errorf("it has %d rows of another database: %s, %v", rows, check, err)
+	}
+}
+
+// TestFlushOfNew has the first Flush wait for the database itself, once, and one that waited for nothing leave no log.
+func TestFlushOfNew(t *testing.T) {
+	root := t.TempDir()
+	d, err := Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.first.Load() == nil {
+		t.Skip("the file system has no files without names")
+	}
+	if err := d.Flush(); err != nil || d.first.Load() == nil {
+		t.Errorf("it waits for the disk where nothing was promised: %v", err)
+	}
+	d.Promise()
+	if err := d.Flush(); err != nil || d.first.Load() != nil {
+		t.Errorf("it does not wait for the database: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	root = t.TempDir()
+	if d, err = Open(root); err != nil {
+		t.Fatal(err)
+	}
+	d.Spare()
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if st, err := os.Stat(filepath.Join(root, "meta.db-wal")); err != nil || st.Size() != 0 {
+		t.Errorf("all of a new database is in its log: %v, %v", st, err)
+	}
+}

@@ -23,18 +23,18 @@ var ErrNotFound = errors.New("not in the store")
 // DB is the open database. Several processes may have it open at once.
 type DB struct {
 	*sql.DB
-	path        string
-	connections *keeping
-	promised    atomic.Bool // since the last Flush
-	counts      atomic.Bool // something was promised since it was opened
-	spare       atomic.Bool // see Spare
+	path     string
+	first    atomic.Pointer[firstPage] // of a database that this made, until it is on the disk
+	promised atomic.Bool               // since the last Flush
+	counts   atomic.Bool               // something was promised since it was opened
+	spare    atomic.Bool               // see Spare
 }
 
 // Open opens the database in the folder root. A new one, or one of an older format, gets the tables
 // that it lacks; one of a newer format is an error.
 func Open(root string) (*DB, error) {
 	path := filepath.Join(root, "meta.db")
-	fresh, err := makePrivate(path)
+	first, err := makePrivate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +43,11 @@ func Open(root string) (*DB, error) {
 	// (sqlite.org/pragma.html#pragma_synchronous). Every transaction is an immediate one: see Tx.
 	d, err := connect(path, "_pragma=journal_mode(wal)&_pragma=synchronous(normal)&_pragma=journal_size_limit(4194304)&_txlock=immediate")
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, first.close())
 	}
 	makeTables := d.migrate
-	if fresh {
+	if first != nil {
+		d.first.Store(&first)
 		makeTables = d.layOut
 	}
 	if err := makeTables(); err != nil {
@@ -56,26 +57,28 @@ func Open(root string) (*DB, error) {
 	return d, nil
 }
 
-// makePrivate keeps the database, which holds build arguments, from others, and says whether it made it. SQLite gives its log
-// and index the permissions of the database, which it makes with 0644 where it is not there. An existing one
+// makePrivate keeps the database, which holds build arguments, from others, and returns the page of one that it made. SQLite gives its
+// log and index the permissions of the database, which it makes with 0644 where it is not there. An existing one
 // is not opened, since closing it would drop the locks of this process (fcntl(2), "Record locking").
-func makePrivate(path string) (fresh bool, err error) {
-	if _, err := os.Lstat(path); err != nil && create(path) == nil {
-		return true, nil
+func makePrivate(path string) (firstPage, error) {
+	if _, err := os.Lstat(path); err != nil {
+		if first, err := create(path); err == nil {
+			return first, nil
+		}
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err == nil {
-		return false, f.Close()
+		return nil, f.Close()
 	}
 	if !errors.Is(err, fs.ErrExist) {
-		return false, err
+		return nil, err
 	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := disk.Tighten(path + suffix); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
-	return false, nil
+	return nil, nil
 }
 
 // layOut is migrate of a database that has no tables, and nothing that a power cut could take.
@@ -176,33 +179,50 @@ const maxLog = 512 << 10
 // Close closes the database. What the log holds is moved to the database by whoever closes it last, which waits for the
 // disk, unless it is spare.
 func (d *DB) Close() error {
-	if d.spare.Load() && !d.counts.Load() {
+	first := d.first.Swap(nil)
+	if d.spare.Load() && !d.counts.Load() && first == nil {
 		if log, err := os.Stat(d.path + "-wal"); err == nil && log.Size() <= maxLog {
-			d.connections.leaveLog()
+			d.leaveLog()
 		}
 	}
-	return d.DB.Close()
+	err := d.DB.Close()
+	if first != nil {
+		err = errors.Join(err, first.close())
+	}
+	return err
 }
 
 // Flush waits until all that was written is on the disk, if any of it was promised since the last Flush. The log is
-// what may not be there yet: before SQLite moves what is in it to the database it waits for the log, and afterwards
-// for the database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks are not on the log, so that closing
-// that drops none.
+// what may not be there yet, and the page that create made: before SQLite moves what is in the log to the database it waits for the
+// log, and afterwards for the database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks are not on the log, so that
+// closing that drops none.
 func (d *DB) Flush() error {
 	if !d.promised.Swap(false) {
 		return nil
 	}
+	if err := errors.Join(d.syncFirst(), d.syncLog()); err != nil {
+		return fmt.Errorf("writing meta.db to its disk: %w", d.Explain(err))
+	}
+	return nil
+}
+
+func (d *DB) syncFirst() error {
+	first := d.first.Swap(nil)
+	if first == nil {
+		return nil
+	}
+	return errors.Join(first.sync(filepath.Dir(d.path)), first.close())
+}
+
+func (d *DB) syncLog() error {
 	log, err := os.Open(d.path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = errors.Join(log.Sync(), log.Close())
-	}
 	if err != nil {
-		return fmt.Errorf("writing meta.db to its disk: %w", d.Explain(err))
+		return err
 	}
-	return nil
+	return errors.Join(log.Sync(), log.Close())
 }
 
 // Size is what the database and its log take on the disk in bytes.

@@ -3,6 +3,7 @@ package db
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -62,4 +63,34 @@ func TestSpare(t *testing.T) {
 		t.Errorf("the log has %d bytes, more than %d", n, maxLog)
 	}
 	write(10)
+}
+
+// TestSpareBesideOthers has connections come and go, and the database closed while some are in use.
+func TestSpareBesideOthers(t *testing.T) {
+	root := t.TempDir()
+	for range 3 {
+		d, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var others sync.WaitGroup
+		for range 4 {
+			others.Go(func() {
+				for range 50 {
+					var n int
+					if d.QueryRow("SELECT count(*) FROM logs").Scan(&n) != nil {
+						return // it is closed
+					}
+				}
+			})
+		}
+		d.Spare()
+		for range 20 {
+			d.leaveLog()
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		others.Wait()
+	}
 }
