@@ -76,13 +76,15 @@ func (a *aheads) of(blob digest.Digest) *registry.Ahead {
 	return a.byBlob[blob]
 }
 
-// drop gives up what no upload has ended.
+// drop gives up what no upload has ended, all at once.
 func (a *aheads) drop(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var dropped sync.WaitGroup
 	for _, ahead := range a.begun {
-		ahead.Drop(ctx)
+		dropped.Go(func() { ahead.Drop(ctx) })
 	}
+	dropped.Wait()
 	for _, file := range a.files {
 		file.Close()
 	}

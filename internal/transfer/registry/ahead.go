@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -107,10 +108,19 @@ func (a *Ahead) watch(report func(sent int64)) {
 	report(sent)
 }
 
-// Drop gives the blob up unless an Upload has ended it, and waits until nothing is sent any more.
+// dropping is how long a registry may take to forget an upload: it does so by itself some day.
+const dropping = 3 * time.Second
+
+// Drop gives the blob up unless an Upload has ended it, and waits until nothing is sent any more. The registry is told,
+// also after ctx has ended. Of nil there is nothing to give up.
 func (a *Ahead) Drop(ctx context.Context) {
+	if a == nil {
+		return
+	}
 	a.end()
 	<-a.done
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), dropping)
+	defer stop()
 	a.push.cancel(ctx, a.location)
 	a.location = nil
 }
@@ -132,14 +142,17 @@ func (a *Ahead) finish(ctx context.Context, p *push, b Upload) (bool, error) {
 		a.Drop(ctx)
 		return false, ctx.Err()
 	}
-	location := withDigest(a.location, b.Desc)
-	a.location = nil
-	resp, err := p.endpoint.send(ctx, request{method: http.MethodPut, url: location, scopes: p.scopes, finish: finishing})
-	if err != nil {
+	end := request{method: http.MethodPut, url: withDigest(a.location, b.Desc), scopes: p.scopes, finish: finishing}
+	resp, err := p.endpoint.send(ctx, end)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		a.Drop(ctx)
 		return false, ctx.Err()
 	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusCreated, nil
+	a.location = nil
+	return true, nil
 }
 
 // withDigest is where an upload ends that a registry began.

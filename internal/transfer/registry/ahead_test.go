@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/distribution/reference"
 	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
@@ -87,5 +89,75 @@ func TestSendAhead(t *testing.T) {
 	last, sent = send(newClient(t), strings.TrimPrefix(s.URL, "http://")+"/me/without:1", func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
 	if last[blob] != StatusPushed || sent != int64(len(data)) {
 		t.Errorf("without PATCH: %q, %d bytes sent again", last[blob], sent)
+	}
+}
+
+// An upload that a mount began is given up when the blob was sent ahead, and begun anew when that did not do; what a mount took over is
+// not sent any more.
+func TestSendAheadBesideMount(t *testing.T) {
+	data, other := noise(23, 100_000), noise(24, 100_000)
+	for _, test := range []struct {
+		name          string
+		ahead         []byte
+		base          []byte // that the other repository has
+		status        string
+		posts, cancel int
+	}{
+		{"sent ahead", data, other, StatusPushed, 3, 1},
+		{"wrong bytes", other, other, StatusPushed, 4, 2},
+		{"mounted", data, data, StatusMounted + " me/base", 3, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var requests counter
+			host := requests.start(t, registrytest.Start(t))
+			c := newClient(t)
+			base, ref := mustName(t, host+"/me/base:1"), mustName(t, host+"/me/ahead:1")
+			blobs, manifest := testImage(t, amd64, test.base)
+			if _, err := c.Push(t.Context(), base, blobs, manifest, nil); err != nil {
+				t.Fatal(err)
+			}
+			posts, cancelled := requests.count("POST "), requests.count("DELETE ")
+			blobs, manifest = testImage(t, amd64, data)
+			ahead, err := c.SendAhead(t.Context(), ref, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(test.ahead)), nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ahead.Drop(t.Context())
+			<-ahead.done
+			blobs[0].Ahead, blobs[0].MountFrom = ahead, []reference.Named{base}
+			report, last := statuses()
+			if _, err := c.Push(t.Context(), ref, blobs, manifest, report); err != nil {
+				t.Error(err)
+			}
+			if got := last[blobs[0].Desc.Digest.String()]; got != test.status {
+				t.Errorf("%q", got)
+			}
+			if p, d := requests.count("POST ")-posts, requests.count("DELETE ")-cancelled; p != test.posts || d != test.cancel {
+				t.Errorf("%d uploads begun and %d given up, want %d and %d: %q", p, d, test.posts, test.cancel, requests.seen)
+			}
+		})
+	}
+}
+
+// What is given up after the push was interrupted the registry is told of as well.
+func TestDropAfterInterrupt(t *testing.T) {
+	var requests counter
+	host := requests.start(t, registrytest.Start(t))
+	ctx, interrupt := context.WithCancel(t.Context())
+	begun := make(chan struct{})
+	never, end := io.Pipe()
+	ahead, err := newClient(t).SendAhead(context.WithoutCancel(ctx), mustName(t, host+"/me/ahead:1"), func() (io.ReadCloser, error) {
+		close(begun)
+		return never, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	interrupt()
+	end.CloseWithError(context.Canceled) // as the making of the blob breaks off
+	ahead.Drop(ctx)
+	if requests.count("DELETE ") != 1 {
+		t.Errorf("the registry keeps the upload: %q", requests.seen)
 	}
 }

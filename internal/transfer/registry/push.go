@@ -218,6 +218,7 @@ func (p *push) blob(ctx context.Context, b Upload) error {
 		return err
 	}
 	if from != nil {
+		b.Ahead.Drop(ctx)
 		p.report(b.Desc, StatusMounted+" "+reference.Path(from), size, size)
 		return nil
 	}
@@ -228,9 +229,7 @@ func (p *push) blob(ctx context.Context, b Upload) error {
 		}
 		if there {
 			p.cancel(ctx, location)
-			if b.Ahead != nil {
-				b.Ahead.Drop(ctx)
-			}
+			b.Ahead.Drop(ctx)
 			p.report(b.Desc, StatusExists, size, size)
 			return nil
 		}
@@ -240,7 +239,8 @@ func (p *push) blob(ctx context.Context, b Upload) error {
 		if err != nil {
 			return err
 		}
-		if sent {
+		p.cancel(ctx, location) // it has been open for as long as the blob was on its way
+		if location = nil; sent {
 			p.report(b.Desc, StatusPushed, size, size)
 			return nil
 		}
