@@ -51,6 +51,9 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form, begun func
 	if b.Digest, b.Size, err = writeCompressed(ctx, g, l, f, reading); err != nil {
 		return store.Blob{}, fmt.Errorf("compressing layer %s: %w", l.DiffID, m.Store.Explain(err))
 	}
+	if err := file.Close(); err != nil { // what was not written some file systems say here
+		return store.Blob{}, fmt.Errorf("compressing layer %s: %w", l.DiffID, m.Store.Explain(err))
+	}
 	g.End(true)
 	if err := m.Store.PlaceBlob(file.Name(), l.DiffID, b); err != nil || f.level == nil {
 		return b, err
