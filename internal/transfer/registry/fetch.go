@@ -70,11 +70,12 @@ func (c *Client) fetch(ctx context.Context, ref reference.Named, desc ocispec.De
 		return err
 	}
 	defer r.Close()
+	alone := false // over one connection
 	for {
 		whole := r.pos == 0 // and from one endpoint, as long as none was given up since
 		given := len(r.failures)
 		progress(r.pos, desc.Size)
-		spread := &spreadReader{blobReader: r}
+		spread := &spreadReader{blobReader: r, decided: alone}
 		err := pump(in, spread, func() { progress(r.pos, desc.Size) })
 		if spread.stop(); err != nil {
 			return err
@@ -89,7 +90,8 @@ func (c *Client) fetch(ctx context.Context, ref reference.Named, desc ocispec.De
 		}
 		r.disconnect()
 		r.pos = 0
-		if whole && given == len(r.failures) && len(r.endpoints) > 0 { // this endpoint has the wrong bytes
+		alone = spread.used                                                      // there are registries that get ranges wrong
+		if whole && !alone && given == len(r.failures) && len(r.endpoints) > 0 { // this endpoint has the wrong bytes
 			if err := r.next(&DigestError{Want: mismatch.Want, Got: mismatch.Got, Host: r.endpoints[0].url.Host}); err != nil {
 				return err
 			}
