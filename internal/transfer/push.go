@@ -124,10 +124,11 @@ func (m *Mover) newPush(ref reference.Named, diffIDs []digest.Digest) (*push, er
 	return p, nil
 }
 
-// send sends what plan says.
+// send sends what plan says. Where the registry got other bytes than a digest promises, the store's blobs are looked at
+// again, once.
 func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, error)) (registry.Blob, []store.Blob, error) {
 	defer func() { p.aheads.drop(ctx) }()
-	for {
+	for doubted := false; ; {
 		parcel, err := plan(ctx)
 		if err != nil {
 			return registry.Blob{}, nil, err
@@ -143,6 +144,13 @@ func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, er
 			return registry.Blob{}, nil, err
 		}
 		_, err = p.Registry.Push(ctx, to, uploads, parcel.manifest, p.progress(parcel.blobs))
+		if errors.Is(err, registry.ErrAltered) && ctx.Err() == nil && !doubted {
+			for _, b := range parcel.blobs {
+				p.Store.Doubt(b.Digest)
+			}
+			doubted = true
+			continue
+		}
 		// A blob that the registry or another one had when we last heard of it may be gone.
 		if gone := (*goneBlobError)(nil); errors.As(err, &gone) && ctx.Err() == nil && !p.gone[gone.blob] {
 			p.gone[gone.blob], p.cause = true, gone.cause

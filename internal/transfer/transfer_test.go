@@ -463,6 +463,43 @@ func TestPushOfLostBlobs(t *testing.T) {
 	}
 }
 
+// A blob that was damaged in the store after it was verified is found when a registry refuses it, and made or fetched
+// again.
+func TestPushOfBlobsDamagedSince(t *testing.T) {
+	ctx := t.Context()
+	m := newMover(t)
+	name := named(t, registrytest.Start(t)+"/me/app:1")
+	id := built(t, m, name.String())
+	if _, err := m.Push(ctx, name, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layersOf(t, m, id) {
+		blobs, err := m.Store.Blobs(l.DiffID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(m.Store.Root(), "blobs", "sha256", blobs[0].Digest.Encoded())
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2] ^= 1
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := named(t, registrytest.Start(t)+"/me/app:1")
+	if _, err := m.Store.SetName(other, id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Push(ctx, other, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newMover(t).Pull(ctx, other, Wanted{Platform: amd64}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPushOfNothing(t *testing.T) {
 	m := newMover(t)
 	_, err := m.Push(context.Background(), named(t, "127.0.0.1:1/me/app:1"), nil)

@@ -51,6 +51,9 @@ func (c *Content) Usable(ctx context.Context, d digest.Digest) (bool, error) {
 	return true, nil
 }
 
+// Doubt has Usable read a blob again that this process has verified or written.
+func (c *Content) Doubt(d digest.Digest) { c.verified.Delete(d) }
+
 // Drop takes a blob that is here out of the store: first its row, then its file.
 func (c *Content) Drop(d digest.Digest) error {
 	if _, err := c.db.Exec("DELETE FROM blobs WHERE digest = ? AND repository = ''", d); err != nil {

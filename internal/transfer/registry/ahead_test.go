@@ -92,8 +92,8 @@ func TestSendAhead(t *testing.T) {
 	}
 }
 
-// An upload that a mount began is given up when the blob was sent ahead, and begun anew when that did not do; what a mount took over is
-// not sent any more.
+// An upload that a mount began is given up when the blob was sent ahead, and begun anew when that did not do; what a
+// mount took over is not sent any more.
 func TestSendAheadBesideMount(t *testing.T) {
 	data, other := noise(23, 100_000), noise(24, 100_000)
 	for _, test := range []struct {

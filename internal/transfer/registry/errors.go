@@ -26,6 +26,8 @@ var (
 	ErrUnreachable = errors.New("registry not reachable")
 	// ErrPlatform: the image exists, but not for the platform asked for.
 	ErrPlatform = errors.New("no such platform")
+	// ErrAltered: the registry got other bytes of a blob than its digest promises.
+	ErrAltered = errors.New("the bytes sent do not match their digest")
 	// ErrNotLoggedIn: there are no credentials to remove.
 	ErrNotLoggedIn = errors.New("not logged in")
 )
@@ -77,6 +79,8 @@ type responseError struct {
 	// lacks says that a manifest was refused since the registry has not all of its blobs (distribution-spec,
 	// MANIFEST_BLOB_UNKNOWN).
 	lacks bool
+	// altered says that a blob was refused for its digest (distribution-spec, DIGEST_INVALID).
+	altered bool
 }
 
 func (e *responseError) Error() string {
@@ -91,6 +95,8 @@ func (e *responseError) Is(target error) bool {
 	switch target {
 	case ErrNotFound:
 		return e.status == http.StatusNotFound
+	case ErrAltered:
+		return e.altered
 	case ErrUnauthorized:
 		return e.status == http.StatusUnauthorized || e.status == http.StatusForbidden
 	}
@@ -126,6 +132,7 @@ func newResponseError(host string, resp *http.Response) *responseError {
 	}
 	var words []string
 	for _, d := range reply.Errors {
+		e.altered = e.altered || d.Code == "DIGEST_INVALID"
 		e.lacks = e.lacks || d.Code == "MANIFEST_BLOB_UNKNOWN" || d.Code == "BLOB_UNKNOWN"
 		if w := strings.TrimSpace(d.Message); w != "" {
 			words = append(words, w)
