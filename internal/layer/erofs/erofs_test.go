@@ -221,7 +221,7 @@ func TestNotSaid(t *testing.T) {
 	f := func(change func(e *layer.Entry)) []erofs.Node {
 		e := &layer.Entry{Path: "f", Type: layer.File, Mode: 0o644, Size: 1, Offset: 512}
 		change(e)
-		return []erofs.Node{{Entry: e}}
+		return []erofs.Node{{Entry: e, Offset: e.Offset}}
 	}
 	device := []erofs.Device{{DiffID: digest.FromString("tar"), Size: 4096}}
 	for name, nodes := range map[string][]erofs.Node{
