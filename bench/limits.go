@@ -114,7 +114,8 @@ func hashing(bytes int64) *limit {
 	}}
 }
 
-// writeScript is the command of writtenDockerfile, by the same busybox, into a file of a folder, and waits for the disk.
+// writeScript is the command of writtenDockerfile, by the same busybox, into a file of a folder, and waits for the
+// disk.
 const writeScript = `"$3/bin/busybox" head -c "$2" /dev/urandom >"$1/0"; sync "$1/0"`
 
 // writing is what a RUN runs that makes so many bytes, of which the disk then has a layer. busybox is its file system.

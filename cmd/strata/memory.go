@@ -20,8 +20,8 @@ const (
 	largeHeap = 50
 )
 
-// collectLate has garbage collected for the first time when the heap has 32 MiB, and as usual from then on unless much is
-// in use; GOGC in the environment counts instead.
+// collectLate has garbage collected for the first time when the heap has 32 MiB, and as usual from then on unless
+// much is in use; GOGC in the environment counts instead.
 func collectLate() {
 	if os.Getenv("GOGC") != "" {
 		return

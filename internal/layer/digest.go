@@ -8,8 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// DigestReader reads from another reader and makes the sha256 digest of all that was read, on another core where there is
-// one: who reads a tar has contents to hash himself.
+// DigestReader reads from another reader and makes the sha256 digest of all that was read, on another core where
+// there is one: who reads a tar has contents to hash himself.
 type DigestReader struct {
 	r    io.Reader
 	w    io.Writer // takes what was read; nil for nobody
@@ -28,8 +28,8 @@ func NewDigestReader(r io.Reader) *DigestReader {
 	return &DigestReader{r: r, hash: sha256.New(), buf: make([]byte, 0, digestBlock), busy: make([]byte, 0, digestBlock)}
 }
 
-// NewCopyingReader returns a DigestReader that also writes to w what was read, in blocks, beside hashing. Who has read enough
-// calls Copied, also after an error: before that, w is still written to.
+// NewCopyingReader returns a DigestReader that also writes to w what was read, in blocks, beside hashing. Who has
+// read enough calls Copied, also after an error: before that, w is still written to.
 func NewCopyingReader(r io.Reader, w io.Writer) *DigestReader {
 	d := NewDigestReader(r)
 	d.w = w

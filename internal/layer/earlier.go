@@ -35,7 +35,8 @@ type Assembly struct {
 	Fresh int64
 }
 
-// part is a run of a table's entries, and where their bytes are in the earlier tar; from is -1 where they are not in it.
+// part is a run of a table's entries, and where their bytes are in the earlier tar; from is -1 where they are not in
+// it.
 type part struct {
 	entries  int
 	size     int64 // bytes of files

@@ -97,7 +97,8 @@ func extractFile(t *tree, tar *TarFile, e *Entry) error {
 // smallFile is the size up to which one read and one write beat copy_file_range, which goes through a pipe on ext4.
 const smallFile = 64 << 10
 
-// copyRange copies size bytes at offset of tar to the empty file f, where possible without the bytes passing through here.
+// copyRange copies size bytes at offset of tar to the empty file f, where possible without the bytes passing through
+// here.
 func copyRange(f *os.File, tar *TarFile, offset, size int64) error {
 	if size > smallFile {
 		for size > 0 {

@@ -72,8 +72,8 @@ type section struct {
 
 func (s *section) Close() error { return s.of.Close() }
 
-// Verified reads the contents of a File entry from r. Where they turn out not to have the digest that e has, what damaged
-// makes of a *DamageError comes in the place of io.EOF. Without a digest r is read as it is.
+// Verified reads the contents of a File entry from r. Where they turn out not to have the digest that e has, what
+// damaged makes of a *DamageError comes in the place of io.EOF. Without a digest r is read as it is.
 func Verified(r io.ReadCloser, e *Entry, damaged func(*DamageError) error) io.ReadCloser {
 	if e.Digest == "" {
 		return r
@@ -88,7 +88,8 @@ type verifiedReader struct {
 	damaged  func(*DamageError) error
 }
 
-// ReadAt implements io.ReaderAt, where what is verified does; nothing is compared then. Else it is errors.ErrUnsupported.
+// ReadAt implements io.ReaderAt, where what is verified does; nothing is compared then. Else it is
+// errors.ErrUnsupported.
 func (r *verifiedReader) ReadAt(p []byte, offset int64) (int, error) {
 	if at, ok := r.ReadCloser.(io.ReaderAt); ok {
 		return at.ReadAt(p, offset)

@@ -27,8 +27,8 @@ func WithoutUnchanged(ctx context.Context, t *TOC, below Tree, sum DigestFunc) (
 	return &TOC{Entries: kept}, err
 }
 
-// EachChanged gives keep those entries, in canonical order, that WithoutUnchanged keeps. None of them is a hard link, and no
-// directory opaque. An entry is valid during its call only. An error of keep ends it and is returned as it is.
+// EachChanged gives keep those entries, in canonical order, that WithoutUnchanged keeps. None of them is a hard link,
+// and no directory opaque. An entry is valid during its call only. An error of keep ends it and is returned as it is.
 func EachChanged(ctx context.Context, entries iter.Seq[*Entry], below Tree, sum DigestFunc, keep func(*Entry) error) error {
 	c := &comparer{ctx: ctx, below: below, sum: sum, sameTime: func(string) (bool, error) { return true, nil }}
 	var unchanged []Entry // directories that the next entry is in, and that stay only if something in them does

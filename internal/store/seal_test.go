@@ -221,8 +221,8 @@ func TestFilesOfDamagedLayers(t *testing.T) {
 	}
 }
 
-// A small file is read out of a tar that is not as it was sealed without all of the tar being verified, whatever else is
-// wrong with it; what is wrong with the file itself is found.
+// A small file is read out of a tar that is not as it was sealed without all of the tar being verified, whatever else
+// is wrong with it; what is wrong with the file itself is found.
 func TestFilesOfUnsealedTars(t *testing.T) {
 	large := strings.Repeat("large ", 400_000)
 	for _, test := range []struct{ name, damaged, read, want string }{

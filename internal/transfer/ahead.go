@@ -27,8 +27,8 @@ type aheads struct {
 	byBlob map[digest.Digest]*registry.Ahead
 }
 
-// begin begins to send what is written to g, whose layer has files of size bytes; nil where it is to be sent later. It goes
-// on after ctx has ended, and until drop.
+// begin begins to send what is written to g, whose layer has files of size bytes; nil where it is to be sent later.
+// It goes on after ctx has ended, and until drop.
 func (a *aheads) begin(ctx context.Context, p *push, size int64, g *store.Growing) *registry.Ahead {
 	if p.ref == nil || size < aheadFrom {
 		return nil

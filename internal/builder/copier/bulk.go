@@ -11,9 +11,9 @@ import (
 	"github.com/strata-build/strata/internal/layer/selection"
 )
 
-// bulk are the entries of a directory that is copied to where the draft has nothing yet: they come in canonical order, so
-// they are kept encoded, in a fifth of the memory that a Draft needs for an entry. Only the last match of a COPY is
-// one: before anything else is copied, or where a hard link comes, loosen makes usual entries of it.
+// bulk are the entries of a directory that is copied to where the draft has nothing yet: they come in canonical
+// order, so they are kept encoded, in a fifth of the memory that a Draft needs for an entry. Only the last match of a
+// COPY is one: before anything else is copied, or where a hard link comes, loosen makes usual entries of it.
 type bulk struct {
 	table layer.Encoded
 	dest  string

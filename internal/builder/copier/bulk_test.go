@@ -59,8 +59,8 @@ func plantRandom(t *testing.T, rnd *rand.Rand, dir string) {
 	}
 }
 
-// TestBulkIsAsLoose: a draft gives the same layer whether the entries of a directory are kept as a bulk or not, on states
-// that have some of them.
+// TestBulkIsAsLoose: a draft gives the same layer whether the entries of a directory are kept as a bulk or not, on
+// states that have some of them.
 func TestBulkIsAsLoose(t *testing.T) {
 	kept := 0
 	for seed := range uint64(60) {

@@ -98,8 +98,8 @@ func (e *Executor) takeCaches(ctx context.Context, all *mounted, step *Step) err
 	return nil
 }
 
-// takeCache takes a cache mount. The first of several steps that begin at once with one that is not here brings it, and the
-// others wait for that.
+// takeCache takes a cache mount. The first of several steps that begin at once with one that is not here brings it,
+// and the others wait for that.
 func (e *Executor) takeCache(ctx context.Context, o store.CacheMountOptions) (*store.CacheMount, error) {
 	if o.Restore == nil {
 		return e.Store.CacheMount(ctx, o)

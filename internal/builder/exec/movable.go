@@ -13,8 +13,8 @@ import (
 	"github.com/strata-build/strata/internal/store"
 )
 
-// AsLayer makes a layer of the store of what a mount shows of a context, for another machine to mount. source is what it
-// shows, as a path in the layer.
+// AsLayer makes a layer of the store of what a mount shows of a context, for another machine to mount. source is what
+// it shows, as a path in the layer.
 func (m *Mount) AsLayer(ctx context.Context, s *store.Store) (diffID digest.Digest, source string, err error) {
 	files, err := m.Content.Files(ctx)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package selection finds what the source of a COPY or ADD, or of a bind mount, means in a layer.Tree: a build's context
-// or the merged state of another stage. Select gives the files, Sum the digest of what they would be in a layer.
+// Package selection finds what the source of a COPY or ADD, or of a bind mount, means in a layer.Tree: a build's
+// context or the merged state of another stage. Select gives the files, Sum the digest of what they would be in a
+// layer.
 package selection
 
 import (

@@ -52,8 +52,8 @@ func (g *Growing) Write(p []byte) (int, error) {
 // Size is how many bytes were written.
 func (g *Growing) Size() int64 { return g.size }
 
-// End tells those who follow that nothing more is written: that the file is complete, or that the writing broke off. Only
-// the first call counts.
+// End tells those who follow that nothing more is written: that the file is complete, or that the writing broke off.
+// Only the first call counts.
 func (g *Growing) End(complete bool) {
 	state := dropped
 	if complete {

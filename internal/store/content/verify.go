@@ -30,9 +30,9 @@ func (c *Content) Verify(ctx context.Context, d digest.Digest) (damage, err erro
 	return nil, nil
 }
 
-// Usable says whether a blob is here and has its digest. A damaged one is taken out of the store: another form of its layer
-// will do, or a repository has it. A process reads a blob once for it, and not at all where it has just written it
-// (PlaceBlob).
+// Usable says whether a blob is here and has its digest. A damaged one is taken out of the store: another form of its
+// layer will do, or a repository has it. A process reads a blob once for it, and not at all where it has just written
+// it (PlaceBlob).
 func (c *Content) Usable(ctx context.Context, d digest.Digest) (bool, error) {
 	if !c.HasBlob(d) {
 		return false, nil

@@ -26,9 +26,9 @@ func connect(path, parameters string) (*DB, error) {
 	return &DB{DB: sql.OpenDB(keeping{base}), path: path}, nil
 }
 
-// keeping makes connections after whose last one SQLite's log, meta.db-wal, stays as an empty file, and the log's index,
-// meta.db-shm, as it is. So a store can be opened where nothing can be made: on a full disk, and on one that cannot
-// be written to (sqlite.org/wal.html#readonly).
+// keeping makes connections after whose last one SQLite's log, meta.db-wal, stays as an empty file, and the log's
+// index, meta.db-shm, as it is. So a store can be opened where nothing can be made: on a full disk, and on one that
+// cannot be written to (sqlite.org/wal.html#readonly).
 type keeping struct{ driver.Connector }
 
 // Connect implements driver.Connector.
@@ -47,9 +47,9 @@ func (k keeping) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// leaveLog has the last connection leave in the log what is there when it closes, instead of moving it to the database,
-// which waits for the disk three times (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE). Where that is one that is in use now, all is as
-// usual.
+// leaveLog has the last connection leave in the log what is there when it closes, instead of moving it to the
+// database, which waits for the disk three times (SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE). Where that is one that is in use
+// now, all is as usual.
 //
 // The driver has no call for that: it takes the handle that the driver keeps. Where there is none, all is as usual too.
 func (d *DB) leaveLog() {
@@ -97,9 +97,9 @@ func handleOf(conn any) uintptr {
 
 // OpenReadOnly opens the database of a store that cannot be written to. Statements that write fail.
 func OpenReadOnly(root string) (*DB, error) {
-	// Beside a process that writes, through another mount for instance, reading needs the log's index. Where that is not there
-	// nobody writes: nothing is locked then, and the index is made in memory (sqlite.org/wal.html#noshm). Without a
-	// log all is in the database.
+	// Beside a process that writes, through another mount for instance, reading needs the log's index. Where that is
+	// not there nobody writes: nothing is locked then, and the index is made in memory (sqlite.org/wal.html#noshm).
+	// Without a log all is in the database.
 	var first error
 	for _, how := range []string{"", "vfs=unix-none&_pragma=locking_mode(exclusive)", "immutable=1"} {
 		if _, err := os.Stat(filepath.Join(root, "meta.db-wal")); how == "immutable=1" && !errors.Is(err, fs.ErrNotExist) {

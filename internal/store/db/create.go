@@ -31,15 +31,16 @@ func emptyDatabase() []byte {
 	return page
 }
 
-// firstPage is the page of a database that create made, as it is in memory. Until it is synced a power cut may leave the
-// database without a byte, and SQLite drops the log of such a one (sqlite.org/fileformat2.html, 4.4).
+// firstPage is the page of a database that create made, as it is in memory. Until it is synced a power cut may leave
+// the database without a byte, and SQLite drops the log of such a one (sqlite.org/fileformat2.html, 4.4).
 //
 // It is a mapping and not an open file: closing a file drops the locks that this process has on it (fcntl(2), "Record
 // locking"), and msync(2) waits for the disk as fsync does.
 type firstPage []byte
 
-// create makes a database at path, which appears with all its bytes. It fails where another process has made one, where the log of
-// one that is gone is left, which SQLite would take for its own, and on file systems that have no files without names.
+// create makes a database at path, which appears with all its bytes. It fails where another process has made one,
+// where the log of one that is gone is left, which SQLite would take for its own, and on file systems that have no
+// files without names.
 func create(path string) (firstPage, error) {
 	if _, err := os.Lstat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(fs.ErrExist, err)

@@ -57,9 +57,9 @@ func Open(root string) (*DB, error) {
 	return d, nil
 }
 
-// makePrivate keeps the database, which holds build arguments, from others, and returns the page of one that it made. SQLite gives its
-// log and index the permissions of the database, which it makes with 0644 where it is not there. An existing one
-// is not opened, since closing it would drop the locks of this process (fcntl(2), "Record locking").
+// makePrivate keeps the database, which holds build arguments, from others, and returns the page of one that it made.
+// SQLite gives its log and index the permissions of the database, which it makes with 0644 where it is not there. An
+// existing one is not opened, since closing it would drop the locks of this process (fcntl(2), "Record locking").
 func makePrivate(path string) (firstPage, error) {
 	if _, err := os.Lstat(path); err != nil {
 		if first, err := create(path); err == nil {
@@ -193,9 +193,9 @@ func (d *DB) Close() error {
 }
 
 // Flush waits until all that was written is on the disk, if any of it was promised since the last Flush. The log is
-// what may not be there yet, and the page that create made: before SQLite moves what is in the log to the database it waits for the
-// log, and afterwards for the database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks are not on the log, so that
-// closing that drops none.
+// what may not be there yet, and the page that create made: before SQLite moves what is in the log to the database it
+// waits for the log, and afterwards for the database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks
+// are not on the log, so that closing that drops none.
 func (d *DB) Flush() error {
 	if !d.promised.Swap(false) {
 		return nil

@@ -23,12 +23,13 @@ const FormatVersion = 2
 //   - seen: every record that there is or was; text is a digest of what the instruction says, pruned the time at
 //     which the record went, 0 while it is there. An older strata does not know of builds and seen, and adds nothing
 //     to them.
-//   - plans: by the name of a build that is made again and again, what the last one used; records and configs are JSON arrays of keys
-//     and IDs. used is when it did, held when one last began that may use the same, and spread what stands in the rows of these
-//     already: package plans. An older strata does not know of such uses.
-//   - observed: by the weak key of a step, the keys of records that say what the step read; used is when one was last a hit.
-//   - deltas: the layers whose tar is kept as what it has more than the tar of another, which stays as long. An older strata does not
-//     know of them, and may remove that one: the layer is found damaged then, and made again.
+//   - plans: by the name of a build that is made again and again, what the last one used; records and configs are
+//     JSON arrays of keys and IDs. used is when it did, held when one last began that may use the same, and spread
+//     what stands in the rows of these already: package plans. An older strata does not know of such uses.
+//   - observed: by the weak key of a step, the keys of records that say what the step read; used is when one was last
+//     a hit.
+//   - deltas: the layers whose tar is kept as what it has more than the tar of another, which stays as long. An older
+//     strata does not know of them, and may remove that one: the layer is found damaged then, and made again.
 //   - containers: names for an image and a command; each keeps its image.
 //   - platforms: the images that a name means beside that in names, one for each platform that is asked for.
 const schema = `

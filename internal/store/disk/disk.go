@@ -31,8 +31,8 @@ func Exists(path string) bool {
 	return err == nil
 }
 
-// Identity tells a file or folder from another that gets its path later: by the number of its inode and the time at which
-// that was made. The zero Identity is that of nothing.
+// Identity tells a file or folder from another that gets its path later: by the number of its inode and the time at
+// which that was made. The zero Identity is that of nothing.
 type Identity struct {
 	inode   uint64
 	seconds int64

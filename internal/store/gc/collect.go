@@ -54,8 +54,8 @@ func (c *Collector) collect(cutoff int64, p *Pruned) error {
 	return c.collectFiles(cutoff, p)
 }
 
-// dropLayers drops the rows of layers that nobody used since cutoff and to which nothing leads: no config, no record, no
-// layer whose tar is a delta of it.
+// dropLayers drops the rows of layers that nobody used since cutoff and to which nothing leads: no config, no record,
+// no layer whose tar is a delta of it.
 func dropLayers(tx *sql.Tx, cutoff int64) ([]unused, error) {
 	// An older strata drops layers without this.
 	if _, err := tx.Exec("DELETE FROM deltas WHERE layer NOT IN (SELECT diff_id FROM layers)"); err != nil {

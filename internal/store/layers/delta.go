@@ -48,14 +48,14 @@ func (ls *Layers) formPath(diffID digest.Digest, form string) string {
 
 // has says whether a form of a layer is here. The tar is not where the base of its delta is gone.
 func (ls *Layers) has(diffID digest.Digest, form string) bool {
-	if !disk.Exists(ls.formPath(diffID, form)) {
-		return false
+	if form == formTar {
+		if d, err := ls.delta(diffID); err != nil {
+			return true // and damaged
+		} else if d != nil {
+			diffID = d.Base
+		}
 	}
-	if form != formTar {
-		return true
-	}
-	d, err := ls.delta(diffID)
-	return err != nil || d == nil || disk.Exists(ls.Path(d.Base, formTar))
+	return disk.Exists(ls.Path(diffID, form))
 }
 
 // delta is what a layer's tar has in common with its base; nil of a tar that is one file.
@@ -110,8 +110,8 @@ func (ls *Layers) sealOfDelta(dir string, diffID digest.Digest) (seal.Sum, error
 	return seal.All(of, own, base), nil
 }
 
-// baseIsSealed sees, as a part of the transaction in which the layer in dir gets its place, whether the base is here and
-// sealed that it may be a delta of; layer.ErrEarlier if not.
+// baseIsSealed sees, as a part of the transaction in which the layer in dir gets its place, whether the base is here
+// and sealed that it may be a delta of; layer.ErrEarlier if not.
 func (ls *Layers) baseIsSealed(tx *sql.Tx, diffID digest.Digest, dir string) error {
 	d, err := deltaIn(dir, diffID)
 	if d == nil || err != nil {
@@ -127,7 +127,8 @@ func (ls *Layers) baseIsSealed(tx *sql.Tx, diffID digest.Digest, dir string) err
 	return nil
 }
 
-// noteDelta notes, as a part of the transaction that puts a layer's row, of which layer its tar is a delta, if it is one.
+// noteDelta notes, as a part of the transaction that puts a layer's row, of which layer its tar is a delta, if it is
+// one.
 func (ls *Layers) noteDelta(tx *sql.Tx, diffID digest.Digest) error {
 	d, err := ls.delta(diffID)
 	if d == nil || err != nil { // none, or a damaged one

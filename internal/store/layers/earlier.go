@@ -20,9 +20,9 @@ const midstatesFile = "midstates"
 // than looked for.
 const minMidstates = 4 << 20
 
-// AddMade is AddLayer of a tar that package layer made in dir of an encoded table, of which another one can be assembled
-// later. Of one that is a delta, dir has DeltaFile; where it cannot be one of that base any more, the error is
-// layer.ErrEarlier.
+// AddMade is AddLayer of a tar that package layer made in dir of an encoded table, of which another one can be
+// assembled later. Of one that is a delta, dir has DeltaFile; where it cannot be one of that base any more, the error
+// is layer.ErrEarlier.
 func (ls *Layers) AddMade(made *layer.Tar, dir string) (*Layer, error) {
 	if m := made.Midstates; m != nil && made.Size >= minMidstates {
 		if err := os.WriteFile(filepath.Join(dir, midstatesFile), m.Encode(), 0o600); err != nil {

@@ -106,7 +106,8 @@ func (l *Layer) indexable(ctx context.Context) (bool, error) {
 	return l.trust(ctx, formTar)
 }
 
-// canMount says whether an index can be mounted. Where nothing can be written, the first that is there tells (mountable).
+// canMount says whether an index can be mounted. Where nothing can be written, the first that is there tells
+// (mountable).
 func (ls *Layers) canMount() bool { return ls.session.ReadOnly() || ls.KeepsTars() }
 
 // mountable says whether an index that is there as it was sealed can be mounted, of a store that cannot be written to.

@@ -111,7 +111,8 @@ func TestLowers(t *testing.T) {
 	}
 }
 
-// TestLowersOfEmptyLayers: empty layers are no lower layers, and every place of the chain has its directory all the same.
+// TestLowersOfEmptyLayers: empty layers are no lower layers, and every place of the chain has its directory all the
+// same.
 func TestLowersOfEmptyLayers(t *testing.T) {
 	root := t.TempDir()
 	ls := newLayers(t, root).WithForms(TreeForms)

@@ -34,14 +34,15 @@ func (ls *Layers) openTOC(diffID digest.Digest) (*os.File, error) {
 	return os.Open(ls.TOCPath(diffID))
 }
 
-// HasTOC says whether the table of contents of a layer is known here, be the layer here or not, and is as it was sealed.
+// HasTOC says whether the table of contents of a layer is known here, be the layer here or not, and is as it was
+// sealed.
 func (ls *Layers) HasTOC(diffID digest.Digest) bool {
 	ok, err := ls.asSealed(diffID, formTOC)
 	return ok && err == nil || ls.hasLookedAt(diffID)
 }
 
-// hasLookedAt says whether the table of contents of a layer that is not here is known. One that is not as it was sealed is
-// none; strata made them without a seal once.
+// hasLookedAt says whether the table of contents of a layer that is not here is known. One that is not as it was
+// sealed is none; strata made them without a seal once.
 func (ls *Layers) hasLookedAt(diffID digest.Digest) bool {
 	path := ls.TOCPath(diffID)
 	sound, err := ls.memory.trusted(diffID, path, func() (bool, error) {
@@ -70,8 +71,8 @@ type Entries struct {
 	io.Closer
 }
 
-// Entries opens a layer's table of contents that is known here, of which nothing is kept in memory. fs.ErrNotExist where
-// HasTOC is false.
+// Entries opens a layer's table of contents that is known here, of which nothing is kept in memory. fs.ErrNotExist
+// where HasTOC is false.
 func (ls *Layers) Entries(diffID digest.Digest) (*Entries, error) {
 	f, err := ls.openTOC(diffID)
 	if err != nil {
@@ -198,9 +199,9 @@ func (l *Layer) OpenFile(ctx context.Context, e *layer.Entry) (io.ReadCloser, er
 	}{contents, r}, nil
 }
 
-// ReadFiles calls read with each of some File entries, which EachEntry gave, and its contents, until that fails. What is in the
-// store's folder is opened file by file, and can be read in parts as an io.ReaderAt; that is compared with no digest in a tree.
-// A layer that is compressed is decompressed once, and fetched for it if it is not here.
+// ReadFiles calls read with each of some File entries, which EachEntry gave, and its contents, until that fails. What
+// is in the store's folder is opened file by file, and can be read in parts as an io.ReaderAt; that is compared with
+// no digest in a tree. A layer that is compressed is decompressed once, and fetched for it if it is not here.
 func (l *Layer) ReadFiles(ctx context.Context, entries []*layer.Entry, read func(*layer.Entry, io.Reader) error) error {
 	if len(entries) == 0 {
 		return nil

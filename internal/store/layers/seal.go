@@ -95,8 +95,8 @@ func (l *Layer) trust(ctx context.Context, form string) (here bool, err error) {
 	return ls.has(l.DiffID, form), nil
 }
 
-// usable says whether a form of a layer is as it was sealed, and here. The base of a delta may have been set aside since this
-// process looked at the seal.
+// usable says whether a form of a layer is as it was sealed, and here. The base of a delta may have been set aside
+// since this process looked at the seal.
 func (ls *Layers) usable(diffID digest.Digest, form string) (bool, error) {
 	ok, err := ls.asSealed(diffID, form)
 	if ok && form == formTar && !ls.has(diffID, form) {
@@ -120,8 +120,8 @@ func (l *Layer) trustBase(ctx context.Context) error {
 	return err
 }
 
-// mendBase is mend of the layer that a delta is of, which was found damaged: the base may be why, and would be taken for
-// the next delta again.
+// mendBase is mend of the layer that a delta is of, which was found damaged: the base may be why, and would be taken
+// for the next delta again.
 func (ls *Layers) mendBase(ctx context.Context, d *layer.TarDelta) error {
 	if d == nil || !disk.Exists(ls.Path(d.Base)) {
 		return nil
@@ -175,7 +175,8 @@ func (ls *Layers) mend(ctx context.Context, diffID digest.Digest) (*Damage, erro
 }
 
 // sealVerified seals forms that turned out to be right. Nobody knows whether their bytes are on the disk, and a seal
-// must not be there before them. A store that cannot be written to has no seal: the next process verifies the forms again.
+// must not be there before them. A store that cannot be written to has no seal: the next process verifies the forms
+// again.
 func (ls *Layers) sealVerified(diffID digest.Digest, seals seal.Seals) {
 	if err := ls.session.MarkUnsynced(ls.Path(diffID)); err == nil {
 		_ = ls.putSeals(diffID, seals)

@@ -22,8 +22,8 @@ func (s source) TOC(ctx context.Context) (*layer.TOC, error) {
 }
 
 // Open reads a file out of the tar, which is as it was sealed, or out of the tree, whose file is compared with its
-// digest on the way: looking at the seal of a whole tree takes longer than reading a few of its files. So does verifying
-// a whole tar, of a copy of a store for instance: a small file of it is compared with its digest alone.
+// digest on the way: looking at the seal of a whole tree takes longer than reading a few of its files. So does
+// verifying a whole tar, of a copy of a store for instance: a small file of it is compared with its digest alone.
 func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	l := s.l
 	if z := l.layers.opened(l.DiffID); z != nil {
@@ -66,8 +66,8 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 // aloneSize is how large a file is at most, in bytes, that openAlone reads.
 const aloneSize = 1 << 20
 
-// openAlone reads a file out of a tar that is not as it was sealed, and compares it with its digest before any of it is given out.
-// nil is one for which all of the tar has to be seen to: large, or not what the table of contents says.
+// openAlone reads a file out of a tar that is not as it was sealed, and compares it with its digest before any of it
+// is given out. nil is one for which all of the tar has to be seen to: large, or not what the table of contents says.
 func (l *Layer) openAlone(ctx context.Context, t *layer.TOC, e *layer.Entry) io.ReadCloser {
 	if e.Size > aloneSize || !l.isUnsealedIn(e) {
 		return nil
@@ -87,7 +87,8 @@ func (l *Layer) openAlone(ctx context.Context, t *layer.TOC, e *layer.Entry) io.
 	}{bytes.NewReader(data), io.NopCloser(nil)}
 }
 
-// isUnsealedIn says that a file can be read out of a tar that is not as it was sealed, and has a digest to be compared with.
+// isUnsealedIn says that a file can be read out of a tar that is not as it was sealed, and has a digest to be
+// compared with.
 func (l *Layer) isUnsealedIn(e *layer.Entry) bool {
 	if e.Digest == "" || e.Offset < 0 || !l.tar().Here() {
 		return false
@@ -103,9 +104,9 @@ func (l *Layer) isUnsealedIn(e *layer.Entry) bool {
 	return true
 }
 
-// openForParts is Open for who reads a little of large files. Of a tar that is not as it was sealed a large file is compared with its
-// digest before any of it is given out: parts cannot be compared, and the whole tar is mostly far larger. Where it differs, the
-// layer is seen to as for any other file.
+// openForParts is Open for who reads a little of large files. Of a tar that is not as it was sealed a large file is
+// compared with its digest before any of it is given out: parts cannot be compared, and the whole tar is mostly far
+// larger. Where it differs, the layer is seen to as for any other file.
 func (l *Layer) openForParts(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	if e.Size <= aloneSize || l.layers.opened(l.DiffID) != nil || !l.isUnsealedIn(e) {
 		return l.Source().Open(ctx, e)

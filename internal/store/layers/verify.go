@@ -141,8 +141,8 @@ func (ls *Layers) contentID(diffID digest.Digest) (id digest.Digest, err error) 
 	return id, err
 }
 
-// verifyTOC reads a layer's table of contents and compares it with its content ID. An error says that it is damaged, or is
-// this machine's.
+// verifyTOC reads a layer's table of contents and compares it with its content ID. An error says that it is damaged,
+// or is this machine's.
 func (ls *Layers) verifyTOC(diffID, want digest.Digest) (*layer.TOC, error) {
 	t, err := disk.ReadTOC(ls.Path(diffID, formTOC))
 	if errors.Is(err, fs.ErrNotExist) {

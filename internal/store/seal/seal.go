@@ -1,11 +1,13 @@
 // Package seal tells, without reading any file, whether files are as they were when they were known to be right.
 //
-// A seal is a digest over what the kernel keeps of a file, or of each file of a tree: inode number, type, permissions,
-// owner, size, the times of the last change of its bytes (mtime) and of the inode (ctime). Whoever writes to a file, or changes
-// anything about it, moves its ctime, which no program can set (inode(7)); whoever puts another file in its place
-// gives it another inode number. What the disk does below the file system shows in none of them.
+// A seal is a digest over what the kernel keeps of a file, or of each file of a tree: inode number, type,
+// permissions, owner, size, the times of the last change of its bytes (mtime) and of the inode (ctime). Whoever
+// writes to a file, or changes anything about it, moves its ctime, which no program can set (inode(7)); whoever puts
+// another file in its place gives it another inode number. What the disk does below the file system shows in none of
+// them.
 //
-// Looking at a file takes 5 to 7 µs of a processor: 50 ms for the 7,600 files of a Debian, whose bytes take 500 ms to read.
+// Looking at a file takes 5 to 7 µs of a processor: 50 ms for the 7,600 files of a Debian, whose bytes take 500 ms to
+// read.
 package seal
 
 import (
@@ -30,8 +32,9 @@ import (
 // Sum is a seal in hexadecimal digits.
 type Sum string
 
-// Of seals a file, or a folder with all that is in it. The ctime of the folder itself does not count: a rename moves it. name is what
-// the file stands for, so that the seal of one thing is not that of another that was put in its place with its seal.
+// Of seals a file, or a folder with all that is in it. The ctime of the folder itself does not count: a rename moves
+// it. name is what the file stands for, so that the seal of one thing is not that of another that was put in its
+// place with its seal.
 func Of(path, name string) (Sum, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
@@ -57,8 +60,8 @@ func Of(path, name string) (Sum, error) {
 	return Sum(hex.EncodeToString(h.Sum(nil))), nil
 }
 
-// OfContents seals a file by its bytes, which it reads: for those that are small, and that a copy of the store is to have sealed
-// too.
+// OfContents seals a file by its bytes, which it reads: for those that are small, and that a copy of the store is to
+// have sealed too.
 func OfContents(path, name string) (Sum, error) {
 	f, err := os.Open(path)
 	if err != nil {

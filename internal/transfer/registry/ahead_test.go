@@ -15,8 +15,8 @@ import (
 	"github.com/strata-build/strata/internal/transfer/registry/registrytest"
 )
 
-// A blob that is sent before its digest is known is there after the push, with nothing sent twice; one that the registry
-// turns out to have is given up, and what a registry does not take ahead is sent as ever.
+// A blob that is sent before its digest is known is there after the push, with nothing sent twice; one that the
+// registry turns out to have is given up, and what a registry does not take ahead is sent as ever.
 func TestSendAhead(t *testing.T) {
 	var requests counter
 	host := requests.start(t, registrytest.Start(t))

@@ -37,7 +37,8 @@ func (e *endpoint) openRange(ctx context.Context, ref reference.Named, desc ocis
 	return e.rangeOf(resp, desc, from, to)
 }
 
-// openPart is openRange for who has another way to get these bytes: the endpoint is asked once, and not noted to be down.
+// openPart is openRange for who has another way to get these bytes: the endpoint is asked once, and not noted to be
+// down.
 func (e *endpoint) openPart(ctx context.Context, ref reference.Named, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error) {
 	resp, err := e.send(ctx, rangeRequest(ref, desc, from, to))
 	if err != nil {

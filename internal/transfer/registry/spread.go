@@ -14,16 +14,17 @@ import (
 const (
 	// spreadProbe is how many bytes of a blob are read before it is known to come slowly.
 	spreadProbe = 2 << 20
-	// slowConnection is what slow is, in bytes a second: unpacking takes twice as many, and a registry's storage often gives
-	// a connection less.
+	// slowConnection is what slow is, in bytes a second: unpacking takes twice as many, and a registry's storage
+	// often gives a connection less.
 	slowConnection = 64 << 20
 	// slowLine is what is too slow, in bytes a second: more connections only share such a line.
 	slowLine = 256 << 10
-	// leastPart and mostPart bound how much is asked for at a time, in bytes, which is kept in memory. It is what one connection
-	// brings in a second.
+	// leastPart and mostPart bound how much is asked for at a time, in bytes, which is kept in memory. It is what
+	// one connection brings in a second.
 	leastPart = 256 << 10
 	mostPart  = 4 << 20
-	// spreadParts is how many parts are asked for at a time, each on a connection of its own. So many have to be left for it.
+	// spreadParts is how many parts are asked for at a time, each on a connection of its own. So many have to be
+	// left for it.
 	spreadParts = 4
 )
 
@@ -140,8 +141,8 @@ func (p *part) wait() {
 	}
 }
 
-// readPart reads of the first part, as it comes. What is missing of one that failed comes over the one connection, and then
-// what came of those after it.
+// readPart reads of the first part, as it comes. What is missing of one that failed comes over the one connection,
+// and then what came of those after it.
 func (s *spreadReader) readPart(p []byte) (n int, err error) {
 	first := s.parts[0]
 	if len(p) == 0 {

@@ -88,8 +88,8 @@ func TestSumOnTheWay(t *testing.T) {
 	}
 }
 
-// Whatever the patterns are: no panic, each item's directory comes before it unless it is the match's own, nothing comes
-// twice, and what an exclude matches by its whole name is not selected.
+// Whatever the patterns are: no panic, each item's directory comes before it unless it is the match's own, nothing
+// comes twice, and what an exclude matches by its whole name is not selected.
 func FuzzFilter(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"a/**/f", "**/*.md"}, {"a/./b", "!b"}, {"**", "a/b/**"}, {"/./", "["}, {"a/b*/./c", "**\n!**/f"}, {"*", `\*`}, {"", ""},

@@ -30,8 +30,8 @@ type lister struct {
 
 // list fills in the children of a directory, once. The root is stat'ed as well.
 //
-// A file costs one fstatat. Its contents and extended attributes are read when a COPY wants its digest (Sum), unless the
-// stat cache knows them.
+// A file costs one fstatat. Its contents and extended attributes are read when a COPY wants its digest (Sum), unless
+// the stat cache knows them.
 func (l *lister) list(n *node) error {
 	if n.listed() {
 		return nil

@@ -97,8 +97,8 @@ func (k *known) find(path string) int {
 	return sort.Search(len(k.at), func(i int) bool { return layer.Compare(k.path(i), path) >= 0 })
 }
 
-// lookup returns what is known of a path, "" for nothing. next is the index of the record that is looked at first: it is
-// set to the one that follows.
+// lookup returns what is known of a path, "" for nothing. next is the index of the record that is looked at first: it
+// is set to the one that follows.
 func (s *statCache) lookup(path string, next *int) record {
 	k := s.known
 	if k == nil {
