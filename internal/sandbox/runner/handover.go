@@ -19,8 +19,9 @@ import (
 //  2. libcontainer's init sets everything up, gives up its privileges and waits for permission to execute
 //     the program. The thread of lastSteps keeps its own, as threads do.
 //  3. The builder hands over the files and the seccomp filters (pipe.handOver). The thread shows the files, puts the
-//     filters on all threads at once, closes the descriptor and confirms, with the listener of the filter that asks the
-//     builder, if there is one. Only then does the builder permit the program.
+//     filters on all threads at once and confirms, with the listener of the filter that asks the builder, if there is
+//     one. Only then does the builder permit the program, whose execve(2) closes both descriptors: the thread cannot do it
+//     in time, since the program may run as soon as the builder knows.
 //
 // The filter cannot come earlier, since it forbids mounting. libcontainer could not do it, which takes a profile only,
 // nor the files, for which it wants paths on the machine.
@@ -128,7 +129,8 @@ func (p *pipe) close() {
 
 // lastSteps waits for what the builder hands over. It runs in the container's init.
 func lastSteps(ready chan<- struct{}) {
-	runtime.LockOSThread() // and never unlocked: this thread's privileges are the point
+	runtime.LockOSThread()       // and never unlocked: this thread's privileges are the point
+	unix.CloseOnExec(handoverFD) // libcontainer means it for the program
 	// A change of user takes the privileges of all threads, except for what this retains.
 	err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
 	close(ready)
@@ -145,9 +147,7 @@ func lastSteps(ready chan<- struct{}) {
 		_, _ = unix.Write(handoverFD, []byte(answer))
 	} else {
 		_ = unix.Sendmsg(handoverFD, []byte(answer), unix.UnixRights(listener), nil, 0)
-		_ = unix.Close(listener)
 	}
-	_ = unix.Close(handoverFD)
 	if answer != "ok" {
 		os.Exit(ExitSandbox)
 	}
