@@ -69,8 +69,8 @@ func Main(args []string, version string) int {
 	a := &app{version: version, stdin: os.Stdin, stdout: &standardOutput{File: os.Stdout}, stderr: os.Stderr}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	root := a.root()
 	args = pluginArgs(os.Args[0], args)
+	root := a.root(args)
 	root.SetArgs(args)
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
 		a.complete(root)
@@ -94,7 +94,7 @@ func Main(args []string, version string) int {
 
 // Command returns the commands with their options, for the man pages. Nothing of it can be run.
 func Command(version string) *cobra.Command {
-	return (&app{version: version, stdout: &standardOutput{File: os.Stdout}}).root()
+	return (&app{version: version, stdout: &standardOutput{File: os.Stdout}}).root(nil)
 }
 
 // patience is how long the disk is waited for after Ctrl-C. What is not on it by then is left to the
@@ -160,7 +160,8 @@ func printableRune(r rune) rune {
 	return r
 }
 
-func (a *app) root() *cobra.Command {
+// root is the command above all others, with those that args can be about.
+func (a *app) root(args []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "strata",
 		Short:         "Build container images, and list, enter and compare their layers",
@@ -180,9 +181,14 @@ func (a *app) root() *cobra.Command {
 	cmd.SetUsageFunc(a.usage)
 	cmd.SetVersionTemplate("strata {{.Version}}\n")
 	cobra.EnableCommandSorting = false // in the order of the groups
+	wanted := a.wanted(args)
 	for _, g := range a.groups() {
 		cmd.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
-		for _, c := range g.commands {
+		for _, maker := range g.commands {
+			if !wanted(maker.name) {
+				continue
+			}
+			c := maker.make()
 			c.GroupID = g.id
 			cmd.AddCommand(c)
 		}

@@ -212,7 +212,10 @@ type containersFlags struct {
 	filters                           []string
 }
 
-// containers is `strata ps`. No container runs when its command is not in the foreground of some shell.
+// ps is `strata ps`.
+func (a *app) ps() *cobra.Command { return a.containers("ps [OPTIONS]") }
+
+// containers is `strata ps` and its kin. No container runs when its command is not in the foreground of some shell.
 func (a *app) containers(use string, aliases ...string) *cobra.Command {
 	f := &containersFlags{}
 	cmd := &cobra.Command{

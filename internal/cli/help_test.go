@@ -24,8 +24,35 @@ func commands(t *testing.T) (all []*cobra.Command) {
 			}
 		}
 	}
-	visit(a.root())
+	visit(a.root(nil))
 	return all
+}
+
+// What is made for a command line of one command is that command, as it is among all.
+func TestCommandsAreMadeAlone(t *testing.T) {
+	a := &app{version: "test", stdin: os.Stdin, stdout: &standardOutput{File: os.Stdout}, stderr: os.Stderr}
+	all, names := a.root(nil).Commands(), 0
+	for _, g := range a.groups() {
+		for _, maker := range g.commands {
+			alone := a.root([]string{maker.name, "--help"}).Commands()
+			if len(alone) != 1 || alone[0].Name() != maker.name {
+				t.Errorf("%s: the commands are %v", maker.name, alone)
+				continue
+			}
+			if among := all[names]; among.Name() != maker.name || among.UsageString() != alone[0].UsageString() || among.Example != alone[0].Example {
+				t.Errorf("%s is another command alone", maker.name)
+			}
+			names++
+		}
+	}
+	if names != len(all) {
+		t.Errorf("%d of %d commands have names", names, len(all))
+	}
+	for args, want := range map[string]int{"--version": 0, "-D build": names, "b": names, "help build": names, "": names, "--version build": names} {
+		if got := len(a.root(strings.Fields(args)).Commands()); got != want {
+			t.Errorf("%q: %d commands, want %d", args, got, want)
+		}
+	}
 }
 
 // noEnvironment leaves variables of the shell as they are written.
