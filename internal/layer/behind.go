@@ -10,6 +10,11 @@ import (
 // behindEach is after how many bytes the kernel is asked to begin with writing them to the disk.
 const behindEach = 16 << 20
 
+// behindPiece is how many bytes are written at once. Of a longer piece the kernel makes pages of up to 2 MiB in its cache,
+// for which it moves others about where memory is in pieces: 500 MB took 0.2 to 0.7 s of the processor in pieces of
+// 1 MiB, and 0.2 s in these.
+const behindPiece = 256 << 10
+
 // Behind writes to a file, and has the kernel bring its bytes to the disk meanwhile: who waits for the disk at the
 // end of a build waits for less. Nothing is waited for here.
 type Behind struct {
@@ -22,13 +27,22 @@ func NewBehind(f *os.File, size int64) *Behind { return &Behind{f: f, asked: siz
 
 // Write implements io.Writer.
 func (b *Behind) Write(p []byte) (int, error) {
-	n, err := b.f.Write(p)
+	n, err := b.pieces(p)
 	b.size += int64(n)
 	if b.size-b.asked >= behindEach {
 		_ = unix.SyncFileRange(int(b.f.Fd()), b.asked, b.size-b.asked, unix.SYNC_FILE_RANGE_WRITE) // only a hint
 		b.asked = b.size
 	}
 	return n, err
+}
+
+func (b *Behind) pieces(p []byte) (written int, err error) {
+	for {
+		n, err := b.f.Write(p[written:min(len(p), written+behindPiece)])
+		if written += n; err != nil || written == len(p) {
+			return written, err
+		}
+	}
 }
 
 // largeFile is how many bytes a file has at least that beginWriting looks at.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -64,7 +63,7 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form, begun func
 // writeCompressed writes a compressed form of a layer, and tells reading how much of the tar was read.
 func writeCompressed(ctx context.Context, g *store.Growing, l *store.Layer, form form, reading func(n int64)) (digest.Digest, int64, error) {
 	hash := sha256.New()
-	z, err := layer.NewCompressor(form.compression, io.MultiWriter(g, hash), form.level)
+	z, err := layer.NewCompressor(form.compression, layer.Beside(g, hash), form.level)
 	if err != nil {
 		return "", 0, err
 	}

@@ -138,8 +138,7 @@ func (l *Layer) WriteTar(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	verifier := l.DiffID.Verifier()
-	w = io.MultiWriter(w, verifier)
-	err := l.writeTar(ctx, w)
+	err := l.writeTar(ctx, layer.Beside(w, verifier))
 	if err == nil && !verifier.Verified() {
 		err = fmt.Errorf("its files in %s were changed by somebody else", l.layers.Path(l.DiffID))
 	}
