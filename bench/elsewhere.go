@@ -107,7 +107,7 @@ func (e *elsewhere) scenarios() []*scenario {
 		{name: rowPull, reach: 700 * time.Millisecond, context: e.pulled(), by: e.strata, before: e.emptied(e.restoreApp),
 			limit: getImage(e.registry.Address, testbed.PythonImage)},
 		{name: rowPush, reach: 3 * time.Second, by: e.strata, before: forget,
-			command: func(ctx context.Context) *exec.Cmd { return e.buildAndPush(ctx, e.written(), e.repository("written")) },
+			command: e.buildPushing,
 			limit:   writingAndCopying(writtenBytes, e.context+"-dd", e.busybox)},
 	}
 }
@@ -134,6 +134,11 @@ func (e *elsewhere) twoStarts() *limit {
 // build is a build and a push in one shell.
 func (e *elsewhere) build(ctx context.Context) *exec.Cmd {
 	return e.buildAndPush(ctx, e.context, e.tag("new"), "--cache-from", e.tag("cached"))
+}
+
+// buildPushing is a build that pushes what it writes.
+func (e *elsewhere) buildPushing(ctx context.Context) *exec.Cmd {
+	return e.strata.command(ctx, "build", "-q", "--network", "host", "--push", "-t", e.repository("written"), e.written())
 }
 
 func (e *elsewhere) buildAndPush(ctx context.Context, dir, tag string, flags ...string) *exec.Cmd {

@@ -23,12 +23,15 @@ var faults = map[string]func(http.Handler) http.Handler{
 	"broken":       answer(http.StatusInternalServerError),
 	"cut":          onBlobs(cut),
 	"altered":      onBlobs(altered),
+	"denied":       onUploads(http.MethodPost, denied),
+	"breaking":     onUploads(http.MethodPatch, breaking),
+	"hanging":      onUploads(http.MethodPatch, hanging),
 }
 
 // badRegistry FAULT starts a registry that has the image app:1 and the fault, and sets BAD to its address.
 func badRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || faults[args[0]] == nil {
-		ts.Fatalf("usage: badregistry unauthorized|broken|cut|altered")
+		ts.Fatalf("usage: badregistry unauthorized|broken|cut|altered|denied|breaking|hanging")
 	}
 	good := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	var faulty http.Handler
@@ -80,6 +83,35 @@ func onBlobs(change func(http.ResponseWriter, *http.Request, []byte)) func(http.
 			}
 		})
 	}
+}
+
+// onUploads answers the requests of uploads that have a method.
+func onUploads(method string, answer http.HandlerFunc) func(http.Handler) http.Handler {
+	return func(good http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == method && strings.Contains(r.URL.Path, "/blobs/uploads") {
+				answer(w, r)
+				return
+			}
+			good.ServeHTTP(w, r)
+		})
+	}
+}
+
+func denied(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, `{"errors":[{"code":"DENIED","message":"not in this project"}]}`, http.StatusForbidden)
+}
+
+// breaking fails in the middle of an upload.
+func breaking(w http.ResponseWriter, r *http.Request) {
+	io.CopyN(io.Discard, r.Body, 1<<20)
+	http.Error(w, `{"errors":[]}`, http.StatusInternalServerError)
+}
+
+// hanging takes the bytes of an upload, and does not answer for as long as the client waits.
+func hanging(_ http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
 }
 
 // cut promises all that was asked for and closes the connection in the middle, each time: a client that resumes

@@ -40,6 +40,7 @@ type build struct {
 	mountCaches *mountCaches
 	// destinations are the places that its cache goes to.
 	destinations []*destination
+	pushing      *pushing // nil where no layer is pushed while the build goes on
 }
 
 // values are those of a build's arguments: the request's, but for a SOURCE_DATE_EPOCH that is a word.
@@ -153,6 +154,7 @@ func (b *build) solve(ctx context.Context, parts []*part, result *Result) (remem
 	for _, p := range parts {
 		b.events.Send(solver.Planned(p.plan))
 	}
+	defer func() { b.pushing.stop() }() // before the journal ends
 	images, err := b.solveAll(ctx, parts)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -237,9 +239,14 @@ func (b *build) export(ctx context.Context, images []export.Image) (*export.Resu
 	if len(outputs) == 0 {
 		outputs = []export.Spec{{Kind: export.ToImage}}
 	}
-	return export.Run(ctx, b.mover, images, outputs, export.Options{
+	b.pushing.wait()
+	return export.Run(ctx, b.mover, images, outputs, b.exportOptions())
+}
+
+func (b *build) exportOptions() export.Options {
+	return export.Options{
 		Tags: b.Output.Tags, Epoch: b.epoch, Index: b.index(), Annotations: b.Output.Annotations, File: b.Output.File, Events: b.events,
-	})
+	}
 }
 
 // index says that the result has the form of one for several platforms whatever it is for.

@@ -67,6 +67,7 @@ func (b *build) solveAll(ctx context.Context, parts []*part) ([]export.Image, er
 		p.imported, p.executed = imported[platform.Format(p.plan.Platform())], executed
 	}
 	b.openDestinations(ctx, parts)
+	b.beginPushing(ctx, parts)
 	for _, p := range parts {
 		p.solver = b.newSolver(p, b.bases)
 		if b.Target.Dialect.File.Lint && p.plan.Strict() {

@@ -102,7 +102,8 @@ type imagePush struct {
 	config []byte
 }
 
-// parcel is what a push sends: a blob of each layer, the config, and the manifest.
+// parcel is what a push sends: a blob of each layer, the config, and the manifest. Layers that go before their image
+// have no config and no manifest.
 type parcel struct {
 	blobs            []store.Blob
 	config, manifest registry.Blob
@@ -143,7 +144,11 @@ func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, er
 		if err != nil {
 			return registry.Blob{}, nil, err
 		}
-		_, err = p.Registry.Push(ctx, to, uploads, parcel.manifest, p.progress(parcel.blobs))
+		if parcel.manifest.Digest == "" {
+			err = p.Registry.PushBlobs(ctx, to, uploads, p.progress(parcel.blobs))
+		} else {
+			_, err = p.Registry.Push(ctx, to, uploads, parcel.manifest, p.progress(parcel.blobs))
+		}
 		if errors.Is(err, registry.ErrAltered) && ctx.Err() == nil && !doubted {
 			for _, b := range parcel.blobs {
 				p.Store.Doubt(b.Digest)
@@ -315,15 +320,20 @@ func (m *Mover) repositories(known []store.Blob, d digest.Digest) []reference.Na
 	return refs
 }
 
-// uploads are the blobs to push: the config, and each layer's.
+// uploads are the blobs to push: the config, if there is one, and each layer's.
 func (p *push) uploads(ctx context.Context, parcel *parcel) ([]registry.Upload, error) {
-	config := parcel.config
-	expect, err := p.expectConfig(config.Digest)
-	uploads := []registry.Upload{{
-		Desc:   config.Descriptor(),
-		Open:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config.Data)), nil },
-		Expect: expect,
-	}}
+	var uploads []registry.Upload
+	if config := parcel.config; config.Digest != "" {
+		expect, err := p.expectConfig(config.Digest)
+		if err != nil {
+			return nil, err
+		}
+		uploads = append(uploads, registry.Upload{
+			Desc:   config.Descriptor(),
+			Open:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config.Data)), nil },
+			Expect: expect,
+		})
+	}
 	for i, b := range parcel.blobs {
 		uploads = append(uploads, registry.Upload{
 			Desc:      b.Descriptor(),
@@ -333,7 +343,7 @@ func (p *push) uploads(ctx context.Context, parcel *parcel) ([]registry.Upload, 
 			Ahead:     p.aheads.of(b.Digest),
 		})
 	}
-	return uploads, err
+	return uploads, nil
 }
 
 // goneBlobError is a blob that cannot be had any more where it was.
@@ -431,13 +441,13 @@ func (p *imagePush) keepManifest(m registry.Blob) error {
 	return p.Store.PutManifest(store.Manifest{Digest: m.Digest, MediaType: m.MediaType, ID: p.id, Data: m.Data})
 }
 
-// noteBlobs remembers that the repository has the blobs of the layers, and a config with them.
+// noteBlobs remembers that the repository has the blobs of the layers, and a config with them; "" is none.
 func (p *push) noteBlobs(blobs []store.Blob, config digest.Digest) error {
 	diffIDs, there := make([]digest.Digest, len(blobs)), slices.Clone(blobs)
 	for i := range there {
 		diffIDs[i], there[i].Repository = p.layers[i].DiffID, p.ref.Name()
 	}
-	if err := p.Store.AddRemotes(diffIDs, there); err != nil {
+	if err := p.Store.AddRemotes(diffIDs, there); err != nil || config == "" {
 		return err
 	}
 	return p.noteConfig(diffIDs, p.ref, config)

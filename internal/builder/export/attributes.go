@@ -90,6 +90,12 @@ func (s *Spec) storeAttributes(all map[string]setter) {
 		all[name] = boolean(to)
 	}
 	all["dangling-name-prefix"] = text(&s.Dangling)
+	all["push-early"] = func(v string) error {
+		early := true
+		err := boolean(&early)(v)
+		s.Late = !early
+		return err
+	}
 	all["store"] = func(v string) error {
 		stored := true
 		err := boolean(&stored)(v)

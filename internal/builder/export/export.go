@@ -3,6 +3,7 @@
 //
 //	spec.go        type=…,dest=… → Spec
 //	export.go      images × specs → outputs
+//	ahead.go       layers on their way to registries while the build goes on
 //	store.go       type=image, and type=docker without a file: names in the store, pushes
 //	archive.go     type=oci, type=docker
 //	files.go       type=local, type=tar: the merged tree of each image

@@ -39,6 +39,7 @@ type Spec struct {
 	Names []reference.Named // name=
 	// Of images that go to a registry or are named in the store.
 	Push         bool
+	Late         bool   // push-early=false: send nothing while the build goes on
 	ByDigest     bool   // push without a name
 	Insecure     bool   // the registry may be plain HTTP
 	NotStored    bool   // store=false

@@ -65,11 +65,14 @@ func (s *Spec) wantsManifest() bool {
 	return s.Compression != "" || s.Force || s.OCI != nil || len(s.Annotations) > 0 || s.Canonical || s.Dangling != ""
 }
 
+// namesOf are the names that an output gives the image.
+func (x *exporter) namesOf(s *Spec) []reference.Named { return x.o.namesOf(s) }
+
 // namesOf are the names that an output gives the image: those of --tag, as with buildx, or else its own.
-func (x *exporter) namesOf(s *Spec) []reference.Named {
+func (o *Options) namesOf(s *Spec) []reference.Named {
 	names := s.Names
-	if len(x.o.Tags) > 0 {
-		names = x.o.Tags
+	if len(o.Tags) > 0 {
+		names = o.Tags
 	}
 	var tagged []reference.Named
 	for _, ref := range names {

@@ -93,6 +93,24 @@ func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload
 	return manifest.Digest, nil
 }
 
+// PushBlobs is Push of blobs without a manifest: of an image that is not complete yet. A registry drops some day what no
+// manifest names.
+func (c *Client) PushBlobs(ctx context.Context, ref reference.Named, blobs []Upload, progress PushProgress) error {
+	endpoints, err := c.endpointsFor(ref, canPush)
+	if err != nil {
+		return err
+	}
+	if len(endpoints) == 0 {
+		return explain(ref)
+	}
+	p := newPush(endpoints[0], ref, blobs)
+	p.report = serialize(progress)
+	if _, err := p.blobs(ctx, blobs); err != nil {
+		return explain(ref, failure{err: err})
+	}
+	return nil
+}
+
 // all sends the blobs and then the manifest. A registry may say that it has a blob which another client is still
 // sending, or that is being collected, and then lack it: what is missing then is sent.
 func (p *push) all(ctx context.Context, blobs []Upload, manifest Blob) error {
