@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -43,8 +42,8 @@ const maxMetadata = maxEncoded
 // That is what containerd does; refusing would break layers that write to /bin on a base where it is a link.
 type assembler struct {
 	ctx      context.Context
-	entries  map[string]*Entry
-	links    map[string][]string // File or Symlink → paths that are hard links to it
+	names    *names
+	links    map[uint32][]uint32 // slot of a File or Symlink → those of the hard links to it
 	below    Tree                // may be nil
 	place    placer
 	replaced int
@@ -52,43 +51,45 @@ type assembler struct {
 	metadata int
 	lastDir  string // the parent that was resolved last, and from what
 	lastName string
+	added    *Entry // what add gave last
+	slot     uint32 // its slot
 }
 
 func newAssembler(ctx context.Context, below Tree, place placer) *assembler {
-	return &assembler{ctx: ctx, entries: make(map[string]*Entry), links: make(map[string][]string), below: below, place: place}
+	return &assembler{ctx: ctx, names: newNames(), links: make(map[uint32][]uint32), below: below, place: place}
 }
 
-// list is what came together, in canonical order, hard links still as in the tar. Marks in an opaque directory are left
-// out: nothing of below shows there that they could hide, and Diff does not give them either.
-func (a *assembler) list() []*Entry {
-	all := slices.SortedFunc(maps.Values(a.entries), func(x, y *Entry) int { return Compare(x.Path, y.Path) })
-	var opaque *Entry // the outermost directory that is, among those that the next entry is in
-	return slices.DeleteFunc(all, func(e *Entry) bool {
-		if opaque != nil && !Within(e.Path, opaque.Path) {
-			opaque = nil
-		}
-		switch {
-		case opaque != nil:
-			e.Opaque = false
-			return e.Type == Whiteout
-		case e.Opaque:
-			opaque = e
-		}
-		return false
-	})
+// assembled is what came together. It ends the assembly.
+func (a *assembler) assembled() *Assembled {
+	a.settle()
+	return newAssembled(a.names)
 }
 
-// toc is the TOC of what came together. It ends the assembly.
-func (a *assembler) toc() (*TOC, error) { return NewTOC(a.list()) }
+// settle notes what has become known of the entry that add gave last.
+func (a *assembler) settle() {
+	if e := a.added; e != nil && e.Type == File && (e.Digest != "" || e.Offset != 0) {
+		a.names.describe(a.slot, e)
+	}
+	a.added = nil
+}
 
 // add takes a header over. It returns the entry, and nil for what is not an entry of its own: marks, and
-// whiteouts of what the layer itself holds.
+// whiteouts of what the layer itself holds. Until the next one, a file may get its Digest and Offset.
 func (a *assembler) add(h *tar.Header) (*Entry, error) {
+	a.settle()
+	e, err := a.header(h)
+	if err == nil && e != nil {
+		a.added, a.slot = e, a.names.slot(e.Path)
+	}
+	return e, err
+}
+
+func (a *assembler) header(h *tar.Header) (*Entry, error) {
 	e, opaque, err := a.parse(h)
 	if err != nil || e == nil && !opaque {
 		return nil, err
 	}
-	if len(a.entries) >= MaxEntries {
+	if a.names.n >= MaxEntries {
 		return nil, fmt.Errorf("it has more than the %d entries that strata accepts", MaxEntries)
 	}
 	if e != nil {
@@ -228,10 +229,12 @@ func (a *assembler) markOpaque(h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	if dir == "" && a.entries[""] == nil {
-		a.entries[""] = a.impliedDir("", h.ModTime.Unix())
+	if dir == "" && !a.names.has(0) {
+		if err := a.names.put(a.impliedDir("", h.ModTime.Unix())); err != nil {
+			return err
+		}
 	}
-	a.entries[dir].Opaque = true
+	a.names.set(a.names.slot(dir), flagOpaque)
 	return nil
 }
 
@@ -240,19 +243,20 @@ func (a *assembler) put(e *Entry) (*Entry, error) {
 	if strings.HasPrefix(a.lastName, e.Path) {
 		a.lastName = ""
 	}
-	old := a.entries[e.Path]
+	old := a.names.get(e.Path)
 	switch {
 	case old == nil:
 	case old.Type == Dir && e.Type == Dir:
 		e.Opaque = old.Opaque
-		a.entries[e.Path] = e
-		return e, nil
+		return e, a.names.put(e)
 	case e.Type == Whiteout:
-		old.Opaque = old.Type == Dir
+		if old.Type == Dir {
+			a.names.set(a.names.slot(e.Path), flagOpaque)
+		}
 		return nil, nil
 	case old.Type == Whiteout:
 		e.Opaque = e.Type == Dir
-		delete(a.entries, e.Path)
+		a.names.delete(a.names.slot(e.Path))
 	default:
 		if err := a.remove(old); err != nil {
 			return nil, err
@@ -265,7 +269,9 @@ func (a *assembler) put(e *Entry) (*Entry, error) {
 		}
 		e = linked
 	}
-	a.entries[e.Path] = e
+	if err := a.names.put(e); err != nil {
+		return nil, err
+	}
 	if e.Type == Dir && e.Path != "" {
 		return e, a.place.mkdir(e.Path)
 	}
@@ -278,10 +284,10 @@ func (a *assembler) link(e *Entry) (*Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hard link to %q: %w", clip(e.Link), err)
 	}
-	target := a.entries[path]
+	target := a.names.get(path)
 	if target != nil && target.Type == Hardlink {
 		path = target.Link
-		target = a.entries[path]
+		target = a.names.get(path)
 	}
 	switch {
 	case path == e.Path:
@@ -300,29 +306,26 @@ func (a *assembler) link(e *Entry) (*Entry, error) {
 		return nil, fmt.Errorf("it is a hard link to %q, which is not a file", clip(e.Link))
 	}
 	e.Link = path
-	a.links[path] = append(a.links[path], e.Path)
+	at := a.names.slot(path)
+	a.links[at] = append(a.links[at], a.names.ensure(e.Path))
 	return e, nil
 }
 
 // remove takes an entry away, with all that it holds.
 func (a *assembler) remove(e *Entry) error {
 	a.lastDir, a.lastName = "", ""
-	gone := []*Entry{e}
+	gone := []uint32{a.names.slot(e.Path)}
 	if e.Type == Dir {
 		if a.replaced++; a.replaced > maxReplaced {
 			return fmt.Errorf("it is one of more than %d directories that the tar has twice, the second time as something else", maxReplaced)
 		}
-		for path, child := range a.entries {
-			if strings.HasPrefix(path, e.Path+"/") {
-				gone = append(gone, child)
-			}
-		}
+		gone = append(gone, a.names.within(gone[0])...)
 	}
-	for _, g := range gone {
-		delete(a.entries, g.Path)
+	for _, slot := range gone {
+		a.names.delete(slot)
 	}
-	for _, g := range gone {
-		if err := a.unlink(g); err != nil {
+	for _, slot := range gone {
+		if err := a.unlink(slot); err != nil {
 			return err
 		}
 	}
@@ -332,37 +335,44 @@ func (a *assembler) remove(e *Entry) error {
 	return nil
 }
 
-// unlink mends the hard links that an entry which is no longer in entries took part in.
-func (a *assembler) unlink(e *Entry) error {
-	if a.moved += len(a.links[e.Path]) + len(a.links[e.Link]); a.moved > maxMoved {
+// unlink mends the hard links that an entry which was just deleted took part in.
+func (a *assembler) unlink(slot uint32) error {
+	to := a.names.target(slot)
+	if a.moved += len(a.links[slot]) + len(a.links[to]); a.moved > maxMoved {
 		return fmt.Errorf("with it the tar replaces files that have other hard links more than %d times", maxMoved)
 	}
-	if e.Type == Hardlink {
-		a.links[e.Link] = slices.DeleteFunc(a.links[e.Link], func(p string) bool { return p == e.Path })
+	if to != noSlot {
+		a.links[to] = slices.DeleteFunc(a.links[to], func(s uint32) bool { return s == slot })
 		return nil
 	}
-	all := a.links[e.Path]
-	delete(a.links, e.Path)
-	var left []string
-	for _, p := range all {
-		if l := a.entries[p]; l != nil && l.Type == Hardlink && l.Link == e.Path {
-			left = append(left, p)
+	all := a.links[slot]
+	delete(a.links, slot)
+	var left []uint32
+	for _, s := range all {
+		if a.names.has(s) && a.names.target(s) == slot {
+			left = append(left, s)
 		}
 	}
 	if len(left) == 0 {
 		return nil
 	}
-	if e.Type == File {
-		if err := a.place.rename(e.Path, left[0]); err != nil {
+	from, first := a.names.path(slot), a.names.path(left[0])
+	if a.names.kind(slot) == File {
+		if err := a.place.rename(from, first); err != nil {
 			return err
 		}
 	}
-	moved := *e // not before rename, which waits until the contents are written and summed
-	moved.Path = left[0]
-	a.entries[moved.Path] = &moved
-	for _, p := range left[1:] {
-		a.entries[p].Link = moved.Path
-		a.links[moved.Path] = append(a.links[moved.Path], p)
+	moved := a.names.entry(slot, first) // not before rename, which waits until the contents are written and summed
+	if err := a.names.put(moved); err != nil {
+		return err
+	}
+	for _, s := range left[1:] {
+		link := a.names.entry(s, a.names.path(s))
+		link.Link = first
+		if err := a.names.put(link); err != nil {
+			return err
+		}
+		a.links[left[0]] = append(a.links[left[0]], s)
 	}
 	return nil
 }

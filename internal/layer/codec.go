@@ -31,12 +31,15 @@ var errTOC = errors.New("the table of contents is damaged")
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 // Encode writes the TOC to w in a form that Decode reads.
-func (t *TOC) Encode(w io.Writer) error {
+func (t *TOC) Encode(w io.Writer) error { return encode(w, t) }
+
+// encode is Encode of any table.
+func encode(w io.Writer, t Table) error {
 	sum := crc32.New(castagnoli())
 	bw := bufio.NewWriterSize(io.MultiWriter(sum, w), 64<<10)
-	buf := binary.AppendUvarint([]byte(tocMagic), uint64(len(t.Entries)))
+	buf := binary.AppendUvarint([]byte(tocMagic), uint64(t.Len()))
 	prev := ""
-	for _, e := range t.Entries {
+	for e := range t.All() {
 		buf = appendEntry(buf, prev, e, true)
 		prev = e.Path
 		if _, err := bw.Write(buf); err != nil {
@@ -44,13 +47,12 @@ func (t *TOC) Encode(w io.Writer) error {
 		}
 		buf = buf[:0]
 	}
-	if _, err := bw.Write(buf); err != nil {
-		return fmt.Errorf("writing table of contents: %w", err)
+	bw.Write(buf) // an error stays until Flush
+	err := bw.Flush()
+	if err == nil {
+		_, err = w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32()))
 	}
-	if err := bw.Flush(); err != nil {
-		return fmt.Errorf("writing table of contents: %w", err)
-	}
-	if _, err := w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32())); err != nil {
+	if err != nil {
 		return fmt.Errorf("writing table of contents: %w", err)
 	}
 	return nil
@@ -193,10 +195,13 @@ type decoder struct {
 }
 
 // keep makes a string of path or digest. Many share one allocation, which makes decoding twice as fast; a TOC is dropped as a whole.
-func (d *decoder) keep(b []byte) string {
+func (d *decoder) keep(b []byte) string { return d.keepFrom(b, 4*len(d.data)) }
+
+// keepFrom is keep where about so many bytes are still to come.
+func (d *decoder) keepFrom(b []byte, more int) string {
 	if d.text.Cap()-d.text.Len() < len(b) {
 		d.text = strings.Builder{}
-		d.text.Grow(max(len(b), min(64<<10, 4*len(d.data))))
+		d.text.Grow(max(len(b), min(64<<10, more)))
 	}
 	n := d.text.Len()
 	d.text.Write(b)
@@ -280,13 +285,19 @@ func (d *decoder) digest() digest.Digest {
 		return ""
 	case 1:
 		if len(d.data) >= 32 {
-			var text [len(digestPrefix) + 64]byte
-			copy(text[:], digestPrefix)
-			hex.Encode(text[len(digestPrefix):], d.data[:32])
+			sum := d.keepDigest(d.data[:32])
 			d.data = d.data[32:]
-			return digest.Digest(d.keep(text[:]))
+			return sum
 		}
 	}
 	d.bad = true
 	return ""
+}
+
+// keepDigest makes a digest of its bytes.
+func (d *decoder) keepDigest(sum []byte) digest.Digest {
+	var text [len(digestPrefix) + 64]byte
+	copy(text[:], digestPrefix)
+	hex.Encode(text[len(digestPrefix):], sum)
+	return digest.Digest(d.keep(text[:]))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,17 +29,12 @@ func Extract(ctx context.Context, t *TOC, tar *TarFile, dir string, o ExtractOpt
 	if err != nil {
 		return fmt.Errorf("extracting layer: %w", err)
 	}
-	var files []*Entry
-	for _, e := range entries {
-		if e.Type == File {
-			files = append(files, e)
-		}
-	}
+	files := ofType(File, slices.Values(entries))
 	copyOut := func(tr *tree, e *Entry) error { return extractFile(tr, tar, e) }
 	if err := inParallel(ctx, root, files, copyOut); err != nil {
 		return fmt.Errorf("extracting layer: %w", err)
 	}
-	if err := finishTree(ctx, root, entries, o.Below); err != nil {
+	if err := finishTree(ctx, root, slices.Values(entries), o.Below); err != nil {
 		return fmt.Errorf("extracting layer: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"iter"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -9,11 +10,7 @@ import (
 // finishTree completes a tree that has its directories and files: first what is neither, then hard links, and at the end
 // the directories' own metadata, since whatever is made in a directory changes its time. A root that is not
 // among the entries becomes that of below: overlayfs shows the topmost layer's.
-func finishTree(ctx context.Context, root int, entries []*Entry, below Tree) error {
-	if len(entries) == 0 || entries[0].Path != "" {
-		e := impliedRoot(ctx, below)
-		entries = append([]*Entry{e}, entries...)
-	}
+func finishTree(ctx context.Context, root int, entries iter.Seq[*Entry], below Tree) error {
 	steps := []struct {
 		has func(*Entry) bool
 		do  func(*tree, *Entry) error
@@ -23,10 +20,21 @@ func finishTree(ctx context.Context, root int, entries []*Entry, below Tree) err
 		{func(e *Entry) bool { return e.Type == Dir }, (*tree).directory},
 	}
 	for _, s := range steps {
-		var todo []*Entry
-		for _, e := range entries {
-			if s.has(e) {
-				todo = append(todo, e)
+		todo := func(yield func(*Entry) bool) {
+			rooted := false
+			for e := range entries {
+				if rooted = rooted || e.Path == ""; !rooted {
+					if implied := impliedRoot(ctx, below); s.has(implied) && !yield(implied) {
+						return
+					}
+					rooted = true
+				}
+				if s.has(e) && !yield(e) {
+					return
+				}
+			}
+			if implied := impliedRoot(ctx, below); !rooted && s.has(implied) {
+				yield(implied)
 			}
 		}
 		if err := inParallel(ctx, root, todo, s.do); err != nil {
@@ -36,18 +44,19 @@ func finishTree(ctx context.Context, root int, entries []*Entry, below Tree) err
 	return nil
 }
 
-// inParallel does something with every entry; neighbours go to the same goroutine, which has their directory open.
-func inParallel(ctx context.Context, root int, entries []*Entry, do func(*tree, *Entry) error) error {
+// inParallel does something with a copy of every entry; neighbours go to the same goroutine, which has their directory
+// open.
+func inParallel(ctx context.Context, root int, entries iter.Seq[*Entry], do func(*tree, *Entry) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	const batch = 64
-	work := make(chan []*Entry)
-	for range min(fileWriters, len(entries)/batch+1) {
+	work := make(chan []Entry)
+	for range fileWriters {
 		g.Go(func() error {
 			t := newTree(root)
 			defer t.close()
 			for some := range work {
-				for _, e := range some {
-					if err := do(t, e); err != nil {
+				for i := range some {
+					if err := do(t, &some[i]); err != nil {
 						return err
 					}
 				}
@@ -57,14 +66,26 @@ func inParallel(ctx context.Context, root int, entries []*Entry, do func(*tree, 
 	}
 	g.Go(func() error {
 		defer close(work)
-		for len(entries) > 0 {
-			n := min(batch, len(entries))
+		var some []Entry
+		give := func() bool {
+			if len(some) == 0 {
+				return true
+			}
 			select {
-			case work <- entries[:n]:
+			case work <- some:
+				some = nil
+				return true
 			case <-ctx.Done():
+				return false
+			}
+		}
+		for e := range entries {
+			if some = append(some, *e); len(some) == batch && !give() {
 				return ctx.Err()
 			}
-			entries = entries[n:]
+		}
+		if !give() {
+			return ctx.Err()
 		}
 		return nil
 	})
@@ -81,4 +102,15 @@ func impliedRoot(ctx context.Context, below Tree) *Entry {
 		e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs = b.Mode, b.UID, b.GID, b.ModTime, b.Xattrs
 	}
 	return e
+}
+
+// ofType are those of some entries that have a type.
+func ofType(kind Type, entries iter.Seq[*Entry]) iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
+		for e := range entries {
+			if e.Type == kind && !yield(e) {
+				return
+			}
+		}
+	}
 }

@@ -312,10 +312,10 @@ func TestWriteTarWrongSize(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	toc, err := layer.Scan(f.Context(), bytes.NewReader(makeTar(f, dir("a"), file("a/b"), hard("c", "a/b"), link("d", "x"), file(".wh.e"), file("a/.wh..wh..opq"))), layer.Limits{})
+	scanned, err := layer.Scan(f.Context(), bytes.NewReader(makeTar(f, dir("a"), file("a/b"), hard("c", "a/b"), link("d", "x"), file(".wh.e"), file("a/.wh..wh..opq"))), layer.Limits{})
 	must(f, err)
 	var b bytes.Buffer
-	must(f, toc.Encode(&b))
+	must(f, scanned.Encode(&b))
 	f.Add(b.Bytes()[:b.Len()-4])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var toc layer.TOC

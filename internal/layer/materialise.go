@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,16 +30,11 @@ func Materialise(ctx context.Context, t *TOC, from FileSource, dir string) error
 	if err != nil {
 		return fmt.Errorf("laying out files: %w", err)
 	}
-	var files []*Entry
-	for _, e := range entries {
-		if e.Type == File {
-			files = append(files, e)
-		}
-	}
+	files := ofType(File, slices.Values(entries))
 	if err := inParallel(ctx, root, files, func(t *tree, e *Entry) error { return from.file(ctx, t, e) }); err != nil {
 		return fmt.Errorf("laying out files: %w", err)
 	}
-	if err := finishTree(ctx, root, entries, nil); err != nil {
+	if err := finishTree(ctx, root, slices.Values(entries), nil); err != nil {
 		return fmt.Errorf("laying out files: %w", err)
 	}
 	return nil

@@ -12,7 +12,7 @@ func (a *assembler) resolve(path string, modTime int64) (string, error) {
 	if path == a.lastName && path != "" {
 		return a.lastDir, nil
 	}
-	if e := a.entries[path]; path == "" || e != nil && e.Type == Dir {
+	if path == "" || a.names.is(a.names.slot(path), Dir) {
 		return path, nil // where a path has an entry, its parents are real directories
 	}
 	dir, err := a.walk(path, func(at string, e *Entry) (*Entry, error) {
@@ -26,7 +26,10 @@ func (a *assembler) resolve(path string, modTime int64) (string, error) {
 			if err := a.hold(implied); err != nil {
 				return nil, err
 			}
-			a.entries[at] = implied
+			if err := a.names.put(implied); err != nil {
+				return nil, err
+			}
+			a.names.set(a.names.slot(at), flagImplied)
 			return implied, a.place.mkdir(at)
 		case e.Type == Dir || e.Type == Symlink:
 			return e, nil
@@ -41,7 +44,7 @@ func (a *assembler) resolve(path string, modTime int64) (string, error) {
 
 // find is resolve for the target of a hard link, whose parents must be there; the last component is not followed.
 func (a *assembler) find(path string) (string, error) {
-	if a.entries[path] != nil {
+	if a.names.has(a.names.slot(path)) {
 		return path, nil
 	}
 	dir, err := a.walk(Parent(path), func(at string, e *Entry) (*Entry, error) {
@@ -65,7 +68,7 @@ func (a *assembler) walk(path string, visit func(at string, e *Entry) (*Entry, e
 		if err := checkPath(at); err != nil {
 			return "", err
 		}
-		e, err := visit(at, a.entries[at])
+		e, err := visit(at, a.names.get(at))
 		if err != nil || e.Type == Dir {
 			return "", err
 		}
@@ -86,12 +89,12 @@ func (a *assembler) impliedDir(path string, modTime int64) *Entry {
 
 // hidden says whether the layer keeps what is below at a path from showing.
 func (a *assembler) hidden(path string) bool {
-	if e := a.entries[path]; e != nil && e.Type == Whiteout {
+	if a.names.is(a.names.slot(path), Whiteout) {
 		return true
 	}
 	for path != "" {
 		path = Parent(path)
-		if e := a.entries[path]; e != nil && e.Opaque {
+		if slot := a.names.slot(path); a.names.has(slot) && a.names.record(slot)[flagsAt]&flagOpaque != 0 {
 			return true
 		}
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Scan reads the uncompressed tar of a layer and returns its TOC with digests and offsets, without writing anything. It refuses
-// what Unpack refuses. The contents of a sparse file are not in one piece in the tar: its Offset is -1.
-func Scan(ctx context.Context, r io.Reader, l Limits) (*TOC, error) {
+// Scan reads the uncompressed tar of a layer and returns its table of contents with digests and offsets, without writing
+// anything. It refuses what Unpack refuses. The contents of a sparse file are not in one piece in the tar: its Offset is -1.
+func Scan(ctx context.Context, r io.Reader, l Limits) (*Assembled, error) {
 	a := newAssembler(ctx, nil, noTree{})
 	tr := NewTarReader(r, l)
 	h, buf := sha256.New(), make([]byte, 256<<10)
@@ -46,7 +46,7 @@ func Scan(ctx context.Context, r io.Reader, l Limits) (*TOC, error) {
 	if _, err := copyContext(ctx, io.Discard, r, buf); err != nil {
 		return nil, tarError(err)
 	}
-	return a.toc()
+	return a.assembled(), nil
 }
 
 // sparse says whether a header is one of the three ways to write a file with holes.

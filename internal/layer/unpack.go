@@ -58,10 +58,12 @@ func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (*TOC
 	if err != nil {
 		return nil, err
 	}
-	if err := finishTree(ctx, root, u.names.list(), o.Below); err != nil {
+	u.settle()
+	made := u.names.assembled()
+	if err := finishTree(ctx, root, made.asInTar(), o.Below); err != nil {
 		return nil, fmt.Errorf("unpacking layer: %w", err)
 	}
-	t, err := u.names.toc()
+	t, err := made.TOC()
 	if err != nil {
 		return nil, fmt.Errorf("unpacking layer: %w", err)
 	}
@@ -80,11 +82,15 @@ type unpacker struct {
 	files   chan *fileJob
 	pending sync.WaitGroup
 	blocks  sync.Pool
+
+	mu      sync.Mutex
+	written []*fileJob // that are complete, of which names knows no digests yet
 }
 
 // fileJob is a file to write: its first block, and a channel for the others if there are any.
 type fileJob struct {
-	e     *Entry
+	e     Entry
+	slot  uint32 // of the entry, in names
 	block []byte
 	rest  chan []byte
 	from  io.ReadCloser // instead of blocks, where the contents are not in the tar
@@ -106,12 +112,24 @@ func (u *unpacker) mkdir(path string) error { return u.tree.mkdir(path) }
 
 func (u *unpacker) remove(path string) error {
 	u.pending.Wait()
+	u.settle()
 	return u.tree.remove(path)
 }
 
 func (u *unpacker) rename(from, to string) error {
 	u.pending.Wait()
+	u.settle()
 	return u.tree.rename(from, to)
+}
+
+// settle notes the digests of the files that were written.
+func (u *unpacker) settle() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, job := range u.written {
+		u.names.names.describe(job.slot, &job.e)
+	}
+	u.written = u.written[:0]
 }
 
 // read takes in the whole tar.
@@ -128,6 +146,7 @@ func (u *unpacker) read(r io.Reader) error {
 		if err != nil {
 			return tarError(err)
 		}
+		u.settle()
 		e, err := u.names.add(h)
 		if err != nil {
 			return entryError(h, err)
@@ -147,7 +166,7 @@ func (u *unpacker) read(r io.Reader) error {
 
 // file passes the contents of a file to a writer.
 func (u *unpacker) file(h *tar.Header, e *Entry, tr io.Reader) error {
-	job := &fileJob{e: e}
+	job := &fileJob{e: *e, slot: u.names.slot}
 	left := e.Size
 	if h.Typeflag == tar.TypeLink { // a hard link into a layer below
 		from, err := u.o.Below.Open(u.ctx, &Entry{Path: e.Link, Type: File})
@@ -155,7 +174,7 @@ func (u *unpacker) file(h *tar.Header, e *Entry, tr io.Reader) error {
 			return fmt.Errorf("copying the target of the hard link: %w", err)
 		}
 		job.from, left = from, 0
-		e.Link = ""
+		job.e.Link = ""
 	}
 	var err error
 	if left > 0 {
@@ -237,7 +256,13 @@ func (u *unpacker) writeFile(t *tree, sum hash.Hash, job *fileJob) error {
 		return pathError("write", job.e.Path, err)
 	}
 	job.e.Digest = digest.NewDigest(digest.SHA256, sum)
-	return t.finish(f, job.e)
+	if err := t.finish(f, &job.e); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.written = append(u.written, job)
+	return nil
 }
 
 func (u *unpacker) contents(w io.Writer, job *fileJob) (n int64, err error) {

@@ -62,11 +62,12 @@ func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (*Tar,
 	return made, nil
 }
 
-// WriteEncodedTarFile is WriteTarFile of a table that is not decoded, but for the entries that are being written.
-func WriteEncodedTarFile(ctx context.Context, f *os.File, t *Encoded, open OpenFunc) (*Tar, error) {
+// WriteEncodedTarFile is WriteTarFile of a table of which only those entries are decoded that are being written.
+func WriteEncodedTarFile(ctx context.Context, f *os.File, t Table, open OpenFunc) (*Tar, error) {
 	sum := newTarSum()
 	to := tarSinks{w: NewBehind(f, 0), hash: sum, encoded: &Encoded{}}
-	size, err := writeTar(ctx, to, t.runs, &origin{open: open})
+	runs := func(_ []*Entry, yield func(*run) error) error { return tableRuns(t, yield) }
+	size, err := writeTar(ctx, to, runs, &origin{open: open})
 	if err != nil {
 		return nil, err
 	}
@@ -250,8 +251,8 @@ func entryRuns(entries, described []*Entry, yield func(*run) error) error {
 	return nil
 }
 
-// runs are those of an encoded table: each has entries of its own.
-func (t *Encoded) runs(_ []*Entry, yield func(*run) error) error {
+// tableRuns are those of any table: each has entries of its own.
+func tableRuns(t Table, yield func(*run) error) error {
 	var g gathered
 	for e := range t.All() {
 		if err := g.add(e, yield); err != nil {

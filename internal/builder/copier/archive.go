@@ -55,7 +55,11 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 		return failed(err)
 	}
 	defer f.Close()
-	toc, err := layer.Scan(ctx, f, limits)
+	scanned, err := layer.Scan(ctx, f, limits)
+	if err != nil {
+		return failed(err)
+	}
+	toc, err := scanned.TOC()
 	if err != nil {
 		return failed(err)
 	}

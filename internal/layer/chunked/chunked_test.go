@@ -150,7 +150,11 @@ func TestIndex(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := layer.Scan(ctx, bytes.NewReader(data), layer.Unlimited)
+			scanned, err := layer.Scan(ctx, bytes.NewReader(data), layer.Unlimited)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := scanned.TOC()
 			if err != nil {
 				t.Fatal(err)
 			}

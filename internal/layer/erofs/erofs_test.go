@@ -37,7 +37,9 @@ func needMounts(t testing.TB) {
 // mounted mounts the index of what a tar holds.
 func mounted(t testing.TB, data []byte) (dir string, toc *layer.TOC) {
 	t.Helper()
-	toc, err := layer.Scan(t.Context(), bytes.NewReader(data), layer.Unlimited)
+	scanned, err := layer.Scan(t.Context(), bytes.NewReader(data), layer.Unlimited)
+	must(t, err)
+	toc, err = scanned.TOC()
 	must(t, err)
 	return mount(t, erofs.Of(toc), data), toc
 }

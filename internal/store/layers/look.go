@@ -135,7 +135,7 @@ func (ls *Layers) sealLookedAt(diffID digest.Digest, path string) error {
 }
 
 // writeTOC writes a table of contents to final. Until that is on the disk, marked is what a power cut may damage.
-func (ls *Layers) writeTOC(t *layer.TOC, marked, final string) error {
+func (ls *Layers) writeTOC(t layer.Table, marked, final string) error {
 	dir, err := ls.session.Temp("toc")
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("storing layer %s: %w", diffID, ls.session.Explain(err))
 	}
-	if !hasSparse(t) {
+	if !t.Sparse() {
 		return ls.AddLayer(diffID, t, dir)
 	}
 	if err := identity.Current().Trees(); err != nil {
@@ -53,7 +53,7 @@ func (ls *Layers) AddTar(ctx context.Context, diffID digest.Digest, r io.Reader)
 }
 
 // copyTar writes r to f and returns its table of contents.
-func copyTar(ctx context.Context, f *os.File, diffID digest.Digest, r io.Reader, l layer.Limits) (*layer.TOC, error) {
+func copyTar(ctx context.Context, f *os.File, diffID digest.Digest, r io.Reader, l layer.Limits) (*layer.Assembled, error) {
 	sum := layer.NewCopyingReader(r, layer.NewBehind(f, 0))
 	t, err := layer.Scan(ctx, sum, l)
 	if err == nil {

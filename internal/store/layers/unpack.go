@@ -101,7 +101,7 @@ func (ls *Layers) addNewTar(ctx context.Context, r io.Reader) (*Layer, error) {
 	if err != nil {
 		return failed(err)
 	}
-	if hasSparse(t) {
+	if t.Sparse() {
 		if err := identity.Current().Trees(); err != nil {
 			return failed(fmt.Errorf("it has sparse files: %w", err))
 		}
@@ -115,14 +115,14 @@ func (ls *Layers) addNewTar(ctx context.Context, r io.Reader) (*Layer, error) {
 		return failed(err)
 	}
 	defer out.Close()
-	made, err := layer.WriteTarFile(ctx, out, t, layer.TarSource(came.Name(), t).Open)
+	made, err := layer.WriteEncodedTarFile(ctx, out, t, layer.TarSource(came.Name(), nil).Open)
 	if err == nil {
 		err = os.Remove(came.Name())
 	}
 	if err != nil {
 		return failed(err)
 	}
-	return ls.AddLayer(made.DiffID, made.TOC, dir)
+	return ls.AddLayer(made.DiffID, made.Encoded, dir)
 }
 
 // Unpacking is a layer that is unpacked while its blob is written.

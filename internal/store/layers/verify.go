@@ -201,7 +201,11 @@ func (ls *Layers) scanTar(ctx context.Context, diffID digest.Digest) (*layer.TOC
 		return nil, err
 	}
 	defer f.Close()
-	return layer.Scan(ctx, f.Reader(), layer.Unlimited)
+	t, err := layer.Scan(ctx, f.Reader(), layer.Unlimited)
+	if err != nil {
+		return nil, err
+	}
+	return t.TOC()
 }
 
 // verifyMade sees whether the tree gives the layer's tar.
