@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"unsafe"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -55,19 +56,21 @@ func (e *Encoded) begins(c *Config) bool {
 	if len(c.History) < len(b.History) || len(c.RootFS.DiffIDs) < len(b.RootFS.DiffIDs) || len(c.Cached) < len(b.Cached) {
 		return false
 	}
-	for i := range b.History {
-		if b.History[i] != c.History[i] {
-			return false
-		}
+	return isStart(b.History, c.History, func(x, y *History) bool { return *x == *y }) &&
+		isStart(b.RootFS.DiffIDs, c.RootFS.DiffIDs, func(x, y *digest.Digest) bool { return *x == *y }) &&
+		isStart(b.Cached, c.Cached, func(x, y *CachedRow) bool {
+			return x.Row == y.Row && x.Key == y.Key && x.MS == y.MS && x.Weak == y.Weak && (x.Inputs == nil) == (y.Inputs == nil) && bytes.Equal(x.Inputs, y.Inputs)
+		})
+}
+
+// isStart says whether a list begins with start, which has no more elements. The lists of configs that follow each other
+// mostly lie in one place (Growing), where nothing changes.
+func isStart[T any](start, list []T, equal func(x, y *T) bool) bool {
+	if unsafe.SliceData(start) == unsafe.SliceData(list) {
+		return true
 	}
-	for i, d := range b.RootFS.DiffIDs {
-		if d != c.RootFS.DiffIDs[i] {
-			return false
-		}
-	}
-	for i := range b.Cached {
-		x, y := &b.Cached[i], &c.Cached[i]
-		if x.Row != y.Row || x.Key != y.Key || x.MS != y.MS || x.Weak != y.Weak || (x.Inputs == nil) != (y.Inputs == nil) || !bytes.Equal(x.Inputs, y.Inputs) {
+	for i := range start {
+		if !equal(&start[i], &list[i]) {
 			return false
 		}
 	}

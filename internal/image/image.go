@@ -181,21 +181,6 @@ func ExtendChain(chain, diffID digest.Digest) digest.Digest {
 	return digest.FromString(string(chain) + " " + string(diffID))
 }
 
-// Add returns the config of the state after one more step: runtime configuration rt, a history row,
-// and the layer diffID ("" for a row without one).
-func Add(parent *Config, rt Runtime, row History, diffID digest.Digest) *Config {
-	c := *parent
-	c.Config = rt
-	row.EmptyLayer = diffID == ""
-	c.History = slices.Concat(parent.History, []History{row}) // no larger than it has to be
-	if diffID != "" {
-		c.RootFS.DiffIDs = slices.Concat(parent.RootFS.DiffIDs, []digest.Digest{diffID})
-	}
-	c.Created = row.Created
-	c.RootFS.Type = "layers"
-	return &c
-}
-
 // LayerOf returns the diffID of the layer of the history row at index i, "" if the row has none.
 func LayerOf(c *Config, i int) digest.Digest {
 	if c.History[i].EmptyLayer {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/cache/local"
+	"github.com/strata-build/strata/internal/image"
 )
 
 // beginScratch gives FROM scratch a time, which it remembers so that rows which only change the
@@ -25,7 +26,7 @@ func (s *Solver) beginScratch(ctx context.Context, state *State) (*State, error)
 	}
 	c := *state.Config
 	c.Created = &r.Created
-	next := newState(s.store, "", &c)
+	next := newState(s.store, "", image.Grow(&c))
 	next.steps = []cache.Step{cache.NewStep(key, r)}
 	return next, nil
 }

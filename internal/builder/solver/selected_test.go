@@ -27,8 +27,8 @@ func TestSelectionThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	unreadable := errors.New("unreadable")
-	scratch := newState(s, "", &image.Config{})
-	gone := newState(s, "", &image.Config{})
+	scratch := newState(s, "", image.Grow(&image.Config{}))
+	gone := newState(s, "", image.Grow(&image.Config{}))
 	gone.Config.RootFS.DiffIDs = []digest.Digest{digest.FromString("gone")}
 	for name, from := range map[string]*State{"its files": scratch, "its layers": gone} {
 		sel := &sources{}

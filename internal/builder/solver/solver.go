@@ -306,7 +306,7 @@ func (s *Solver) finish(ctx context.Context, stage *dockerfile.Stage, state *Sta
 	if err != nil || state.ID != "" && bytes.Equal(before, after) {
 		return state, err
 	}
-	last, err := s.put(state, c, store.Step)
+	last, err := s.put(state, image.Grow(c), store.Step)
 	if err == nil {
 		last.root, last.past, last.copied = state.root, state.past, state.copied
 		s.follows(last, state, nil, nil)

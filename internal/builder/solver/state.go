@@ -31,7 +31,8 @@ type State struct {
 	// steps are those from FROM to here that other machines can use.
 	steps []cache.Step
 
-	// encoded is how Config is written, nil where it was not written here.
+	// growing is Config for those that follow it, and encoded how it is written, nil where it was not written here.
+	growing *image.Growing
 	encoded *image.Encoded
 	// chain tells of Chain, and is made when it is asked for.
 	chain func() chainIDs
@@ -48,8 +49,8 @@ type stack struct {
 	made  *layer.Stack
 }
 
-func newState(s *store.Store, id digest.Digest, c *image.Config) *State {
-	st := &State{ID: id, Config: c, store: s}
+func newState(s *store.Store, id digest.Digest, c *image.Growing) *State {
+	st := &State{ID: id, Config: c.Config, growing: c, store: s}
 	st.root = st
 	st.stack = &stack{chain: st.Chain()}
 	st.chain = sync.OnceValue(func() chainIDs { return chainIDs{}.add(st.Chain()) })
@@ -89,12 +90,12 @@ func NewState(s *store.Store, c *store.Config) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newState(s, c.ID, config), nil
+	return newState(s, c.ID, image.Grow(config)), nil
 }
 
 // Scratch returns the state of FROM scratch.
 func Scratch(s *store.Store, p ocispec.Platform) *State {
-	return newState(s, "", image.Scratch(p))
+	return newState(s, "", image.Grow(image.Scratch(p)))
 }
 
 // Base is the state of the image that this one was built from in this build; nil if it was built from scratch. A state

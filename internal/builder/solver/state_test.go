@@ -14,7 +14,7 @@ import (
 
 // TestChainIDs: what a state has of its chain is the same whether it goes on from the state before or not.
 func TestChainIDs(t *testing.T) {
-	state := newState(nil, "", &image.Config{})
+	state := newState(nil, "", image.Grow(&image.Config{}))
 	for range 300 {
 		c := image.Clone(state.Config)
 		for range rand.IntN(3) {
@@ -27,7 +27,7 @@ func TestChainIDs(t *testing.T) {
 		if rand.IntN(10) == 0 {
 			c.RootFS.DiffIDs = c.RootFS.DiffIDs[rand.IntN(len(c.RootFS.DiffIDs)+1):]
 		}
-		next := newState(nil, "", c)
+		next := newState(nil, "", image.Grow(c))
 		next.follow(state)
 		if got, want := next.chain(), (chainIDs{image.ChainID(next.Chain()), digest.Digest(cache.ChainPart(next.Chain()))}); got != want {
 			t.Fatalf("%v: %v, want %v", next.Chain(), got, want)

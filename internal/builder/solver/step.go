@@ -252,41 +252,41 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 	if row.CreatedBy == "" && diffID == "" {
 		c := image.Clone(parent.Config)
 		c.Config = step.Config
-		return s.put(parent, c, store.Step)
+		return s.put(parent, image.Grow(c), store.Step)
 	}
-	c := s.after(parent, step, row, diffID)
+	next := s.after(parent, step, row, diffID)
 	if record != nil && op.shared != nil && !s.config.Records.NoInline {
-		row := image.CachedRow{Row: len(c.History) - 1, Key: op.shared.Digest(), MS: record.Took.Milliseconds()}
+		row := image.CachedRow{Row: len(next.Config.History) - 1, Key: op.shared.Digest(), MS: record.Took.Milliseconds()}
 		if o := record.Observed; o != nil && s.config.Records.Observe.On {
 			row.Weak, row.Inputs = o.Weak, o.Data
 		}
-		c.Cached = slices.Concat(parent.Config.Cached, []image.CachedRow{row})
+		next.AddCached(row)
 	}
-	return s.put(parent, c, store.Step)
+	return s.put(parent, next, store.Step)
 }
 
 // after is the config of the state after a step. The author is in every row of the classic engine, and no
 // longer that of the base image (moby, image.NewChildImage); BuildKit has it in the config only, and keeps it.
-func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, diffID digest.Digest) *image.Config {
+func (s *Solver) after(parent *State, step *dockerfile.Step, row image.History, diffID digest.Digest) *image.Growing {
 	if s.config.Dialect.Steps.ShellRows {
 		row.Author = step.Author
 	} else if row.Comment == "" {
 		row.Comment = image.BuildKitComment
 	}
-	c := image.Add(parent.Config, step.Config, row, diffID)
+	next := parent.growing.Add(step.Config, row, diffID)
 	if s.config.Dialect.Steps.ShellRows || step.Author != "" {
-		c.Author = step.Author
+		next.Config.Author = step.Author
 	}
-	return c
+	return next
 }
 
-func (s *Solver) put(parent *State, c *image.Config, kind store.Kind) (*State, error) {
+func (s *Solver) put(parent *State, c *image.Growing, kind store.Kind) (*State, error) {
 	buffer, _ := s.buffers.Get().(*[]byte)
 	if buffer == nil {
 		buffer = new([]byte)
 	}
 	defer s.buffers.Put(buffer)
-	data, encoded, err := image.AppendAfter((*buffer)[:0], parent.encoded, c)
+	data, encoded, err := image.AppendAfter((*buffer)[:0], parent.encoded, c.Config)
 	if err != nil {
 		return nil, err
 	}
