@@ -160,6 +160,25 @@ func Decode(data []byte) (*Record, error) {
 	return &r, nil
 }
 
+// DecodeOf reads the record of a key as Encode writes it: its parts are the key's, and are not read once more.
+func DecodeOf(k *Key, data []byte) (*Record, error) {
+	r := struct {
+		*Record
+		Parts unread `json:"parts"`
+	}{Record: &Record{}}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("reading a record of the cache: %w", err)
+	}
+	r.Record.Parts = k.Parts
+	return r.Record, nil
+}
+
+// unread is a value in JSON that nobody needs.
+type unread struct{}
+
+// UnmarshalJSON leaves the value where it is.
+func (*unread) UnmarshalJSON([]byte) error { return nil }
+
 // Encode writes a record as JSON.
 func (r *Record) Encode() ([]byte, error) {
 	data, err := json.Marshal(r)

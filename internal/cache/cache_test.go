@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -51,6 +53,36 @@ func TestStepCheck(t *testing.T) {
 		err := test.step.Check()
 		if (err == nil) != (test.want == "") || err != nil && !strings.HasSuffix(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// A record of a key that is known is read as any other.
+func TestDecodeOf(t *testing.T) {
+	k := &Key{Kind: KindRun}
+	k.Add(PartArg, "sh", `"]}`)
+	k.Add(PartEnv, "A=<b>")
+	records := []*Record{
+		{Kind: k.Kind, Parts: k.Parts},
+		{
+			Kind: k.Kind, Parts: k.Parts, Layer: "sha256:a", Created: time.Unix(5, 6).UTC(), Took: 7, Instruction: "RUN <a>", Written: "RUN <<a\na",
+			Selected: "dir:b", Origin: "somewhere", Checked: time.Unix(8, 9).UTC(), Fetches: Inferred, Reached: &Reached{}, Observed: &Observed{Weak: "sha256:c", Data: []byte("d")},
+		},
+	}
+	for _, r := range records {
+		data, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Decode(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := DecodeOf(k, data); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: %+v\nwant %+v", err, got, want)
+		}
+		if _, err := DecodeOf(k, data[:len(data)-1]); err == nil {
+			t.Errorf("%s is read without its end", data)
 		}
 	}
 }

@@ -14,9 +14,12 @@ import (
 )
 
 // Lookup returns the record of a key and notes that it is used; nil if there is none that can be used.
-func Lookup(s *store.Store, k *cache.Key) (*cache.Record, error) { return lookup(s, k.Digest()) }
+func Lookup(s *store.Store, k *cache.Key) (*cache.Record, error) {
+	decode := func(data []byte) (*cache.Record, error) { return cache.DecodeOf(k, data) }
+	return lookup(s, k.Digest(), decode)
+}
 
-func lookup(s *store.Store, key digest.Digest) (*cache.Record, error) {
+func lookup(s *store.Store, key digest.Digest, decode func([]byte) (*cache.Record, error)) (*cache.Record, error) {
 	row, err := s.Record(key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -28,7 +31,7 @@ func lookup(s *store.Store, key digest.Digest) (*cache.Record, error) {
 		s.Note("the record of a step was damaged and is set aside: " + key.String())
 		return nil, nil
 	}
-	r, err := cache.Decode(row.Data)
+	r, err := decode(row.Data)
 	if err != nil || r.Layer != row.Layer {
 		return nil, nil // from a strata that wrote records differently: as good as none
 	}
@@ -149,7 +152,7 @@ func New(s *store.Store) *Place { return &Place{s} }
 
 // Get returns a record and notes that it and its layer are used.
 func (p *Place) Get(_ context.Context, key digest.Digest) (*cache.Record, error) {
-	r, err := lookup(p.store, key)
+	r, err := lookup(p.store, key, cache.Decode)
 	if err == nil && r == nil {
 		err = fmt.Errorf("%s: %w", key, cache.ErrNotFound)
 	}
