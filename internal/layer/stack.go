@@ -27,6 +27,7 @@ type Stack struct {
 	loading sync.Mutex
 	loaded  atomic.Bool
 	index   []stacked // not changed once it is loaded
+	summed  sync.Map  // path → *Entry with a digest, of the files that have none in the table of contents
 }
 
 // stacked is an entry of the merged view.
@@ -240,6 +241,22 @@ func (s *Stack) Lookup(ctx context.Context, path string) (*Entry, error) {
 	return s.index[i].e, nil
 }
 
+// withDigest is an entry of the stack with its digest.
+func (s *Stack) withDigest(ctx context.Context, e *Entry) (*Entry, error) {
+	if e.Type != File || e.Digest != "" {
+		return e, nil
+	}
+	if known, ok := s.summed.Load(e.Path); ok {
+		return known.(*Entry), nil
+	}
+	whole := *e // others read e at the same time
+	if err := sumFiles(ctx, []*Entry{&whole}, s.Open); err != nil {
+		return nil, err
+	}
+	s.summed.Store(e.Path, &whole)
+	return &whole, nil
+}
+
 // Capabilities implements Tree: files are shared within a layer only, as in an overlay.
 func (s *Stack) Capabilities() Capabilities { return Capabilities{Identities: s.identities} }
 
@@ -328,15 +345,21 @@ func (s *Stack) Open(ctx context.Context, e *Entry) (io.ReadCloser, error) {
 	return s.sources[at.layer].Open(ctx, at.in)
 }
 
-// Sum checks that the digests are there. It fills in none: the entries are those of the layers' tables of contents,
-// which others read at the same time, and what is in the store always has its digests.
-func (s *Stack) Sum(_ context.Context, entries []*Entry) error {
-	for _, e := range entries {
-		if e.Type == File && e.Digest == "" {
-			return fmt.Errorf("the layer's table of contents gives no digest of %q; get the layer again", clip(e.Path))
+// Sum puts others in the place of the entries whose digests the layers' tables of contents do not have. Most tables have
+// them all; the files of the others are read.
+func (s *Stack) Sum(ctx context.Context, entries []*Entry) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for i, e := range entries {
+		if e.Type != File || e.Digest != "" {
+			continue
 		}
+		g.Go(func() (err error) {
+			entries[i], err = s.withDigest(ctx, e)
+			return err
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // Placed is an entry of a merged view, as it is in the layer that it comes from.

@@ -12,12 +12,12 @@ import (
 type Tree interface {
 	// Capabilities are what the tree offers beside its entries.
 	Capabilities() Capabilities
-	// Lookup returns the entry of a path; the root is "".
+	// Lookup returns the entry of a path; the root is "". Its digest need not be known, see Sum.
 	Lookup(ctx context.Context, path string) (*Entry, error)
-	// ReadDir returns the entries of a directory, sorted by Compare.
+	// ReadDir returns the entries of a directory, sorted by Compare; with their digests it is the same.
 	ReadDir(ctx context.Context, path string) ([]*Entry, error)
-	// Sum fills in Digest of those regular files among entries, all of this tree, that have none yet. With it come the
-	// attributes (Xattrs) of a build context's files, which nobody reads before.
+	// Sum fills in Digest of those regular files among entries, all of this tree, that have none yet, or puts entries that
+	// have it in their place. With it come the attributes (Xattrs) of a build context's files, which nobody reads before.
 	Sum(ctx context.Context, entries []*Entry) error
 	// Open reads the contents of a regular file (or hard link) entry of this tree.
 	Open(ctx context.Context, e *Entry) (io.ReadCloser, error)

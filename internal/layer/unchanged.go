@@ -208,7 +208,7 @@ func (c *comparer) file(e *Entry, path string) (bool, error) {
 	if e.Type == Symlink {
 		now.Mode, before.Mode = 0, 0 // it has no meaning
 	}
-	if now.Digest == "" {
+	if now.Digest == "" || before.Digest == "" { // it is looked at last
 		now.Digest = before.Digest
 	}
 	if Differences(&now, &before) != 0 {
@@ -217,11 +217,27 @@ func (c *comparer) file(e *Entry, path string) (bool, error) {
 	if ok, err := c.sameTime(path); !ok || err != nil {
 		return false, err
 	}
-	if e.Type != File || e.Digest != "" {
+	if e.Type != File || e.Digest != "" && before.Digest != "" {
 		return true, nil
+	}
+	if before.Digest, err = c.sumBelow(there); err != nil {
+		return false, err
+	}
+	if e.Digest != "" {
+		return e.Digest == before.Digest, nil
 	}
 	sum, err := c.sum(c.ctx, e)
 	return sum == before.Digest, err
+}
+
+// sumBelow is the digest of a file of below.
+func (c *comparer) sumBelow(e *Entry) (digest.Digest, error) {
+	if e.Digest != "" {
+		return e.Digest, nil
+	}
+	known := []*Entry{e}
+	err := c.below.Sum(c.ctx, known)
+	return known[0].Digest, err
 }
 
 // dir says whether below has the same directory.

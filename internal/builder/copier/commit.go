@@ -37,8 +37,9 @@ func (w *Draft) sum(ctx context.Context, e *layer.Entry) (digest.Digest, error) 
 	if !ok {
 		return "", fmt.Errorf("%s has no contents", e.Path)
 	}
-	err := from.tree.Sum(ctx, []*layer.Entry{from.entry})
-	return from.entry.Digest, err
+	entries := []*layer.Entry{from.entry}
+	err := from.tree.Sum(ctx, entries)
+	return entries[0].Digest, err
 }
 
 // changes are the entries of the draft that are not below already, and the directories that lead to them.

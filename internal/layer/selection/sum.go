@@ -62,6 +62,7 @@ func (s *summer) flush() error {
 	}
 	for i := range s.items {
 		it := &s.items[i]
+		it.Entry = s.entries[i]
 		if it.Entry.Type == layer.File && it.Entry.Digest == "" {
 			return fmt.Errorf("digest of /%s: %w", it.Entry.Path, errors.New("the tree did not give it"))
 		}
