@@ -29,6 +29,15 @@ func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
 	if z := l.layers.opened(l.DiffID); z != nil {
 		return z.Open(ctx, e)
 	}
+	if l.layers.memory.lazy(l.DiffID) != nil { // it came whole since; e may have its place in the lazy form
+		t, err := l.TOC(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if e = t.Lookup(e.Path); e == nil || e.Type != layer.File {
+			return nil, l.unreadable(ctx, errors.New("its table of contents is not the one that its parts were read by"))
+		}
+	}
 	for range 2 { // a tar that turns out to be damaged is set aside, and what is left of the layer is read
 		if l.tar().Here() && !l.layers.memory.isWritten(l.DiffID) {
 			if sealed, err := l.layers.asSealed(l.DiffID, formTar); sealed && err == nil {
