@@ -119,6 +119,7 @@ func (b *bed) params() testscript.Params {
 			"queue":       queue,
 			"objects":     objects,
 			"counted":     counted,
+			"soci":        soci,
 			"badregistry": badRegistry,
 			"capture":     capture,
 			"tars":        tars,

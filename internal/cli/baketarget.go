@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,7 +68,7 @@ func targetFlags(def *bake.Target, f *bakeFlags, permits *permits) *buildFlags {
 		target: textOf(def.Stage), noCache: isOn(def.NoCache), pull: isOn(def.Pull), noCacheFilter: def.NoCacheFilter,
 		network: cmp.Or(textOf(def.Network), "default"), networkAllow: f.networkAllow, engine: "graph",
 		fleet:    f.fleet,
-		progress: f.progress, quiet: f.quiet || f.progress == "quiet", debug: f.debug, lazy: saysYes(os.Getenv(lazyVariable)),
+		progress: f.progress, quiet: f.quiet || f.progress == "quiet", debug: f.debug, lazy: lazyByDefault(),
 	}
 	if len(b.platforms) == 0 { // DOCKER_DEFAULT_PLATFORM is not for bake; what it means for Compose is in the plan
 		b.platforms = []string{"local"}

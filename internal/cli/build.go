@@ -185,6 +185,7 @@ func (a *app) watch(engine dialect.Dialect, f *buildFlags) (progress.Display, *t
 		display.Close(err)
 		return nil, nil, err
 	}
+	m.Referrers = f.lazy.referrers
 	return display, m, nil
 }
 

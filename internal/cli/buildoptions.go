@@ -26,7 +26,8 @@ type buildFlags struct {
 	noCacheFilter, refresh, observe, networkAllow    []string
 	file, target, network, progress, iidfile, engine string
 	call                                             string
-	noCache, pull, quiet, explain, debug, lazy       bool
+	noCache, pull, quiet, explain, debug             bool
+	lazy                                             lazyFlag
 
 	output outputFlags
 	rights rightsFlags
@@ -51,7 +52,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.Var((*listFlag)(&f.cacheTo), "cache-to", "export the cache: a `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY, type=s3, gcs or http as above; mode=max adds the steps of all stages; none writes no cache into the image")
 	fl.Var((*listFlag)(&f.platforms), "platform", "target `PLATFORM`, such as linux/arm64; several, separated by commas or given as several options, make an image for each (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images, even if the store has them")
-	fl.BoolVar(&f.lazy, "lazy", saysYes(os.Getenv(lazyVariable)), "fetch of base images only what RUN steps read, where their layers are eStargz or zstd:chunked (default "+lazyVariable+", or false)")
+	registerLazy(fl, &f.lazy, "RUN steps")
 	fl.Var((*listFlag)(&f.labels), "label", "label of the image, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: bridge, one of their own; host, this machine's; or none (default STRATA_NETWORK, or "+string(runner.DefaultNetwork)+")")
 	networkAllowFlag(fl, &f.networkAllow, "RUN steps")
@@ -70,15 +71,6 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.BoolFunc("check", "check the Dockerfile instead of building, as --call=check", f.setCheck)
 	fl.BoolVarP(&f.debug, "debug", "D", false, "show warnings in full")
 	fl.StringVar(&f.engine, "engine", "", "build `ENGINE`: graph or classic (default graph; classic if DOCKER_BUILDKIT=0)")
-}
-
-// lazyVariable says what --lazy is where it is not given.
-const lazyVariable = "STRATA_LAZY"
-
-// saysYes says whether the value of a variable means yes.
-func saysYes(value string) bool {
-	on, err := strconv.ParseBool(value)
-	return err == nil && on
 }
 
 // setCheck is --check[=true|false].
@@ -149,7 +141,7 @@ func (f *buildFlags) request() (builder.Request, error) {
 	if err := f.rights.apply(&r, f.network); err != nil {
 		return r, err
 	}
-	r.Sandbox.Machine.Limits, r.Sandbox.Lazy = f.limits.limits, f.lazy
+	r.Sandbox.Machine.Limits, r.Sandbox.Lazy = f.limits.limits, f.lazy.on
 	if r.Target.Dialect, err = engine(f.engine); err != nil {
 		return r, err
 	}

@@ -2,12 +2,16 @@ package transfer
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/layer/chunked"
+	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
@@ -20,14 +24,82 @@ func (m *Mover) FetchRange(ctx context.Context, location string, desc ocispec.De
 	return m.Registry.OpenRange(ctx, ref, desc, from, to)
 }
 
+// Beside implements store.RangeFetcher.
+func (m *Mover) Beside(location string) (chunked.Repository, error) {
+	ref, err := m.repository(location)
+	if err != nil {
+		return nil, err
+	}
+	return beside{m.Registry, ref}, nil
+}
+
+// beside is what is in a repository of a registry.
+type beside struct {
+	client *registry.Client
+	ref    reference.Named
+}
+
+// Manifest implements chunked.Repository.
+func (b beside) Manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
+	ref, err := reference.WithDigest(b.ref, d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.client.Manifest(ctx, ref)
+	return m.Data, err
+}
+
+// Small implements chunked.Repository.
+func (b beside) Small(ctx context.Context, desc ocispec.Descriptor, limit int64) ([]byte, error) {
+	return b.client.Small(ctx, b.ref, desc, limit)
+}
+
+// Referrers implements chunked.Repository.
+func (b beside) Referrers(ctx context.Context, subject digest.Digest, artifactType string) ([]ocispec.Descriptor, error) {
+	return b.client.Referrers(ctx, b.ref, subject, artifactType)
+}
+
 // noteChunked notes of an image's layers of which parts can be read that they can be, and how.
 func (m *Mover) noteChunked(diffIDs []digest.Digest, img *registry.Image) error {
-	for i, desc := range img.Layers {
-		annotations := chunked.Annotations(desc)
-		if annotations == nil {
+	return m.noteLayers(diffIDs, img.Layers, img.Annotations, img.Manifest.Digest)
+}
+
+// noteKept is noteChunked for an image of the store, which may have been found when nobody asked for what refers to it.
+func (m *Mover) noteKept(c *store.Config) error {
+	if !m.Referrers {
+		return nil
+	}
+	config, err := image.Parse(c.Data)
+	if err != nil {
+		return err
+	}
+	manifests, err := m.Store.ManifestsOf(c.ID)
+	if err != nil {
+		return err
+	}
+	for _, kept := range manifests {
+		var manifest ocispec.Manifest
+		if err := json.Unmarshal(kept.Data, &manifest); err != nil || len(manifest.Layers) != len(config.RootFS.DiffIDs) {
 			continue
 		}
-		if err := m.Store.NoteChunked(diffIDs[i], desc.Digest, annotations); err != nil {
+		if err := m.noteLayers(config.RootFS.DiffIDs, manifest.Layers, manifest.Annotations, kept.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Mover) noteLayers(diffIDs []digest.Digest, layers []ocispec.Descriptor, annotations map[string]string, manifest digest.Digest) error {
+	of := chunked.Image{Annotations: annotations}
+	if m.Referrers {
+		of.Manifest = manifest
+	}
+	for i, desc := range layers {
+		found := chunked.Annotations(desc, &of)
+		if found == nil {
+			continue
+		}
+		if err := m.Store.NoteChunked(diffIDs[i], desc.Digest, found); err != nil {
 			return err
 		}
 	}

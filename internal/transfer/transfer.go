@@ -28,6 +28,8 @@ type Mover struct {
 	Platform ocispec.Platform
 	// Events, if not nil, gets a Layer event for all that is fetched, pushed or loaded.
 	Events event.Sink
+	// Referrers has SOCI indexes count that refer to an image, which whoever may push to its repository can add.
+	Referrers bool
 
 	sources []BlobSource
 }
@@ -42,7 +44,7 @@ func New(s *store.Store, client *registry.Client, p ocispec.Platform, sources ..
 
 // With is the Mover with other listeners; nil is none. Layers that its Store lacks are told of to them, too.
 func (m *Mover) With(events event.Sink) *Mover {
-	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events, sources: m.sources}
+	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events, Referrers: m.Referrers, sources: m.sources}
 	c.Store = m.Store.WithFetcher(c)
 	return c
 }
@@ -166,7 +168,11 @@ func (m *Mover) Base(ctx context.Context, name string, w Wanted) (*store.Config,
 			if err := m.Store.Touch(id); err != nil {
 				return nil, err
 			}
-			return m.Store.Config(id)
+			c, err := m.Store.Config(id)
+			if err != nil {
+				return nil, err
+			}
+			return c, m.noteKept(c)
 		}
 		if !errors.Is(err, store.ErrNotFound) && (!errors.As(err, &other) || other.ID != "") {
 			return nil, err

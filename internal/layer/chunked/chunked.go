@@ -1,16 +1,19 @@
 // Package chunked reads layers of which a table of contents says where in the compressed blob the contents of each file
-// are, so that single files can be had of a blob that is elsewhere: eStargz and zstd:chunked. Both are ordinary layers,
-// gzip and zstd, for whoever does not know of it.
+// are, so that single files can be had of a blob that is elsewhere: eStargz, zstd:chunked and SOCI. The first two are
+// ordinary layers, gzip and zstd, for whoever does not know of it, with a table in them. The tables of SOCI lie beside
+// layers of any kind.
 //
 //   - eStargz: github.com/containerd/stargz-snapshotter, docs/estargz.md
 //   - zstd:chunked: github.com/containers/storage, docs/containers-storage-zstd-chunked.md
+//   - SOCI: github.com/awslabs/soci-snapshotter, ztoc/
 //
-// What is verified: the table against the digest that the manifest's descriptor has for it, and each chunk against its
-// digest in the table. Nothing here compares a layer with its diffID: for that the whole tar is needed.
+// What is verified: the table against the digest that the manifest has for it, and each chunk against its digest in the
+// table. Nothing here compares a layer with its diffID: for that the whole tar is needed.
 package chunked
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -46,6 +49,14 @@ var ErrDamaged = errors.New("the bytes do not match their digest")
 // Blob reads parts of a blob.
 type Blob func(ctx context.Context, from, to int64) (io.ReadCloser, error)
 
+// Source is where a layer's blob is.
+type Source struct {
+	Blob Blob
+	Size int64 // of the blob, bytes
+	// Beside is what else is there. Only tables that lie beside their blobs need it.
+	Beside Repository
+}
+
 // Index is a layer's table of contents with the places of its files' contents.
 type Index struct {
 	// TOC is the layer's. The Offset of a file is where its contents are in the space of all contents, in which the
@@ -53,8 +64,10 @@ type Index struct {
 	TOC *layer.TOC
 	// Chunks are the parts that can be had alone, by At, without gaps.
 	Chunks []Chunk
-	// Space is the length of the contents of all files together, in bytes.
+	// Space is the length of the contents of all files together, or of the layer's tar, in bytes.
 	Space int64
+	// Undigested says that the table has no digests of files, but of those without contents.
+	Undigested bool
 
 	compression layer.Compression
 }
@@ -67,6 +80,10 @@ type Chunk struct {
 	Digest   digest.Digest
 	// Zeros says that it holds nothing else. Then it is not fetched, and has no digest.
 	Zeros bool
+	// Packed is the digest of its bytes in the blob, where nothing says that of what they hold: Digest is "" then.
+	Packed digest.Digest
+
+	resume *checkpoint // where decompressing begins in the middle of a stream
 }
 
 // Spans are the chunks that a part of the space touches.
@@ -87,6 +104,9 @@ func (x *Index) Extract(c *Chunk, compressed []byte) ([]byte, error) {
 	if c.Zeros {
 		return make([]byte, c.Size), nil
 	}
+	if c.Packed != "" {
+		return c.unpack(compressed)
+	}
 	z, err := x.decompress(bytes.NewReader(compressed))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -102,7 +122,19 @@ func (x *Index) Extract(c *Chunk, compressed []byte) ([]byte, error) {
 	return data, c.Check(data)
 }
 
-// Check compares the bytes of a chunk with its digest.
+// unpack compares the bytes of a chunk with their digest, and decompresses them.
+func (c *Chunk) unpack(compressed []byte) ([]byte, error) {
+	if got := digest.FromBytes(compressed); got != c.Packed {
+		return nil, fmt.Errorf("%w: a part of the layer has %s, and %s was promised", ErrDamaged, got, c.Packed)
+	}
+	data, err := c.resume.resume(compressed, c.Size)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return data, nil
+}
+
+// Check compares the bytes of a chunk with its Digest.
 func (c *Chunk) Check(data []byte) error {
 	if c.Zeros {
 		if slices.ContainsFunc(data, func(b byte) bool { return b != 0 }) {
@@ -117,8 +149,11 @@ func (c *Chunk) Check(data []byte) error {
 }
 
 func (x *Index) decompress(r io.Reader) (io.ReadCloser, error) {
-	if x.compression == layer.Gzip {
+	switch x.compression {
+	case layer.Gzip:
 		return gzip.NewReader(r)
+	case layer.None:
+		return io.NopCloser(r), nil
 	}
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(2*maxChunk))
 	if err != nil {
@@ -289,9 +324,10 @@ func (p *parser) file(made *layer.Entry, parts []entry) error {
 
 // sane says whether a chunk can be read out of a blob that has end bytes of contents.
 func (c *Chunk) sane(end int64) error {
+	promised := cmp.Or(c.Digest, c.Packed)
 	switch {
-	case c.Digest.Validate() != nil || c.Digest.Algorithm() != digest.SHA256:
-		return fmt.Errorf("the digest of a part is %q", c.Digest)
+	case promised.Validate() != nil || promised.Algorithm() != digest.SHA256:
+		return fmt.Errorf("the digest of a part is %q", promised)
 	case c.From < 0 || c.To <= c.From || c.To > end:
 		return fmt.Errorf("a part is at %d to %d of %d bytes", c.From, c.To, end)
 	case c.Size > maxChunk || c.To-c.From > maxChunk || c.Skip < 0 || c.Skip > maxChunk:

@@ -127,11 +127,11 @@ func TestIndex(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			ctx := t.Context()
 			blob, annotations := f.write(t, sample(t))
-			if annotations = Annotations(ocispec.Descriptor{Annotations: annotations}); annotations == nil {
+			if annotations = Annotations(ocispec.Descriptor{Annotations: annotations}, &Image{}); annotations == nil {
 				t.Fatal("its annotations say nothing")
 			}
 			var n int64
-			kept, err := Fetch(ctx, annotations, int64(len(blob)), counted(blob, &n))
+			kept, err := Fetch(ctx, annotations, &Source{Blob: counted(blob, &n), Size: int64(len(blob))})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,7 +197,7 @@ func TestDamaged(t *testing.T) {
 		blob, annotations := f.write(t, sample(t))
 		ctx, size := t.Context(), int64(len(blob))
 		var n int64
-		kept, err := Fetch(ctx, annotations, size, counted(blob, &n))
+		kept, err := Fetch(ctx, annotations, &Source{Blob: counted(blob, &n), Size: size})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +227,7 @@ func TestDamaged(t *testing.T) {
 				other[k] = v
 			}
 			other[name] = "sha256:" + strings.Repeat("0", 64)
-			if _, err := Fetch(ctx, other, size, counted(blob, &n)); !errors.Is(err, ErrUnreadable) {
+			if _, err := Fetch(ctx, other, &Source{Blob: counted(blob, &n), Size: size}); !errors.Is(err, ErrUnreadable) {
 				t.Errorf("%s: another table than the manifest's: %v", f.name, err)
 			}
 		}
@@ -332,7 +332,7 @@ func FuzzBlob(f *testing.F) {
 	f.Fuzz(func(t *testing.T, blob []byte, d string) {
 		var n int64
 		annotations := map[string]string{tableDigest: d}
-		if kept, err := Fetch(t.Context(), annotations, int64(len(blob)), counted(blob, &n)); err == nil {
+		if kept, err := Fetch(t.Context(), annotations, &Source{Blob: counted(blob, &n), Size: int64(len(blob))}); err == nil {
 			if _, err := Open(t.Context(), annotations, kept, int64(len(blob))); err != nil {
 				t.Fatal("what was fetched cannot be opened:", err)
 			}

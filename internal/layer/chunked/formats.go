@@ -30,8 +30,9 @@ const (
 	otherPosition = "io.containers.zstd-chunked.manifest-position"
 )
 
-// Annotations are those of a layer's descriptor by which parts of it can be read; nil if they cannot.
-func Annotations(desc ocispec.Descriptor) map[string]string {
+// Annotations are those by which parts of a layer of an image can be read, of its descriptor or of the image's manifest;
+// nil if they cannot.
+func Annotations(desc ocispec.Descriptor, img *Image) map[string]string {
 	kept := map[string]string{}
 	for _, name := range []string{tableDigest, tableChecksum, tablePosition, otherChecksum, otherPosition} {
 		if v, ok := desc.Annotations[name]; ok {
@@ -41,7 +42,7 @@ func Annotations(desc ocispec.Descriptor) map[string]string {
 	_, gz := formatOf(kept).(estargzTable)
 	_, zs := formatOf(kept).(zstdChunked)
 	if !gz && !zs {
-		return nil
+		return img.soci(desc.Digest)
 	}
 	return kept
 }
@@ -49,9 +50,9 @@ func Annotations(desc ocispec.Descriptor) map[string]string {
 // format is one of those in which a blob has its table of contents.
 type format interface {
 	// fetch reads the table as it is kept, and verified.
-	fetch(ctx context.Context, size int64, blob Blob) ([]byte, error)
-	// index makes an index of the table as it is kept, which it verifies.
-	index(ctx context.Context, kept []byte, size int64) (*Index, error)
+	fetch(ctx context.Context, from *Source) ([]byte, error)
+	// open makes an index of the table as it is kept, which it verifies.
+	open(ctx context.Context, kept []byte, size int64) (*Index, error)
 }
 
 func formatOf(annotations map[string]string) format {
@@ -63,16 +64,16 @@ func formatOf(annotations map[string]string) format {
 			return zstdChunked{d, annotations[name[1]]}
 		}
 	}
-	return nil
+	return sociOf(annotations)
 }
 
-// Fetch reads the table of contents of a blob of size bytes, with one request or two. The bytes are for Open.
-func Fetch(ctx context.Context, annotations map[string]string, size int64, blob Blob) ([]byte, error) {
+// Fetch reads the table of contents of a blob, with one request or two. The bytes are for Open.
+func Fetch(ctx context.Context, annotations map[string]string, from *Source) ([]byte, error) {
 	f := formatOf(annotations)
 	if f == nil {
 		return nil, fmt.Errorf("%w: no annotation tells of one", ErrUnreadable)
 	}
-	return f.fetch(ctx, size, blob)
+	return f.fetch(ctx, from)
 }
 
 // Open verifies what Fetch gave and makes an index of it.
@@ -81,7 +82,7 @@ func Open(ctx context.Context, annotations map[string]string, kept []byte, size 
 	if f == nil {
 		return nil, fmt.Errorf("%w: no annotation tells of one", ErrUnreadable)
 	}
-	return f.index(ctx, kept, size)
+	return f.open(ctx, kept, size)
 }
 
 // read reads a part of a blob that is no larger than a table may be.
@@ -120,7 +121,8 @@ const (
 )
 
 // fetch keeps the end of the blob from where the table begins.
-func (f estargzTable) fetch(ctx context.Context, size int64, blob Blob) ([]byte, error) {
+func (f estargzTable) fetch(ctx context.Context, of *Source) ([]byte, error) {
+	size, blob := of.Size, of.Blob
 	from := max(0, size-tail)
 	data, err := read(ctx, blob, from, size)
 	if err != nil {
@@ -141,7 +143,7 @@ func (f estargzTable) fetch(ctx context.Context, size int64, blob Blob) ([]byte,
 		data, from = append(before, data...), at
 	}
 	kept := append(append(binary.BigEndian.AppendUint64(nil, uint64(at)), tableApart), data[at-from:]...)
-	x, err := f.index(ctx, kept, size)
+	x, err := f.open(ctx, kept, size)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +218,7 @@ func tableOffset(data []byte) (int64, error) {
 	return at, nil
 }
 
-func (f estargzTable) index(ctx context.Context, kept []byte, size int64) (*Index, error) {
+func (f estargzTable) open(ctx context.Context, kept []byte, size int64) (*Index, error) {
 	if len(kept) < keptHead || size < int64(len(kept)-keptHead) || kept[keptHead-1] != tableShown && kept[keptHead-1] != tableApart {
 		return nil, fmt.Errorf("%w: %d bytes are left of it", ErrUnreadable, len(kept))
 	}
@@ -287,19 +289,19 @@ func (f zstdChunked) place(size int64) (from, to int64, err error) {
 	return n[0], n[0] + n[1], nil
 }
 
-func (f zstdChunked) fetch(ctx context.Context, size int64, blob Blob) ([]byte, error) {
-	from, to, err := f.place(size)
+func (f zstdChunked) fetch(ctx context.Context, of *Source) ([]byte, error) {
+	from, to, err := f.place(of.Size)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := read(ctx, blob, from, to)
+	kept, err := read(ctx, of.Blob, from, to)
 	if err == nil {
-		_, err = f.index(ctx, kept, size)
+		_, err = f.open(ctx, kept, of.Size)
 	}
 	return kept, err
 }
 
-func (f zstdChunked) index(ctx context.Context, kept []byte, size int64) (*Index, error) {
+func (f zstdChunked) open(ctx context.Context, kept []byte, size int64) (*Index, error) {
 	from, _, err := f.place(size)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ import (
 // and the layer is not present with it. Its folder is lazy/DIFFID:
 //
 //	table   the table of contents as the blob has it, verified against the manifest whenever it is opened
-//	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is there
+//	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is there;
+//	        where the table has no digests of what chunks hold, then 32 bytes for each, the SHA-256 of what came
 //
 // What the folder promises is checked when it is used: a chunk that is there is compared with its digest before it is
 // read for the first time in a process. So nothing of it needs a seal, and what a power cut takes is fetched again.
@@ -37,6 +39,8 @@ import (
 type RangeFetcher interface {
 	// FetchRange opens the bytes of a blob from one to before another.
 	FetchRange(ctx context.Context, repo string, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error)
+	// Beside is what else is where a blob is.
+	Beside(repo string) (chunked.Repository, error)
 }
 
 // chunkedAs is under what it is remembered of a layer that parts of its blob can be read.
@@ -61,7 +65,7 @@ type Lazy struct {
 
 	diffID digest.Digest
 	file   *os.File
-	fetch  chunked.Blob
+	source chunked.Source
 
 	mu    sync.Mutex
 	parts []part
@@ -149,9 +153,13 @@ func (ls *Layers) opened(diffID digest.Digest) *Lazy {
 }
 
 func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, b content.Blob, annotations map[string]string, from RangeFetcher) (*Lazy, error) {
-	z := &Lazy{diffID: diffID, fetch: func(ctx context.Context, start, end int64) (io.ReadCloser, error) {
+	beside, err := ls.memory.repository(b.Repository, from.Beside)
+	if err != nil {
+		return nil, err
+	}
+	z := &Lazy{diffID: diffID, source: chunked.Source{Size: b.Size, Beside: beside, Blob: func(ctx context.Context, start, end int64) (io.ReadCloser, error) {
 		return from.FetchRange(ctx, b.Repository, b.Descriptor(), start, end)
-	}}
+	}}}
 	dir := ls.LazyPath(diffID)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -162,7 +170,7 @@ func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, b content.
 		z.Index, err = chunked.Open(ctx, annotations, kept, b.Size)
 	}
 	if err != nil {
-		if kept, err = chunked.Fetch(ctx, annotations, b.Size, z.fetch); err != nil {
+		if kept, err = chunked.Fetch(ctx, annotations, &z.source); err != nil {
 			return nil, err
 		}
 		if z.Index, err = chunked.Open(ctx, annotations, kept, b.Size); err != nil {
@@ -211,6 +219,9 @@ func (z *Lazy) readParts() error {
 	x := z.Index
 	z.parts = make([]part, len(x.Chunks))
 	size := x.Space + int64(len(x.Chunks))
+	if x.Undigested {
+		size += int64(len(x.Chunks)) * sha256.Size
+	}
 	st, err := z.file.Stat()
 	if err == nil && st.Size() != size && st.Size() != 0 { // of another table
 		err = z.replace()
@@ -303,7 +314,7 @@ func (z *Lazy) bring(ctx context.Context, first, next int) error {
 	z.mu.Lock()
 	kept := z.parts[first].state == partKept
 	z.mu.Unlock()
-	if kept && z.sound(&chunks[0]) {
+	if kept && z.sound(first) {
 		return nil
 	}
 	from, to := chunks[0].From, chunks[0].To
@@ -322,6 +333,9 @@ func (z *Lazy) bring(ctx context.Context, first, next int) error {
 			bytes, err := z.Index.Extract(c, data[c.From-from:c.To-from])
 			if err == nil {
 				_, err = z.file.WriteAt(bytes, c.At)
+			}
+			if err == nil && c.Packed != "" {
+				err = z.noteSum(first+k, bytes)
 			}
 			return err
 		})
@@ -342,7 +356,7 @@ func (z *Lazy) read(ctx context.Context, from, to int64) ([]byte, error) {
 	if from == to {
 		return nil, nil
 	}
-	r, err := z.fetch(ctx, from, to)
+	r, err := z.source.Blob(ctx, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -352,11 +366,30 @@ func (z *Lazy) read(ctx context.Context, from, to int64) ([]byte, error) {
 	return data, err
 }
 
+// sumAt is where the SHA-256 of what a chunk holds is noted, if the table does not have it.
+func (z *Lazy) sumAt(i int) int64 {
+	return z.Index.Space + int64(len(z.Index.Chunks)) + int64(i)*sha256.Size
+}
+
+func (z *Lazy) noteSum(i int, data []byte) error {
+	sum := sha256.Sum256(data)
+	_, err := z.file.WriteAt(sum[:], z.sumAt(i))
+	return err
+}
+
 // sound says whether the file has what a chunk's digest promises.
-func (z *Lazy) sound(c *chunked.Chunk) bool {
+func (z *Lazy) sound(i int) bool {
+	c := &z.Index.Chunks[i]
 	data := make([]byte, c.Size)
-	_, err := z.file.ReadAt(data, c.At)
-	return err == nil && c.Check(data) == nil
+	if _, err := z.file.ReadAt(data, c.At); err != nil {
+		return false
+	}
+	if c.Packed == "" {
+		return c.Check(data) == nil
+	}
+	var noted [sha256.Size]byte
+	_, err := z.file.ReadAt(noted[:], z.sumAt(i))
+	return err == nil && noted == sha256.Sum256(data)
 }
 
 // File opens what the contents of files are in, each at its Offset, once Need has said so. Who has it closes it.

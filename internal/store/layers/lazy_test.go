@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -18,7 +19,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/chunked"
+	"github.com/strata-build/strata/internal/layer/chunked/ztoctest"
 	"github.com/strata-build/strata/internal/store/content"
 	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/session"
@@ -30,6 +33,7 @@ type away struct {
 	requests atomic.Int64
 	bytes    atomic.Int64
 	damage   atomic.Bool // what is given is wrong
+	beside   memoryRepository
 }
 
 func (a *away) Fetch(context.Context, string, ocispec.Descriptor, digest.Digest) error {
@@ -46,12 +50,37 @@ func (a *away) FetchRange(_ context.Context, _ string, _ ocispec.Descriptor, fro
 	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
-// chunkedLayer is an eStargz layer with the file large, of noise, and small ones.
-func chunkedLayer(t *testing.T) (a *away, diffID digest.Digest, large []byte, annotations map[string]string) {
+func (a *away) Beside(string) (chunked.Repository, error) { return a.beside, nil }
+
+// memoryRepository has manifests and blobs by their digests.
+type memoryRepository map[digest.Digest][]byte
+
+func (r memoryRepository) Manifest(_ context.Context, d digest.Digest) ([]byte, error) {
+	if data, ok := r[d]; ok {
+		return data, nil
+	}
+	return nil, errors.New("it is not there")
+}
+
+func (r memoryRepository) Small(ctx context.Context, desc ocispec.Descriptor, _ int64) ([]byte, error) {
+	return r.Manifest(ctx, desc.Digest)
+}
+
+func (r memoryRepository) Referrers(context.Context, digest.Digest, string) ([]ocispec.Descriptor, error) {
+	return nil, nil
+}
+
+// chunkedLayer is a layer with the file large, of noise, and small ones.
+type chunkedLayer func(t *testing.T) (a *away, diffID digest.Digest, large []byte, annotations map[string]string)
+
+// lazyForms are layers of which parts can be read: with digests of their files and without.
+var lazyForms = map[string]chunkedLayer{"estargz": estargzLayer, "soci": sociLayer}
+
+// layerTar is the tar of such a layer.
+func layerTar(t *testing.T) (data bytes.Buffer, large []byte) {
 	large = make([]byte, 3<<20)
 	_, err := rand.NewChaCha8([32]byte{7}).Read(large)
 	must(t, err)
-	var data, blob bytes.Buffer
 	w := tar.NewWriter(&data)
 	for name, contents := range map[string][]byte{"large": large, "small": []byte("hello"), "empty": nil} {
 		must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(contents))}))
@@ -59,6 +88,36 @@ func chunkedLayer(t *testing.T) (a *away, diffID digest.Digest, large []byte, an
 		must(t, err)
 	}
 	must(t, w.Close())
+	return data, large
+}
+
+func sociLayer(t *testing.T) (a *away, diffID digest.Digest, large []byte, annotations map[string]string) {
+	data, large := layerTar(t)
+	var blob bytes.Buffer
+	z, err := gzip.NewWriterLevel(&blob, gzip.BestSpeed)
+	must(t, err)
+	_, err = z.Write(data.Bytes())
+	must(t, err)
+	must(t, z.Close())
+	table, err := ztoctest.Make(blob.Bytes(), 256<<10)
+	must(t, err)
+	of := digest.FromBytes(blob.Bytes())
+	index, err := json.Marshal(ocispec.Manifest{
+		Config: ocispec.Descriptor{MediaType: "application/vnd.amazon.soci.index.v2+json"},
+		Layers: []ocispec.Descriptor{{
+			MediaType: "application/octet-stream", Digest: digest.FromBytes(table), Size: int64(len(table)),
+			Annotations: map[string]string{"com.amazon.soci.image-layer-digest": of.String()},
+		}},
+	})
+	must(t, err)
+	image := &chunked.Image{Annotations: map[string]string{"com.amazon.soci.index-digest": digest.FromBytes(index).String()}}
+	a = &away{blob: blob.Bytes(), beside: map[digest.Digest][]byte{digest.FromBytes(index): index, digest.FromBytes(table): table}}
+	return a, digest.FromBytes(data.Bytes()), large, chunked.Annotations(ocispec.Descriptor{Digest: of}, image)
+}
+
+func estargzLayer(t *testing.T) (a *away, diffID digest.Digest, large []byte, annotations map[string]string) {
+	data, large := layerTar(t)
+	var blob bytes.Buffer
 	z := estargz.NewWriterLevel(&blob, gzip.BestSpeed)
 	z.ChunkSize = 256 << 10
 	must(t, z.AppendTarLossLess(bytes.NewReader(data.Bytes())))
@@ -68,7 +127,7 @@ func chunkedLayer(t *testing.T) (a *away, diffID digest.Digest, large []byte, an
 	must(t, err)
 	uncompressed, err := io.ReadAll(whole)
 	must(t, err)
-	annotations = chunked.Annotations(ocispec.Descriptor{Annotations: map[string]string{estargz.TOCJSONDigestAnnotation: d.String()}})
+	annotations = chunked.Annotations(ocispec.Descriptor{Annotations: map[string]string{estargz.TOCJSONDigestAnnotation: d.String()}}, &chunked.Image{})
 	return &away{blob: blob.Bytes()}, digest.FromBytes(uncompressed), large, annotations
 }
 
@@ -111,8 +170,14 @@ func openRoot(t *testing.T) string {
 // Of a layer in parts only those come that are read, each once, also where another process has read it before. What
 // is damaged on the disk comes again, and what is damaged on the way is refused.
 func TestLazy(t *testing.T) {
+	for name, form := range lazyForms {
+		t.Run(name, func(t *testing.T) { testLazy(t, form) })
+	}
+}
+
+func testLazy(t *testing.T, form chunkedLayer) {
 	root := openRoot(t)
-	a, diffID, large, annotations := chunkedLayer(t)
+	a, diffID, large, annotations := form(t)
 	open := func() *Lazy {
 		z, err := storeWith(t, root, a, diffID, annotations).Lazy(t.Context(), diffID)
 		must(t, err)
@@ -176,8 +241,14 @@ func TestLazy(t *testing.T) {
 
 // Whatever is read of it, in whatever order, a layer in parts is the same as a whole one.
 func TestLazyProperty(t *testing.T) {
+	for name, form := range lazyForms {
+		t.Run(name, func(t *testing.T) { testLazyProperty(t, form) })
+	}
+}
+
+func testLazyProperty(t *testing.T, form chunkedLayer) {
 	root := openRoot(t)
-	a, diffID, large, annotations := chunkedLayer(t)
+	a, diffID, large, annotations := form(t)
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 20 {
@@ -197,5 +268,38 @@ func TestLazyProperty(t *testing.T) {
 			must(t, err)
 			must(t, f.Close())
 		}
+	}
+}
+
+// Who has looked a file up while its layer was in parts reads the same when the layer is here.
+func TestWholeAfterLazy(t *testing.T) {
+	for name, form := range lazyForms {
+		t.Run(name, func(t *testing.T) {
+			a, diffID, large, annotations := form(t)
+			ls := storeWith(t, openRoot(t), a, diffID, annotations)
+			z, err := ls.Lazy(t.Context(), diffID)
+			must(t, err)
+			if z == nil {
+				t.Fatal("it has no lazy form")
+			}
+			stack, err := ls.Stack([]digest.Digest{diffID})
+			must(t, err)
+			e, err := stack.Lookup(t.Context(), "large")
+			must(t, err)
+			must(t, ls.Unpack(t.Context(), diffID, bytes.NewReader(a.blob)))
+			r, err := stack.Open(t.Context(), e)
+			must(t, err)
+			defer r.Close()
+			got, err := io.ReadAll(r)
+			must(t, err)
+			if !bytes.Equal(got, large) {
+				t.Error("it has other bytes")
+			}
+			summed := []*layer.Entry{e}
+			must(t, stack.Sum(t.Context(), summed))
+			if summed[0].Digest != digest.FromBytes(large) {
+				t.Errorf("its digest is %s", summed[0].Digest)
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/layer/chunked"
 )
 
 // memory is what a process remembers of the layers it uses.
@@ -19,6 +20,8 @@ type memory struct {
 	noIndex map[digest.Digest]bool // of which no index can be made
 	written map[digest.Digest]bool // whose tar was not as it was sealed
 	mount   look                   // whether indexes can be mounted
+
+	repositories map[string]chunked.Repository
 }
 
 type tocEntry struct {
@@ -39,7 +42,23 @@ func newMemory() *memory {
 		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
 		lazies: map[digest.Digest]*Lazy{}, sound: map[digest.Digest]bool{},
 		noIndex: map[digest.Digest]bool{}, written: map[digest.Digest]bool{},
+		repositories: map[string]chunked.Repository{},
 	}
+}
+
+// repository is what is beside blobs at a place. Each layer of an image asks for the same there.
+func (m *memory) repository(place string, open func(string) (chunked.Repository, error)) (chunked.Repository, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.repositories[place]; r != nil {
+		return r, nil
+	}
+	r, err := open(place)
+	if err != nil {
+		return nil, err
+	}
+	m.repositories[place] = chunked.Remembered(r)
+	return m.repositories[place], nil
 }
 
 // lazy is the lazy form of a layer that was opened; nil for none.

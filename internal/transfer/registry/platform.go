@@ -25,7 +25,8 @@ func Choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descri
 func choose(entries []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
 	var images []ocispec.Descriptor
 	for _, d := range entries {
-		if d.Annotations[ReferenceType] == "" && (IsManifest(d.MediaType) || isIndex(d.MediaType)) {
+		isArtifact := d.ArtifactType != "" && !isImageConfig(d.ArtifactType) // a SOCI index has the image's platform
+		if d.Annotations[ReferenceType] == "" && !isArtifact && (IsManifest(d.MediaType) || isIndex(d.MediaType)) {
 			images = append(images, d)
 		}
 	}

@@ -97,6 +97,8 @@ type Image struct {
 	Index    *Blob           // the image index that the name pointed to, nil where it pointed to a manifest
 	Manifest Blob
 	Config   Blob
+	// Annotations are those of the manifest.
+	Annotations map[string]string
 	// Layers are the manifest's layers, bottom first, with their media types (Docker's or OCI's), annotations
 	// and URLs as they stand there.
 	Layers []ocispec.Descriptor

@@ -118,7 +118,7 @@ func (c *Client) fillImage(ctx context.Context, img *Image) error {
 		return err
 	}
 	img.Config = Blob{MediaType: m.Config.MediaType, Digest: m.Config.Digest, Data: data}
-	img.Layers = m.Layers
+	img.Layers, img.Annotations = m.Layers, m.Annotations
 	return nil
 }
 

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"strconv"
+
+	"github.com/spf13/pflag"
+)
+
+// lazyVariable says what --lazy is where it is not given.
+const lazyVariable = "STRATA_LAZY"
+
+// lazyFlag is --lazy: whether layers of base images are fetched in parts.
+type lazyFlag struct {
+	on bool
+	// referrers has SOCI indexes count that somebody attached to an image.
+	referrers bool
+}
+
+// withReferrers is the value that has those indexes count.
+const withReferrers = "referrers"
+
+// registerLazy adds --lazy to the flags of a command.
+func registerLazy(fl *pflag.FlagSet, f *lazyFlag, who string) {
+	*f = lazyByDefault()
+	fl.Var(f, "lazy", "fetch of base images only what "+who+" read, where their layers are eStargz or zstd:chunked or have a SOCI index; "+
+		"with `referrers` also by SOCI indexes that others have attached to them (default "+lazyVariable+", or false)")
+	fl.Lookup("lazy").NoOptDefVal = "true"
+}
+
+// lazyByDefault is what the variable says; what it cannot mean is no.
+func lazyByDefault() lazyFlag {
+	var f lazyFlag
+	if f.Set(os.Getenv(lazyVariable)) != nil {
+		return lazyFlag{}
+	}
+	return f
+}
+
+// Set implements pflag.Value.
+func (f *lazyFlag) Set(value string) error {
+	if value == withReferrers {
+		*f = lazyFlag{on: true, referrers: true}
+		return nil
+	}
+	on, err := strconv.ParseBool(value)
+	if err != nil {
+		return errors.New("it is true, false or " + withReferrers)
+	}
+	*f = lazyFlag{on: on}
+	return nil
+}
+
+// String implements pflag.Value.
+func (f *lazyFlag) String() string {
+	if f.referrers {
+		return withReferrers
+	}
+	return strconv.FormatBool(f.on)
+}
+
+// Type implements pflag.Value.
+func (f *lazyFlag) Type() string { return "bool" }
