@@ -249,7 +249,8 @@ func (s *Store) Sync() error {
 //
 // The reserve is made where there is none; that it cannot be is no error.
 func (s *Store) Close() error {
-	err := errors.Join(s.Sync(), s.Leave())
+	_, err := s.Session.Sync()
+	err = errors.Join(err, s.Leave()) // which waits for the rows
 	if !s.ReadOnly() {
 		_ = disk.KeepReserve(s.root, s.db.Size())
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // TestSpare: what is spare stays in the log, as far as that is small, and is there when the database is opened next;
-// what was promised is moved to the database.
+// so does what was promised.
 func TestSpare(t *testing.T) {
 	root := t.TempDir()
 	logged := func() int64 {
@@ -54,15 +54,58 @@ func TestSpare(t *testing.T) {
 	if n := logged(); n <= first || n > maxLog {
 		t.Errorf("the log has %d bytes after %d", n, first)
 	}
+	last := logged()
 	write(10, (*DB).Promise, (*DB).Spare)
-	if n := logged(); n != 0 {
-		t.Errorf("the log has %d bytes after a promise", n)
+	if n := logged(); n <= last || n > maxLog {
+		t.Errorf("the log has %d bytes after a promise, and %d before", n, last)
 	}
 	write(maxLog, (*DB).Spare)
 	if n := logged(); n != 0 {
 		t.Errorf("the log has %d bytes, more than %d", n, maxLog)
 	}
 	write(10)
+}
+
+// Closing waits for the log where rows in it are not spare, and not for those of others.
+func TestCloseWaits(t *testing.T) {
+	root := t.TempDir()
+	d, err := Open(root)
+	if err == nil {
+		err = d.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(d *DB) {
+		if _, err := d.Exec("INSERT INTO logs (data) VALUES (zeroblob(9))"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		what  string
+		do    []func(*DB)
+		waits bool
+	}{
+		{"rows", []func(*DB){write}, true},
+		{"nothing", nil, false},
+		{"spare rows", []func(*DB){write, (*DB).Spare}, false},
+		{"nothing, beside the spare rows of another", nil, false},
+		{"rows that are promised", []func(*DB){write, (*DB).Promise, (*DB).Spare}, true},
+	} {
+		d, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, do := range test.do {
+			do(d)
+		}
+		if got := d.isOwed(); got != test.waits {
+			t.Errorf("%s: it waits: %v", test.what, got)
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestSpareBesideOthers has connections come and go, and the database closed while some are in use.
