@@ -64,7 +64,7 @@ func (s *Solver) foundBase(v *event.Vertex, st *State, err error) event.Finished
 	}
 	f := event.Finished{Vertex: v, Status: event.Cached, State: st.ID, Chain: st.chain().id}
 	for _, d := range st.Chain() {
-		if l, err := s.store.Layer(d); err != nil || !l.Present() {
+		if !s.store.IsPresent(d) {
 			f.Status = event.Done
 		}
 	}

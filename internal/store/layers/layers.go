@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -100,10 +99,10 @@ func (ls *Layers) Layer(diffID digest.Digest) (*Layer, error) {
 }
 
 // Present says whether the layer's bytes are on this disk, as a tree or a tar.
-func (l *Layer) Present() bool {
-	_, err := os.Stat(l.layers.Path(l.DiffID, formTOC))
-	return err == nil
-}
+func (l *Layer) Present() bool { return l.layers.IsPresent(l.DiffID) }
+
+// IsPresent says whether a layer's bytes are on this disk, as a tree or a tar, without asking what is known of it.
+func (ls *Layers) IsPresent(diffID digest.Digest) bool { return disk.Exists(ls.Path(diffID, formTOC)) }
 
 // inFolder says whether anything of the layer is on this disk: one without a table of contents is damaged.
 func (l *Layer) inFolder() bool { return disk.Exists(l.layers.Path(l.DiffID)) }
