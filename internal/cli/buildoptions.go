@@ -52,7 +52,7 @@ func (f *buildFlags) register(fl *pflag.FlagSet) {
 	fl.Var((*listFlag)(&f.cacheTo), "cache-to", "export the cache: a `NAME` or type=registry,ref=NAME, type=local,dest=DIRECTORY, type=s3, gcs or http as above; mode=max adds the steps of all stages; none writes no cache into the image")
 	fl.Var((*listFlag)(&f.platforms), "platform", "target `PLATFORM`, such as linux/arm64; several, separated by commas or given as several options, make an image for each (default DOCKER_DEFAULT_PLATFORM, or this machine's platform)")
 	fl.BoolVar(&f.pull, "pull", false, "ask the registry for newer base images, even if the store has them")
-	registerLazy(fl, &f.lazy, "RUN steps")
+	registerLazy(fl, &f.lazy, "RUN steps read")
 	fl.Var((*listFlag)(&f.labels), "label", "label of the image, as `NAME=VALUE`")
 	fl.StringVar(&f.network, "network", "default", "`NETWORK` of RUN steps: bridge, one of their own; host, this machine's; or none (default STRATA_NETWORK, or "+string(runner.DefaultNetwork)+")")
 	networkAllowFlag(fl, &f.networkAllow, "RUN steps")

@@ -43,7 +43,7 @@ var flagGroups = map[string][]flagGroup{
 	},
 	"run": {
 		{"Common flags", []string{
-			"interactive", "tty", "env", "volume", "workdir", "user", "entrypoint", "platform", "pull", "env-file", "mount", "rm",
+			"interactive", "tty", "env", "volume", "workdir", "user", "entrypoint", "platform", "pull", "lazy", "env-file", "mount", "rm",
 		}},
 		{"Sandbox", []string{
 			"network", "network-allow", "publish", "hostname", "name", "add-host", "dns", "tmpfs", "read-only", "init", "cap-add", "cap-drop", "privileged", "security-opt",

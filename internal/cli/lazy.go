@@ -22,9 +22,9 @@ type lazyFlag struct {
 const withReferrers = "referrers"
 
 // registerLazy adds --lazy to the flags of a command.
-func registerLazy(fl *pflag.FlagSet, f *lazyFlag, who string) {
+func registerLazy(fl *pflag.FlagSet, f *lazyFlag, whoReads string) {
 	*f = lazyByDefault()
-	fl.Var(f, "lazy", "fetch of base images only what "+who+" read, where their layers are eStargz or zstd:chunked or have a SOCI index; "+
+	fl.Var(f, "lazy", "fetch of base images only what "+whoReads+", where their layers are eStargz or zstd:chunked or have a SOCI index; "+
 		"with `referrers` also by SOCI indexes that others have attached to them (default "+lazyVariable+", or false)")
 	fl.Lookup("lazy").NoOptDefVal = "true"
 }

@@ -32,6 +32,7 @@ type runFlags struct {
 	env, envFiles, volumes, networkAllow           []string
 	dir, user, entrypoint, network, name, hostname string
 	platform                                       string
+	lazy                                           lazyFlag
 
 	machine machineFlags
 	docker  dockerRunFlags
@@ -72,6 +73,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.name, "name", "", "`NAME` of the container, also its host name")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host `NAME`")
 	platformFlag(fl, &f.platform)
+	registerLazy(fl, &f.lazy, "the command reads")
 	f.machine.register(fl)
 	f.docker.register(fl)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { // as docker run, whose other codes are the command's
@@ -100,7 +102,11 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
+	m.Referrers = f.lazy.referrers
 	c, err := a.findToRun(cmd.Context(), m, name, f)
+	if err == nil {
+		err = m.NoteReferrers(c)
+	}
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
@@ -157,7 +163,7 @@ func (a *app) findToRunHere(name, flag string, p ocispec.Platform) (*store.Confi
 
 func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options, error) {
 	o := enter.Options{
-		Args: command, Dir: f.dir, User: f.user, ReadOnly: f.readOnly,
+		Args: command, Dir: f.dir, User: f.user, ReadOnly: f.readOnly, Lazy: f.lazy.on,
 	}
 	if cmd.Flags().Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint

@@ -64,8 +64,9 @@ func (m *Mover) noteChunked(diffIDs []digest.Digest, img *registry.Image) error 
 	return m.noteLayers(diffIDs, img.Layers, img.Annotations, img.Manifest.Digest)
 }
 
-// noteKept is noteChunked for an image of the store, which may have been found when nobody asked for what refers to it.
-func (m *Mover) noteKept(c *store.Config) error {
+// NoteReferrers notes, of an image of the store, that SOCI indexes count that refer to it, if they do for the Mover: it may
+// have been found when nobody asked for them.
+func (m *Mover) NoteReferrers(c *store.Config) error {
 	if !m.Referrers {
 		return nil
 	}

@@ -172,7 +172,7 @@ func (m *Mover) Base(ctx context.Context, name string, w Wanted) (*store.Config,
 			if err != nil {
 				return nil, err
 			}
-			return c, m.noteKept(c)
+			return c, m.NoteReferrers(c)
 		}
 		if !errors.Is(err, store.ErrNotFound) && (!errors.As(err, &other) || other.ID != "") {
 			return nil, err

@@ -5,23 +5,17 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/strata-build/strata/internal/sandbox/tracefs"
+	"github.com/strata-build/strata/internal/sandbox/inparts"
 	"github.com/strata-build/strata/internal/store"
 )
 
 // inParts are the layers of the state that a step starts from of which only parts are fetched, as the step reads
 // them. Where that cannot be, for whatever reason, a layer is not among them, and is fetched whole.
 func (t *trees) inParts(ctx context.Context, step *Step) map[digest.Digest]*store.LazyLayer {
-	if !t.lazy || tracefs.Available() != nil {
+	if !t.lazy {
 		return nil
 	}
-	found := map[digest.Digest]*store.LazyLayer{}
-	for _, d := range step.On.Chain() {
-		if lazy, err := t.store.Lazy(ctx, d); err == nil && lazy != nil {
-			found[d] = lazy
-		}
-	}
-	return found
+	return inparts.Find(ctx, t.store, step.On.Chain())
 }
 
 // servedOf says which layers are served: those that are observed, and those in parts.

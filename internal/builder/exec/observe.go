@@ -13,6 +13,7 @@ import (
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/observed"
+	"github.com/strata-build/strata/internal/sandbox/inparts"
 	"github.com/strata-build/strata/internal/sandbox/snapshot"
 	"github.com/strata-build/strata/internal/sandbox/tracefs"
 	"github.com/strata-build/strata/internal/store"
@@ -43,7 +44,7 @@ func (w *work) serve(ctx context.Context, chain []digest.Digest, lazy map[digest
 	}()
 	s := &served{of: chain, unseen: map[digest.Digest]bool{}}
 	for _, d := range chain {
-		l, err := w.open(ctx, d, lazy[d])
+		l, err := inparts.Layer(ctx, w.store, w.below, d, lazy[d])
 		s.unseen[d] = lazy[d] != nil
 		if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 			return nil, fmt.Errorf("%w: %w", errNotServed, err) // trees need no file that stays open
@@ -80,41 +81,6 @@ func (w *work) serveMount(m *Mount, t *layer.TOC, trees []string, dir string) (*
 	defer files.Close() // the server has it open
 	s := &served{of: []digest.Digest{m.Content.Sum()}, at: m.Target}
 	return w.offer(dir, s, []tracefs.Layer{{TOC: t, View: observed.NewView(t), Files: files}})
-}
-
-// open opens a layer to be served, whole or in parts, with what shows at the directories that it has no entry for.
-func (w *work) open(ctx context.Context, diffID digest.Digest, lazy *store.LazyLayer) (l tracefs.Layer, err error) {
-	chain, err := w.store.Chain([]digest.Digest{diffID})
-	if err != nil {
-		return l, err
-	}
-	if lazy != nil {
-		l.TOC = lazy.Index.TOC
-		l.Bring = func(at, size int64) error { return lazy.Need(ctx, at, size) }
-	} else if l.TOC, err = chain[0].TOC(ctx); err != nil {
-		return l, err
-	}
-	l.View = observed.NewView(l.TOC)
-	var below []*layer.Entry
-	for n := range l.View.Len() {
-		if !l.View.Implied(n) {
-			continue
-		}
-		if e, err := w.below.Lookup(ctx, l.View.Path(n)); err == nil && e != nil && e.Type == layer.Dir {
-			d := *e
-			d.Path = l.View.Path(n)
-			below = append(below, &d)
-		}
-	}
-	if l.Below, err = layer.NewTOC(below); err != nil {
-		return l, err
-	}
-	if lazy != nil {
-		l.Files, err = lazy.File()
-	} else {
-		l.Files, err = chain[0].Files(ctx)
-	}
-	return l, err
 }
 
 // split divides a chain into the layers that are mounted as trees and those that are observed.

@@ -18,6 +18,7 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/network"
 	"github.com/strata-build/strata/internal/sandbox/plainroot"
 	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/sandbox/tracefs"
 	"github.com/strata-build/strata/internal/sandbox/workspace"
 	"github.com/strata-build/strata/internal/store"
 )
@@ -36,6 +37,7 @@ type Options struct {
 	Binds      []runner.Bind
 	Volumes    []Volume
 	Init       bool // an init program is process 1
+	Lazy       bool // of layers that are elsewhere only what is read is fetched, where that can be
 	Streams    runner.Streams
 	Warn       func(line string) // as that of runner.Spec
 }
@@ -80,13 +82,17 @@ func Run(ctx context.Context, s *store.Store, c *store.Config, o Options) (int, 
 	spec.Connection = runner.Connect(o.Network, o.Machine, o.Allow)
 	defer spec.Connection.Close()
 	spec.Arch = platform.Normal(config.Platform).Architecture
-	for {
-		lowers, err := s.Lowers(ctx, config.RootFS.DiffIDs, nil)
+	for lazy := o.Lazy; ; {
+		layers, err := open(ctx, s, config.RootFS.DiffIDs, lazy)
 		if err != nil {
 			return runner.ExitSandbox, err
 		}
-		code, err := run(ctx, s, config, lowers, spec)
-		if !errors.Is(lowers.Trusted(ctx), store.ErrUnsealed) {
+		code, err := run(ctx, layers, spec)
+		if errors.Is(err, tracefs.ErrUnavailable) {
+			lazy = false // nothing was run
+			continue
+		}
+		if !errors.Is(layers.lowers.Trusted(ctx), store.ErrUnsealed) {
 			tellNetwork(spec, code)
 			return code, err
 		}
@@ -106,22 +112,20 @@ func tellNetwork(spec runner.Spec, code int) {
 	}
 }
 
-// run runs the command on lowers, once all of them are trusted.
-func run(ctx context.Context, s *store.Store, config *image.Config, lowers *store.Lowers, spec runner.Spec) (int, error) {
-	root, state, done, err := mount(ctx, s, config, lowers.All)
+// run runs the command on layers, once all of them are trusted.
+func run(ctx context.Context, layers *layers, spec runner.Spec) (int, error) {
+	m, err := mount(ctx, layers)
 	if err != nil {
 		return runner.ExitSandbox, err
 	}
-	defer done()
-	below, err := s.Stack(config.RootFS.DiffIDs)
-	if err != nil {
+	defer m.done()
+	if spec.Owners, err = workspace.Owners(ctx, m.Root(), layers.below, layers.served()); err != nil {
 		return runner.ExitSandbox, err
 	}
-	if spec.Owners, err = workspace.Owners(ctx, root, below, nil); err != nil {
-		return runner.ExitSandbox, err
-	}
-	spec.Rootfs, spec.StateDir, spec.Gate = root, state, lowers.Trusted
-	return runner.Run(ctx, spec)
+	spec.Rootfs, spec.StateDir, spec.Gate = m.Root(), m.state, layers.lowers.Trusted
+	code, err := runner.Run(ctx, spec)
+	tellFailed(m.served, spec.Warn)
+	return code, err
 }
 
 // spec combines options and image as Docker does (docker run reference, "Overriding image defaults").
@@ -155,33 +159,60 @@ func (o Options) spec(c *image.Config) runner.Spec {
 	return s
 }
 
-// mount mounts the state with a layer on top that done throws away, and makes an empty folder for
-// the container's own files.
-func mount(ctx context.Context, s *store.Store, c *image.Config, lowers []store.Lower) (root, state string, done func(), err error) {
-	entry, err := rootEntry(ctx, s, c.RootFS.DiffIDs)
+// mounted is a state with a layer on top that done throws away.
+type mounted struct {
+	*workspace.Workspace
+	dir, state string // state is an empty folder for the container's own files
+	served     *tracefs.Mount
+}
+
+// mount mounts the state that layers give.
+func mount(ctx context.Context, l *layers) (*mounted, error) {
+	entry, err := rootEntry(ctx, l.store, l.chain)
 	if err != nil {
-		return "", "", nil, err
+		return nil, err
 	}
-	dir, err := s.Scratch("enter")
+	m := &mounted{}
+	if m.dir, err = l.store.Scratch("enter"); err != nil {
+		return nil, err
+	}
+	if err := m.mount(ctx, l, workspace.OfRoot(entry)); err != nil {
+		m.done()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *mounted) mount(ctx context.Context, l *layers, root workspace.Attributes) (err error) {
+	var lowers []store.Lower
+	if lowers, m.served, err = l.serve(ctx, m.dir); err != nil {
+		return err
+	}
+	m.Workspace, err = workspace.Mount(m.dir, lowers, root)
+	if m.served != nil {
+		_ = m.served.Detach() // what stays is swept when the store is opened next
+		if err != nil {
+			err = fmt.Errorf("%w: %w", tracefs.ErrUnavailable, err)
+		}
+	}
 	if err != nil {
-		return "", "", nil, err
+		return err
 	}
-	remove := func() { _ = os.RemoveAll(dir) } // what stays is swept when the store is opened next
-	w, err := workspace.Mount(dir, lowers, workspace.OfRoot(entry))
-	if err != nil {
-		remove()
-		return "", "", nil, err
+	m.state = filepath.Join(m.dir, "state")
+	if err := workspace.Mkdir(m.state, 0o700); err != nil {
+		return fmt.Errorf("preparing a container: %w", err)
 	}
-	done = func() {
-		_ = w.Unmount()
-		remove()
+	return nil
+}
+
+func (m *mounted) done() {
+	if m.Workspace != nil {
+		_ = m.Unmount()
 	}
-	state = filepath.Join(dir, "state")
-	if err := workspace.Mkdir(state, 0o700); err != nil {
-		done()
-		return "", "", nil, fmt.Errorf("preparing a container: %w", err)
+	if m.served != nil {
+		_ = m.served.Close()
 	}
-	return w.Root(), state, done, nil
+	_ = os.RemoveAll(m.dir) // what stays is swept when the store is opened next
 }
 
 // rootEntry is the root's entry in the topmost layer that has one, nil if none has. Layers below that one are not read.
@@ -191,7 +222,7 @@ func rootEntry(ctx context.Context, s *store.Store, chain []digest.Digest) (*lay
 		return nil, err
 	}
 	for _, l := range slices.Backward(layers) {
-		t, err := l.TOC(ctx)
+		t, err := l.Source().TOC(ctx)
 		if err != nil {
 			return nil, err
 		}
