@@ -34,12 +34,17 @@ type Options struct {
 	Machine    runner.Machine
 	ReadOnly   bool
 	Rights     runner.Rights
-	Binds      []runner.Bind
-	Volumes    []Volume
-	Init       bool // an init program is process 1
-	Lazy       bool // of layers that are elsewhere only what is read is fetched, where that can be
-	Streams    runner.Streams
-	Warn       func(line string) // as that of runner.Spec
+	Shown
+	Init    bool // an init program is process 1
+	Lazy    bool // of layers that are elsewhere only what is read is fetched, where that can be
+	Streams runner.Streams
+	Warn    func(line string) // as that of runner.Spec
+}
+
+// Shown is what a command sees beside the image.
+type Shown struct {
+	Binds   []runner.Bind
+	Volumes []Volume
 }
 
 // ErrNoCommand says that neither the person nor the image names a command.
