@@ -24,6 +24,11 @@ func (m *Mover) FetchRange(ctx context.Context, location string, desc ocispec.De
 	return m.Registry.OpenRange(ctx, ref, desc, from, to)
 }
 
+// Counts implements store.RangeFetcher.
+func (m *Mover) Counts(annotations map[string]string) bool {
+	return m.Referrers || !chunked.Attached(annotations)
+}
+
 // Beside implements store.RangeFetcher.
 func (m *Mover) Beside(location string) (chunked.Repository, error) {
 	ref, err := m.repository(location)
@@ -96,11 +101,13 @@ func (m *Mover) noteLayers(diffIDs []digest.Digest, layers []ocispec.Descriptor,
 		of.Manifest = manifest
 	}
 	for i, desc := range layers {
-		found := chunked.Annotations(desc, &of)
-		if found == nil {
-			continue
+		var err error
+		if found := chunked.Annotations(desc, &of); found != nil {
+			err = m.Store.NoteChunked(diffIDs[i], desc.Digest, found)
+		} else {
+			err = m.Store.ForgetChunked(diffIDs[i])
 		}
-		if err := m.Store.NoteChunked(diffIDs[i], desc.Digest, found); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -42,6 +42,9 @@ type Image struct {
 	Manifest digest.Digest
 }
 
+// Attached says that annotations are of an index that counts because it refers to the image: see Image.
+func Attached(annotations map[string]string) bool { return annotations[sociManifest] != "" }
+
 // soci are the annotations by which the SOCI index of a layer's image is found; nil if there is none.
 func (img *Image) soci(layer digest.Digest) map[string]string {
 	if d, err := digest.Parse(img.Annotations[sociIndex]); err == nil {

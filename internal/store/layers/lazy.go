@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -30,7 +31,8 @@ import (
 //
 //	table   the table of contents as the blob has it, verified against the manifest whenever it is opened
 //	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is there;
-//	        where the table has no digests of what chunks hold, then 32 bytes for each, the SHA-256 of what came
+//	        where the table has no digests of what chunks hold, then 32 bytes for each, the SHA-256 of the table's and of
+//	        what came by it
 //
 // What the folder promises is checked when it is used: a chunk that is there is compared with its digest before it is
 // read for the first time in a process. So nothing of it needs a seal, and what a power cut takes is fetched again.
@@ -39,6 +41,8 @@ import (
 type RangeFetcher interface {
 	// FetchRange opens the bytes of a blob from one to before another.
 	FetchRange(ctx context.Context, repo string, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error)
+	// Counts says whether parts of layers may be read by annotations that were noted.
+	Counts(annotations map[string]string) bool
 	// Beside is what else is where a blob is.
 	Beside(repo string) (chunked.Repository, error)
 }
@@ -55,6 +59,19 @@ func (ls *Layers) NoteChunked(diffID, blob digest.Digest, annotations map[string
 	return ls.PutDerived(diffID, chunkedAs, Derived{Digest: blob, Data: data})
 }
 
+// ForgetChunked forgets what was noted of a layer: an image has it that says nothing of parts, and another image may not
+// say it in its place.
+func (ls *Layers) ForgetChunked(diffID digest.Digest) error {
+	_, err := ls.Derived(diffID, chunkedAs)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return ls.RemoveDerived(diffID, chunkedAs)
+}
+
 // lazyWorth is how large a blob is of which parts are read, in bytes. A smaller one is here as soon as its table of
 // contents.
 const lazyWorth = 1 << 20
@@ -64,6 +81,7 @@ type Lazy struct {
 	Index *chunked.Index
 
 	diffID digest.Digest
+	table  [sha256.Size]byte // the SHA-256 of the table of contents as it is kept
 	file   *os.File
 	source chunked.Source
 
@@ -116,6 +134,9 @@ func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, err)
+	}
+	if !ranges.Counts(annotations) {
+		return nil, nil
 	}
 	blobs, err := ls.content.Blobs(diffID)
 	if err != nil {
@@ -180,6 +201,7 @@ func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, b content.
 			return nil, err
 		}
 	}
+	z.table = sha256.Sum256(kept)
 	if z.file, err = os.OpenFile(filepath.Join(dir, "files"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
@@ -371,9 +393,16 @@ func (z *Lazy) sumAt(i int) int64 {
 	return z.Index.Space + int64(len(z.Index.Chunks)) + int64(i)*sha256.Size
 }
 
+// sum is that of what a chunk holds, which says nothing of what came by another table.
+func (z *Lazy) sum(data []byte) []byte {
+	h := sha256.New()
+	h.Write(z.table[:])
+	h.Write(data)
+	return h.Sum(nil)
+}
+
 func (z *Lazy) noteSum(i int, data []byte) error {
-	sum := sha256.Sum256(data)
-	_, err := z.file.WriteAt(sum[:], z.sumAt(i))
+	_, err := z.file.WriteAt(z.sum(data), z.sumAt(i))
 	return err
 }
 
@@ -387,9 +416,9 @@ func (z *Lazy) sound(i int) bool {
 	if c.Packed == "" {
 		return c.Check(data) == nil
 	}
-	var noted [sha256.Size]byte
-	_, err := z.file.ReadAt(noted[:], z.sumAt(i))
-	return err == nil && noted == sha256.Sum256(data)
+	noted := make([]byte, sha256.Size)
+	_, err := z.file.ReadAt(noted, z.sumAt(i))
+	return err == nil && bytes.Equal(noted, z.sum(data))
 }
 
 // File opens what the contents of files are in, each at its Offset, once Need has said so. Who has it closes it.

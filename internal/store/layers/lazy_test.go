@@ -50,6 +50,8 @@ func (a *away) FetchRange(_ context.Context, _ string, _ ocispec.Descriptor, fro
 	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
+func (a *away) Counts(map[string]string) bool { return true }
+
 func (a *away) Beside(string) (chunked.Repository, error) { return a.beside, nil }
 
 // memoryRepository has manifests and blobs by their digests.
