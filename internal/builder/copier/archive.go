@@ -10,19 +10,29 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// archive is a local archive that ADD unpacks: its decompressed tar, as a tree.
+// archive is a local archive that ADD unpacks: its decompressed tar.
 type archive struct {
-	toc  *layer.TOC
-	tree *layer.Stack
-	dir  string
-	// named are the directories that the archive itself names; the others are only on the way of something.
-	named map[string]bool
+	table    *layer.Assembled // nil when it is unpacked
+	contents contents
+	byOffset bool // contents are found by the offsets of the table's entries, not by their paths
+	dir      string
+}
+
+// tarContents are what the files of a tar hold, by their offsets.
+type tarContents struct{ layer.Source }
+
+// Sum implements contents: the digests are there.
+func (tarContents) Sum(_ context.Context, entries []*layer.Entry) error {
+	for _, e := range entries {
+		if e.Type == layer.File && e.Digest == "" {
+			return fmt.Errorf("the archive's table of contents gives no digest of %s", e.Path)
+		}
+	}
+	return nil
 }
 
 // openArchive opens a file that is an archive: a tar, plain or compressed, whose first header is sound
@@ -55,26 +65,20 @@ func (k *Copier) openArchive(ctx context.Context, t layer.Tree, e *layer.Entry) 
 		return failed(err)
 	}
 	defer f.Close()
-	scanned, err := layer.Scan(ctx, f, limits)
-	if err != nil {
+	a := &archive{dir: dir, byOffset: true}
+	if a.table, err = layer.Scan(ctx, f, limits); err != nil {
 		return failed(err)
 	}
-	toc, err := scanned.TOC()
-	if err != nil {
-		return failed(err)
-	}
-	named, err := namedDirs(f)
-	if err != nil {
-		return failed(err)
-	}
-	source := layer.TarSource(name, toc)
-	if slices.ContainsFunc(toc.Entries, func(e *layer.Entry) bool { return e.Offset < 0 }) {
+	a.contents = tarContents{layer.TarSource(name, nil)}
+	if a.table.Sparse() {
 		// A sparse file is not in one piece in the tar.
-		if source, err = layOut(ctx, f, filepath.Join(dir, "fs"), limits); err != nil {
+		source, err := layOut(ctx, f, filepath.Join(dir, "fs"), limits)
+		if err != nil {
 			return failed(err)
 		}
+		a.contents, a.byOffset = layer.NewStack(source), false
 	}
-	return &archive{toc, layer.NewStack(source), dir, named}, nil
+	return a, nil
 }
 
 func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry, l layer.Limits) (bool, error) {
@@ -144,26 +148,6 @@ func layOut(ctx context.Context, f *os.File, dir string, l layer.Limits) (layer.
 	return layer.TreeSource(dir, toc), nil
 }
 
-// namedDirs are the directories that a tar has headers for.
-func namedDirs(f *os.File) (map[string]bool, error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	named := map[string]bool{}
-	for r := tar.NewReader(f); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return named, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if h.Typeflag == tar.TypeDir {
-			named[strings.Trim(path.Clean("/"+h.Name), "/")] = true
-		}
-	}
-}
-
 // unpack copies what an archive holds below dest, as Docker's archive.Untar does: a directory merges with one
 // that is there, and everything else takes the place of what is there, whatever that is. Directories that the
 // archive does not name are gone through as they are, symbolic links to directories too. --chmod does not
@@ -175,37 +159,80 @@ func (w *Draft) unpack(ctx context.Context, a *archive, dest string) error {
 	if err := w.makeDirs(ctx, dest, 0o755); err != nil {
 		return err
 	}
-	targets := map[string]string{"": dest} // of the archive's directories
-	for _, e := range a.toc.Entries {
+	w.startBulk(a.contents, dest)
+	if w.bulk != nil {
+		w.bulk.byOffset, w.bulk.known = a.byOffset, true
+	}
+	p := &unpacking{w, a, dest, map[string]string{}}
+	for e, named := range a.table.Named() {
 		if e.Path == "" || e.Type == layer.Whiteout {
 			continue
 		}
-		target := path.Join(targets[layer.Parent(e.Path)], path.Base(e.Path))
-		if e.Type == layer.Dir && !a.named[e.Path] {
-			there, err := w.throughDir(ctx, target)
-			if err != nil {
-				return err
-			}
-			if there != "" {
-				targets[e.Path] = there
-				continue
-			}
-		}
-		if e.Type == layer.Dir {
-			targets[e.Path] = target
-		}
-		link := ""
-		if e.Type == layer.Hardlink {
-			link = path.Join(targets[layer.Parent(e.Link)], path.Base(e.Link))
-			e = a.toc.Lookup(e.Link)
-		}
-		if err := w.put(ctx, a.tree, e, target); err != nil {
+		if err := p.entry(ctx, e, named); err != nil {
 			return err
 		}
-		if link != "" {
-			w.link(target, link)
+	}
+	if w.bulk != nil {
+		w.bulk.open = false
+	}
+	a.table = nil
+	return nil
+}
+
+// unpacking is an archive on its way into a draft.
+type unpacking struct {
+	*Draft
+	from *archive
+	dest string
+	led  map[string]string // directories of the archive that lead somewhere else than their names say
+}
+
+// target is where something of the archive goes.
+func (p *unpacking) target(name string) string {
+	if len(p.led) > 0 {
+		for dir := name; dir != ""; dir = layer.Parent(dir) {
+			if to, ok := p.led[dir]; ok {
+				return path.Join(to, name[len(dir):])
+			}
 		}
 	}
+	return path.Join(p.dest, name)
+}
+
+// entry unpacks an entry; named says that the archive has it, and not only something that is in it.
+func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error {
+	target := path.Join(p.target(layer.Parent(e.Path)), path.Base(e.Path))
+	if e.Type == layer.Dir && !named {
+		there, err := p.throughDir(ctx, target)
+		if err != nil {
+			return err
+		}
+		if there != "" && there != target {
+			p.led[e.Path] = there
+			p.loosen() // what comes next is not in order
+		}
+		if there != "" {
+			return nil
+		}
+	}
+	if e.Type != layer.Hardlink && p.bulk != nil {
+		return p.put(ctx, p.from.contents, e, target)
+	}
+	if e.Type != layer.Hardlink {
+		kept := *e
+		return p.put(ctx, p.from.contents, &kept, target)
+	}
+	linked := *e
+	linked.Link = p.target(e.Link)
+	if p.bulk != nil && (p.below.lacks[p.dest] || p.below.isNothing()) {
+		return p.put(ctx, p.from.contents, &linked, target)
+	}
+	p.loosen() // a hard link may be below already
+	linked.Type = layer.File
+	if err := p.put(ctx, p.from.contents, &linked, target); err != nil {
+		return err
+	}
+	p.link(target, linked.Link)
 	return nil
 }
 

@@ -11,24 +11,27 @@ import (
 	"github.com/strata-build/strata/internal/layer/selection"
 )
 
-// bulk are the entries of a directory that is copied to where the draft has nothing yet: they come in canonical
-// order, so they are kept encoded, in a fifth of the memory that a Draft needs for an entry. Only the last match of a
-// COPY is one: before anything else is copied, or where a hard link comes, loosen makes usual entries of it.
+// bulk are the entries of a directory or an archive that is copied to where the draft has nothing yet: they come in
+// canonical order, so they are kept encoded, in a fifth of the memory that a Draft needs for an entry. Only the last
+// match of a COPY is one: before anything else is copied, or where a hard link comes to a directory that may have the
+// same already, loosen makes usual entries of it.
 type bulk struct {
 	table layer.Encoded
 	dest  string
-	tree  layer.Tree
+	tree  contents
 	from  string // the directory in tree, where known is set
 	known bool
 	open  bool // put and passThrough add to it
+	// byOffset keeps the offsets of entries, by which their contents are found in tree.
+	byOffset bool
 }
 
 // maxBeside is how many entries a draft may have beside a bulk.
 const maxBeside = 1000
 
 // startBulk makes a bulk of what is put below dest from now on, if that can be.
-func (w *Draft) startBulk(t layer.Tree, dest string) {
-	if w.replace || len(w.links) > 0 || len(w.entries) > maxBeside || len(w.order) > len(w.entries) {
+func (w *Draft) startBulk(t contents, dest string) {
+	if len(w.links) > 0 || len(w.entries) > maxBeside || len(w.order) > len(w.entries) {
 		return
 	}
 	for name := range w.entries {
@@ -63,6 +66,11 @@ func (w *Draft) loosen() {
 	}
 	for e := range b.table.Drain() {
 		copied := *e
+		copied.Offset = 0
+		if e.Type == layer.Hardlink {
+			w.link(e.Path, e.Link)
+			continue
+		}
 		w.set(e.Path, &copied)
 		if e.Type == layer.File {
 			w.sources[e.Path] = b.source(e)

@@ -47,8 +47,14 @@ type Draft struct {
 
 type owner struct{ uid, gid int }
 
+// contents are what the files of a Tree, or of an archive, hold.
+type contents interface {
+	Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error)
+	Sum(ctx context.Context, entries []*layer.Entry) error
+}
+
 type source struct {
-	tree  layer.Tree
+	tree  contents
 	entry *layer.Entry
 }
 
@@ -65,6 +71,16 @@ func newDraft(t layer.Tree, o *owner) *Draft {
 type below struct {
 	layer.Tree
 	lacks map[string]bool
+}
+
+// isNothing says that there are no layers.
+func (b *below) isNothing() bool {
+	t := b.Tree
+	if p, ok := t.(*layer.Partial); ok {
+		t = p.Tree
+	}
+	s, ok := t.(*layer.Stack)
+	return ok && s.Layers() == 0
 }
 
 // Lookup is that of the tree.
@@ -191,7 +207,7 @@ func (w *Draft) makeParents(ctx context.Context, name string) error {
 
 // put copies one entry of a tree to target, whose parent exists. A directory merges with one that is there,
 // and gives it its attributes; anything else replaces what is there unless that is a directory.
-func (w *Draft) put(ctx context.Context, t layer.Tree, e *layer.Entry, target string) error {
+func (w *Draft) put(ctx context.Context, t contents, e *layer.Entry, target string) error {
 	there, err := w.lookup(ctx, target)
 	if err != nil {
 		return err
@@ -208,7 +224,9 @@ func (w *Draft) put(ctx context.Context, t layer.Tree, e *layer.Entry, target st
 		w.dropBelow(target)
 	}
 	d := *e
-	d.Path, d.Opaque, d.Offset = target, false, 0
+	if d.Path, d.Opaque = target, false; w.bulk == nil || !w.bulk.byOffset {
+		d.Offset = 0
+	}
 	if d.Xattrs = layer.Built(d.Xattrs); w.noXattrs {
 		d.Xattrs = nil
 	}
