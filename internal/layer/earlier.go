@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"path/filepath"
 )
 
 // Earlier is a tar that WriteTarFile or AssembleTarFile made, of which another one is to be assembled: that of a COPY
@@ -70,7 +71,7 @@ func Assemble(t *Encoded, b *Earlier) *Assembly {
 	for old.e != nil {
 		old.next()
 	}
-	if old.bad || old.end+tarTrailer != b.Midstates.Size {
+	if t.Err() != nil || old.bad || old.end+tarTrailer != b.Midstates.Size {
 		return nil
 	}
 	a.join()
@@ -176,7 +177,7 @@ func (a *Assembly) prefix() int64 {
 // WriteEncodedTarFile of the table would write. What the earlier tar has of it is copied, and compared
 // with its checksums on the way; ErrEarlier if it is other bytes. open gets the other entries.
 func (a *Assembly) WriteTarFile(ctx context.Context, f *os.File, open OpenFunc) (*Tar, error) {
-	return a.write(ctx, tarSinks{w: NewBehind(f, 0)}, open)
+	return a.write(ctx, tarSinks{w: NewBehind(f, 0), encoded: NewEncoded(TempFile(filepath.Dir(f.Name())))}, open)
 }
 
 func (a *Assembly) write(ctx context.Context, to tarSinks, open OpenFunc) (*Tar, error) {
@@ -185,7 +186,7 @@ func (a *Assembly) write(ctx context.Context, to tarSinks, open OpenFunc) (*Tar,
 	if err != nil {
 		return nil, err
 	}
-	to.hash, to.hashed, to.encoded = sum, resumed, &Encoded{}
+	to.hash, to.hashed = sum, resumed
 	cut := func(p *part) []*run { return earlierRuns(nil, run{from: p.from, to: p.to}) }
 	if to.delta != nil {
 		cut = func(p *part) []*run { return a.deltaRuns(p, resumed) }
@@ -226,7 +227,7 @@ func (a *Assembly) WriteDelta(ctx context.Context, own *os.File, open OpenFunc) 
 	if e := a.earlier.Delta; e != nil {
 		d.Base, d.BaseSize = e.Base, e.BaseSize
 	}
-	made, err := a.write(ctx, tarSinks{w: NewBehind(own, 0), delta: d}, open)
+	made, err := a.write(ctx, tarSinks{w: NewBehind(own, 0), delta: d, encoded: NewEncoded(TempFile(filepath.Dir(own.Name())))}, open)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +268,7 @@ func (a *Assembly) deltaRuns(p *part, hashed int64) (runs []*run) {
 			continue
 		}
 		if unread := min(s.to, hashed); s.from < unread {
-			runs = append(runs, &run{from: s.from, to: unread, based: &based{from: s.base, unread: true}})
+			runs = earlierRuns(runs, run{from: s.from, to: unread, based: &based{from: s.base, unread: true}})
 			s.base, s.from = s.base+unread-s.from, unread
 		}
 		runs = earlierRuns(runs, run{from: s.from, to: s.to, based: &based{from: s.base}})
@@ -280,7 +281,7 @@ func earlierRuns(runs []*run, all run) []*run {
 	for at := all.from; at < all.to; {
 		r := &run{from: at, to: min(all.to, at/stretch*stretch+stretch)}
 		if all.based != nil {
-			r.based = &based{from: all.based.from + at - all.from}
+			r.based = &based{all.based.from + at - all.from, all.based.unread}
 		}
 		runs = append(runs, r)
 		at = r.to
@@ -297,6 +298,9 @@ func (a *Assembly) runs(cut func(*part) []*run, yield func(*run) error) error {
 			return err
 		}
 		i++
+	}
+	if err := a.table.Err(); err != nil {
+		return err
 	}
 	return p.finish()
 }

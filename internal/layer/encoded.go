@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
+	"os"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -29,17 +30,65 @@ type Table interface {
 
 var _, _ Table = (*TOC)(nil), (*Encoded)(nil)
 
-// maxPiece is how many bytes of encoded entries share an allocation.
-const maxPiece = 64 << 10
+// maxPiece is how many bytes of encoded entries share an allocation, and maxHeld how many such pieces are in memory of a
+// table that can be written to a file.
+const (
+	maxPiece = 64 << 10
+	maxHeld  = 16
+)
 
-// Encoded is a table of contents in its encoded form: some 65 bytes an entry, where a TOC takes 250. It is made by
-// Append, and decoded entry by entry. It has no hard links but those to an earlier entry.
+// Encoded is a table of contents in its encoded form: some 65 bytes an entry, where a TOC takes 250, of which only the
+// last few MiB are in memory if NewEncoded made it. It is made by Append, and decoded entry by entry. It has no hard
+// links but those to an earlier entry.
 type Encoded struct {
 	pieces  [][]byte // of whole entries; each goes on where the one before ends
 	n       int
 	size    int64
 	last    string // path of the last entry
 	scratch []byte
+	spilled spilled
+}
+
+// spilled are the first pieces of a table, in a file.
+type spilled struct {
+	open    func() (*os.File, error) // nil where all stays in memory
+	file    *os.File                 // nil until there is something in it
+	lengths []int                    // of the pieces
+	free    [][]byte                 // pieces that can be filled again
+	err     error                    // with which reading or writing failed
+}
+
+// NewEncoded returns a table without entries, of which all but a few MiB go to the file that open opens, when there
+// is more. See TempFile.
+func NewEncoded(open func() (*os.File, error)) *Encoded {
+	return &Encoded{spilled: spilled{open: open}}
+}
+
+// TempFile gives NewEncoded a file in a directory, where it has no name: it goes with the process, or when nobody
+// needs it.
+func TempFile(dir string) func() (*os.File, error) {
+	return func() (*os.File, error) {
+		f, err := os.CreateTemp(dir, "table-")
+		if err != nil {
+			return nil, err
+		}
+		if err := os.Remove(f.Name()); err != nil {
+			f.Close()
+			return nil, err
+		}
+		return f, nil
+	}
+}
+
+// Another is a table without entries that goes to files as this one does.
+func (t *Encoded) Another() *Encoded { return NewEncoded(t.spilled.open) }
+
+// Err is the error with which the entries could not be read back from a file: All has ended early then.
+func (t *Encoded) Err() error {
+	if t.spilled.err != nil {
+		return fmt.Errorf("keeping a table of contents in a file: %w", t.spilled.err)
+	}
+	return nil
 }
 
 // Append adds an entry behind all others. One that is not in order, or that no layer can have, is an error.
@@ -56,12 +105,10 @@ func (t *Encoded) Append(e *Entry) error {
 	t.scratch = appendEntry(t.scratch[:0], t.last, e, true)
 	last := len(t.pieces) - 1
 	if last < 0 || cap(t.pieces[last])-len(t.pieces[last]) < len(t.scratch) {
-		size := 4 << 10
-		if last >= 0 {
-			size = min(maxPiece, 2*cap(t.pieces[last]))
+		if err := t.addPiece(len(t.scratch)); err != nil {
+			return err
 		}
-		t.pieces = append(t.pieces, make([]byte, 0, max(size, len(t.scratch))))
-		last++
+		last = len(t.pieces) - 1
 	}
 	t.pieces[last] = append(t.pieces[last], t.scratch...)
 	t.n, t.last = t.n+1, e.Path
@@ -71,22 +118,89 @@ func (t *Encoded) Append(e *Entry) error {
 	return nil
 }
 
+// addPiece makes room for an entry.
+func (t *Encoded) addPiece(length int) error {
+	s := &t.spilled
+	if s.open != nil && len(t.pieces) >= maxHeld {
+		for _, piece := range t.pieces {
+			s.write(piece)
+		}
+		t.pieces = t.pieces[:0]
+	}
+	if n := len(s.free); n > 0 && length <= cap(s.free[n-1]) {
+		t.pieces, s.free = append(t.pieces, s.free[n-1]), s.free[:n-1]
+		return t.Err()
+	}
+	size := 4 << 10
+	if last := len(t.pieces) - 1; last >= 0 {
+		size = min(maxPiece, 2*cap(t.pieces[last]))
+	}
+	t.pieces = append(t.pieces, make([]byte, 0, max(size, length)))
+	return t.Err()
+}
+
+// write adds a piece to the file.
+func (s *spilled) write(piece []byte) {
+	if s.file == nil && s.err == nil {
+		s.file, s.err = s.open()
+	}
+	if s.err == nil {
+		_, s.err = s.file.Write(piece)
+	}
+	s.lengths, s.free = append(s.lengths, len(piece)), append(s.free, piece[:0])
+}
+
+// all gives the pieces in the file, and then others. Each is valid until the next one.
+func (s *spilled) all(rest [][]byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		var buf []byte
+		at := int64(0)
+		for _, n := range s.lengths {
+			buf = slices.Grow(buf[:0], n)[:n]
+			if s.err == nil {
+				_, s.err = s.file.ReadAt(buf, at)
+			}
+			if s.err != nil || !yield(buf) {
+				return
+			}
+			at += int64(n)
+		}
+		for _, piece := range rest {
+			if !yield(piece) {
+				return
+			}
+		}
+	}
+}
+
 // Len implements Table.
 func (t *Encoded) Len() int { return t.n }
 
 // Size implements Table.
 func (t *Encoded) Size() int64 { return t.size }
 
-// All implements Table.
-func (t *Encoded) All() iter.Seq[*Entry] { return entriesIn(slices.Values(t.pieces)) }
+// All implements Table. See Err.
+func (t *Encoded) All() iter.Seq[*Entry] { return entriesIn(t.spilled.all(t.pieces)) }
 
-// Drain is All for the last time: what was given is forgotten.
+// Drain is All for the last time: what was given is forgotten. Err tells of it as well.
 func (t *Encoded) Drain() iter.Seq[*Entry] {
-	pieces := t.pieces
-	*t = Encoded{}
+	old := *t
+	*t = Encoded{spilled: spilled{err: old.spilled.err}}
 	return entriesIn(func(yield func([]byte) bool) {
-		for i, piece := range pieces {
-			if pieces[i] = nil; !yield(piece) {
+		old.spilled.free = nil
+		for piece := range old.spilled.all(nil) {
+			if !yield(piece) {
+				return
+			}
+		}
+		if t.spilled.err = old.spilled.err; t.spilled.err != nil {
+			return
+		}
+		if old.spilled.file != nil {
+			old.spilled.file.Close() // it has no name
+		}
+		for i, piece := range old.pieces {
+			if old.pieces[i] = nil; !yield(piece) {
 				return
 			}
 		}
@@ -115,10 +229,13 @@ func (t *Encoded) Encode(w io.Writer) error {
 	sum := crc32.New(castagnoli())
 	b := bufio.NewWriterSize(io.MultiWriter(sum, w), 64<<10)
 	b.Write(binary.AppendUvarint([]byte(tocMagic), uint64(t.n)))
-	for _, piece := range t.pieces {
+	for piece := range t.spilled.all(t.pieces) {
 		b.Write(piece) // an error stays until Flush
 	}
 	err := b.Flush()
+	if err == nil {
+		err = t.Err()
+	}
 	if err == nil {
 		_, err = w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32()))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -65,7 +66,7 @@ func WriteTarFile(ctx context.Context, f *os.File, t *TOC, open OpenFunc) (*Tar,
 // WriteEncodedTarFile is WriteTarFile of a table of which only those entries are decoded that are being written.
 func WriteEncodedTarFile(ctx context.Context, f *os.File, t Table, open OpenFunc) (*Tar, error) {
 	sum := newTarSum()
-	to := tarSinks{w: NewBehind(f, 0), hash: sum, encoded: &Encoded{}}
+	to := tarSinks{w: NewBehind(f, 0), hash: sum, encoded: NewEncoded(TempFile(filepath.Dir(f.Name())))}
 	runs := func(_ []*Entry, yield func(*run) error) error { return tableRuns(t, yield) }
 	size, err := writeTar(ctx, to, runs, &origin{open: open})
 	if err != nil {
@@ -258,6 +259,9 @@ func tableRuns(t Table, yield func(*run) error) error {
 		if err := g.add(e, yield); err != nil {
 			return err
 		}
+	}
+	if encoded, ok := t.(*Encoded); ok && encoded.Err() != nil {
+		return encoded.Err()
 	}
 	return g.flush(yield)
 }

@@ -209,7 +209,9 @@ func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error
 		}
 		if there != "" && there != target {
 			p.led[e.Path] = there
-			p.loosen() // what comes next is not in order
+			if err := p.loosen(); err != nil { // what comes next is not in order
+				return err
+			}
 		}
 		if there != "" {
 			return nil
@@ -227,7 +229,9 @@ func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error
 	if p.bulk != nil && (p.below.lacks[p.dest] || p.below.isNothing()) {
 		return p.put(ctx, p.from.contents, &linked, target)
 	}
-	p.loosen() // a hard link may be below already
+	if err := p.loosen(); err != nil { // a hard link may be below already
+		return err
+	}
 	linked.Type = layer.File
 	if err := p.put(ctx, p.from.contents, &linked, target); err != nil {
 		return err

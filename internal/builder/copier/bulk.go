@@ -2,6 +2,7 @@ package copier
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ import (
 // match of a COPY is one: before anything else is copied, or where a hard link comes to a directory that may have the
 // same already, loosen makes usual entries of it.
 type bulk struct {
-	table layer.Encoded
+	table *layer.Encoded
 	dest  string
 	tree  contents
 	from  string // the directory in tree, where known is set
@@ -39,7 +40,7 @@ func (w *Draft) startBulk(t contents, dest string) {
 			return
 		}
 	}
-	w.bulk = &bulk{dest: dest, tree: t, open: true}
+	w.bulk = &bulk{table: layer.NewEncoded(w.spill), dest: dest, tree: t, open: true}
 }
 
 // fits says whether an item can be part of the bulk: its contents are found by its path.
@@ -59,10 +60,10 @@ func (b *bulk) source(e *layer.Entry) source {
 }
 
 // loosen makes usual entries of the draft's bulk.
-func (w *Draft) loosen() {
+func (w *Draft) loosen() error {
 	b := w.bulk
 	if w.bulk = nil; b == nil {
-		return
+		return nil
 	}
 	for e := range b.table.Drain() {
 		copied := *e
@@ -76,6 +77,7 @@ func (w *Draft) loosen() {
 			w.sources[e.Path] = b.source(e)
 		}
 	}
+	return b.table.Err()
 }
 
 // sourceOf is where the contents of a file of the draft come from.
@@ -116,7 +118,7 @@ func (w *Draft) drain() iter.Seq[*layer.Entry] {
 
 // changesInBulk is changes and withParents of a draft with a bulk.
 func (w *Draft) changesInBulk(ctx context.Context) (*layer.Encoded, error) {
-	t := &layer.Encoded{}
+	t := w.bulk.table.Another()
 	var dirs []string // of the layer, in which the next entry may be
 	in := func(name string) bool { return len(dirs) > 0 && dirs[len(dirs)-1] == name }
 	var lead func(dir string) error // adds a directory that is below only
@@ -136,7 +138,7 @@ func (w *Draft) changesInBulk(ctx context.Context) (*layer.Encoded, error) {
 		dirs = append(dirs, dir)
 		return t.Append(&d)
 	}
-	return t, layer.EachChanged(ctx, w.drain(), w.below, w.sum, func(e *layer.Entry) error {
+	err := layer.EachChanged(ctx, w.drain(), w.below, w.sum, func(e *layer.Entry) error {
 		for len(dirs) > 0 && !layer.Within(e.Path, dirs[len(dirs)-1]) {
 			dirs = dirs[:len(dirs)-1]
 		}
@@ -148,4 +150,5 @@ func (w *Draft) changesInBulk(ctx context.Context) (*layer.Encoded, error) {
 		}
 		return t.Append(e)
 	})
+	return t, errors.Join(err, w.bulk.table.Err())
 }

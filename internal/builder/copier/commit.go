@@ -16,7 +16,9 @@ import (
 
 // Contents lists the entries of the draft, with the digests of the files. Nothing is written for it.
 func (w *Draft) Contents(ctx context.Context) (*layer.TOC, error) {
-	w.loosen()
+	if err := w.loosen(); err != nil {
+		return nil, err
+	}
 	entries := w.list()
 	for i, e := range entries {
 		d := *e
@@ -133,9 +135,6 @@ func (w *Draft) withParents(ctx context.Context, t *layer.TOC) (*layer.TOC, erro
 
 // Close removes what was unpacked and fetched for the draft.
 func (w *Draft) Close() {
-	for _, a := range w.archives {
-		os.RemoveAll(a.dir)
-	}
 	for _, f := range slices.Backward(w.cleanup) {
 		f()
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 
@@ -54,6 +55,9 @@ func (k *Copier) Copy(ctx context.Context, below layer.Tree, c *dockerfile.Copy,
 	}
 	w := newDraft(below, o)
 	w.mode, w.noXattrs = mode, sel.Context
+	if k.store != nil {
+		w.spill = k.tempFile
+	}
 	err = k.copySources(ctx, w, sel, c)
 	if err == nil {
 		err = k.copyInline(ctx, w, c)
@@ -63,6 +67,16 @@ func (k *Copier) Copy(ctx context.Context, below layer.Tree, c *dockerfile.Copy,
 		return nil, err
 	}
 	return w, nil
+}
+
+// tempFile opens a file without a name.
+func (k *Copier) tempFile() (*os.File, error) {
+	dir, err := k.store.Temp("table")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	return layer.TempFile(dir)()
 }
 
 // MakeDir makes the draft of a WORKDIR: a directory with its parents, made where they are missing.
@@ -102,7 +116,9 @@ func (k *Copier) copySources(ctx context.Context, w *Draft, sel *Selection, c *d
 
 // copyMatch copies one of the things that the sources selected.
 func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m selection.Match, c *dockerfile.Copy) error {
-	w.loosen()
+	if err := w.loosen(); err != nil {
+		return err
+	}
 	dest, err := w.resolve(ctx, c.Dest)
 	if err != nil {
 		return err
@@ -113,7 +129,7 @@ func (k *Copier) copyMatch(ctx context.Context, w *Draft, t layer.Tree, m select
 			return err
 		}
 		if archive != nil {
-			w.archives = append(w.archives, archive)
+			w.cleanup = append(w.cleanup, func() { os.RemoveAll(archive.dir) }) // it is read until the layer is written
 			if k.rules.RootOwnsParents {
 				defer func(o *owner) { w.owner = o }(w.owner)
 				w.owner = nil
@@ -156,7 +172,9 @@ func (w *Draft) putItems(ctx context.Context, t layer.Tree, items selection.Item
 	w.startBulk(t, dest)
 	err := items(ctx, func(it *selection.Item) error {
 		if w.bulk != nil && !w.bulk.fits(it) {
-			w.loosen()
+			if err := w.loosen(); err != nil {
+				return err
+			}
 		}
 		target := path.Join(dest, it.Target)
 		if it.OnTheWay {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,8 +36,8 @@ type Draft struct {
 	replace bool
 	// noXattrs leaves extended attributes behind: those of a context are the host's affair.
 	noXattrs bool
-	// archives are read until the layer is written.
-	archives []*archive
+	// spill opens a file for a table of many entries; nil where all stays in memory.
+	spill func() (*os.File, error)
 	// cleanup is done when the layer is written.
 	cleanup []func()
 	// copied is told how many of how many bytes are copied, nil for nobody.
