@@ -239,7 +239,7 @@ func (b *build) export(ctx context.Context, images []export.Image) (*export.Resu
 	if len(outputs) == 0 {
 		outputs = []export.Spec{{Kind: export.ToImage}}
 	}
-	b.pushing.wait()
+	b.pushing.wait(images)
 	return export.Run(ctx, b.mover, images, outputs, b.exportOptions())
 }
 

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -25,6 +26,7 @@ type early struct {
 	cached bool                   // layers of steps that were in the cache go there too
 	slots  chan struct{}
 	all    sync.WaitGroup
+	under  atomic.Int32 // how many are on their way
 
 	mu     sync.Mutex
 	begun  map[digest.Digest]bool
@@ -49,14 +51,22 @@ func (e *early) Send(ev event.Event) {
 	if e.stages != nil && !e.stages[f.Vertex.Stage.StageID] {
 		return
 	}
+	e.begin(f.Record.Layer)
+}
+
+// begin begins to send a layer, unless that was begun.
+func (e *early) begin(d digest.Digest) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	d := f.Record.Layer
 	if e.failed || e.begun[d] {
 		return
 	}
 	e.begun[d] = true
-	e.all.Go(func() { e.send(d) })
+	e.under.Add(1)
+	e.all.Go(func() {
+		defer e.under.Add(-1)
+		e.send(d)
+	})
 }
 
 func (e *early) send(d digest.Digest) {
@@ -121,12 +131,23 @@ func (b *build) beginPushing(ctx context.Context, parts []*part) {
 	b.pushing.early.cached = true
 }
 
-// wait waits until all that was begun has ended. Of nil there is nothing.
-func (p *pushing) wait() {
-	if p != nil {
-		p.early.wait()
-		p.to.End()
+// wait waits until all that was begun has ended, when images are what came of the build: beside what is still on its way
+// go their other large layers, those of the base. Of nil there is nothing.
+func (p *pushing) wait(images []export.Image) {
+	if p == nil {
+		return
 	}
+	if p.early.under.Load() > 0 && p.to.IsPlain() {
+		for i := range images {
+			if c := images[i].Config; c != nil {
+				for _, d := range c.RootFS.DiffIDs {
+					p.early.begin(d)
+				}
+			}
+		}
+	}
+	p.early.wait()
+	p.to.End()
 }
 
 // stop ends what is on the way, and waits for that. Of nil there is nothing.

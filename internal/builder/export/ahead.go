@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -66,6 +67,11 @@ func NewAhead(m *transfer.Mover, specs []Spec, o Options) *Ahead {
 		return nil
 	}
 	return a
+}
+
+// IsPlain says that layers go in any form, so that it makes no difference whether they are of the base image.
+func (a *Ahead) IsPlain() bool {
+	return !slices.ContainsFunc(a.to, func(to *repository) bool { return to.want.Compression != "" || to.want.Level != nil })
 }
 
 // Receive sends a layer to all repositories that lack it, one after the other: it is compressed once. Where one could
