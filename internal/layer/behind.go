@@ -50,12 +50,12 @@ const largeFile = 1 << 20
 
 // beginWriting has the kernel begin to bring the large files of a tree to the disk, which it would do in 30 seconds,
 // or when somebody waits for it.
-func beginWriting(ctx context.Context, t *TOC, root int) {
-	for _, e := range t.Entries {
-		if e.Type != File || e.Size < largeFile || ctx.Err() != nil {
-			continue
+func beginWriting(ctx context.Context, large []string, root int) {
+	for _, path := range large {
+		if ctx.Err() != nil {
+			return
 		}
-		if f, err := openFileBeneath(root, e.Path); err == nil {
+		if f, err := openFileBeneath(root, path); err == nil {
 			_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) // only a hint
 			f.Close()
 		}

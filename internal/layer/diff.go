@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -27,7 +28,7 @@ import (
 // are left out, as a tar has no place for them. below may be nil: then all of upper is new, the
 // root too.
 func Diff(ctx context.Context, upper string, below Tree) (*TOC, error) {
-	t, _, root, err := walkUpper(ctx, upper, below, DiffOptions{})
+	t, root, err := walkUpper(ctx, upper, below, DiffOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -51,18 +52,29 @@ type DiffOptions struct {
 // DiffTree is Diff with the layer's tar, for which the files are read only once. No tar is written. What was copied up
 // unchanged is removed from upper, which becomes the layer's tree.
 func DiffTree(ctx context.Context, upper string, below Tree, o DiffOptions) (*Tar, error) {
-	t, unchanged, root, err := walkUpper(ctx, upper, below, o)
+	root, err := openRoot(upper)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading changes: %w", err)
 	}
 	defer unix.Close(root)
+	temp := TempFile(filepath.Dir(upper))
+	t, unchanged, err := upperTable(ctx, root, below, o, temp)
+	if err != nil {
+		return nil, fmt.Errorf("reading changes in %s: %w", upper, err)
+	}
+	var large []string
+	for e := range t.All() {
+		if e.Type == File && e.Size >= largeFile {
+			large = append(large, e.Path)
+		}
+	}
 	open := func(_ context.Context, e *Entry) (io.ReadCloser, error) { return openFileBeneath(root, e.Path) }
 	began := make(chan struct{})
 	go func() {
-		beginWriting(ctx, t, root)
+		beginWriting(ctx, large, root)
 		close(began)
 	}()
-	made, err := HashTar(ctx, t, open)
+	made, err := hashEncoded(ctx, t, NewEncoded(temp), open)
 	<-began // it uses root
 	if err != nil {
 		return nil, fmt.Errorf("reading changes in %s: %w", upper, err)
@@ -71,6 +83,40 @@ func DiffTree(ctx context.Context, upper string, below Tree, o DiffOptions) (*Ta
 		return nil, fmt.Errorf("removing what was not changed from %s: %w", upper, err)
 	}
 	return made, nil
+}
+
+// upperTable gives the entries of an upper directory without digests, and what of it is the same below. In the order of
+// the walk they are in the canonical one, so they stay encoded, unless files have several names, or a directory hides
+// what is below: those are looked at together.
+func upperTable(ctx context.Context, root int, below Tree, o DiffOptions, temp func() (*os.File, error)) (Table, []*Entry, error) {
+	w := newUpperWalk(ctx, below, o)
+	w.table = NewEncoded(temp)
+	if err := w.root(root); err != nil {
+		return nil, nil, err
+	}
+	if w.together {
+		for e := range w.table.Drain() {
+			copied := *e
+			w.entries = append(w.entries, &copied)
+		}
+		if err := w.table.Err(); err != nil {
+			return nil, nil, err
+		}
+		return w.compared(root, o)
+	}
+	if below == nil {
+		return w.table, nil, w.table.Err()
+	}
+	c := newUpperComparer(ctx, root, below)
+	c.keepFiles = o.KeepFiles
+	kept := w.table.Another()
+	var unchanged []*Entry
+	err := c.each(w.table.Drain(), kept.Append, func(e *Entry) {
+		copied := *e
+		unchanged = append(unchanged, &copied)
+	})
+	slices.Reverse(unchanged) // what a directory holds was found before it
+	return kept, unchanged, errors.Join(err, w.table.Err())
 }
 
 // sumFiles fills in the digests that are missing, several files at a time.
@@ -144,7 +190,10 @@ type upperWalk struct {
 	ctx     context.Context
 	below   Tree
 	entries []*Entry
-	inodes  map[inode]string // path at which an inode with several links was seen first
+	table   *Encoded // takes the entries in their place; nil for none
+	// together says that the table has entries that are not told one by one whether they are below: see upperTable.
+	together bool
+	inodes   map[inode]string // path at which an inode with several links was seen first
 	// everything keeps what hides nothing of below, and all attributes that belong to an image.
 	everything bool
 	owners     *identity.Ledger // DiffOptions.Owners
@@ -152,11 +201,11 @@ type upperWalk struct {
 
 type inode struct{ dev, ino uint64 }
 
-// walkUpper gives the TOC without digests, what of upper is the same below, and the open root.
-func walkUpper(ctx context.Context, upper string, below Tree, o DiffOptions) (t *TOC, unchanged []*Entry, root int, err error) {
+// walkUpper gives the TOC without digests, and the open root.
+func walkUpper(ctx context.Context, upper string, below Tree, o DiffOptions) (t *TOC, root int, err error) {
 	root, err = openRoot(upper)
 	if err != nil {
-		return nil, nil, -1, fmt.Errorf("reading changes: %w", err)
+		return nil, -1, fmt.Errorf("reading changes: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -164,19 +213,38 @@ func walkUpper(ctx context.Context, upper string, below Tree, o DiffOptions) (t 
 			err = fmt.Errorf("reading changes in %s: %w", upper, err)
 		}
 	}()
-	w := &upperWalk{ctx: ctx, below: below, inodes: make(map[inode]string), owners: o.Owners}
+	w := newUpperWalk(ctx, below, o)
 	if err := w.root(root); err != nil {
-		return nil, nil, -1, err
+		return nil, -1, err
 	}
-	if t, err = NewTOC(w.entries); err != nil || below == nil {
-		return t, nil, root, err
+	t, _, err = w.compared(root, o)
+	return t, root, err
+}
+
+func newUpperWalk(ctx context.Context, below Tree, o DiffOptions) *upperWalk {
+	return &upperWalk{ctx: ctx, below: below, inodes: make(map[inode]string), owners: o.Owners}
+}
+
+// compared gives the table of the entries, and those that are the same below.
+func (w *upperWalk) compared(root int, o DiffOptions) (*TOC, []*Entry, error) {
+	t, err := NewTOC(w.entries)
+	if err != nil || w.below == nil {
+		return t, nil, err
 	}
-	c := newUpperComparer(ctx, root, below)
+	c := newUpperComparer(w.ctx, root, w.below)
 	c.keepFiles = o.KeepFiles
-	if t.Entries, unchanged, err = c.part(t.Entries); err != nil {
-		return nil, nil, -1, err
+	kept, unchanged, err := c.part(t.Entries)
+	return &TOC{Entries: kept}, unchanged, err
+}
+
+// add adds an entry.
+func (w *upperWalk) add(e *Entry) error {
+	if w.table == nil {
+		w.entries = append(w.entries, e)
+		return nil
 	}
-	return t, unchanged, root, nil
+	w.together = w.together || e.Type == Hardlink || e.Opaque
+	return w.table.Append(e)
 }
 
 func (w *upperWalk) root(fd int) error {
@@ -197,7 +265,9 @@ func (w *upperWalk) root(fd int) error {
 	}
 	e.Opaque = m.opaque && below != nil
 	if below == nil || e.Opaque || !sameDir(e, below) {
-		w.entries = append(w.entries, e)
+		if err := w.add(e); err != nil {
+			return err
+		}
 	}
 	return w.dir(fd, ".", "", below != nil && !e.Opaque)
 }
@@ -257,8 +327,7 @@ func (w *upperWalk) entry(at int, name, path string, merged bool) error {
 		if st.Nlink > 1 && e.Type != Dir {
 			id := inode{st.Dev, st.Ino}
 			if first, ok := w.inodes[id]; ok {
-				w.entries = append(w.entries, &Entry{Path: path, Type: Hardlink, Link: first})
-				return nil
+				return w.add(&Entry{Path: path, Type: Hardlink, Link: first})
 			}
 			w.inodes[id] = path
 		}
@@ -321,9 +390,8 @@ func (w *upperWalk) ownUnnoted(at int, name string, e *Entry) error {
 // keep adds an entry, less what hides nothing, and goes into directories.
 func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
 	if w.everything {
-		w.entries = append(w.entries, e)
-		if e.Type != Dir {
-			return nil
+		if err := w.add(e); err != nil || e.Type != Dir {
+			return err
 		}
 		return w.dir(at, name, e.Path, merged)
 	}
@@ -335,14 +403,13 @@ func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
 		}
 	}
 	if e.Type == Whiteout {
-		if below != nil {
-			w.entries = append(w.entries, e)
+		if below == nil {
+			return nil
 		}
-		return nil
+		return w.add(e)
 	}
 	if e.Type != Dir {
-		w.entries = append(w.entries, e)
-		return nil
+		return w.add(e)
 	}
 	merged = below != nil && below.Type == Dir
 	if e.Opaque && merged {
@@ -353,7 +420,9 @@ func (w *upperWalk) keep(at int, name string, e *Entry, merged bool) error {
 		merged = len(hidden) > 0
 	}
 	e.Opaque = e.Opaque && merged
-	w.entries = append(w.entries, e)
+	if err := w.add(e); err != nil {
+		return err
+	}
 	return w.dir(at, name, e.Path, merged && !e.Opaque)
 }
 

@@ -282,7 +282,7 @@ func TestOverlayRoundTrip(t *testing.T) {
 	want := diff(t, merged, nil)
 	made, err := layer.DiffTree(t.Context(), upper, layer.Mounted{Stack: below, Dirs: []string{low}}, layer.DiffOptions{})
 	must(t, err)
-	toc := made.TOC
+	toc := decoded(t, made.Encoded)
 	marks := map[string]string{}
 	for _, e := range toc.Entries {
 		if e.Opaque || e.Type == layer.Whiteout {

@@ -31,26 +31,36 @@ func WithoutUnchanged(ctx context.Context, t *TOC, below Tree, sum DigestFunc) (
 // and no directory opaque. An entry is valid during its call only. An error of keep ends it and is returned as it is.
 func EachChanged(ctx context.Context, entries iter.Seq[*Entry], below Tree, sum DigestFunc, keep func(*Entry) error) error {
 	c := &comparer{ctx: ctx, below: below, sum: sum, sameTime: func(string) (bool, error) { return true, nil }}
+	return c.each(entries, keep, func(*Entry) {})
+}
+
+// each is EachChanged that also gives what is below already: of a directory, what it holds comes before it.
+func (c *comparer) each(entries iter.Seq[*Entry], keep func(*Entry) error, drop func(*Entry)) error {
 	var unchanged []Entry // directories that the next entry is in, and that stay only if something in them does
-	for e := range entries {
-		for n := len(unchanged); n > 0 && !Within(e.Path, unchanged[n-1].Path); n-- {
+	leave := func(next string) {
+		for n := len(unchanged); n > 0 && !Within(next, unchanged[n-1].Path); n-- {
+			drop(&unchanged[n-1])
 			unchanged = unchanged[:n-1]
 		}
+	}
+	for e := range entries {
+		leave(e.Path)
 		var same bool
 		var err error
 		switch {
 		case e.Type == Dir && e.Path != "":
 			same, err = c.dir(e)
-		case e.Type != Dir && e.Type != Whiteout:
+		case e.Type != Dir && e.Type != Whiteout && !c.keepFiles:
 			same, err = c.file(e, e.Path)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if same {
-			if e.Type == Dir {
-				unchanged = append(unchanged, *e)
-			}
+		case same && e.Type == Dir:
+			unchanged = append(unchanged, *e)
+			continue
+		case same:
+			drop(e)
 			continue
 		}
 		for i := range unchanged {
@@ -63,6 +73,7 @@ func EachChanged(ctx context.Context, entries iter.Seq[*Entry], below Tree, sum 
 			return err
 		}
 	}
+	leave("") // nothing is in the entries before the root
 	return nil
 }
 

@@ -88,6 +88,17 @@ func HashTar(ctx context.Context, t *TOC, open OpenFunc) (*Tar, error) {
 	return &Tar{DiffID: digest.NewDigest(digest.SHA256, h), Size: size, TOC: described}, nil
 }
 
+// hashEncoded is HashTar of a table of which only those entries are decoded that are being read; described gets them.
+func hashEncoded(ctx context.Context, t Table, described *Encoded, open OpenFunc) (*Tar, error) {
+	h := sha256.New()
+	runs := func(_ []*Entry, yield func(*run) error) error { return tableRuns(t, yield) }
+	size, err := writeTar(ctx, tarSinks{hash: h, encoded: described}, runs, &origin{open: open})
+	if err != nil {
+		return nil, err
+	}
+	return &Tar{DiffID: digest.NewDigest(digest.SHA256, h), Size: size, Encoded: described}, nil
+}
+
 // clone copies a TOC with its entries; attributes are shared.
 func (t *TOC) clone() *TOC {
 	entries := make([]Entry, len(t.Entries))

@@ -22,7 +22,7 @@ func addEmpty(t *testing.T, s *Store) *Layer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := s.AddLayer(made.DiffID, made.TOC, dir)
+	l, err := s.AddLayer(made.DiffID, made.Encoded, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -406,10 +406,10 @@ func (w *work) commit(ctx context.Context, keepEmpty bool) (digest.Digest, error
 	if err != nil {
 		return "", fmt.Errorf("reading what the step changed: %w", err)
 	}
-	if len(made.TOC.Entries) == 0 && !keepEmpty {
+	if made.Encoded.Len() == 0 && !keepEmpty {
 		return "", nil
 	}
-	if _, err := w.store.AddLayer(made.DiffID, made.TOC, w.Layer()); err != nil {
+	if _, err := w.store.AddLayer(made.DiffID, made.Encoded, w.Layer()); err != nil {
 		return "", err
 	}
 	return made.DiffID, nil
