@@ -69,8 +69,8 @@ func (m *Mover) noteChunked(diffIDs []digest.Digest, img *registry.Image) error 
 	return m.noteLayers(diffIDs, img.Layers, img.Annotations, img.Manifest.Digest)
 }
 
-// NoteReferrers notes, of an image of the store, that SOCI indexes count that refer to it, if they do for the Mover: it may
-// have been found when nobody asked for them.
+// NoteReferrers notes, of an image of the store, that SOCI indexes count that refer to it, if they do for the Mover:
+// it may have been found when nobody asked for them.
 func (m *Mover) NoteReferrers(c *store.Config) error {
 	if !m.Referrers {
 		return nil

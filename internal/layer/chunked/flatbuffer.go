@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// FlatBuffers, as far as a zTOC needs them (flatbuffers.dev, "Internals"): a table is found by an offset, and begins with
-// how far before it its vtable is. The vtable has, after its own size and the table's, an offset in the table for each
-// field; 0, or a vtable that ends before, is a field that is not there. All numbers are little-endian.
+// FlatBuffers, as far as a zTOC needs them (flatbuffers.dev, "Internals"): a table is found by an offset, and begins
+// with how far before it its vtable is. The vtable has, after its own size and the table's, an offset in the table
+// for each field; 0, or a vtable that ends before, is a field that is not there. All numbers are little-endian.
 
 // flatbuffer is a buffer that anybody may have written. What is read of it is inside of it, and after the first mistake
 // all that is read is empty.

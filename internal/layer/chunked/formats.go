@@ -30,8 +30,8 @@ const (
 	otherPosition = "io.containers.zstd-chunked.manifest-position"
 )
 
-// Annotations are those by which parts of a layer of an image can be read, of its descriptor or of the image's manifest;
-// nil if they cannot.
+// Annotations are those by which parts of a layer of an image can be read, of its descriptor or of the image's
+// manifest; nil if they cannot.
 func Annotations(desc ocispec.Descriptor, img *Image) map[string]string {
 	kept := map[string]string{}
 	for _, name := range []string{tableDigest, tableChecksum, tablePosition, otherChecksum, otherPosition} {

@@ -24,10 +24,12 @@ type checkpoint struct {
 // decoders are those that are not in use; one takes 40 KB.
 var decoders sync.Pool
 
-// resume decompresses size bytes from a checkpoint on. compressed begins with the byte before where there are bits in it.
+// resume decompresses size bytes from a checkpoint on. compressed begins with the byte before where there are bits in
+// it.
 //
 // Decoders begin at a byte, and the stream may not be shifted, since stored blocks are aligned to bytes (RFC 1951,
-// 3.2.4). So what comes before the bits are blocks without contents that take as many bits of the byte as are not wanted.
+// 3.2.4). So what comes before the bits are blocks without contents that take as many bits of the byte as are not
+// wanted.
 func (c *checkpoint) resume(compressed []byte, size int64) ([]byte, error) {
 	if len(compressed) == 0 {
 		return nil, io.ErrUnexpectedEOF
@@ -56,12 +58,11 @@ func (c *checkpoint) resume(compressed []byte, size int64) ([]byte, error) {
 	return data, nil
 }
 
-// The blocks of which a filler is made, with their lengths in bits. Both say that another block follows.
+// emptyFixed is a block with the fixed codes, and nothing in it: three bits, of which the first says that another block
+// follows, and the seven of its end, which are zero.
 const (
-	emptyFixed     = 0b01<<1 | 0<<0 // the three bits of a block with the fixed codes, and the seven of its end: all zero
+	emptyFixed     = 0b01 << 1
 	emptyFixedBits = 10
-	// emptyDynamicBits is how long a block is that has codes of its own (emptyDynamic); it is odd, where all others are even.
-	emptyDynamicBits = 93
 )
 
 // fillerSize is how long a filler is at most, and lookahead how far decoders look; both in bytes.
@@ -70,8 +71,8 @@ const (
 	lookahead  = 8
 )
 
-// appendFiller appends a deflate stream without contents that ends in the given number of bits, which are the upper ones
-// of last.
+// appendFiller appends a deflate stream without contents that ends in the given number of bits, which are the upper
+// ones of last.
 func appendFiller(to []byte, bits, last byte) []byte {
 	w := bitWriter{b: to}
 	unwanted := int(8 - bits)
@@ -102,8 +103,9 @@ func (w *bitWriter) write(v uint32, bits int) {
 	}
 }
 
-// emptyDynamic writes a block with codes of its own (RFC 1951, 3.2.7): one for its end, of one bit, and one for a distance,
-// which nothing uses. Their lengths are written as 256 zeros and two ones.
+// emptyDynamic writes a block of 93 bits, an odd number, where those of emptyFixed are even. It has codes of its own
+// (RFC 1951, 3.2.7): one for its end, of one bit, and one for a distance, which nothing uses. Their lengths are
+// written as 256 zeros and two ones.
 func (w *bitWriter) emptyDynamic() {
 	const zeros, one = 1, 0 // the codes of 18, "11 to 138 zeros", and of the length 1, each of one bit
 	w.write(0b10<<1, 3)     // another block follows; codes of its own

@@ -15,9 +15,9 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// A zTOC tells of a compressed tar that it knows nothing of: which files are where in the tar, and where decompressing
-// can begin (github.com/awslabs/soci-snapshotter, ztoc/fbs/ztoc.fbs). Between two such places lies a span. The space of an
-// index of it is the tar itself, and its chunks are the spans.
+// A zTOC tells of a compressed tar that it knows nothing of: which files are where in the tar, and where
+// decompressing can begin (github.com/awslabs/soci-snapshotter, ztoc/fbs/ztoc.fbs). Between two such places lies a
+// span. The space of an index of it is the tar itself, and its chunks are the spans.
 //
 // A file has no digest in it. A span has one, of its compressed bytes, those of the byte that it shares with the span
 // before included.
@@ -224,8 +224,8 @@ func (x *Index) gzipSpans(checkpoints []byte, size int64, n int) error {
 	return x.covered()
 }
 
-// plainSpans makes chunks of the n spans of an uncompressed tar. In the place of checkpoints there is another flatbuffer
-// (ztoc/compression/fbs/zinfo.fbs).
+// plainSpans makes chunks of the n spans of an uncompressed tar. In the place of checkpoints there is another
+// flatbuffer (ztoc/compression/fbs/zinfo.fbs).
 func (x *Index) plainSpans(sizes []byte, size int64, n int) error {
 	b := newFlatbuffer(sizes)
 	span, whole := b.root().int64(plainSpan), b.root().int64(plainSize)

@@ -45,8 +45,8 @@ func (l *layers) served() []bool {
 	return served
 }
 
-// serve serves those that are in parts, below dir, and returns all as overlayfs takes them, the topmost first. The mount
-// is nil where there are none.
+// serve serves those that are in parts, below dir, and returns all as overlayfs takes them, the topmost first. The
+// mount is nil where there are none.
 func (l *layers) serve(ctx context.Context, dir string) ([]store.Lower, *tracefs.Mount, error) {
 	all := l.lowers.All
 	if len(l.lazy) == 0 {

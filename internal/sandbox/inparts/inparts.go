@@ -16,8 +16,8 @@ import (
 // parallelLayers is how many layers are opened at a time.
 const parallelLayers = 3
 
-// Find opens those layers of a chain of which parts can be fetched, and their tables of contents. Where that cannot be, for
-// whatever reason, a layer is not among them, and is fetched whole.
+// Find opens those layers of a chain of which parts can be fetched, and their tables of contents. Where that cannot
+// be, for whatever reason, a layer is not among them, and is fetched whole.
 func Find(ctx context.Context, s *store.Store, chain []digest.Digest) map[digest.Digest]*store.LazyLayer {
 	if tracefs.Available() != nil {
 		return nil
@@ -41,8 +41,8 @@ func Find(ctx context.Context, s *store.Store, chain []digest.Digest) map[digest
 	return found
 }
 
-// Layer is a layer to be served, in parts if lazy is not nil, with what shows in the stack below at the directories that it
-// has no entry for. Its Files are the caller's to close; parts are fetched until ctx ends.
+// Layer is a layer to be served, in parts if lazy is not nil, with what shows in the stack below at the directories
+// that it has no entry for. Its Files are the caller's to close; parts are fetched until ctx ends.
 func Layer(ctx context.Context, s *store.Store, below *layer.Stack, diffID digest.Digest, lazy *store.LazyLayer) (l tracefs.Layer, err error) {
 	chain, err := s.Chain([]digest.Digest{diffID})
 	if err != nil {

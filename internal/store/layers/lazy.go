@@ -30,9 +30,9 @@ import (
 // and the layer is not present with it. Its folder is lazy/DIFFID:
 //
 //	table   the table of contents as the blob has it, verified against the manifest whenever it is opened
-//	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is there;
-//	        where the table has no digests of what chunks hold, then 32 bytes for each, the SHA-256 of the table's and of
-//	        what came by it
+//	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is
+//	        there; where the table has no digests of what chunks hold, then 32 bytes for each, the SHA-256 of the table's
+//	        and of what came by it
 //
 // What the folder promises is checked when it is used: a chunk that is there is compared with its digest before it is
 // read for the first time in a process. So nothing of it needs a seal, and what a power cut takes is fetched again.
@@ -59,8 +59,8 @@ func (ls *Layers) NoteChunked(diffID, blob digest.Digest, annotations map[string
 	return ls.PutDerived(diffID, chunkedAs, Derived{Digest: blob, Data: data})
 }
 
-// ForgetChunked forgets what was noted of a layer: an image has it that says nothing of parts, and another image may not
-// say it in its place.
+// ForgetChunked forgets what was noted of a layer: an image has it that says nothing of parts, and another image may
+// not say it in its place.
 func (ls *Layers) ForgetChunked(diffID digest.Digest) error {
 	_, err := ls.Derived(diffID, chunkedAs)
 	if errors.Is(err, db.ErrNotFound) {

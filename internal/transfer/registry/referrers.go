@@ -16,8 +16,8 @@ import (
 )
 
 // Referrers lists the artifacts of a type that refer to a manifest of ref's repository (distribution-spec, "Listing
-// Referrers"), of more than a page only those of the first. A registry that does not know of referrers is asked for the tag
-// under which clients list them there ("Referrers Tag Schema"). None is no error.
+// Referrers"), of more than a page only those of the first. A registry that does not know of referrers is asked for
+// the tag under which clients list them there ("Referrers Tag Schema"). None is no error.
 func (c *Client) Referrers(ctx context.Context, ref reference.Named, subject digest.Digest, artifactType string) ([]ocispec.Descriptor, error) {
 	if err := subject.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: digest %q: %w", reference.FamiliarString(ref), subject, err)

@@ -1,4 +1,5 @@
-// Package ztoctest makes zTOCs of layers, for tests of who reads them. It is simple, and slow: strata itself makes none.
+// Package ztoctest makes zTOCs of layers, for tests of who reads them. It is simple, and slow: strata itself makes
+// none.
 package ztoctest
 
 import (
