@@ -26,12 +26,13 @@ var faults = map[string]func(http.Handler) http.Handler{
 	"denied":       onUploads(http.MethodPost, denied),
 	"breaking":     onUploads(http.MethodPatch, breaking),
 	"hanging":      onUploads(http.MethodPatch, hanging),
+	"frozen":       func(http.Handler) http.Handler { return http.HandlerFunc(hanging) },
 }
 
 // badRegistry FAULT starts a registry that has the image app:1 and the fault, and sets BAD to its address.
 func badRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || faults[args[0]] == nil {
-		ts.Fatalf("usage: badregistry unauthorized|broken|cut|altered|denied|breaking|hanging")
+		ts.Fatalf("usage: badregistry unauthorized|broken|cut|altered|denied|breaking|hanging|frozen")
 	}
 	good := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	var faulty http.Handler

@@ -21,6 +21,8 @@ const (
 
 // aheads are the layers of a push that are sent while they are compressed.
 type aheads struct {
+	ctx context.Context // of the push; that in which a layer is compressed ends before its sending
+
 	mu     sync.Mutex
 	begun  []*registry.Ahead
 	files  []io.Closer // of what was begun
@@ -28,8 +30,8 @@ type aheads struct {
 }
 
 // begin begins to send what is written to g, whose layer has files of size bytes; nil where it is to be sent later.
-// It goes on after ctx has ended, and until drop.
-func (a *aheads) begin(ctx context.Context, p *push, size int64, g *store.Growing) *registry.Ahead {
+// It goes on until drop, or until the push is given up.
+func (a *aheads) begin(p *push, size int64, g *store.Growing) *registry.Ahead {
 	if p.ref == nil || size < aheadFrom {
 		return nil
 	}
@@ -49,7 +51,7 @@ func (a *aheads) begin(ctx context.Context, p *push, size int64, g *store.Growin
 		return nil // it is sent later
 	}
 	a.files = append(a.files, file)
-	ahead, err := p.Registry.SendAhead(context.WithoutCancel(ctx), p.ref, func() (io.ReadCloser, error) { return file.Again() })
+	ahead, err := p.Registry.SendAhead(a.ctx, p.ref, func() (io.ReadCloser, error) { return file.Again() })
 	if err != nil {
 		return nil // the push itself will say it
 	}

@@ -128,6 +128,7 @@ func (m *Mover) newPush(ref reference.Named, diffIDs []digest.Digest) (*push, er
 // send sends what plan says. Where the registry got other bytes than a digest promises, the store's blobs are looked at
 // again, once.
 func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, error)) (registry.Blob, []store.Blob, error) {
+	p.aheads.ctx = ctx
 	defer func() { p.aheads.drop(ctx) }()
 	for doubted := false; ; {
 		parcel, err := plan(ctx)
@@ -277,7 +278,7 @@ func (p *push) choose(ctx context.Context, i int) (store.Blob, error) {
 // compressAhead compresses a layer, and begins to send it meanwhile.
 func (p *push) compressAhead(ctx context.Context, l *store.Layer, f form) (store.Blob, error) {
 	var ahead *registry.Ahead
-	b, err := p.compress(ctx, l, f, func(size int64, g *store.Growing) { ahead = p.aheads.begin(ctx, p, size, g) })
+	b, err := p.compress(ctx, l, f, func(size int64, g *store.Growing) { ahead = p.aheads.begin(p, size, g) })
 	if err == nil {
 		p.aheads.made(b.Digest, ahead)
 	}

@@ -109,7 +109,7 @@ func (a *Ahead) watch(report func(sent int64)) {
 }
 
 // dropping is how long a registry may take to forget an upload: it does so by itself some day.
-const dropping = 3 * time.Second
+const dropping = time.Second
 
 // Drop gives the blob up unless an Upload has ended it, and waits until nothing is sent any more. The registry is told,
 // also after ctx has ended. Of nil there is nothing to give up.

@@ -59,10 +59,11 @@ func (c *Client) keychain() authn.Keychain {
 // callerConfig is the directory of the config.json of whoever called sudo, "" if nobody did: people log in as themselves,
 // and push by sudo.
 func callerConfig() string {
-	if os.Geteuid() != 0 || os.Getenv("DOCKER_CONFIG") != "" {
-		return ""
+	name := os.Getenv("SUDO_USER")
+	if os.Geteuid() != 0 || name == "" || os.Getenv("DOCKER_CONFIG") != "" {
+		return "" // to look up nobody takes the C library a millisecond
 	}
-	caller, err := user.Lookup(os.Getenv("SUDO_USER"))
+	caller, err := user.Lookup(name)
 	if err != nil || caller.Uid == "0" {
 		return ""
 	}

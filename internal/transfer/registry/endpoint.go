@@ -26,8 +26,8 @@ type endpoint struct {
 	auth   *authorizer
 	down   atomic.Bool // it did not answer; mirrors are passed over then
 
-	mu      sync.Mutex
-	settled bool // url.Scheme is known to be right
+	settling chan struct{} // has room for the one that settles
+	settled  bool          // url.Scheme is known to be right
 }
 
 func (c *Client) newEndpoint(h hostConfig, domain string) *endpoint {
@@ -35,7 +35,7 @@ func (c *Client) newEndpoint(h hostConfig, domain string) *endpoint {
 		h.tls = h.tls.Clone()
 		h.tls.InsecureSkipVerify = true
 	}
-	e := &endpoint{hostConfig: h, client: c, domain: domain, settled: !h.maybePlain}
+	e := &endpoint{hostConfig: h, client: c, domain: domain, settling: make(chan struct{}, 1), settled: !h.maybePlain}
 	t := newTransport(h.tls)
 	e.http = &http.Client{Transport: t, CheckRedirect: e.checkRedirect}
 	e.auth = &authorizer{
@@ -305,8 +305,12 @@ func (c *Client) wait(ctx context.Context, try int, err error) error {
 // that nobody who has it is talked to in the clear. No login is sent. What is asked is the request itself, so that no
 // round trip is lost; the answer is nil where that was done already, and the request is still to be sent.
 func (e *endpoint) settle(ctx context.Context, r request) (*http.Response, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	select { // the one whose turn it is may wait for long
+	case e.settling <- struct{}{}:
+		defer func() { <-e.settling }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if e.settled {
 		return nil, nil
 	}
