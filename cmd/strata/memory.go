@@ -12,12 +12,15 @@ import (
 // of its processor time.
 const firstHeap = 800
 
-// A heap of which more than muchLive bytes are in use grows by largeHeap percent before its garbage is collected again.
-// Most of what is large is tables without pointers, which cost the collector little: an edit among 200,000 files
-// takes 16 % less memory for 8 % more of the processor's time than with the usual 100 %.
+// A heap of which more than muchLive bytes are in use grows by largeHeap percent before its garbage is collected again,
+// and one of which hugeLive are, by hugeHeap percent. Most of what is large is tables without pointers, which cost the
+// collector little: an edit among 200,000 files takes 16 % less memory for 8 % more of the processor's time than with
+// the usual 100 %, and loading a million files in one layer 10 % less than with 50 %, in the same time.
 const (
 	muchLive  = 30 << 20
 	largeHeap = 50
+	hugeLive  = 64 << 20
+	hugeHeap  = 25
 )
 
 // collectLate has garbage collected for the first time when the heap has 32 MiB, and as usual from then on unless
@@ -37,7 +40,10 @@ func atCollection() {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		metrics.Read(live)
 		percent := 100
-		if live[0].Value.Uint64() > muchLive {
+		switch bytes := live[0].Value.Uint64(); {
+		case bytes > hugeLive:
+			percent = hugeHeap
+		case bytes > muchLive:
 			percent = largeHeap
 		}
 		debug.SetGCPercent(percent)
