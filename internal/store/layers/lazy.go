@@ -123,19 +123,43 @@ func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error)
 	if err != nil || l.inFolder() {
 		return nil, err
 	}
+	way, err := ls.wayOf(diffID)
+	if way == nil || err != nil {
+		return nil, err
+	}
+	z, err := ls.openLazy(ctx, diffID, way)
+	if err != nil {
+		return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, ls.session.Explain(err))
+	}
+	ls.memory.setLazy(diffID, z)
+	return z, nil
+}
+
+// way is how parts of a layer are read.
+type way struct {
+	blob        content.Blob
+	annotations map[string]string
+	from        RangeFetcher
+}
+
+// wayOf is how parts of a layer are read, by what was noted of it; nil if they are not.
+func (ls *Layers) wayOf(diffID digest.Digest) (*way, error) {
 	ranges, ok := ls.fetcher.(RangeFetcher)
-	noted, err := ls.Derived(diffID, chunkedAs)
-	if errors.Is(err, db.ErrNotFound) || err == nil && (!ok || ls.session.ReadOnly()) {
+	if !ok || ls.session.ReadOnly() {
 		return nil, nil
 	}
-	var annotations map[string]string
+	noted, err := ls.Derived(diffID, chunkedAs)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, nil
+	}
+	w := &way{from: ranges}
 	if err == nil {
-		err = json.Unmarshal(noted.Data, &annotations)
+		err = json.Unmarshal(noted.Data, &w.annotations)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, err)
 	}
-	if !ranges.Counts(annotations) {
+	if !ranges.Counts(w.annotations) {
 		return nil, nil
 	}
 	blobs, err := ls.content.Blobs(diffID)
@@ -151,17 +175,29 @@ func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error)
 		if b.Size < lazyWorth {
 			continue
 		}
-		if b.Repository == "" {
+		if w.blob = b; b.Repository == "" {
 			return nil, nil // all of it is here
 		}
-		z, err := ls.openLazy(ctx, diffID, b, annotations, ranges)
-		if err != nil {
-			return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, ls.session.Explain(err))
-		}
-		ls.memory.setLazy(diffID, z)
-		return z, nil
+		return w, nil
 	}
 	return nil, nil
+}
+
+// PartsBy says by what parts of a layer are read while it is not here: a digest of its blob and of what the images say
+// that have it, which names a table of contents, or the image whose index counts. It is "" where nobody says that
+// parts can be read, or where images disagree: then the layer is fetched whole. Whether the layer is here it does not
+// look at.
+func (ls *Layers) PartsBy(diffID digest.Digest) (string, error) {
+	w, err := ls.wayOf(diffID)
+	if w == nil || err != nil {
+		return "", err
+	}
+	return w.digest()
+}
+
+func (w *way) digest() (string, error) {
+	text, err := json.Marshal(w.annotations) // whose keys are sorted
+	return digest.FromBytes(append([]byte(w.blob.Digest+" "), text...)).String(), err
 }
 
 // opened is the lazy form that this process has opened of a layer; nil for none, and for one that is here by now.
@@ -173,13 +209,14 @@ func (ls *Layers) opened(diffID digest.Digest) *Lazy {
 	return z
 }
 
-func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, b content.Blob, annotations map[string]string, from RangeFetcher) (*Lazy, error) {
-	beside, err := ls.memory.repository(b.Repository, from.Beside)
+func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, w *way) (*Lazy, error) {
+	b := w.blob
+	beside, err := ls.memory.repository(b.Repository, w.from.Beside)
 	if err != nil {
 		return nil, err
 	}
 	z := &Lazy{diffID: diffID, source: chunked.Source{Size: b.Size, Beside: beside, Blob: func(ctx context.Context, start, end int64) (io.ReadCloser, error) {
-		return from.FetchRange(ctx, b.Repository, b.Descriptor(), start, end)
+		return w.from.FetchRange(ctx, b.Repository, b.Descriptor(), start, end)
 	}}}
 	dir := ls.LazyPath(diffID)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -188,13 +225,13 @@ func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, b content.
 	table := filepath.Join(dir, "table")
 	kept, err := os.ReadFile(table)
 	if err == nil {
-		z.Index, err = chunked.Open(ctx, annotations, kept, b.Size)
+		z.Index, err = chunked.Open(ctx, w.annotations, kept, b.Size)
 	}
 	if err != nil {
-		if kept, err = chunked.Fetch(ctx, annotations, &z.source); err != nil {
+		if kept, err = chunked.Fetch(ctx, w.annotations, &z.source); err != nil {
 			return nil, err
 		}
-		if z.Index, err = chunked.Open(ctx, annotations, kept, b.Size); err != nil {
+		if z.Index, err = chunked.Open(ctx, w.annotations, kept, b.Size); err != nil {
 			return nil, err
 		}
 		if err := ls.keepTable(table, kept); err != nil {

@@ -305,3 +305,22 @@ func TestWholeAfterLazy(t *testing.T) {
 		})
 	}
 }
+
+// What parts are read by has a name, which is another one for another table, and none where nobody says it.
+func TestPartsBy(t *testing.T) {
+	a, diffID, _, annotations := estargzLayer(t)
+	ls := storeWith(t, openRoot(t), a, diffID, annotations)
+	by := func() string {
+		text, err := ls.PartsBy(diffID)
+		must(t, err)
+		return text
+	}
+	first := by()
+	if first == "" || by() != first {
+		t.Fatalf("parts are read by %q, and then by %q", first, by())
+	}
+	must(t, ls.ForgetChunked(diffID))
+	if got := by(); got != "" {
+		t.Errorf("parts are read by %q, and nobody says that they can be", got)
+	}
+}
