@@ -38,6 +38,32 @@ func emptyDatabase() []byte {
 // locking"), and msync(2) waits for the disk as fsync does.
 type firstPage []byte
 
+// unsynced is the permission bit of a database whose first page nobody has brought to the disk yet: create sets it, and
+// whoever has waited for the page takes it away, since its maker may be killed before. Linux gives the bit no meaning on
+// a file (chmod(2), "sticky bit"), and SQLite does not give it to the log.
+const unsynced = unix.S_ISVTX
+
+// isSynced says that the first page of the database at path is on the disk, and the database's name.
+func isSynced(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) != nil || st.Mode&unsynced == 0
+}
+
+// noteSynced takes the mark of create away. Where that cannot be, somebody waits for the page once more.
+func noteSynced(path string) {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) == nil && st.Mode&unsynced != 0 {
+		unix.Chmod(path, st.Mode&0o777) //nolint:errcheck // as said
+	}
+}
+
+// isMoved says that all that was ever in the log of the database at path was moved to the database, for which SQLite
+// has waited before it cut the log.
+func isMoved(path string) bool {
+	var st, log unix.Stat_t // in this order: the database grows first, and then the log is cut
+	return unix.Stat(path, &st) == nil && st.Size > pageSize && unix.Stat(path+"-wal", &log) == nil && log.Size == 0
+}
+
 // create makes a database at path, which appears with all its bytes. It fails where another process has made one,
 // where the log of one that is gone is left, which SQLite would take for its own, and on file systems that have no
 // files without names.
@@ -45,7 +71,7 @@ func create(path string) (firstPage, error) {
 	if _, err := os.Lstat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(fs.ErrExist, err)
 	}
-	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, unsynced|0o600)
 	if err != nil {
 		return nil, err
 	}

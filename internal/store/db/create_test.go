@@ -114,11 +114,14 @@ func TestFlushOfNew(t *testing.T) {
 	if d.first.Load() == nil {
 		t.Skip("the file system has no files without names")
 	}
+	if isSynced(d.path) {
+		t.Error("it is not told that nobody has waited for the page")
+	}
 	if err := d.Flush(); err != nil || d.first.Load() == nil {
 		t.Errorf("it waits for the disk where nothing was promised: %v", err)
 	}
 	d.Promise()
-	if err := d.Flush(); err != nil || d.first.Load() != nil {
+	if err := d.Flush(); err != nil || d.first.Load() != nil || !isSynced(d.path) {
 		t.Errorf("it does not wait for the database: %v", err)
 	}
 	if err := d.Close(); err != nil {
@@ -132,7 +135,107 @@ func TestFlushOfNew(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-	if st, err := os.Stat(filepath.Join(root, "meta.db-wal")); err != nil || st.Size() != 0 {
+	if st, err := os.Stat(filepath.Join(root, "meta.db-wal")); err != nil || st.Size() != 0 || !isSynced(d.path) {
 		t.Errorf("all of a new database is in its log: %v, %v", st, err)
+	}
+}
+
+// TestPageOfAnother has a promise wait for the first page of a database whose maker did not, and nobody leave rows in the
+// log while nobody has.
+func TestPageOfAnother(t *testing.T) {
+	// made makes a database whose maker is killed: all is in its log, and the page may not be on the disk.
+	made := func() string {
+		root := t.TempDir()
+		d, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isSynced(d.path) {
+			t.Skip("the file system has no files without names")
+		}
+		killed := t.TempDir()
+		for _, name := range []string{"meta.db", "meta.db-wal"} {
+			data, err := os.ReadFile(filepath.Join(root, name))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(killed, name), data, 0o600)
+			}
+			if err == nil && name == "meta.db" {
+				err = os.Chmod(filepath.Join(killed, name), 0o600|os.ModeSticky)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return killed
+	}
+	size := func(root, name string) int64 {
+		st, err := os.Stat(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Size()
+	}
+	for _, test := range []struct {
+		what    string
+		promise bool
+		beside  bool // another one that has it open closes it last
+		synced  bool
+	}{
+		{"a promise", true, false, true},
+		{"a promise, beside another", true, true, true},
+		{"no promise", false, false, true}, // since all was moved to the database
+		{"no promise, beside another", false, true, false},
+	} {
+		root := made()
+		d, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var other *DB
+		if test.beside {
+			if other, err = Open(root); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if isSynced(d.path) {
+			t.Errorf("%s: opening it has waited", test.what)
+		}
+		if _, err := d.Exec("INSERT INTO logs (data) VALUES (zeroblob(9))"); err != nil {
+			t.Fatal(err)
+		}
+		d.Spare()
+		if test.promise {
+			d.Promise()
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := isSynced(d.path); got != test.synced {
+			t.Errorf("%s: the page is on the disk: %v", test.what, got)
+		}
+		// What is in the log alone is worth nothing without the page.
+		if size(root, "meta.db-wal") > 0 && size(root, "meta.db") <= pageSize && !test.synced && other == nil {
+			t.Errorf("%s: the rows stay in the log", test.what)
+		}
+		if other != nil {
+			other.Spare()
+			if err := other.Close(); err != nil || !isSynced(d.path) {
+				t.Errorf("%s: nobody has waited for the page: %v", test.what, err)
+			}
+		}
+		if d, err = Open(root); err != nil {
+			t.Fatal(err)
+		}
+		rows := 0
+		if err := d.QueryRow("SELECT count(*) FROM logs").Scan(&rows); err != nil || rows != 1 {
+			t.Errorf("%s: %d rows: %v", test.what, rows, err)
+		}
+		d.Spare()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

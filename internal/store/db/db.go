@@ -195,20 +195,23 @@ const maxLog = 1 << 20
 
 // Close waits for the disk, unless all that was written is spare, and closes the database. What the log holds stays
 // there: to move it to the database waits for the disk three times, and whoever writes next waits twice to begin the log
-// anew. A log that has become long is moved by whoever closes the database last; so is that of a new database of which
-// nothing was promised.
+// anew. A log that has become long is moved by whoever closes the database last; so is that of a database whose first
+// page is not on the disk, without which the log is worth nothing.
 func (d *DB) Close() error {
 	var left error
 	if d.isOwed() {
 		left = d.sync()
 	}
-	if log := d.logState(); left == nil && log.size > 0 && log.size <= maxLog && d.first.Load() == nil {
+	if log := d.logState(); left == nil && log.size > 0 && log.size <= maxLog && isSynced(d.path) {
 		d.leaveLog()
 	}
 	first := d.first.Swap(nil)
 	err := errors.Join(left, d.DB.Close())
 	if first != nil {
 		err = errors.Join(err, first.close())
+	}
+	if !isSynced(d.path) && isMoved(d.path) {
+		noteSynced(d.path)
 	}
 	return err
 }
@@ -224,8 +227,10 @@ func (d *DB) isOwed() bool {
 
 // Flush waits until all that was written is on the disk, if any of it was promised since the last Flush. The log is
 // what may not be there yet, and the page that create made: before SQLite moves what is in the log to the database it
-// waits for the log, and afterwards for the database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Its locks
-// are not on the log, so that closing that drops none.
+// waits for the log, and afterwards for the database (sqlite.org/pragma.html#pragma_synchronous, NORMAL). Where it has
+// made the log, it has waited for its name in the folder too before its first rows were written (os_unix.c,
+// UNIXFILE_DIRSYNC), but for one that layOut began: that name comes with the page's. Its locks are not on the log, so
+// that closing that drops none.
 func (d *DB) Flush() error {
 	if !d.promised.Swap(false) {
 		return nil
@@ -240,12 +245,23 @@ func (d *DB) sync() error {
 	return nil
 }
 
+// syncFirst waits for the page that create made, in this process or another one, which may have been killed since. That
+// of another is not opened (firstPage), but waited for with all of its file system.
 func (d *DB) syncFirst() error {
-	first := d.first.Swap(nil)
-	if first == nil {
+	if isSynced(d.path) {
 		return nil
 	}
-	return errors.Join(first.sync(filepath.Dir(d.path)), first.close())
+	dir := filepath.Dir(d.path)
+	var err error
+	if first := d.first.Swap(nil); first != nil {
+		err = errors.Join(first.sync(dir), first.close())
+	} else {
+		err = disk.Sync(dir)
+	}
+	if err == nil {
+		noteSynced(d.path)
+	}
+	return err
 }
 
 func (d *DB) syncLog() error {
