@@ -185,7 +185,7 @@ func (a *app) watch(engine dialect.Dialect, f *buildFlags) (progress.Display, *t
 		display.Close(err)
 		return nil, nil, err
 	}
-	m.Referrers = f.lazy.referrers
+	m.Parts = f.lazy.parts
 	return display, m, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/strata-build/strata/internal/human/suggest"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/sandbox/runner"
+	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
 
@@ -141,7 +142,7 @@ func (f *buildFlags) request() (builder.Request, error) {
 	if err := f.rights.apply(&r, f.network); err != nil {
 		return r, err
 	}
-	r.Sandbox.Machine.Limits, r.Sandbox.Lazy = f.limits.limits, f.lazy.on
+	r.Sandbox.Machine.Limits, r.Sandbox.Lazy = f.limits.limits, f.lazy.parts != transfer.NoParts
 	if r.Target.Dialect, err = engine(f.engine); err != nil {
 		return r, err
 	}

@@ -6,26 +6,24 @@ import (
 	"strconv"
 
 	"github.com/spf13/pflag"
+
+	"github.com/strata-build/strata/internal/transfer"
 )
 
 // lazyVariable says what --lazy is where it is not given.
 const lazyVariable = "STRATA_LAZY"
 
 // lazyFlag is --lazy: whether layers of base images are fetched in parts.
-type lazyFlag struct {
-	on bool
-	// referrers has SOCI indexes count that somebody attached to an image.
-	referrers bool
-}
+type lazyFlag struct{ parts transfer.Parts }
 
-// withReferrers is the value that has those indexes count.
+// withReferrers is the value that has SOCI indexes count that somebody attached to an image.
 const withReferrers = "referrers"
 
 // registerLazy adds --lazy to the flags of a command.
 func registerLazy(fl *pflag.FlagSet, f *lazyFlag, whoReads string) {
 	*f = lazyByDefault()
 	fl.Var(f, "lazy", "fetch of base images only what "+whoReads+", where their layers are eStargz or zstd:chunked or have a SOCI index; "+
-		"with `referrers` also by SOCI indexes that others have attached to them (default "+lazyVariable+", or false)")
+		"with --lazy="+withReferrers+" also by SOCI indexes that others have attached to them (default "+lazyVariable+", or false)")
 	fl.Lookup("lazy").NoOptDefVal = "true"
 }
 
@@ -41,23 +39,25 @@ func lazyByDefault() lazyFlag {
 // Set implements pflag.Value.
 func (f *lazyFlag) Set(value string) error {
 	if value == withReferrers {
-		*f = lazyFlag{on: true, referrers: true}
+		f.parts = transfer.PartsByReferrers
 		return nil
 	}
 	on, err := strconv.ParseBool(value)
 	if err != nil {
 		return errors.New("it is true, false or " + withReferrers)
 	}
-	*f = lazyFlag{on: on}
+	if f.parts = transfer.NoParts; on {
+		f.parts = transfer.PartsByImage
+	}
 	return nil
 }
 
 // String implements pflag.Value.
 func (f *lazyFlag) String() string {
-	if f.referrers {
+	if f.parts == transfer.PartsByReferrers {
 		return withReferrers
 	}
-	return strconv.FormatBool(f.on)
+	return strconv.FormatBool(f.parts != transfer.NoParts)
 }
 
 // Type implements pflag.Value.

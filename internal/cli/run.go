@@ -102,10 +102,10 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
-	m.Referrers = f.lazy.referrers
+	m.Parts = f.lazy.parts
 	c, err := a.findToRun(cmd.Context(), m, name, f)
 	if err == nil {
-		err = m.NoteReferrers(c)
+		err = m.NoteParts(name, c)
 	}
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
@@ -163,7 +163,7 @@ func (a *app) findToRunHere(name, flag string, p ocispec.Platform) (*store.Confi
 
 func (f *runFlags) options(cmd *cobra.Command, command []string) (enter.Options, error) {
 	o := enter.Options{
-		Args: command, Dir: f.dir, User: f.user, ReadOnly: f.readOnly, Lazy: f.lazy.on,
+		Args: command, Dir: f.dir, User: f.user, ReadOnly: f.readOnly, Lazy: f.lazy.parts != transfer.NoParts,
 	}
 	if cmd.Flags().Changed("entrypoint") {
 		o.Entrypoint = &f.entrypoint

@@ -56,6 +56,7 @@ func (m *Mover) LayoutBase(dir, tag string, d digest.Digest, platform ocispec.Pl
 		if err := m.NoteAt(c.RootFS.DiffIDs[i], desc, LayoutLocation(dir)); err != nil {
 			return nil, err
 		}
+		m.Store.AddClaim(c.RootFS.DiffIDs[i], store.Claim{Blob: desc.Digest})
 	}
 	// It has no name here and is not listed; the images that are built on it keep what they need of it.
 	id, err := m.Store.PutConfig(img.Config.Data, "", store.Step)

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 
 	"github.com/distribution/reference"
@@ -22,11 +23,6 @@ func (m *Mover) FetchRange(ctx context.Context, location string, desc ocispec.De
 		return nil, err
 	}
 	return m.Registry.OpenRange(ctx, ref, desc, from, to)
-}
-
-// Counts implements store.RangeFetcher.
-func (m *Mover) Counts(annotations map[string]string) bool {
-	return m.Referrers || !chunked.Attached(annotations)
 }
 
 // Beside implements store.RangeFetcher.
@@ -64,52 +60,93 @@ func (b beside) Referrers(ctx context.Context, subject digest.Digest, artifactTy
 	return b.client.Referrers(ctx, b.ref, subject, artifactType)
 }
 
-// noteChunked notes of an image's layers of which parts can be read that they can be, and how.
-func (m *Mover) noteChunked(diffIDs []digest.Digest, img *registry.Image) error {
-	return m.noteLayers(diffIDs, img.Layers, img.Annotations, img.Manifest.Digest)
-}
+// Parts says by whose word parts of layers are read, where they can be.
+type Parts byte
 
-// NoteReferrers notes, of an image of the store, that SOCI indexes count that refer to it, if they do for the Mover:
-// it may have been found when nobody asked for them.
-func (m *Mover) NoteReferrers(c *store.Config) error {
-	if !m.Referrers {
+const (
+	NoParts          Parts = iota // layers are fetched whole
+	PartsByImage                  // by that of who made the image
+	PartsByReferrers              // also by SOCI indexes that refer to an image, which whoever may push to its repository can add
+)
+
+// NoteParts notes how parts of the layers of an image of the store are read, if they are for the Mover: what the
+// manifests say that it is known by. An image that was built here has none, and says what the image says that it was built
+// from. name is the one by which somebody uses it.
+func (m *Mover) NoteParts(name string, c *store.Config) error {
+	if m.Parts == NoParts {
 		return nil
+	}
+	of, manifests, err := m.manifestsBelow(c)
+	if err != nil {
+		return err
+	}
+	below, err := image.Parse(of.Data)
+	if err != nil {
+		return err
+	}
+	repository := ""
+	if ref, err := registry.ParseName(name); err == nil {
+		repository = ref.Name()
+	}
+	said := map[digest.Digest]bool{}
+	for _, kept := range manifests {
+		var manifest ocispec.Manifest
+		if err := json.Unmarshal(kept.Data, &manifest); err != nil || len(manifest.Layers) != len(below.RootFS.DiffIDs) {
+			continue
+		}
+		m.noteLayers(below.RootFS.DiffIDs, manifest.Layers, speaker{manifest.Annotations, kept.Digest, repository})
+		for _, d := range below.RootFS.DiffIDs {
+			said[d] = true
+		}
 	}
 	config, err := image.Parse(c.Data)
 	if err != nil {
 		return err
 	}
-	manifests, err := m.Store.ManifestsOf(c.ID)
-	if err != nil {
-		return err
-	}
-	for _, kept := range manifests {
-		var manifest ocispec.Manifest
-		if err := json.Unmarshal(kept.Data, &manifest); err != nil || len(manifest.Layers) != len(config.RootFS.DiffIDs) {
-			continue
-		}
-		if err := m.noteLayers(config.RootFS.DiffIDs, manifest.Layers, manifest.Annotations, kept.Digest); err != nil {
-			return err
+	for _, d := range config.RootFS.DiffIDs {
+		if !said[d] {
+			m.Store.AddClaim(d, store.Claim{})
 		}
 	}
 	return nil
 }
 
-func (m *Mover) noteLayers(diffIDs []digest.Digest, layers []ocispec.Descriptor, annotations map[string]string, manifest digest.Digest) error {
-	of := chunked.Image{Annotations: annotations}
-	if m.Referrers {
-		of.Manifest = manifest
-	}
-	for i, desc := range layers {
-		var err error
-		if found := chunked.Annotations(desc, &of); found != nil {
-			err = m.Store.NoteChunked(diffIDs[i], desc.Digest, found)
-		} else {
-			err = m.Store.ForgetChunked(diffIDs[i])
+// manifestsBelow are the manifests that an image is known by, or else those of the next one that it was built from.
+func (m *Mover) manifestsBelow(c *store.Config) (of *store.Config, all []store.Manifest, err error) {
+	for of = c; ; {
+		all, err = m.Store.ManifestsOf(of.ID)
+		if len(all) > 0 || err != nil || of.Parent == "" {
+			return of, all, err
+		}
+		below, err := m.Store.Config(of.Parent)
+		if errors.Is(err, store.ErrNotFound) {
+			return of, nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
+		of = below
 	}
-	return nil
+}
+
+// speaker is a manifest that says something of layers, and the repository that it was found in.
+type speaker struct {
+	annotations map[string]string
+	digest      digest.Digest
+	repository  string
+}
+
+// noteLayers notes what a manifest says of how parts of layers are read.
+func (m *Mover) noteLayers(diffIDs []digest.Digest, layers []ocispec.Descriptor, by speaker) {
+	of := chunked.Image{Annotations: by.annotations}
+	if m.Parts == PartsByReferrers {
+		of.Manifest = by.digest
+	}
+	for i, desc := range layers {
+		c := store.Claim{Blob: desc.Digest, Annotations: chunked.Annotations(desc, &of)}
+		if chunked.Attached(c.Annotations) {
+			c.Repository = by.repository
+		}
+		m.Store.AddClaim(diffIDs[i], c)
+	}
 }

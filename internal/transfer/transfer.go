@@ -28,8 +28,8 @@ type Mover struct {
 	Platform ocispec.Platform
 	// Events, if not nil, gets a Layer event for all that is fetched, pushed or loaded.
 	Events event.Sink
-	// Referrers has SOCI indexes count that refer to an image, which whoever may push to its repository can add.
-	Referrers bool
+	// Parts says by whose word parts of layers are read that are not on this machine.
+	Parts Parts
 
 	sources []BlobSource
 }
@@ -44,7 +44,7 @@ func New(s *store.Store, client *registry.Client, p ocispec.Platform, sources ..
 
 // With is the Mover with other listeners; nil is none. Layers that its Store lacks are told of to them, too.
 func (m *Mover) With(events event.Sink) *Mover {
-	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events, Referrers: m.Referrers, sources: m.sources}
+	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events, Parts: m.Parts, sources: m.sources}
 	c.Store = m.Store.WithFetcher(c)
 	return c
 }
@@ -93,9 +93,7 @@ func (m *Mover) locate(ref reference.Named, img *registry.Image) (*found, error)
 	if err := m.Store.AddRemotes(c.RootFS.DiffIDs, blobs); err != nil {
 		return nil, err
 	}
-	if err := m.noteChunked(c.RootFS.DiffIDs, img); err != nil {
-		return nil, err
-	}
+	m.noteLayers(c.RootFS.DiffIDs, img.Layers, speaker{img.Annotations, img.Manifest.Digest, ref.Name()})
 	return &found{img, c}, m.noteConfig(c.RootFS.DiffIDs, ref, img.Config.Digest)
 }
 
@@ -172,7 +170,7 @@ func (m *Mover) Base(ctx context.Context, name string, w Wanted) (*store.Config,
 			if err != nil {
 				return nil, err
 			}
-			return c, m.NoteReferrers(c)
+			return c, m.NoteParts(name, c)
 		}
 		if !errors.Is(err, store.ErrNotFound) && (!errors.As(err, &other) || other.ID != "") {
 			return nil, err

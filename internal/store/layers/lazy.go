@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,7 +24,6 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/chunked"
 	"github.com/strata-build/strata/internal/store/content"
-	"github.com/strata-build/strata/internal/store/db"
 	"github.com/strata-build/strata/internal/store/disk"
 )
 
@@ -29,10 +31,12 @@ import (
 // of contents, and those parts of its files that somebody has read. It is no Form, since no tar can be made of it,
 // and the layer is not present with it. Its folder is lazy/DIFFID:
 //
-//	table   the table of contents as the blob has it, verified against the manifest whenever it is opened
-//	files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one that is
-//	        there; where the table has no digests of what chunks hold, then 32 bytes for each, the SHA-256 of the table's
-//	        and of what came by it
+//	CLAIM.table   the table of contents as the blob has it, verified against the manifest whenever it is opened. CLAIM is
+//	              the digest of what the manifest says, as of PartsBy
+//	TABLE.files   the contents of all files one after the other, with holes, and then a byte for each chunk: 1 for one
+//	              that is there; where the table has no digests of what chunks hold, then 32 bytes for each, the SHA-256
+//	              of the table's and of what came by it. TABLE is the SHA-256 of the table: processes that read the layer
+//	              by different ones share nothing
 //
 // What the folder promises is checked when it is used: a chunk that is there is compared with its digest before it is
 // read for the first time in a process. So nothing of it needs a seal, and what a power cut takes is fetched again.
@@ -41,36 +45,34 @@ import (
 type RangeFetcher interface {
 	// FetchRange opens the bytes of a blob from one to before another.
 	FetchRange(ctx context.Context, repo string, desc ocispec.Descriptor, from, to int64) (io.ReadCloser, error)
-	// Counts says whether parts of layers may be read by annotations that were noted.
-	Counts(annotations map[string]string) bool
 	// Beside is what else is where a blob is.
 	Beside(repo string) (chunked.Repository, error)
 }
 
-// chunkedAs is under what it is remembered of a layer that parts of its blob can be read.
-const chunkedAs = "chunked"
-
-// NoteChunked notes that parts of a layer's blob can be read. Annotations are those of chunked.Annotations.
-func (ls *Layers) NoteChunked(diffID, blob digest.Digest, annotations map[string]string) error {
-	data, err := json.Marshal(annotations)
-	if err != nil {
-		return err
-	}
-	return ls.PutDerived(diffID, chunkedAs, Derived{Digest: blob, Data: data})
+// Claim is what an image says of how parts of one of its layers are read. Any image can have any layer, and say of it what
+// it likes; that the layer is the same is known when it is here. So parts of a layer are read only where all images say the
+// same that the process uses and that have it. What images say is not kept in the store: what other processes have used
+// does not count.
+type Claim struct {
+	Blob digest.Digest // that the image has the layer as
+	// Annotations are those of chunked.Annotations; nil where the image says nothing of parts.
+	Annotations map[string]string
+	// Repository is where an index has to be that counts because it refers to the image; "" if the image names its index.
+	Repository string
 }
 
-// ForgetChunked forgets what was noted of a layer: an image has it that says nothing of parts, and another image may
-// not say it in its place.
-func (ls *Layers) ForgetChunked(diffID digest.Digest) error {
-	_, err := ls.Derived(diffID, chunkedAs)
-	if errors.Is(err, db.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return ls.RemoveDerived(diffID, chunkedAs)
+func (c *Claim) equal(other *Claim) bool {
+	return c.Blob == other.Blob && c.Repository == other.Repository && maps.Equal(c.Annotations, other.Annotations)
 }
+
+// claimed is what the images say of a layer that have it.
+type claimed struct {
+	claim     Claim // of all of them
+	contested bool  // they do not say the same
+}
+
+// AddClaim takes in what an image says of a layer, before any of the layer is read for somebody who uses the image.
+func (ls *Layers) AddClaim(diffID digest.Digest, c Claim) { ls.memory.addClaim(diffID, c) }
 
 // lazyWorth is how large a blob is of which parts are read, in bytes. A smaller one is here as soon as its table of
 // contents.
@@ -84,6 +86,8 @@ type Lazy struct {
 	table  [sha256.Size]byte // the SHA-256 of the table of contents as it is kept
 	file   *os.File
 	source chunked.Source
+
+	useless atomic.Bool // a part of it could not be had: the layer is fetched whole
 
 	mu    sync.Mutex
 	parts []part
@@ -116,8 +120,8 @@ func (ls *Layers) LazyPath(diffID digest.Digest) string {
 func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error) {
 	unlock := ls.memory.lock("lazy " + diffID)
 	defer unlock()
-	if z := ls.opened(diffID); z != nil {
-		return z, nil
+	if z := ls.memory.lazy(diffID); z != nil {
+		return ls.opened(diffID), nil
 	}
 	l, err := ls.Layer(diffID)
 	if err != nil || l.inFolder() {
@@ -132,78 +136,65 @@ func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error)
 		return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, ls.session.Explain(err))
 	}
 	ls.memory.setLazy(diffID, z)
-	return z, nil
+	return ls.opened(diffID), nil
 }
 
 // way is how parts of a layer are read.
 type way struct {
-	blob        content.Blob
-	annotations map[string]string
-	from        RangeFetcher
+	Claim
+	blob content.Blob
+	from RangeFetcher
 }
 
-// wayOf is how parts of a layer are read, by what was noted of it; nil if they are not.
+// wayOf is how parts of a layer are read, by what images say of it; nil if they are not.
 func (ls *Layers) wayOf(diffID digest.Digest) (*way, error) {
 	ranges, ok := ls.fetcher.(RangeFetcher)
-	if !ok || ls.session.ReadOnly() {
-		return nil, nil
-	}
-	noted, err := ls.Derived(diffID, chunkedAs)
-	if errors.Is(err, db.ErrNotFound) {
-		return nil, nil
-	}
-	w := &way{from: ranges}
-	if err == nil {
-		err = json.Unmarshal(noted.Data, &w.annotations)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening layer %s in parts: %w", diffID, err)
-	}
-	if !ranges.Counts(w.annotations) {
+	claim := ls.memory.claimed(diffID)
+	if !ok || ls.session.ReadOnly() || claim == nil || claim.Annotations == nil {
 		return nil, nil
 	}
 	blobs, err := ls.content.Blobs(diffID)
 	if err != nil {
 		return nil, err
 	}
-	// What a config says of its layers is a claim until the layer is here. Where another image has the layer as
-	// another blob, one of the two may claim it falsely.
-	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Digest != noted.Digest }) {
+	// Where anybody has the layer as another blob, one of the two may claim it falsely.
+	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Digest != claim.Blob }) {
 		return nil, nil
 	}
+	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Repository == "" }) {
+		return nil, nil // all of it is here
+	}
 	for _, b := range blobs {
-		if b.Size < lazyWorth {
-			continue
+		if b.Size >= lazyWorth && (claim.Repository == "" || claim.Repository == b.Repository) {
+			return &way{*claim, b, ranges}, nil
 		}
-		if w.blob = b; b.Repository == "" {
-			return nil, nil // all of it is here
-		}
-		return w, nil
 	}
 	return nil, nil
 }
 
 // PartsBy says by what parts of a layer are read while it is not here: a digest of its blob and of what the images say
-// that have it, which names a table of contents, or the image whose index counts. It is "" where nobody says that
-// parts can be read, or where images disagree: then the layer is fetched whole. Whether the layer is here it does not
-// look at.
+// that this process uses, which names a table of contents, or the image whose index counts. It is "" where nobody says that
+// parts can be read, or where images disagree: then the layer is fetched whole. It may become "", and nothing else, when
+// the process comes to use another image. Whether the layer is here it does not look at.
 func (ls *Layers) PartsBy(diffID digest.Digest) (string, error) {
 	w, err := ls.wayOf(diffID)
 	if w == nil || err != nil {
 		return "", err
 	}
-	return w.digest()
+	by, err := w.digest()
+	return by.String(), err
 }
 
-func (w *way) digest() (string, error) {
-	text, err := json.Marshal(w.annotations) // whose keys are sorted
-	return digest.FromBytes(append([]byte(w.blob.Digest+" "), text...)).String(), err
+func (w *way) digest() (digest.Digest, error) {
+	text, err := json.Marshal(w.Claim) // in which keys are sorted
+	return digest.FromBytes(text), err
 }
 
-// opened is the lazy form that this process has opened of a layer; nil for none, and for one that is here by now.
+// opened is the lazy form that this process has opened of a layer; nil for none, for one that is here by now, and where
+// images disagree by now, or a part could not be had. Who serves the lazy form to a command goes on with it.
 func (ls *Layers) opened(diffID digest.Digest) *Lazy {
 	z := ls.memory.lazy(diffID)
-	if z != nil && disk.Exists(ls.Path(diffID, formTOC)) {
+	if z == nil || z.useless.Load() || ls.memory.claimed(diffID) == nil || disk.Exists(ls.Path(diffID, formTOC)) {
 		return nil
 	}
 	return z
@@ -222,16 +213,20 @@ func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, w *way) (*
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	table := filepath.Join(dir, "table")
+	by, err := w.digest()
+	if err != nil {
+		return nil, err
+	}
+	table := filepath.Join(dir, by.Encoded()+".table")
 	kept, err := os.ReadFile(table)
 	if err == nil {
-		z.Index, err = chunked.Open(ctx, w.annotations, kept, b.Size)
+		z.Index, err = chunked.Open(ctx, w.Annotations, kept, b.Size)
 	}
 	if err != nil {
-		if kept, err = chunked.Fetch(ctx, w.annotations, &z.source); err != nil {
+		if kept, err = chunked.Fetch(ctx, w.Annotations, &z.source); err != nil {
 			return nil, err
 		}
-		if z.Index, err = chunked.Open(ctx, w.annotations, kept, b.Size); err != nil {
+		if z.Index, err = chunked.Open(ctx, w.Annotations, kept, b.Size); err != nil {
 			return nil, err
 		}
 		if err := ls.keepTable(table, kept); err != nil {
@@ -239,10 +234,15 @@ func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, w *way) (*
 		}
 	}
 	z.table = sha256.Sum256(kept)
-	if z.file, err = os.OpenFile(filepath.Join(dir, "files"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	files := filepath.Join(dir, hex.EncodeToString(z.table[:])+".files")
+	if z.file, err = os.OpenFile(files, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
-	return z, z.readParts()
+	if err := z.readParts(); err != nil {
+		z.file.Close()
+		return nil, err
+	}
+	return z, nil
 }
 
 func (ls *Layers) keepTable(path string, table []byte) error {
@@ -282,7 +282,7 @@ func (z *Lazy) readParts() error {
 		size += int64(len(x.Chunks)) * sha256.Size
 	}
 	st, err := z.file.Stat()
-	if err == nil && st.Size() != size && st.Size() != 0 { // of another table
+	if err == nil && st.Size() != size && st.Size() != 0 { // damaged
 		err = z.replace()
 	}
 	if err == nil && st.Size() != size {

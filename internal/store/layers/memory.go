@@ -16,6 +16,7 @@ type memory struct {
 	locks   map[digest.Digest]*sync.Mutex
 	looks   map[digest.Digest]map[string]*look
 	lazies  map[digest.Digest]*Lazy
+	claims  map[digest.Digest]*claimed
 	sound   map[digest.Digest]bool // layers that this process has made or verified
 	noIndex map[digest.Digest]bool // of which no index can be made
 	written map[digest.Digest]bool // whose tar was not as it was sealed
@@ -40,7 +41,7 @@ type look struct {
 func newMemory() *memory {
 	return &memory{
 		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
-		lazies: map[digest.Digest]*Lazy{}, sound: map[digest.Digest]bool{},
+		lazies: map[digest.Digest]*Lazy{}, claims: map[digest.Digest]*claimed{}, sound: map[digest.Digest]bool{},
 		noIndex: map[digest.Digest]bool{}, written: map[digest.Digest]bool{},
 		repositories: map[string]chunked.Repository{},
 	}
@@ -72,6 +73,27 @@ func (m *memory) setLazy(diffID digest.Digest, z *Lazy) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lazies[diffID] = z
+}
+
+// addClaim takes in what an image says of a layer.
+func (m *memory) addClaim(diffID digest.Digest, c Claim) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if of := m.claims[diffID]; of == nil {
+		m.claims[diffID] = &claimed{claim: c}
+	} else if !of.claim.equal(&c) {
+		of.contested = true
+	}
+}
+
+// claimed is what all images say of a layer; nil where none has it, and where they disagree.
+func (m *memory) claimed(diffID digest.Digest) *Claim {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if of := m.claims[diffID]; of != nil && !of.contested {
+		return &of.claim
+	}
+	return nil
 }
 
 // lock keeps this process's other goroutines from making the same layer at the same time. Another

@@ -27,9 +27,13 @@ func (s source) TOC(ctx context.Context) (*layer.TOC, error) {
 func (s source) Open(ctx context.Context, e *layer.Entry) (io.ReadCloser, error) {
 	l := s.l
 	if z := l.layers.opened(l.DiffID); z != nil {
-		return z.Open(ctx, e)
+		r, err := z.Open(ctx, e)
+		if err == nil || ctx.Err() != nil {
+			return r, err
+		}
+		z.useless.Store(true) // the layer may be sound though its parts cannot be had
 	}
-	if l.layers.memory.lazy(l.DiffID) != nil { // it came whole since; e may have its place in the lazy form
+	if l.layers.memory.lazy(l.DiffID) != nil { // it comes whole, or came since; e may have its place in the lazy form
 		t, err := l.TOC(ctx)
 		if err != nil {
 			return nil, err
