@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/strata-build/strata/internal/layer"
 )
@@ -192,7 +193,7 @@ func (p *unpacking) target(name string) string {
 	if len(p.led) > 0 {
 		for dir := name; dir != ""; dir = layer.Parent(dir) {
 			if to, ok := p.led[dir]; ok {
-				return path.Join(to, name[len(dir):])
+				return strings.TrimPrefix(path.Join(to, name[len(dir):]), "/")
 			}
 		}
 	}
@@ -204,18 +205,15 @@ func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error
 	target := path.Join(p.target(layer.Parent(e.Path)), path.Base(e.Path))
 	if e.Type == layer.Dir && !named {
 		there, err := p.throughDir(ctx, target)
-		if err != nil {
+		if err == nil && there != target {
+			p.led[e.Path] = there
+		}
+		if !errors.Is(err, errNoDir) {
 			return err
 		}
-		if there != "" && there != target {
-			p.led[e.Path] = there
-			if err := p.loosen(); err != nil { // what comes next is not in order
-				return err
-			}
-		}
-		if there != "" {
-			return nil
-		}
+	}
+	if err := p.inDir(ctx, e, target); err != nil {
+		return err
 	}
 	if e.Type != layer.Hardlink && p.bulk != nil {
 		return p.put(ctx, p.from.contents, e, target)
@@ -232,6 +230,12 @@ func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error
 	if err := p.loosen(); err != nil { // a hard link may be below already
 		return err
 	}
+	switch file := p.entries[linked.Link]; {
+	case linked.Link == target: // a symbolic link leads both to one place
+		return nil
+	case file == nil || file.Type == layer.Dir:
+		return fmt.Errorf("unpacking /%s: it is a hard link to /%s, which something else in the archive has replaced: %s", target, linked.Link, sameTwice)
+	}
 	linked.Type = layer.File
 	if err := p.put(ctx, p.from.contents, &linked, target); err != nil {
 		return err
@@ -240,21 +244,52 @@ func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error
 	return nil
 }
 
-// throughDir is the directory that a path leads to at this point; "" if it leads to none.
-func (w *Draft) throughDir(ctx context.Context, name string) (string, error) {
-	if e := w.entries[name]; e != nil {
-		if e.Type == layer.Dir {
-			return name, nil
-		}
-		return "", nil
+// sameTwice says how an archive can be at odds with itself, which no tool unpacks, and what to do about it.
+const sameTwice = "a symbolic link of the image leads one part of the archive into another; pack it with the path that the link leads to"
+
+// inDir makes sure that the directory that something goes to is still one, where links have led elsewhere.
+func (p *unpacking) inDir(ctx context.Context, e *layer.Entry, target string) error {
+	dir := layer.Parent(target)
+	if len(p.led) == 0 || dir == "" {
+		return nil
 	}
-	at, err := w.resolve(ctx, name)
-	if err != nil {
-		return "", nil // it leads through something that is no directory, and will be replaced
+	in, err := p.lookup(ctx, dir)
+	if err == nil && (in == nil || in.Type != layer.Dir) {
+		err = fmt.Errorf("unpacking %s: something else in the archive has replaced the directory /%s: %s", e.Path, dir, sameTwice)
 	}
-	e, err := w.lookup(ctx, at)
-	if err != nil || e == nil || e.Type != layer.Dir {
+	return err
+}
+
+var errNoDir = errors.New("the path leads to no directory")
+
+// throughDir is the directory that a path leads to at this point, at which the archive has put something before; its
+// parent is one. errNoDir if it leads to none: then what is there will be replaced.
+func (p *unpacking) throughDir(ctx context.Context, name string) (string, error) {
+	switch e, err := p.lookup(ctx, name); {
+	case err != nil:
+		return "", err
+	case e != nil && e.Type == layer.Dir:
+		return name, nil
+	case e == nil || e.Type != layer.Symlink:
+		return "", errNoDir
+	}
+	if err := p.loosen(); err != nil { // it may lead to what the bulk has, and what comes next is not in order
 		return "", err
 	}
-	return at, nil
+	at, err := layer.Follow(name, func(at, _ string) (string, error) {
+		e, err := p.lookup(ctx, at)
+		switch {
+		case err != nil:
+			return "", err
+		case e != nil && e.Type == layer.Symlink:
+			return e.Link, nil
+		case e == nil || e.Type != layer.Dir:
+			return "", errNoDir
+		}
+		return "", nil
+	})
+	if links := (*layer.LinksError)(nil); errors.As(err, &links) {
+		return "", errNoDir
+	}
+	return at, err
 }

@@ -80,8 +80,13 @@ func (w *Draft) loosen() error {
 	return b.table.Err()
 }
 
-// sourceOf is where the contents of a file of the draft come from.
+// sourceOf is where the contents of a file of the draft come from. Of hard links, any can be the File in the layer's
+// table.
 func (w *Draft) sourceOf(e *layer.Entry) (source, bool) {
+	if made := w.entries[e.Path]; made != nil && made.Type == layer.Hardlink {
+		s, ok := w.sources[made.Link]
+		return s, ok
+	}
 	if s, ok := w.sources[e.Path]; ok || w.bulk == nil {
 		return s, ok
 	}

@@ -265,6 +265,9 @@ func (w *Draft) passThrough(ctx context.Context, t layer.Tree, e *layer.Entry, t
 
 // link makes what put left at name a hard link to target, which is in the layer.
 func (w *Draft) link(name, target string) {
+	if e := w.entries[target]; e != nil && e.Type == layer.Hardlink {
+		target = e.Link
+	}
 	w.set(name, &layer.Entry{Path: name, Type: layer.Hardlink, Link: target})
 	w.links[target] = append(w.links[target], name)
 	delete(w.sources, name)
