@@ -58,6 +58,7 @@ const (
 	PartInstruction // of the classic engine: its text, as expanded
 	PartOwners      // "classic": its rules of --chown are others
 	PartVolume      // of the classic engine: a VOLUME, in which a RUN leaves nothing
+	PartTables      // by what tables of contents layers are read in parts; none for whole layers
 	PartLayers      // of a weak key: the layers below, but for those that are observed; see Weaken
 
 	// The selection of a COPY --from or a mount, which has a record of its own.
@@ -124,6 +125,7 @@ var partTable = [partCount]partRow{
 	PartInstruction: {name: "instruction", label: "expanded"},
 	PartOwners:      {name: "owners"},
 	PartVolume:      {name: "volume"},
+	PartTables:      {name: "tables", label: "tables of layers in parts", empty: "none", set: true},
 	PartLayers:      {name: "layers"},
 
 	// Keys of selections are compared with nothing: two of their names are those of other parts.

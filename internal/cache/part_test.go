@@ -17,7 +17,7 @@ import (
 func TestPartNames(t *testing.T) {
 	const want = "arg script env user dir network host hostname ulimit shm security mount mounted secret ssh " +
 		"path dest chown chmod unpack parents link inline content order exclude url file unpack-url git subdir git-dir submodules mtime " +
-		"platform chain after instruction owners volume layers source dir strict mount"
+		"platform chain after instruction owners volume tables layers source dir strict mount"
 	var names []string
 	for n := partUnknown + 1; n < partCount; n++ {
 		names = append(names, n.String())

@@ -53,8 +53,6 @@ type Config struct {
 	Distrust bool
 	// KeepEmpty gives a RUN that changed nothing an empty layer.
 	KeepEmpty bool
-	// Lazy has layers that are elsewhere served to a RUN in parts, as it reads them, where that can be.
-	Lazy bool
 	// Warn is told of what went wrong without failing the build. It may be called from several goroutines.
 	Warn func(line string)
 }
@@ -102,6 +100,8 @@ type Step struct {
 	Fresh bool
 	// Observe are the layers of On of which it is noted what is read, by their place in the chain; nil for none.
 	Observe []bool
+	// Lazy has layers of On that are elsewhere served in parts, as they are read, where that can be.
+	Lazy bool
 	// Stdout and Stderr get what the process prints, up to the limit.
 	Stdout, Stderr io.Writer
 }
@@ -149,10 +149,10 @@ func (e *Executor) Execute(ctx context.Context, step *Step) (Made, error) {
 		return e.executePlain(ctx, step)
 	}
 	e.prepared.Do(e.prepare)
-	if step.isObserved() || e.Lazy {
+	if step.isObserved() || step.Lazy {
 		go tracefs.Start() // beside the preparation; where it fails, the step is not observed
 	}
-	lazy := e.Lazy
+	lazy := step.Lazy
 	for {
 		trees := &trees{store: e.Store, lazy: lazy}
 		made, err := e.execute(ctx, step, trees)

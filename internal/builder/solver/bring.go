@@ -7,7 +7,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/strata-build/strata/internal/sandbox/tracefs"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -44,8 +43,8 @@ func (s *Solver) distinct(chain []digest.Digest) ([]*store.Layer, error) {
 
 // bringParts is bring for a state of which a RUN may read parts only: of layers that can be had in parts, it fetches
 // the tables of contents, and all of the others. One whose table cannot be had is fetched whole.
-func (s *Solver) bringParts(ctx context.Context, st *State) error {
-	if !s.config.Sandbox.Lazy || tracefs.Available() != nil {
+func (s *Solver) bringParts(ctx context.Context, st *State, op *operation) error {
+	if !op.lazy {
 		return s.bring(ctx, st)
 	}
 	g, ctx := errgroup.WithContext(ctx)

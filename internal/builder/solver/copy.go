@@ -37,7 +37,7 @@ func (s *Solver) copyOperation(ctx context.Context, parent *State, step *dockerf
 	addCopyFlags(key, c)
 	sel.addTo(key, c)
 	op := &operation{
-		key: key, content: sel.name, matches: sel.Matches, selected: sel.steps(), link: c.Link, remote: copier.Describe(sel.Remote),
+		keys: keys{key: key}, from: sel.from, content: sel.name, matches: sel.Matches, selected: sel.steps(), link: c.Link, remote: copier.Describe(sel.Remote),
 	}
 	if !c.Link {
 		op.seesBelow(s.weakBelow(parent, c.Dest, c.Chown))
@@ -97,7 +97,7 @@ func (s *Solver) workdirOperation(parent *State, step *dockerfile.Step) (*operat
 	dir := strings.Trim(step.Workdir.Path, "/")
 	key.Add(cache.PartPath, dir)
 	key.Add(cache.PartUser, step.Workdir.User)
-	op := &operation{key: key}
+	op := &operation{keys: keys{key: key}}
 	op.seesBelow(s.weakBelow(parent, dir))
 	op.draft = func(ctx context.Context) (*copier.Draft, error) {
 		if err := s.seeBelow(ctx, op, parent); err != nil {

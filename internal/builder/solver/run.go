@@ -44,7 +44,7 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 	if r.Script != nil {
 		key.Add(cache.PartScript, r.Script.Text)
 	}
-	op := &operation{key: key}
+	op := &operation{keys: keys{key: key}}
 	op.prepare = func(ctx context.Context) error {
 		var states []*State
 		for _, m := range mounts {
@@ -52,7 +52,7 @@ func (s *Solver) runOperation(ctx context.Context, parent *State, step *dockerfi
 				states = append(states, sel.from)
 			}
 		}
-		return errors.Join(s.bring(ctx, states...), s.bringParts(ctx, parent))
+		return errors.Join(s.bring(ctx, states...), s.bringParts(ctx, parent, op))
 	}
 	op.run = func(ctx context.Context) (exec.Made, error) {
 		return s.execute(ctx, parent, step, op, s.execStep(parent, step, network, mounts, op), s.executor().Execute)
@@ -133,6 +133,7 @@ func (s *Solver) execStep(parent *State, step *dockerfile.Step, network runner.N
 		Mounts:  mounts,
 		Fresh:   s.forced(step) != "",
 		Observe: op.observe(),
+		Lazy:    op.lazy,
 		Stdout:  newStream(s.events, op, 1, step.Run),
 		Stderr:  newStream(s.events, op, 2, step.Run),
 	}
@@ -209,7 +210,7 @@ func (s *Solver) newExecutor() *exec.Executor {
 	return exec.New(exec.Config{
 		Store: s.store, Secrets: b.Secrets, SSH: b.SSH, Machine: b.Machine, Allow: b.Allow, Log: b.Log,
 		Rules: s.config.Dialect.Run, KeepEmpty: s.keepEmpty(), Warn: s.warn, Distrust: s.config.Records.NoCache,
-		Caches: b.Caches, Lazy: b.Lazy,
+		Caches: b.Caches,
 	})
 }
 

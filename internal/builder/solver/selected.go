@@ -2,6 +2,7 @@ package solver
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,6 +73,22 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 	known, err := s.recall(ctx, sel, key)
 	if err != nil {
 		return err
+	}
+	if !known { // see apart.go
+		p, err := s.partsOf(from)
+		if err != nil {
+			return err
+		}
+		if p.tables != "" {
+			apart := &cache.Key{Kind: key.Kind, Parts: slices.Clone(key.Parts)}
+			apart.Add(cache.PartTables, p.tables)
+			if known, err = s.recall(ctx, sel, apart); err != nil {
+				return err
+			}
+			if p.away {
+				key = apart
+			}
+		}
 	}
 	sel.read = func(ctx context.Context) error {
 		if sel.Tree != nil {

@@ -178,7 +178,7 @@ func (w *waiter) elsewhere() *cache.Elsewhere {
 // shareScratch agrees with the machines that share a place when a stage began from scratch: the record that is there, or
 // else this machine's.
 func (s *Solver) shareScratch(ctx context.Context, key *cache.Key, mine *cache.Record) (*cache.Record, error) {
-	op := &operation{key: key, shared: key}
+	op := &operation{keys: keys{key: key, shared: key}}
 	if s.isAlone(op) {
 		return mine, nil
 	}

@@ -25,10 +25,9 @@ import (
 // operation is a step that touches files, ready to be looked up.
 type operation struct {
 	vertex *event.Vertex // of the step
-	key    *cache.Key
-	// shared is the key by which imported caches know the step: the graph engine's, in both engines. nil for
-	// a step of the classic engine that only changes the configuration.
-	shared *cache.Key
+	keys
+	whole *keys // those that it has on whole layers, where it looks at some that can be read in parts; nil otherwise
+	lazy  bool  // one of these is not here
 	// content is what the step reads, as classic history rows name it: "file:<hex>".
 	content string
 	matches []selection.Match    // what a COPY or ADD selected
@@ -38,10 +37,7 @@ type operation struct {
 	mounts []*exec.Mount // of a RUN, those that count by content
 	// selected are the records of what a COPY --from or mounts of a RUN selected.
 	selected []cache.Step
-	// weak is the key of a RUN without the layers that it is observed on; nil for what is not observed. observation is
-	// what it is made of.
-	weak        *cache.Key
-	observation *cache.Observation
+	from     *State // that a COPY copies from, nil for none
 	// below is what a COPY, ADD or WORKDIR sees of the state that it is laid on; its weak key is that of the state.
 	below *layer.Partial
 	// draft says what a COPY, ADD or WORKDIR would make, without writing it; nil for other steps.
@@ -87,7 +83,7 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	case step.Workdir != nil:
 		op, err = s.workdirOperation(parent, step)
 	case s.config.Dialect.Steps.KeyedByPosition:
-		op = &operation{key: &cache.Key{Kind: cache.KindConfiguration}, making: making{run: noChange}}
+		op = &operation{keys: keys{key: &cache.Key{Kind: cache.KindConfiguration}}, making: making{run: noChange}}
 	default:
 		if next, err = s.commit(parent, step, nil, nil); err == nil {
 			s.follows(next, parent, nil, nil)
@@ -100,6 +96,9 @@ func (s *Solver) solveStep(ctx context.Context, parent *State, step *dockerfile.
 	op.vertex = v
 	s.addParent(op, parent, step)
 	s.addObserved(op, parent, step)
+	if err := s.setApart(op, parent); err != nil {
+		return nil, nil, false, err
+	}
 	s.events.Send(lookedUp(step, op, s.forced(step)))
 	record, ran, err = s.lookupOrRun(ctx, parent, step, op)
 	if err != nil {
@@ -149,6 +148,11 @@ func (s *Solver) addParent(op *operation, parent *State, step *dockerfile.Step) 
 // runs it.
 func (s *Solver) lookupOrRun(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (r *cache.Record, ran bool, err error) {
 	uncached := s.forced(step) != ""
+	if op.whole != nil {
+		if r, err = s.recordedApart(ctx, parent, step, op); r != nil || err != nil {
+			return r, false, err
+		}
+	}
 	r, err = s.lookup(step, op.key)
 	if err != nil || r != nil && !uncached && !s.stale(step, r) {
 		return r, false, err
