@@ -51,7 +51,7 @@ func (a *aheads) begin(p *push, size int64, g *store.Growing) *registry.Ahead {
 		return nil // it is sent later
 	}
 	a.files = append(a.files, file)
-	ahead, err := p.Registry.SendAhead(a.ctx, p.ref, func() (io.ReadCloser, error) { return file.Again() })
+	ahead, err := p.pusher().SendAhead(a.ctx, p.ref, func() (io.ReadCloser, error) { return file.Again() })
 	if err != nil {
 		return nil // the push itself will say it
 	}

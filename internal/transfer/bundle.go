@@ -118,7 +118,7 @@ func (m *Mover) PushBundle(ctx context.Context, ref reference.Named, b Bundle) (
 		if err != nil {
 			return nil, err
 		}
-		if _, err := m.Registry.Push(ctx, to, a.uploads(), a.manifest, nil); err != nil {
+		if _, err := m.pusher().Push(ctx, to, a.uploads(), a.manifest, nil); err != nil {
 			return nil, fmt.Errorf("pushing the attestations: %w", err)
 		}
 		entries = append(entries, a.descriptor())
@@ -134,7 +134,7 @@ func (m *Mover) PushBundle(ctx context.Context, ref reference.Named, b Bundle) (
 			return nil, err
 		}
 	}
-	if _, err := m.Registry.Push(ctx, ref, nil, index, nil); err != nil {
+	if _, err := m.pusher().Push(ctx, ref, nil, index, nil); err != nil {
 		return nil, err
 	}
 	return sent, m.Store.PutManifest(store.Manifest{Digest: index.Digest, MediaType: index.MediaType, Data: index.Data})

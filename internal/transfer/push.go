@@ -146,9 +146,9 @@ func (p *push) send(ctx context.Context, plan func(context.Context) (*parcel, er
 			return registry.Blob{}, nil, err
 		}
 		if parcel.manifest.Digest == "" {
-			err = p.Registry.PushBlobs(ctx, to, uploads, p.progress(parcel.blobs))
+			err = p.pusher().PushBlobs(ctx, to, uploads, p.progress(parcel.blobs))
 		} else {
-			_, err = p.Registry.Push(ctx, to, uploads, parcel.manifest, p.progress(parcel.blobs))
+			_, err = p.pusher().Push(ctx, to, uploads, parcel.manifest, p.progress(parcel.blobs))
 		}
 		if errors.Is(err, registry.ErrAltered) && ctx.Err() == nil && !doubted {
 			for _, b := range parcel.blobs {

@@ -32,6 +32,7 @@ type Mover struct {
 	Parts Parts
 
 	sources []BlobSource
+	pushes  *registry.Client // instead of Registry, for what is pushed; nil where that does as well
 }
 
 // New returns a mover for a store. Its Store fetches layers that are not on this machine through the mover itself: from
@@ -44,7 +45,7 @@ func New(s *store.Store, client *registry.Client, p ocispec.Platform, sources ..
 
 // With is the Mover with other listeners; nil is none. Layers that its Store lacks are told of to them, too.
 func (m *Mover) With(events event.Sink) *Mover {
-	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events, Parts: m.Parts, sources: m.sources}
+	c := &Mover{Registry: m.Registry, Platform: m.Platform, Events: events, Parts: m.Parts, sources: m.sources, pushes: m.pushes}
 	c.Store = m.Store.WithFetcher(c)
 	return c
 }
@@ -54,6 +55,22 @@ func (m *Mover) WithStore(s *store.Store) *Mover {
 	c := *m
 	c.Store = s.WithFetcher(&c)
 	return &c
+}
+
+// WithInsecurePush is the Mover whose pushes may go to a host ("host" or "host:port") by plain HTTP, or whatever its
+// certificate is. What it fetches may not.
+func (m *Mover) WithInsecurePush(host string) *Mover {
+	c := *m
+	c.pushes = m.pusher().WithInsecure(host)
+	return &c
+}
+
+// pusher is the client of pushes.
+func (m *Mover) pusher() *registry.Client {
+	if m.pushes != nil {
+		return m.pushes
+	}
+	return m.Registry
 }
 
 func (m *Mover) report(id digest.Digest, status string, current, total int64) {

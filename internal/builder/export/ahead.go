@@ -32,9 +32,10 @@ type Ahead struct {
 
 // repository is where layers go ahead.
 type repository struct {
-	ref     reference.Named
-	want    transfer.Packing
-	givenUp bool // a layer could not be sent there, so that no other is
+	ref      reference.Named
+	want     transfer.Packing
+	insecure bool // its host may be plain HTTP, for what is pushed
+	givenUp  bool // a layer could not be sent there, so that no other is
 }
 
 // NewAhead is for those of the outputs that push the layers as the steps made them; nil where none does. Layers that get
@@ -53,13 +54,10 @@ func NewAhead(m *transfer.Mover, specs []Spec, o Options) *Ahead {
 			level = *s.Level
 		}
 		for _, ref := range o.namesOf(s) {
-			key := fmt.Sprint(ref.Name(), want.Compression, level)
-			if s.Insecure {
-				m.Registry.AllowInsecure(reference.Domain(ref))
-			}
+			key := fmt.Sprint(ref.Name(), want.Compression, level, s.Insecure)
 			if !seen[key] {
 				seen[key] = true
-				a.to = append(a.to, &repository{ref: reference.TrimNamed(ref), want: want})
+				a.to = append(a.to, &repository{ref: reference.TrimNamed(ref), want: want, insecure: s.Insecure})
 			}
 		}
 	}
@@ -85,6 +83,10 @@ func (a *Ahead) Receive(ctx context.Context, diffID digest.Digest) error {
 	for _, to := range a.to {
 		if a.isGivenUp(to) {
 			continue
+		}
+		m := m
+		if to.insecure {
+			m = m.WithInsecurePush(reference.Domain(to.ref))
 		}
 		err := m.PushLayer(ctx, to.ref, diffID, to.want)
 		if ctx.Err() != nil {

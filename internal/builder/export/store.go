@@ -85,10 +85,11 @@ func (o *Options) namesOf(s *Spec) []reference.Named {
 func (x *exporter) push(ctx context.Context, m *transfer.Mover, s *Spec, p *packed, names []reference.Named, out *output) (digest.Digest, error) {
 	var manifest digest.Digest
 	for _, ref := range names {
+		to := m
 		if s.Insecure {
-			m.Registry.AllowInsecure(reference.Domain(ref))
+			to = m.WithInsecurePush(reference.Domain(ref))
 		}
-		sent, err := m.PushBundle(ctx, ref, p.bundle)
+		sent, err := to.PushBundle(ctx, ref, p.bundle)
 		if err != nil {
 			return "", fmt.Errorf("pushing %s: %w", reference.FamiliarString(ref), err)
 		}

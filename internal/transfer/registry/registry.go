@@ -46,6 +46,7 @@ type Client struct {
 
 	mu        sync.Mutex
 	endpoints map[string][]*endpoint // by the name's domain, as configured: mirrors first
+	insecure  map[string]*Client     // by the host that is insecure for them
 }
 
 // New returns a client. It reads no file and opens no connection until it is asked for something.
@@ -62,16 +63,27 @@ func New(config Config) *Client {
 	}
 }
 
-// AllowInsecure lets a host ("host" or "host:port") be plain HTTP, or have a certificate that nobody vouches for, as
-// Config.Insecure does.
-func (c *Client) AllowInsecure(host string) {
+// WithInsecure is a client for which a host ("host" or "host:port") may be plain HTTP, or have a certificate that nobody
+// vouches for, as with Config.Insecure: the same one each time, for the same host. For c nothing changes, so that nothing
+// that somebody on the way has put there is taken for an image of the host.
+func (c *Client) WithInsecure(host string) *Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.config.insecure(host) {
-		return
+		return c
 	}
-	c.config.Insecure = append(slices.Clone(c.config.Insecure), host)
-	delete(c.endpoints, host)
+	other := c.insecure[host]
+	if other == nil {
+		config := c.config
+		config.Insecure = append(slices.Clone(config.Insecure), host)
+		other = New(config)
+		other.stall, other.slow, other.backoff = c.stall, c.slow, c.backoff
+		if c.insecure == nil {
+			c.insecure = map[string]*Client{}
+		}
+		c.insecure[host] = other
+	}
+	return other
 }
 
 // exponential gives 0.3, 0.6, 1.2, … s, at most 10 s.
