@@ -167,9 +167,13 @@ func (t flattable) tables(i, most int64) []flattable {
 	return all
 }
 
-// strings are those of a field that is a vector of them.
-func (t flattable) strings(i int64) []string {
+// strings are those of a field that is a vector of them; no more than most.
+func (t flattable) strings(i, most int64) []string {
 	at, n := t.vector(i, 4)
+	if n > most {
+		t.b.fail("it has %d entries, more than the %d that are read", n, most)
+		return nil
+	}
 	all := make([]string, 0, n)
 	for k := range n {
 		place := at + 4*k
@@ -177,6 +181,9 @@ func (t flattable) strings(i int64) []string {
 		size := t.b.uint32(start)
 		if t.b.left -= int(size); t.b.left < 0 {
 			t.b.fail("it says something twice, or more than it has")
+		}
+		if t.b.err != nil {
+			return nil
 		}
 		all = append(all, string(t.b.bytes(start+4, size)))
 	}

@@ -44,7 +44,11 @@ func (c *checkpoint) resume(compressed []byte, size int64) ([]byte, error) {
 	if !ok {
 		z = flate.NewReader(nil)
 	}
-	defer decoders.Put(z)
+	defer func() {
+		if z.(flate.Resetter).Reset(nothing{}, nil) == nil { // or it would keep the bytes
+			decoders.Put(z)
+		}
+	}()
 	if err := z.(flate.Resetter).Reset(bytes.NewReader(from), c.window); err != nil {
 		return nil, err
 	}
@@ -57,6 +61,13 @@ func (c *checkpoint) resume(compressed []byte, size int64) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// nothing is a reader that is at its end.
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (nothing) ReadByte() (byte, error) { return 0, io.EOF }
 
 // emptyFixed is a block with the fixed codes, and nothing in it: three bits, of which the first says that another block
 // follows, and the seven of its end, which are zero.

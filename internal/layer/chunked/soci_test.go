@@ -3,6 +3,7 @@ package chunked
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -173,5 +174,29 @@ func TestHostileZTOC(t *testing.T) {
 		if _, err := parseZTOC(t.Context(), table[:n*len(table)/400], size); !errors.Is(err, ErrUnreadable) {
 			t.Fatalf("%d parts of 400: %v", n, err)
 		}
+	}
+}
+
+// A small table may not stand for much memory.
+func TestManySpans(t *testing.T) {
+	tar := mixed(t)
+	small, err := ztoctest.Make(tar, 512)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseZTOC(t.Context(), small, int64(len(tar))); !errors.Is(err, ErrUnreadable) || !strings.Contains(err.Error(), "its spans have 512 bytes") {
+		t.Errorf("spans of 512 bytes: %v", err)
+	}
+	table := make([]byte, 8, 5*maxSpans)
+	table = binary.LittleEndian.AppendUint32(table, 4) // the field, an offset to the vector, in which all offsets are 0
+	table = binary.LittleEndian.AppendUint32(table, maxSpans+1)
+	table = append(table, make([]byte, 4*(maxSpans+1))...)
+	vtable := int64(len(table))
+	for _, v := range []uint16{6, 8, 4} {
+		table = binary.LittleEndian.AppendUint16(table, v)
+	}
+	f := flattable{b: newFlatbuffer(table), at: 4, vtable: vtable, fields: 1}
+	if f.strings(0, maxSpans); f.b.check() == nil || !strings.Contains(f.b.check().Error(), "entries") {
+		t.Errorf("%d digests: %v", maxSpans+1, f.b.check())
 	}
 }

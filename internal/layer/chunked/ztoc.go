@@ -2,6 +2,7 @@ package chunked
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -135,10 +136,16 @@ func ztocHeader(f flattable) (*tar.Header, error) {
 	return h, f.b.check()
 }
 
+// maxSpans is how many spans a layer may have: a terabyte in spans of 4 MiB. One takes some 250 bytes of memory.
+const maxSpans = 1 << 18
+
+// minPlainSpan is how long the spans of an uncompressed layer are at least, in bytes, if there is more than one.
+const minPlainSpan = 4 << 10
+
 // readSpans makes the chunks of the index.
 func (x *Index) readSpans(c flattable, size int64) error {
 	last := int64(int32(c.uint32(compressionLast)))
-	digests := c.strings(compressionDigests)
+	digests := c.strings(compressionDigests, maxSpans)
 	checkpoints := c.vectorOfBytes(compressionCheckpoints)
 	if err := c.b.check(); err != nil {
 		return err
@@ -187,7 +194,8 @@ func (x *Index) gzipSpans(checkpoints []byte, size int64, n int) error {
 		return fmt.Errorf("it has no checkpoints for %d spans", n)
 	}
 	x.compression = layer.Gzip
-	all := checkpoints[checkpointsHead:]
+	x.Chunks = make([]Chunk, 0, n)
+	all := bytes.Clone(checkpoints[checkpointsHead:]) // what is kept of the table, of which the index needs no more
 	switch len(all) {
 	case n * checkpointSize:
 	case (n - 1) * checkpointSize:
@@ -235,7 +243,11 @@ func (x *Index) plainSpans(sizes []byte, size int64, n int) error {
 	if span <= 0 || span > maxChunk || whole != size || x.Space > size || (size+span-1)/span != int64(n) {
 		return fmt.Errorf("it has %d spans of %d bytes, of %d", n, span, size)
 	}
+	if span < minPlainSpan && n > 1 {
+		return fmt.Errorf("its spans have %d bytes, fewer than the %d that strata accepts", span, minPlainSpan)
+	}
 	x.compression = layer.None
+	x.Chunks = make([]Chunk, 0, n)
 	for at := int64(0); at < size; at += span {
 		to := min(at+span, size)
 		x.Chunks = append(x.Chunks, Chunk{At: at, Size: to - at, From: at, To: to})
