@@ -76,6 +76,13 @@ func Fetch(ctx context.Context, annotations map[string]string, from *Source) ([]
 	return f.fetch(ctx, from)
 }
 
+// Current says whether what Fetch gave is still what counts. Only of an index that refers to its image that can change: its
+// registry is asked, and where that does not answer, what is kept counts.
+func Current(ctx context.Context, annotations map[string]string, kept []byte, beside Repository) bool {
+	f, ok := formatOf(annotations).(sociTable)
+	return !ok || f.index != "" || f.current(ctx, kept, beside)
+}
+
 // Open verifies what Fetch gave and makes an index of it.
 func Open(ctx context.Context, annotations map[string]string, kept []byte, size int64) (*Index, error) {
 	f := formatOf(annotations)

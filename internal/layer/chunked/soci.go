@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -76,17 +77,45 @@ func sociOf(annotations map[string]string) format {
 // What fetch keeps begins with the length of the index in four bytes; then come the index and the zTOC.
 const lengthSize = 4
 
+// find is the digest of the index. Which one refers to the image its registry says.
+func (f sociTable) find(ctx context.Context, beside Repository) (digest.Digest, error) {
+	if f.index != "" {
+		return f.index, nil
+	}
+	all, err := beside.Referrers(ctx, f.manifest, sociVersion1)
+	if err != nil {
+		return "", err
+	}
+	if len(all) == 0 {
+		return "", fmt.Errorf("%w: %w", ErrUnreadable, errWithdrawn)
+	}
+	return all[0].Digest, nil // as the SOCI snapshotter chooses
+}
+
+var errWithdrawn = errors.New("no SOCI index refers to the image")
+
+func (f sociTable) current(ctx context.Context, kept []byte, beside Repository) bool {
+	index, err := f.find(ctx, beside)
+	if err != nil {
+		return !errors.Is(err, errWithdrawn)
+	}
+	text, _, err := split(kept)
+	return err == nil && index.Validate() == nil && index.Algorithm().FromBytes(text) == index
+}
+
+// split parts what fetch keeps into the index and the zTOC.
+func split(kept []byte) (index, table []byte, err error) {
+	if len(kept) < lengthSize || int64(binary.BigEndian.Uint32(kept)) > int64(len(kept)-lengthSize) {
+		return nil, nil, fmt.Errorf("%w: %d bytes are left of it", ErrUnreadable, len(kept))
+	}
+	n := lengthSize + binary.BigEndian.Uint32(kept)
+	return kept[lengthSize:n], kept[n:], nil
+}
+
 func (f sociTable) fetch(ctx context.Context, from *Source) ([]byte, error) {
-	index := f.index
-	if index == "" {
-		all, err := from.Beside.Referrers(ctx, f.manifest, sociVersion1)
-		if err != nil {
-			return nil, err
-		}
-		if len(all) == 0 {
-			return nil, fmt.Errorf("%w: no SOCI index refers to the image %s", ErrUnreadable, f.manifest)
-		}
-		index = all[0].Digest // as the SOCI snapshotter chooses
+	index, err := f.find(ctx, from.Beside)
+	if err != nil {
+		return nil, err
 	}
 	text, err := from.Beside.Manifest(ctx, index)
 	if err != nil {
@@ -130,11 +159,10 @@ func (f sociTable) ztoc(index []byte) (ocispec.Descriptor, error) {
 }
 
 func (f sociTable) open(ctx context.Context, kept []byte, size int64) (*Index, error) {
-	if len(kept) < lengthSize || int64(binary.BigEndian.Uint32(kept)) > int64(len(kept)-lengthSize) {
-		return nil, fmt.Errorf("%w: %d bytes are left of it", ErrUnreadable, len(kept))
+	text, table, err := split(kept)
+	if err != nil {
+		return nil, err
 	}
-	n := lengthSize + binary.BigEndian.Uint32(kept)
-	text, table := kept[lengthSize:n], kept[n:]
 	if f.index != "" {
 		if got := f.index.Algorithm().FromBytes(text); got != f.index {
 			return nil, fmt.Errorf("%w: the SOCI index has %s, and the image's manifest says %s", ErrUnreadable, got, f.index)

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -219,6 +220,9 @@ func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, w *way) (*
 	}
 	table := filepath.Join(dir, by.Encoded()+".table")
 	kept, err := os.ReadFile(table)
+	if err == nil && !chunked.Current(ctx, w.Annotations, kept, beside) {
+		err = cmp.Or(os.Remove(table), fs.ErrNotExist)
+	}
 	if err == nil {
 		z.Index, err = chunked.Open(ctx, w.Annotations, kept, b.Size)
 	}

@@ -332,3 +332,43 @@ func TestPartsBy(t *testing.T) {
 		t.Errorf("the layer is read in parts, and images disagree: %v", err)
 	}
 }
+
+// wholly gives damaged parts, and the whole layer as it is.
+type wholly struct {
+	*away
+	to *Layers
+}
+
+func (w wholly) Fetch(ctx context.Context, _ string, _ ocispec.Descriptor, diffID digest.Digest) error {
+	return w.to.Unpack(ctx, diffID, bytes.NewReader(w.blob))
+}
+
+// Who copies a file, of which a part cannot be had, gets it out of the whole layer, from then on in all of the process.
+func TestWholeAfterDamage(t *testing.T) {
+	for name, form := range lazyForms {
+		t.Run(name, func(t *testing.T) {
+			a, diffID, large, annotations := form(t)
+			ls := storeWith(t, openRoot(t), a, diffID, annotations)
+			ls = ls.WithFetcher(wholly{a, ls})
+			z, err := ls.Lazy(t.Context(), diffID)
+			must(t, err)
+			if z == nil {
+				t.Fatal("it has no lazy form")
+			}
+			stack, err := ls.Stack([]digest.Digest{diffID})
+			must(t, err)
+			e, err := stack.Lookup(t.Context(), "large")
+			must(t, err)
+			a.damage.Store(true)
+			r, err := stack.Open(t.Context(), e)
+			must(t, err)
+			defer r.Close()
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, large) {
+				t.Errorf("it has %d other bytes: %v", len(got), err)
+			}
+			if z, err := ls.Lazy(t.Context(), diffID); z != nil || err != nil {
+				t.Errorf("parts of it are read on: %v", err)
+			}
+		})
+	}
+}
