@@ -84,22 +84,29 @@ func (p *progress) set(offset int64, state ingestState) {
 	p.moved.Broadcast()
 }
 
-// wait waits until there is more than pos, or nothing more to come.
-func (p *progress) wait(pos int64) (offset int64, state ingestState) {
+// wait waits until there is more than pos, or nothing more to come. It ends too when closed, which the lock is for, is true.
+func (p *progress) wait(pos int64, closed *bool) (offset int64, state ingestState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.offset <= pos && p.state == writing {
+	for p.offset <= pos && p.state == writing && !*closed {
 		p.moved.Wait()
 	}
 	return p.offset, p.state
 }
 
+func (p *progress) now() ingestState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
 // Follower reads what an Ingest or a Growing has written and writes. Its end comes only once the blob is committed, so
 // who reads it to the end has read bytes whose digest is right.
 type Follower struct {
-	f   *os.File  // of its own: who writes closes his file when he is done
-	p   *progress // of the Ingest as it was then
-	pos int64
+	f      *os.File  // of its own: who writes closes his file when he is done
+	p      *progress // of the Ingest as it was then
+	pos    int64
+	closed bool // p.mu is for it
 }
 
 // Follow reads the blob from its beginning while it is written. Where the writing breaks off, or begins anew, reading
@@ -131,11 +138,13 @@ func (r *Follower) Again() (*Follower, error) {
 
 // Read implements io.Reader.
 func (r *Follower) Read(b []byte) (int, error) {
-	offset, state := r.p.wait(r.pos)
-	if state == dropped {
+	offset, state := r.p.wait(r.pos, &r.closed)
+	switch {
+	case state == dropped:
 		return 0, errDropped
-	}
-	if r.pos >= offset {
+	case r.pos >= offset && state == writing:
+		return 0, os.ErrClosed
+	case r.pos >= offset:
 		return 0, io.EOF
 	}
 	n, err := r.f.ReadAt(b[:min(int64(len(b)), offset-r.pos)], r.pos)
@@ -146,11 +155,16 @@ func (r *Follower) Read(b []byte) (int, error) {
 	return 0, err
 }
 
-// Close implements io.Closer.
-func (r *Follower) Close() error { return r.f.Close() }
+// Close implements io.Closer. A Read that waits for more ends.
+func (r *Follower) Close() error {
+	r.p.mu.Lock()
+	r.closed = true
+	r.p.mu.Unlock()
+	r.p.moved.Broadcast()
+	return r.f.Close()
+}
 
 // Dropped says that the writing broke off, or began anew.
 func (r *Follower) Dropped() bool {
-	_, state := r.p.wait(-1)
-	return state == dropped
+	return r.p.now() == dropped
 }

@@ -42,3 +42,28 @@ func TestGrowing(t *testing.T) {
 		}
 	}
 }
+
+// Who waits for bytes to come is told when nobody wants them any more.
+func TestFollowerIsClosedWhileItWaits(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "blob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	g := NewGrowing(f)
+	defer g.End(false)
+	r, err := g.Follow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Write([]byte("begun"))
+	read := make(chan error)
+	go func() {
+		_, err := io.ReadAll(r)
+		read <- err
+	}()
+	r.Close()
+	if err := <-read; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("reading ends with %v", err)
+	}
+}

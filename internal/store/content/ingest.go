@@ -130,7 +130,7 @@ func (in *Ingest) Commit() error {
 // Close ends the writing. What was not committed stays for the next Ingest to go on with, unless
 // there is no room for the rest: then it would only keep the disk full, and others from working.
 func (in *Ingest) Close() error {
-	if _, state := in.progress.wait(-1); state != committed && !in.fits() {
+	if in.progress.now() != committed && !in.fits() {
 		os.Remove(in.f.Name())
 	}
 	in.progress.set(in.offset, dropped)

@@ -30,7 +30,7 @@ type Ahead struct {
 
 // SendAhead begins to send a blob to ref's repository, as docker push does (distribution's API, "Stream upload": POST,
 // then PATCH without a length). open returns its bytes from the start, and reading waits for those that are not made
-// yet. Where the registry does not take it, Push sends the blob as any other.
+// yet, until it is closed. Where the registry does not take it, Push sends the blob as any other.
 func (c *Client) SendAhead(ctx context.Context, ref reference.Named, open func() (io.ReadCloser, error)) (*Ahead, error) {
 	endpoints, err := c.endpointsFor(ref, canPush)
 	if err != nil {
@@ -62,6 +62,8 @@ func (a *Ahead) send(ctx context.Context, open func() (io.ReadCloser, error)) (e
 			if err != nil {
 				return nil, err
 			}
+			// net/http waits for who reads the body when a request ends by an error, and he may be waiting for bytes to come.
+			context.AfterFunc(ctx, func() { _ = body.Close() })
 			return &countedReader{ReadCloser: body, report: a.note}, nil
 		},
 		size:   unknownSize,
