@@ -194,7 +194,10 @@ func (n *names) get(path string) *Entry {
 
 // put sets the entry of its path.
 func (n *names) put(e *Entry) error {
-	slot := n.ensure(e.Path)
+	slot, target := n.ensure(e.Path), noSlot
+	if e.Type == Hardlink {
+		target = n.ensure(e.Link)
+	}
 	if !n.has(slot) {
 		n.n++
 	}
@@ -209,7 +212,7 @@ func (n *names) put(e *Entry) error {
 	}
 	b = binary.AppendUvarint(b, uint64(dir))
 	b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
-	n.spare = n.appendAttributes(b, e)
+	n.spare = appendAttributes(b, e, target)
 	place := n.keep(n.spare)
 	if len(n.pieces) > 1<<pieceBits {
 		return errManyNames
@@ -221,8 +224,8 @@ func (n *names) put(e *Entry) error {
 	return nil
 }
 
-// appendAttributes encodes what is not at the front of a record.
-func (n *names) appendAttributes(b []byte, e *Entry) []byte {
+// appendAttributes encodes what is not at the front of a record; target is the slot that a hard link leads to.
+func appendAttributes(b []byte, e *Entry, target uint32) []byte {
 	b = binary.AppendUvarint(b, uint64(e.Mode))
 	b = binary.AppendUvarint(b, uint64(e.UID))
 	b = binary.AppendUvarint(b, uint64(e.GID))
@@ -233,7 +236,7 @@ func (n *names) appendAttributes(b []byte, e *Entry) []byte {
 	case Symlink:
 		b = appendString(b, e.Link)
 	case Hardlink:
-		b = binary.AppendUvarint(b, uint64(n.ensure(e.Link)))
+		b = binary.AppendUvarint(b, uint64(target))
 	case Char, Block:
 		b = binary.AppendUvarint(b, uint64(e.Major))
 		b = binary.AppendUvarint(b, uint64(e.Minor))
