@@ -214,6 +214,9 @@ func (t *Assembled) Size() int64 { return t.size }
 // Sparse says whether a file is not in one piece in the tar: its Offset is -1.
 func (t *Assembled) Sparse() bool { return t.sparse }
 
+// Err implements Table: all is in memory.
+func (t *Assembled) Err() error { return nil }
+
 // ContentID implements Table.
 func (t *Assembled) ContentID() digest.Digest { return contentID(t.All()) }
 

@@ -10,19 +10,23 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // Table is what tables of contents have in common, be they decoded or not. Entries are in the order of Compare.
 type Table interface {
-	// All gives the entries. Each is valid until the next one, and must not be changed.
+	// All gives the entries. Each is valid until the next one, and must not be changed. See Err.
 	All() iter.Seq[*Entry]
+	// Err is the error with which the entries could not be read back from where they are kept: All has ended early then,
+	// and what else is made of all entries is wrong.
+	Err() error
 	// Len is how many there are.
 	Len() int
 	// Size is the sum of the sizes of the regular files in bytes.
 	Size() int64
-	// ContentID is the digest of everything but the times and the offsets.
+	// ContentID is the digest of everything but the times and the offsets. See Err.
 	ContentID() digest.Digest
 	// Encode writes the form that TOC.Decode reads.
 	Encode(w io.Writer) error
@@ -55,13 +59,36 @@ type spilled struct {
 	file    *os.File                 // nil until there is something in it
 	lengths []int                    // of the pieces
 	free    [][]byte                 // pieces that can be filled again
-	err     error                    // with which reading or writing failed
+	failure *failure                 // with which reading or writing failed; nil where there is no file
+}
+
+// failure is the first error of several goroutines.
+type failure struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *failure) note(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+}
+
+func (f *failure) get() error {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 // NewEncoded returns a table without entries, of which all but a few MiB go to the file that open opens, when there
 // is more. See TempFile.
 func NewEncoded(open func() (*os.File, error)) *Encoded {
-	return &Encoded{spilled: spilled{open: open}}
+	return &Encoded{spilled: spilled{open: open, failure: &failure{}}}
 }
 
 // TempFile gives NewEncoded a file in a directory, where it has no name: it goes with the process, or when nobody
@@ -83,10 +110,10 @@ func TempFile(dir string) func() (*os.File, error) {
 // Another is a table without entries that goes to files as this one does.
 func (t *Encoded) Another() *Encoded { return NewEncoded(t.spilled.open) }
 
-// Err is the error with which the entries could not be read back from a file: All has ended early then.
+// Err implements Table.
 func (t *Encoded) Err() error {
-	if t.spilled.err != nil {
-		return fmt.Errorf("keeping a table of contents in a file: %w", t.spilled.err)
+	if err := t.spilled.failure.get(); err != nil {
+		return fmt.Errorf("keeping a table of contents in a file: %w", err)
 	}
 	return nil
 }
@@ -141,26 +168,36 @@ func (t *Encoded) addPiece(length int) error {
 
 // write adds a piece to the file.
 func (s *spilled) write(piece []byte) {
-	if s.file == nil && s.err == nil {
-		s.file, s.err = s.open()
+	err := s.failure.get()
+	if s.file == nil && err == nil {
+		s.file, err = s.open()
 	}
-	if s.err == nil {
-		_, s.err = s.file.Write(piece)
+	if err == nil {
+		_, err = s.file.Write(piece)
+	}
+	if err != nil {
+		s.failure.note(err)
 	}
 	s.lengths, s.free = append(s.lengths, len(piece)), append(s.free, piece[:0])
 }
 
-// all gives the pieces in the file, and then others. Each is valid until the next one.
+// all gives the pieces in the file, and then others. Each is valid until the next one. Several goroutines can go through
+// them at once.
 func (s *spilled) all(rest [][]byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var buf []byte
 		at := int64(0)
 		for _, n := range s.lengths {
 			buf = slices.Grow(buf[:0], n)[:n]
-			if s.err == nil {
-				_, s.err = s.file.ReadAt(buf, at)
+			err := s.failure.get()
+			if err == nil {
+				_, err = s.file.ReadAt(buf, at)
 			}
-			if s.err != nil || !yield(buf) {
+			if err != nil {
+				s.failure.note(err)
+				return
+			}
+			if !yield(buf) {
 				return
 			}
 			at += int64(n)
@@ -185,7 +222,7 @@ func (t *Encoded) All() iter.Seq[*Entry] { return entriesIn(t.spilled.all(t.piec
 // Drain is All for the last time: what was given is forgotten. Err tells of it as well.
 func (t *Encoded) Drain() iter.Seq[*Entry] {
 	old := *t
-	*t = Encoded{spilled: spilled{err: old.spilled.err}}
+	*t = Encoded{spilled: spilled{failure: old.spilled.failure}}
 	return entriesIn(func(yield func([]byte) bool) {
 		old.spilled.free = nil
 		for piece := range old.spilled.all(nil) {
@@ -193,7 +230,7 @@ func (t *Encoded) Drain() iter.Seq[*Entry] {
 				return
 			}
 		}
-		if t.spilled.err = old.spilled.err; t.spilled.err != nil {
+		if t.Err() != nil {
 			return
 		}
 		if old.spilled.file != nil {
@@ -255,6 +292,9 @@ func (t *TOC) Encoded() (*Encoded, error) {
 	}
 	return encoded, nil
 }
+
+// Err implements Table: all is in memory.
+func (t *TOC) Err() error { return nil }
 
 // All implements Table.
 func (t *TOC) All() iter.Seq[*Entry] {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,6 +138,10 @@ func TestEncodedInABadFile(t *testing.T) {
 			}
 			return t.Err()
 		},
+		"ContentID": func(t *Encoded) error {
+			t.ContentID()
+			return t.Err()
+		},
 		"Encode": func(t *Encoded) error { return t.Encode(io.Discard) },
 		"tableRuns": func(t *Encoded) error {
 			return tableRuns(t, func(*run) error { return nil })
@@ -150,5 +155,28 @@ func TestEncodedInABadFile(t *testing.T) {
 		if err := read(table); err == nil {
 			t.Errorf("%s: a file that has got shorter is no error", name)
 		}
+	}
+}
+
+// TestEncodedReadAtOnce: several goroutines can go through a table in a file, a bad one too.
+func TestEncodedReadAtOnce(t *testing.T) {
+	for _, bad := range []bool{false, true} {
+		table := NewEncoded(TempFile(t.TempDir()))
+		appendMany(t, table, 120_000)
+		want := table.ContentID()
+		if bad {
+			if err := table.spilled.file.Truncate(1 << 20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if id := table.ContentID(); (id == want) == bad || (table.Err() != nil) != bad {
+					t.Errorf("the content ID is %s, want %s: %v", id, want, table.Err())
+				}
+			})
+		}
+		all.Wait()
 	}
 }

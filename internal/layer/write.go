@@ -271,8 +271,8 @@ func tableRuns(t Table, yield func(*run) error) error {
 			return err
 		}
 	}
-	if encoded, ok := t.(*Encoded); ok && encoded.Err() != nil {
-		return encoded.Err()
+	if err := t.Err(); err != nil {
+		return err
 	}
 	return g.flush(yield)
 }

@@ -1,8 +1,12 @@
 package store
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/strata-build/strata/internal/layer"
@@ -51,5 +55,37 @@ func TestLayerMadeAgain(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// A layer made again whose table of contents cannot be read back is an error: its content ID would be another layer's.
+func TestLayerMadeAgainOfABadTable(t *testing.T) {
+	s := open(t, t.TempDir())
+	first := addEmpty(t, s)
+	var kept *os.File
+	table := layer.NewEncoded(func() (*os.File, error) {
+		f, err := os.Create(filepath.Join(t.TempDir(), "table"))
+		kept = f
+		return f, err
+	})
+	for i := range 20_000 {
+		e := &layer.Entry{Path: fmt.Sprintf("%06d", i), Type: layer.Symlink, Mode: 0o777, Link: strings.Repeat("x", 200)}
+		if err := table.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer kept.Close()
+	if err := kept.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := s.Temp("again")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddLayer(first.DiffID, table, dir); !errors.Is(err, io.EOF) {
+		t.Errorf("adding it: %v", err)
+	}
+	if l, err := s.Layer(first.DiffID); err != nil || l.ContentID != first.ContentID {
+		t.Errorf("the layer is %+v now: %v", l, err)
 	}
 }

@@ -226,8 +226,8 @@ func randomMembers(t *testing.T, rnd *rand.Rand) []member {
 	return members
 }
 
-// TestArchiveThroughLinksIsAsLoose: an archive on a state of links gives the layer that it gives otherwise where it is kept
-// as a bulk, or the same error.
+// TestArchiveThroughLinksIsAsLoose: an archive on a state of links gives the layer that it gives otherwise where it is
+// kept as a bulk, or the same error.
 func TestArchiveThroughLinksIsAsLoose(t *testing.T) {
 	kept, failed := 0, 0
 	for seed := range uint64(500) {

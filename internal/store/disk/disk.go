@@ -128,7 +128,8 @@ func Remove(path string) (freed int64, err error) {
 }
 
 // Estimate is what the tree or tar of a layer takes on the disk in bytes, about: whole blocks of 4
-// KiB, and one for each directory. Two folders and the table of contents come with it.
+// KiB, and one for each directory. Two folders and the table of contents come with it. The table's Err says whether
+// all of it could be read.
 func Estimate(t layer.Table) int64 {
 	n := int64(3 * 4096)
 	for e := range t.All() {

@@ -24,6 +24,9 @@ func (ls *Layers) AddLayer(diffID digest.Digest, t layer.Table, dir string) (*La
 	}
 	l := &Layer{DiffID: diffID, ContentID: t.ContentID(), Size: t.Size(), layers: ls}
 	l.Disk = diskOf(dir, t)
+	if err := t.Err(); err != nil {
+		return nil, fmt.Errorf("adding layer %s to the store: %w", diffID, ls.session.Explain(err))
+	}
 	if again, err := ls.addAgain(l, dir); again || err != nil {
 		return l, err
 	}
