@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -26,7 +25,6 @@ type early struct {
 	cached bool                   // layers of steps that were in the cache go there too
 	slots  chan struct{}
 	all    sync.WaitGroup
-	under  atomic.Int32 // how many are on their way
 
 	mu     sync.Mutex
 	begun  map[digest.Digest]bool
@@ -62,11 +60,7 @@ func (e *early) begin(d digest.Digest) {
 		return
 	}
 	e.begun[d] = true
-	e.under.Add(1)
-	e.all.Go(func() {
-		defer e.under.Add(-1)
-		e.send(d)
-	})
+	e.all.Go(func() { e.send(d) })
 }
 
 func (e *early) send(d digest.Digest) {
@@ -132,12 +126,13 @@ func (b *build) beginPushing(ctx context.Context, parts []*part) {
 }
 
 // wait waits until all that was begun has ended, when images are what came of the build: beside what is still on its way
-// go their other large layers, those of the base. Of nil there is nothing.
+// go their other large layers, those of the base. Repositories that do not answer are left to the outputs, which say
+// what is wrong. Of nil there is nothing.
 func (p *pushing) wait(images []export.Image) {
 	if p == nil {
 		return
 	}
-	if p.early.under.Load() > 0 && p.to.IsPlain() {
+	if p.to.IsSending() && p.to.IsPlain() {
 		for i := range images {
 			if c := images[i].Config; c != nil {
 				for _, d := range c.RootFS.DiffIDs {
@@ -146,7 +141,12 @@ func (p *pushing) wait(images []export.Image) {
 			}
 		}
 	}
-	p.early.wait()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.early.wait()
+	}()
+	p.to.Await(done)
 	p.to.End()
 }
 

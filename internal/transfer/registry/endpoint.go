@@ -122,6 +122,7 @@ type request struct {
 	body   func() (io.ReadCloser, error) // opened for each try
 	size   int64                         // of the body; unknownSize sends it in chunks
 	finish time.Duration                 // how long the answer may take once the body is sent; at least Client.stall
+	once   bool                          // read does not ask again
 }
 
 // unknownSize is the size of a body that nobody knows before its end.
@@ -241,7 +242,7 @@ func (e *endpoint) read(ctx context.Context, r request, want ...int) (*http.Resp
 			}
 			err = newResponseError(e.url.Host, resp)
 		}
-		if !transient(err) || try == 3 {
+		if r.once || !transient(err) || try == 3 {
 			e.noteDown(err)
 			return nil, err
 		}

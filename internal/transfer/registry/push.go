@@ -94,7 +94,7 @@ func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload
 }
 
 // PushBlobs is Push of blobs without a manifest: of an image that is not complete yet. A registry drops some day what no
-// manifest names.
+// manifest names. What fails is not tried again: the Push that follows does so.
 func (c *Client) PushBlobs(ctx context.Context, ref reference.Named, blobs []Upload, progress PushProgress) error {
 	endpoints, err := c.endpointsFor(ref, canPush)
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *Client) PushBlobs(ctx context.Context, ref reference.Named, blobs []Upl
 		return explain(ref)
 	}
 	p := newPush(endpoints[0], ref, blobs)
-	p.report = serialize(progress)
+	p.report, p.once = serialize(progress), true
 	if _, err := p.blobs(ctx, blobs); err != nil {
 		return explain(ref, failure{err: err})
 	}
@@ -184,6 +184,7 @@ type push struct {
 	report   PushProgress
 	sending  *semaphore.Weighted
 	doubt    bool // blobs that were seen are asked about, too
+	once     bool // what fails is not tried again
 }
 
 func newPush(e *endpoint, ref reference.Named, blobs []Upload) *push {
@@ -278,7 +279,7 @@ func isForeign(d ocispec.Descriptor) bool {
 func (p *push) path(rest string) string { return "/" + reference.Path(p.ref) + rest }
 
 func (p *push) has(ctx context.Context, d digest.Digest) (bool, error) {
-	question := request{method: http.MethodHead, path: p.path("/blobs/" + d.String()), scopes: p.scopes}
+	question := request{method: http.MethodHead, path: p.path("/blobs/" + d.String()), scopes: p.scopes, once: p.once}
 	resp, err := p.endpoint.read(ctx, question, http.StatusOK, http.StatusNotFound)
 	if errors.Is(err, ErrUnauthorized) { // an answer to HEAD has no words; with others at once, one that has may come first
 		question.method = http.MethodGet
@@ -306,7 +307,7 @@ func (p *push) mount(ctx context.Context, b Upload) (location *url.URL, from ref
 		p.cancel(ctx, location)
 		location = nil
 		resp, err := p.endpoint.read(ctx, request{
-			method: http.MethodPost, path: p.path("/blobs/uploads/"), scopes: p.scopes,
+			method: http.MethodPost, path: p.path("/blobs/uploads/"), scopes: p.scopes, once: p.once,
 			query: url.Values{"mount": {b.Desc.Digest.String()}, "from": {reference.Path(from)}},
 		}, http.StatusCreated, http.StatusAccepted)
 		if err != nil {
@@ -363,7 +364,7 @@ func (p *push) upload(ctx context.Context, b Upload, location *url.URL) error {
 		if errors.As(err, &local) {
 			return fmt.Errorf("reading %s: %w", b.Desc.Digest, local.err)
 		}
-		if !passing(err) || try == uploadTries {
+		if p.once || !passing(err) || try == uploadTries {
 			return err
 		}
 		if err := p.endpoint.client.wait(ctx, try, err); err != nil {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -192,6 +193,37 @@ func TestPushRetries(t *testing.T) {
 	}
 	if _, err := c.Resolve(ctx, ref, amd64); err != nil {
 		t.Error(err)
+	}
+}
+
+// Blobs without a manifest are tried once: the push that follows has all the tries.
+func TestPushBlobsOnce(t *testing.T) {
+	for _, failing := range []string{http.MethodHead, http.MethodPost, http.MethodPut} {
+		count := map[string]int{}
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2/":
+			case r.Method == failing:
+				count[r.Method]++
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case r.Method == http.MethodHead:
+				w.WriteHeader(http.StatusNotFound)
+			case r.Method == http.MethodPost:
+				w.Header().Set("Location", "/v2/me/app/blobs/uploads/1")
+				w.WriteHeader(http.StatusAccepted)
+			}
+		}))
+		defer s.Close()
+		c := newClient(t)
+		c.backoff = func(int) time.Duration { return time.Millisecond }
+		ref := mustName(t, strings.TrimPrefix(s.URL, "http://")+"/me/app:1")
+		blobs, manifest := testImage(t, amd64, noise(5, 5000))
+		if err := c.PushBlobs(t.Context(), ref, blobs[:1], nil); err == nil || count[failing] != 1 {
+			t.Errorf("%s is tried %d times: %v", failing, count[failing], err)
+		}
+		if _, err := c.Push(t.Context(), ref, blobs[:1], manifest, nil); err == nil || count[failing] < 1+3 {
+			t.Errorf("%s is tried %d times by a push: %v", failing, count[failing]-1, err)
+		}
 	}
 }
 
