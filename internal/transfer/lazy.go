@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -77,6 +78,9 @@ func (m *Mover) NoteParts(name string, c *store.Config) error {
 		return nil
 	}
 	of, manifests, err := m.manifestsBelow(c)
+	if err == nil && of == c && len(manifests) > 1 {
+		manifests, err = m.meant(name, c, manifests)
+	}
 	if err != nil {
 		return err
 	}
@@ -127,6 +131,49 @@ func (m *Mover) manifestsBelow(c *store.Config) (of *store.Config, all []store.M
 		}
 		of = below
 	}
+}
+
+// meant are those of an image's manifests that a name had in its registry, or that its index had; all if none of them is
+// known to be. Images that differ in how their layers are read can have the same config.
+func (m *Mover) meant(name string, c *store.Config, all []store.Manifest) ([]store.Manifest, error) {
+	full, _, err := m.Store.ByName(name)
+	if errors.Is(err, store.ErrNotFound) {
+		return all, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ref, err := registry.ParseName(full)
+	if err != nil {
+		return nil, err
+	}
+	members, err := m.Store.Members(ref)
+	if err != nil {
+		return nil, err
+	}
+	is := map[digest.Digest]bool{}
+	for _, member := range members {
+		if member.ID == c.ID && member.Manifest != "" {
+			is[member.Manifest] = true
+		}
+	}
+	indexes, err := m.Store.ManifestsOf("")
+	if err != nil {
+		return nil, err
+	}
+	for _, kept := range indexes {
+		var index ocispec.Index
+		if is[kept.Digest] && json.Unmarshal(kept.Data, &index) == nil {
+			for _, desc := range index.Manifests {
+				is[desc.Digest] = true
+			}
+		}
+	}
+	found := slices.DeleteFunc(slices.Clone(all), func(m store.Manifest) bool { return !is[m.Digest] })
+	if len(found) == 0 {
+		return all, nil
+	}
+	return found, nil
 }
 
 // speaker is a manifest that says something of layers, and the repository that it was found in.
