@@ -110,7 +110,6 @@ func (m *Mover) locate(ref reference.Named, img *registry.Image) (*found, error)
 	if err := m.Store.AddRemotes(c.RootFS.DiffIDs, blobs); err != nil {
 		return nil, err
 	}
-	m.noteLayers(c.RootFS.DiffIDs, img.Layers, speaker{img.Annotations, img.Manifest.Digest, ref.Name()})
 	return &found{img, c}, m.noteConfig(c.RootFS.DiffIDs, ref, img.Config.Digest)
 }
 
@@ -204,6 +203,7 @@ func (m *Mover) Base(ctx context.Context, name string, w Wanted) (*store.Config,
 	if err != nil {
 		return nil, err
 	}
+	m.noteLayers(img.config.RootFS.DiffIDs, img.Layers, speaker{img.Annotations, img.Manifest.Digest, ref.Name()})
 	return m.Store.Config(id)
 }
 
