@@ -130,6 +130,11 @@ func (b *bakery) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if lazy := lazyByDefault(); !b.silent() {
+		for _, line := range lazy.warnings() {
+			fmt.Fprintln(a.stderr, "WARNING: "+printable(line))
+		}
+	}
 	if err := b.buildAll(ctx); err != nil {
 		return err
 	}

@@ -34,6 +34,9 @@ func (a *app) build() *cobra.Command {
 		Short:   "Build an image from a Dockerfile",
 		Args:    args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.lazy.check(cmd.Flags(), args[0]); err != nil {
+				return err
+			}
 			return a.runBuild(cmd.Context(), args[0], f)
 		},
 	}
@@ -68,7 +71,7 @@ func (a *app) runBuild(ctx context.Context, dir string, f *buildFlags) error {
 		return err
 	}
 	r.Output.File = func(dest string, write func(io.Writer) error) error { return a.writeTo(ctx, dest, write) }
-	warnings := epochWarning(r)
+	warnings := append(epochWarning(r), f.lazy.warnings()...)
 	legacy, err := f.legacy.check()
 	if err != nil {
 		return err

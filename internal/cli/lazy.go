@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 
@@ -14,7 +15,10 @@ import (
 const lazyVariable = "STRATA_LAZY"
 
 // lazyFlag is --lazy: whether layers of base images are fetched in parts.
-type lazyFlag struct{ parts transfer.Parts }
+type lazyFlag struct {
+	parts transfer.Parts
+	wrong string // what the variable says, if that means nothing and counts
+}
 
 // withReferrers is the value that has SOCI indexes count that somebody attached to an image.
 const withReferrers = "referrers"
@@ -30,14 +34,32 @@ func registerLazy(fl *pflag.FlagSet, f *lazyFlag, whoReads string) {
 // lazyByDefault is what the variable says; what it cannot mean is no.
 func lazyByDefault() lazyFlag {
 	var f lazyFlag
-	if f.Set(os.Getenv(lazyVariable)) != nil {
-		return lazyFlag{}
+	text := os.Getenv(lazyVariable)
+	if f.Set(text) != nil {
+		return lazyFlag{wrong: text}
 	}
 	return f
 }
 
+// warnings say that the variable means nothing.
+func (f *lazyFlag) warnings() []string {
+	if f.wrong == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s=%s is left out: it is true, false or %s", lazyVariable, f.wrong, withReferrers)}
+}
+
+// check refuses a value that is not with its flag: without "=" it is the first argument.
+func (f *lazyFlag) check(fl *pflag.FlagSet, argument string) error {
+	if argument == withReferrers && f.parts == transfer.PartsByImage && fl.Changed("lazy") {
+		return usageError("--lazy %s: write --lazy=%s", withReferrers, withReferrers)
+	}
+	return nil
+}
+
 // Set implements pflag.Value.
 func (f *lazyFlag) Set(value string) error {
+	f.wrong = ""
 	if value == withReferrers {
 		f.parts = transfer.PartsByReferrers
 		return nil

@@ -84,6 +84,9 @@ func (f *runFlags) register(cmd *cobra.Command) {
 
 func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFlags) error {
 	o, err := f.options(cmd, command)
+	if err == nil {
+		err = f.lazy.check(cmd.Flags(), name)
+	}
 	if err != nil {
 		return &exit{runner.ExitSandbox, err}
 	}
@@ -95,6 +98,9 @@ func (a *app) runRun(cmd *cobra.Command, name string, command []string, f *runFl
 	slices.Sort(proxies)
 	o.Env = append(proxies, o.Env...)
 	o.Warn = func(line string) { fmt.Fprintln(a.stderr, human.Clean(line)) }
+	for _, line := range f.lazy.warnings() {
+		o.Warn("WARNING: " + line)
+	}
 	if err := a.connect(&o, f); err != nil {
 		return err
 	}

@@ -88,6 +88,6 @@ func tellFailed(m *tracefs.Mount, warn func(string)) {
 		return
 	}
 	if _, err := m.Asked(); err != nil {
-		warn(fmt.Sprintf("a part of the image that the command read could not be had; run it again without --lazy: %v", err))
+		warn(fmt.Sprintf("a part of the image that the command read could not be had; run it again with --lazy=false: %v", err))
 	}
 }

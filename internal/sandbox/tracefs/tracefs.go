@@ -32,7 +32,7 @@ var ErrUnavailable = errors.New("FUSE is not available")
 
 // ErrFailed says that somebody was given an error who read a file, or that the server has ended: what they did is not
 // what they do with the files that there are.
-var ErrFailed = errors.New("copied files could not be served to the step")
+var ErrFailed = errors.New("files could not be served")
 
 // device is what the kernel talks to FUSE servers through.
 const device = "/dev/fuse"
