@@ -149,28 +149,38 @@ type way struct {
 
 // wayOf is how parts of a layer are read, by what images say of it; nil if they are not.
 func (ls *Layers) wayOf(diffID digest.Digest) (*way, error) {
-	ranges, ok := ls.fetcher.(RangeFetcher)
-	claim := ls.memory.claimed(diffID)
-	if !ok || ls.session.ReadOnly() || claim == nil || claim.Annotations == nil {
-		return nil, nil
-	}
-	blobs, err := ls.content.Blobs(diffID)
-	if err != nil {
+	claim, blobs, err := ls.agreed(diffID)
+	if claim == nil || err != nil {
 		return nil, err
-	}
-	// Where anybody has the layer as another blob, one of the two may claim it falsely.
-	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Digest != claim.Blob }) {
-		return nil, nil
 	}
 	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Repository == "" }) {
 		return nil, nil // all of it is here
 	}
 	for _, b := range blobs {
 		if b.Size >= lazyWorth && (claim.Repository == "" || claim.Repository == b.Repository) {
-			return &way{*claim, b, ranges}, nil
+			return &way{*claim, b, ls.fetcher.(RangeFetcher)}, nil
 		}
 	}
 	return nil, nil
+}
+
+// agreed is what all say of how parts of a layer are read, with the layer's blobs; nil where parts of none are read.
+func (ls *Layers) agreed(diffID digest.Digest) (*Claim, []content.Blob, error) {
+	_, ok := ls.fetcher.(RangeFetcher)
+	claim := ls.memory.claimed(diffID)
+	if !ok || ls.session.ReadOnly() || claim == nil || claim.Annotations == nil {
+		return nil, nil, nil
+	}
+	blobs, err := ls.content.Blobs(diffID)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Where anybody has the layer as another blob, one of the two may claim it falsely.
+	if slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Digest != claim.Blob }) ||
+		!slices.ContainsFunc(blobs, func(b content.Blob) bool { return b.Size >= lazyWorth }) {
+		return nil, nil, nil
+	}
+	return claim, blobs, nil
 }
 
 // PartsBy says by what parts of a layer are read while it is not here: a digest of its blob and of what the images say
@@ -178,16 +188,16 @@ func (ls *Layers) wayOf(diffID digest.Digest) (*way, error) {
 // parts can be read, or where images disagree: then the layer is fetched whole. It may become "", and nothing else, when
 // the process comes to use another image. Whether the layer is here it does not look at.
 func (ls *Layers) PartsBy(diffID digest.Digest) (string, error) {
-	w, err := ls.wayOf(diffID)
-	if w == nil || err != nil {
+	claim, _, err := ls.agreed(diffID)
+	if claim == nil || err != nil {
 		return "", err
 	}
-	by, err := w.digest()
+	by, err := claim.digest()
 	return by.String(), err
 }
 
-func (w *way) digest() (digest.Digest, error) {
-	text, err := json.Marshal(w.Claim) // in which keys are sorted
+func (c *Claim) digest() (digest.Digest, error) {
+	text, err := json.Marshal(c) // in which keys are sorted
 	return digest.FromBytes(text), err
 }
 
