@@ -62,7 +62,10 @@ func (s *Solver) partsOf(states ...*State) (p parts, err error) {
 // setApart gives an operation keys of its own where it looks at layers that can be read in parts, and notes those that
 // it has on whole layers.
 func (s *Solver) setApart(op *operation, parent *State) error {
-	states := []*State{parent}
+	var states []*State
+	if !op.link { // which lies on any state
+		states = append(states, parent)
+	}
 	if op.from != nil {
 		states = append(states, op.from)
 	}
@@ -76,32 +79,34 @@ func (s *Solver) setApart(op *operation, parent *State) error {
 		return err
 	}
 	whole := op.keys
-	op.whole, op.keys, op.lazy = &whole, whole.by(p.tables, parent), p.away
+	op.whole, op.keys, op.lazy = &whole, whole.apart(p.tables, parent), p.away
 	return nil
 }
 
-// by are the keys with a part for the tables of contents.
-func (k keys) by(tables string, parent *State) keys {
-	with := func(of *cache.Key) *cache.Key {
-		if of == nil {
-			return nil
-		}
-		c := &cache.Key{Kind: of.Kind, Parts: slices.Clone(of.Parts)}
-		c.Add(cache.PartTables, tables)
-		return c
+// by is a key with a part for the tables of contents; nil of nil.
+func by(k *cache.Key, tables string) *cache.Key {
+	if k == nil {
+		return nil
 	}
-	apart := keys{key: with(k.key), shared: with(k.shared), weak: with(k.weak)}
+	c := &cache.Key{Kind: k.Kind, Parts: slices.Clone(k.Parts)}
+	c.Add(cache.PartTables, tables)
+	return c
+}
+
+// apart are the keys with a part for the tables of contents.
+func (k keys) apart(tables string, parent *State) keys {
+	with := keys{key: by(k.key, tables), shared: by(k.shared, tables), weak: by(k.weak, tables)}
 	if k.observation != nil {
 		o := *k.observation
 		if o.Key == k.weak {
-			o.Key = apart.weak
+			o.Key = with.weak
 		} else {
-			o.Key = apart.shared
-			apart.weak = cache.Weaken(o.Key, parent.Chain(), o.Layers, o.Mounts)
+			o.Key = with.shared
+			with.weak = cache.Weaken(o.Key, parent.Chain(), o.Layers, o.Mounts)
 		}
-		apart.observation = &o
+		with.observation = &o
 	}
-	return apart
+	return with
 }
 
 // recordedApart is what is recorded of an operation that looks at layers that can be read in parts; nil if there is

@@ -2,7 +2,6 @@ package solver
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,8 +79,7 @@ func (s *Solver) selectOnce(ctx context.Context, from *State, step *dockerfile.S
 			return err
 		}
 		if p.tables != "" {
-			apart := &cache.Key{Kind: key.Kind, Parts: slices.Clone(key.Parts)}
-			apart.Add(cache.PartTables, p.tables)
+			apart := by(key, p.tables)
 			if known, err = s.recall(ctx, sel, apart); err != nil {
 				return err
 			}
