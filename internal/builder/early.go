@@ -14,9 +14,10 @@ import (
 // sendAtOnce is how many layers go to one place while the build goes on.
 const sendAtOnce = 4
 
-// early sends layers to a place while the build goes on: as soon as a step has run and its record is there, its layer is final.
-// Records follow when the build has ended, after their layers as ever. A build that is cut leaves what was sent, which the next one
-// does not send again. It is an event.Sink. What goes wrong is told when the cache or the image is exported, which tries again.
+// early sends layers to a place while the build goes on: as soon as a step has run and its record is there, its layer
+// is final. Records follow when the build has ended, after their layers as ever. A build that is cut leaves what was
+// sent, which the next one does not send again. It is an event.Sink. What goes wrong is told when the cache or the
+// image is exported, which tries again.
 type early struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -125,9 +126,9 @@ func (b *build) beginPushing(ctx context.Context, parts []*part) {
 	b.pushing.early.cached = true
 }
 
-// wait waits until all that was begun has ended, when images are what came of the build: beside what is still on its way
-// go their other large layers, those of the base. Repositories that do not answer are left to the outputs, which say
-// what is wrong. Of nil there is nothing.
+// wait waits until all that was begun has ended, when images are what came of the build: beside what is still on its
+// way go their other large layers, those of the base. Repositories that do not answer are left to the outputs, which
+// say what is wrong. Of nil there is nothing.
 func (p *pushing) wait(images []export.Image) {
 	if p == nil {
 		return

@@ -46,8 +46,8 @@ func (a *app) groups() []commandGroup {
 	}
 }
 
-// wanted says which commands a command line can be about. To make all of them, with their options and examples, takes as
-// long as half an unchanged build of a small Dockerfile.
+// wanted says which commands a command line can be about. To make all of them, with their options and examples, takes
+// as long as half an unchanged build of a small Dockerfile.
 func (a *app) wanted(args []string) func(name string) bool {
 	if slices.Equal(args, []string{"--version"}) {
 		return func(string) bool { return false }

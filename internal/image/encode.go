@@ -63,8 +63,8 @@ func (e *Encoded) begins(c *Config) bool {
 		})
 }
 
-// isStart says whether a list begins with start, which has no more elements. The lists of configs that follow each other
-// mostly lie in one place (Growing), where nothing changes.
+// isStart says whether a list begins with start, which has no more elements. The lists of configs that follow each
+// other mostly lie in one place (Growing), where nothing changes.
 func isStart[T any](start, list []T, equal func(x, y *T) bool) bool {
 	if unsafe.SliceData(start) == unsafe.SliceData(list) {
 		return true

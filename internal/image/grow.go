@@ -7,9 +7,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Growing is a config that others follow, each with a step more. Their lists begin with those of this one, and of hundreds
-// of steps copies of all lists would be most of a build's memory. So there is room behind the lists, which the first
-// that follows takes; any other gets copies. No list of a Config shows the room, so nobody else can take it.
+// Growing is a config that others follow, each with a step more. Their lists begin with those of this one, and of
+// hundreds of steps copies of all lists would be most of a build's memory. So there is room behind the lists, which the
+// first that follows takes; any other gets copies. No list of a Config shows the room, so nobody else can take it.
 type Growing struct {
 	Config *Config // which does not change any more once another follows
 
@@ -24,8 +24,8 @@ func Grow(c *Config) *Growing {
 	return &Growing{Config: c, history: slices.Clip(c.History), diffIDs: slices.Clip(c.RootFS.DiffIDs), cached: slices.Clip(c.Cached)}
 }
 
-// Add returns the config of the state after one more step: runtime configuration rt, a history row, and the layer diffID
-// ("" for a row without one).
+// Add returns the config of the state after one more step: runtime configuration rt, a history row, and the layer
+// diffID ("" for a row without one).
 func (g *Growing) Add(rt Runtime, row History, diffID digest.Digest) *Growing {
 	next := &Growing{history: g.history, diffIDs: g.diffIDs, cached: g.cached}
 	if g.taken.Swap(true) {

@@ -9,9 +9,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Assembled is a table of contents of what came together from a tar, in whatever order: some 90 bytes an entry, of which
-// each is made when it is asked for. It is what NewTOC makes of the same entries. Marks in an opaque directory are left
-// out: nothing of below shows there that they could hide, and Diff does not give them either.
+// Assembled is a table of contents of what came together from a tar, in whatever order: some 90 bytes an entry, of
+// which each is made when it is asked for. It is what NewTOC makes of the same entries. Marks in an opaque directory
+// are left out: nothing of below shows there that they could hide, and Diff does not give them either.
 type Assembled struct {
 	names *names
 	// The slots of those in the directory of slot s are inside[starts[s]:starts[s+1]], in the order of their names.

@@ -10,9 +10,9 @@ import (
 // behindEach is after how many bytes the kernel is asked to begin with writing them to the disk.
 const behindEach = 16 << 20
 
-// behindPiece is how many bytes are written at once. Of a longer piece the kernel makes pages of up to 2 MiB in its cache,
-// for which it moves others about where memory is in pieces: 500 MB took 0.2 to 0.7 s of the processor in pieces of
-// 1 MiB, and 0.2 s in these.
+// behindPiece is how many bytes are written at once. Of a longer piece the kernel makes pages of up to 2 MiB in its
+// cache, for which it moves others about where memory is in pieces: 500 MB took 0.2 to 0.7 s of the processor in pieces
+// of 1 MiB, and 0.2 s in these.
 const behindPiece = 256 << 10
 
 // Behind writes to a file, and has the kernel bring its bytes to the disk meanwhile: who waits for the disk at the

@@ -8,8 +8,8 @@ const besideFrom = 16 << 10
 // beside writes to a writer, and hashes the same bytes meanwhile.
 type beside struct{ w, hash io.Writer }
 
-// Beside returns a writer that writes all to w and to hash, at once where there are two cores: of large pieces. An error
-// of w ends a Write; hash has none, and gets all that w was given.
+// Beside returns a writer that writes all to w and to hash, at once where there are two cores: of large pieces. An
+// error of w ends a Write; hash has none, and gets all that w was given.
 func Beside(w, hash io.Writer) io.Writer { return beside{w, hash} }
 
 // Write implements io.Writer.

@@ -11,8 +11,8 @@ type Builder struct{ names *assembler }
 // NewBuilder returns one without entries.
 func NewBuilder(ctx context.Context) *Builder { return &Builder{newAssembler(ctx, nil, noTree{})} }
 
-// Add takes a header over. It returns the entry, which the caller may give a Digest and an Offset before the next one is
-// added, and nil for what is not an entry of its own.
+// Add takes a header over. It returns the entry, which the caller may give a Digest and an Offset before the next one
+// is added, and nil for what is not an entry of its own.
 func (b *Builder) Add(h *tar.Header) (*Entry, error) {
 	e, err := b.names.add(h)
 	if err != nil {

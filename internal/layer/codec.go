@@ -14,8 +14,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The encoded form: tocMagic, the number of entries, the entries, and the CRC-32C of all that. Numbers are varints. Of a path
-// only what differs from the previous one is written, which halves the size: 20,000 files take 1.2 MB.
+// The encoded form: tocMagic, the number of entries, the entries, and the CRC-32C of all that. Numbers are varints. Of
+// a path only what differs from the previous one is written, which halves the size: 20,000 files take 1.2 MB.
 const tocMagic = "strata toc 1\n"
 
 // Bounds on what Decode takes from a file and builds from it: prefix compression could make 4 kB of 5 bytes.
@@ -186,7 +186,8 @@ func decodeEntries(d *decoder) ([]*Entry, error) {
 	return entries, nil
 }
 
-// decoder takes values off the front of data; after a value that is not there or out of bounds, bad is set and all is zero.
+// decoder takes values off the front of data; after a value that is not there or out of bounds, bad is set and all is
+// zero.
 type decoder struct {
 	data []byte
 	bad  bool
@@ -194,7 +195,8 @@ type decoder struct {
 	text strings.Builder // see keep
 }
 
-// keep makes a string of path or digest. Many share one allocation, which makes decoding twice as fast; a TOC is dropped as a whole.
+// keep makes a string of path or digest. Many share one allocation, which makes decoding twice as fast; a TOC is
+// dropped as a whole.
 func (d *decoder) keep(b []byte) string { return d.keepFrom(b, 4*len(d.data)) }
 
 // keepFrom is keep where about so many bytes are still to come.

@@ -16,7 +16,8 @@ import (
 // whose files changed.
 type Earlier struct {
 	Tar io.ReaderAt
-	// Next gives the entries of its table of contents, with the tar's offsets, one after the other; nil behind the last.
+	// Next gives the entries of its table of contents, with the tar's offsets, one after the other; nil behind the
+	// last.
 	Next      func() (*Entry, error)
 	Midstates *Midstates
 	// Delta says which bytes of the tar are in a base; nil of a tar that is a file of its own, and can be one.

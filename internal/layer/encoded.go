@@ -19,8 +19,8 @@ import (
 type Table interface {
 	// All gives the entries. Each is valid until the next one, and must not be changed. See Err.
 	All() iter.Seq[*Entry]
-	// Err is the error with which the entries could not be read back from where they are kept: All has ended early then,
-	// and what else is made of all entries is wrong.
+	// Err is the error with which the entries could not be read back from where they are kept: All has ended early
+	// then, and what else is made of all entries is wrong.
 	Err() error
 	// Len is how many there are.
 	Len() int
@@ -34,8 +34,8 @@ type Table interface {
 
 var _, _ Table = (*TOC)(nil), (*Encoded)(nil)
 
-// maxPiece is how many bytes of encoded entries share an allocation, and maxHeld how many such pieces are in memory of a
-// table that can be written to a file.
+// maxPiece is how many bytes of encoded entries share an allocation, and maxHeld how many such pieces are in memory of
+// a table that can be written to a file.
 const (
 	maxPiece = 64 << 10
 	maxHeld  = 16
@@ -181,8 +181,8 @@ func (s *spilled) write(piece []byte) {
 	s.lengths, s.free = append(s.lengths, len(piece)), append(s.free, piece[:0])
 }
 
-// all gives the pieces in the file, and then others. Each is valid until the next one. Several goroutines can go through
-// them at once.
+// all gives the pieces in the file, and then others. Each is valid until the next one. Several goroutines can go
+// through them at once.
 func (s *spilled) all(rest [][]byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		var buf []byte

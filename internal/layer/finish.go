@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// finishTree completes a tree that has its directories and files: first what is neither, then hard links, and at the end
-// the directories' own metadata, since whatever is made in a directory changes its time. A root that is not
-// among the entries becomes that of below: overlayfs shows the topmost layer's.
+// finishTree completes a tree that has its directories and files: first what is neither, then hard links, and at the
+// end the directories' own metadata, since whatever is made in a directory changes its time. A root that is not among
+// the entries becomes that of below: overlayfs shows the topmost layer's.
 func finishTree(ctx context.Context, root int, entries iter.Seq[*Entry], below Tree) error {
 	steps := []struct {
 		has func(*Entry) bool

@@ -12,8 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Scan reads the uncompressed tar of a layer and returns its table of contents with digests and offsets, without writing
-// anything. It refuses what Unpack refuses. The contents of a sparse file are not in one piece in the tar: its Offset is -1.
+// Scan reads the uncompressed tar of a layer and returns its table of contents with digests and offsets, without
+// writing anything. It refuses what Unpack refuses. The contents of a sparse file are not in one piece in the tar: its
+// Offset is -1.
 func Scan(ctx context.Context, r io.Reader, l Limits) (*Assembled, error) {
 	a := newAssembler(ctx, nil, noTree{})
 	tr := NewTarReader(r, l)

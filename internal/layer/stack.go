@@ -345,8 +345,8 @@ func (s *Stack) Open(ctx context.Context, e *Entry) (io.ReadCloser, error) {
 	return s.sources[at.layer].Open(ctx, at.in)
 }
 
-// Sum puts others in the place of the entries whose digests the layers' tables of contents do not have. Most tables have
-// them all; the files of the others are read.
+// Sum puts others in the place of the entries whose digests the layers' tables of contents do not have. Most tables
+// have them all; the files of the others are read.
 func (s *Stack) Sum(ctx context.Context, entries []*Entry) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)

@@ -16,8 +16,9 @@ type Tree interface {
 	Lookup(ctx context.Context, path string) (*Entry, error)
 	// ReadDir returns the entries of a directory, sorted by Compare; with their digests it is the same.
 	ReadDir(ctx context.Context, path string) ([]*Entry, error)
-	// Sum fills in Digest of those regular files among entries, all of this tree, that have none yet, or puts entries that
-	// have it in their place. With it come the attributes (Xattrs) of a build context's files, which nobody reads before.
+	// Sum fills in Digest of those regular files among entries, all of this tree, that have none yet, or puts entries
+	// that have it in their place. With it come the attributes (Xattrs) of a build context's files, which nobody reads
+	// before.
 	Sum(ctx context.Context, entries []*Entry) error
 	// Open reads the contents of a regular file (or hard link) entry of this tree.
 	Open(ctx context.Context, e *Entry) (io.ReadCloser, error)

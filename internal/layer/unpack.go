@@ -17,8 +17,8 @@ import (
 
 // UnpackOptions says how Unpack treats a tar.
 type UnpackOptions struct {
-	// Below is the merged state of the layers under this one, nil for none. From it come the metadata of parents that the tar
-	// has no entry for (overlayfs shows the topmost directory's), links in their place, and the targets of hard
+	// Below is the merged state of the layers under this one, nil for none. From it come the metadata of parents that
+	// the tar has no entry for (overlayfs shows the topmost directory's), links in their place, and the targets of hard
 	// links into lower layers.
 	Below Tree
 	// Limits bound it; where their Size has its default, so does what is free on the directory's disk.
@@ -36,8 +36,9 @@ const (
 // Unpack writes the uncompressed tar of a layer, which may be hostile, into the empty directory dir as a tree, and
 // returns its TOC with digests. On an error it leaves behind what it had written.
 //
-// Nothing is ever written outside dir. Names with ".." are refused; a leading "/" is dropped. A parent that is a symbolic link is resolved
-// within the layer's root, as in a chroot. Of entries with one path the last one counts. The reader is read to its end.
+// Nothing is ever written outside dir. Names with ".." are refused; a leading "/" is dropped. A parent that is a
+// symbolic link is resolved within the layer's root, as in a chroot. Of entries with one path the last one counts. The
+// reader is read to its end.
 func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (*TOC, error) {
 	root, err := openRoot(dir)
 	if err != nil {
@@ -70,8 +71,8 @@ func Unpack(ctx context.Context, r io.Reader, dir string, o UnpackOptions) (*TOC
 	return t, nil
 }
 
-// unpacker reads the tar in one goroutine, which makes the directories, and writes files in others. All else is made at the end,
-// when it is known what stays: links cannot be in anybody's way while there are none.
+// unpacker reads the tar in one goroutine, which makes the directories, and writes files in others. All else is made at
+// the end, when it is known what stays: links cannot be in anybody's way while there are none.
 type unpacker struct {
 	ctx     context.Context
 	o       UnpackOptions
@@ -220,7 +221,8 @@ func (u *unpacker) block(tr io.Reader, left int64) ([]byte, error) {
 	return block, nil
 }
 
-// writeFiles writes files until there are no more. After an error the jobs are still taken, so that nobody waits for ever.
+// writeFiles writes files until there are no more. After an error the jobs are still taken, so that nobody waits for
+// ever.
 func (u *unpacker) writeFiles() error {
 	t, sum := newTree(u.root), sha256.New()
 	defer t.close()

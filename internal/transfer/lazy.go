@@ -71,8 +71,8 @@ const (
 )
 
 // NoteParts notes how parts of the layers of an image of the store are read, if they are for the Mover: what the
-// manifests say that it is known by. An image that was built here has none, and says what the image says that it was built
-// from. name is the one by which somebody uses it.
+// manifests say that it is known by. An image that was built here has none, and says what the image says that it was
+// built from. name is the one by which somebody uses it.
 func (m *Mover) NoteParts(name string, c *store.Config) error {
 	if m.Parts == NoParts {
 		return nil
@@ -133,8 +133,8 @@ func (m *Mover) manifestsBelow(c *store.Config) (of *store.Config, all []store.M
 	}
 }
 
-// meant are those of an image's manifests that a name had in its registry, or that its index had; all if none of them is
-// known to be. Images that differ in how their layers are read can have the same config.
+// meant are those of an image's manifests that a name had in its registry, or that its index had; all if none of them
+// is known to be. Images that differ in how their layers are read can have the same config.
 func (m *Mover) meant(name string, c *store.Config, all []store.Manifest) ([]store.Manifest, error) {
 	full, _, err := m.Store.ByName(name)
 	if errors.Is(err, store.ErrNotFound) {

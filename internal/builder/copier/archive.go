@@ -106,8 +106,8 @@ func isArchive(ctx context.Context, t layer.Tree, e *layer.Entry, l layer.Limits
 	return err == nil, nil
 }
 
-// unreadable says that a file has the first bytes of a compression that cannot be read: it may be an archive, so it is not
-// copied as it is.
+// unreadable says that a file has the first bytes of a compression that cannot be read: it may be an archive, so it is
+// not copied as it is.
 func unreadable(c layer.Compression, e *layer.Entry, err error) error {
 	if c == layer.None {
 		return err

@@ -63,8 +63,8 @@ func randomArchive(t *testing.T, rnd *rand.Rand, name string) *layer.Assembled {
 	return table
 }
 
-// TestArchiveInBulkIsAsLoose: an archive that is unpacked gives the same layer, of the same contents, whether its entries
-// stay encoded or not, on no state and on those that have some of it, a link in the place of a directory too.
+// TestArchiveInBulkIsAsLoose: an archive that is unpacked gives the same layer, of the same contents, whether its
+// entries stay encoded or not, on no state and on those that have some of it, a link in the place of a directory too.
 func TestArchiveInBulkIsAsLoose(t *testing.T) {
 	kept := 0
 	for seed := range uint64(150) {

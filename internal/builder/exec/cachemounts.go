@@ -49,8 +49,8 @@ func (m *Mount) cacheName() string { return m.ID + "\x00" + m.base() }
 type Caches interface {
 	// Seen is told of the cache mounts of a step that a build comes to, whether or not the step runs.
 	Seen(name packed.Name)
-	// Restore puts into the empty directory dir what another machine left in its cache of that name. It is false, with the
-	// directory as it was, where there is nothing.
+	// Restore puts into the empty directory dir what another machine left in its cache of that name. It is false, with
+	// the directory as it was, where there is nothing.
 	Restore(ctx context.Context, name packed.Name, dir string) bool
 }
 

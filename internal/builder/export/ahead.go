@@ -57,8 +57,8 @@ const (
 	givenUp                        // a layer could not be sent there, so that no other is
 )
 
-// NewAhead is for those of the outputs that push the layers as the steps made them; nil where none does. Layers that get
-// other times or a table of contents are made when the build has ended.
+// NewAhead is for those of the outputs that push the layers as the steps made them; nil where none does. Layers that
+// get other times or a table of contents are made when the build has ended.
 func NewAhead(m *transfer.Mover, specs []Spec, o Options) *Ahead {
 	a := &Ahead{mover: m, events: event.OrDiscard(o.Events)}
 	seen := map[string]bool{}

@@ -12,10 +12,10 @@ import (
 	"github.com/strata-build/strata/internal/sandbox/tracefs"
 )
 
-// What a step makes on layers that are read in parts rests on their tables of contents, which come with an image and are
-// compared with nothing that the layers' digests promise: with a SOCI index, anybody can write one for anybody's layer.
-// So it is recorded apart, under keys that name those tables, and is found by builds that read the same layers by the
-// same tables, and by no others. What was made on whole layers is good for all, and comes first.
+// What a step makes on layers that are read in parts rests on their tables of contents, which come with an image and
+// are compared with nothing that the layers' digests promise: with a SOCI index, anybody can write one for anybody's
+// layer. So it is recorded apart, under keys that name those tables, and is found by builds that read the same layers
+// by the same tables, and by no others. What was made on whole layers is good for all, and comes first.
 
 // keys are those by which an operation is recorded.
 type keys struct {
@@ -128,7 +128,8 @@ func (s *Solver) recordedApart(ctx context.Context, parent *State, step *dockerf
 	return r, err
 }
 
-// recorded is what is recorded of an operation, here or where the build looks; nil if there is nothing that can be used.
+// recorded is what is recorded of an operation, here or where the build looks; nil if there is nothing that can be
+// used.
 func (s *Solver) recorded(ctx context.Context, parent *State, step *dockerfile.Step, op *operation) (*cache.Record, error) {
 	if s.forced(step) != "" {
 		return nil, nil

@@ -13,8 +13,8 @@ import (
 	"github.com/strata-build/strata/internal/event"
 )
 
-// Machines that share a place run each step once: who is about to run one claims it there, the others wait for its record
-// and see what it prints (cache.Sharer, docs/cache.md).
+// Machines that share a place run each step once: who is about to run one claims it there, the others wait for its
+// record and see what it prints (cache.Sharer, docs/cache.md).
 
 // maxSharing is how many layers a build sends at once while it goes on.
 const maxSharing = 4
@@ -175,8 +175,8 @@ func (w *waiter) elsewhere() *cache.Elsewhere {
 	return &cache.Elsewhere{Host: w.host, Waited: time.Since(w.since)}
 }
 
-// shareScratch agrees with the machines that share a place when a stage began from scratch: the record that is there, or
-// else this machine's.
+// shareScratch agrees with the machines that share a place when a stage began from scratch: the record that is there,
+// or else this machine's.
 func (s *Solver) shareScratch(ctx context.Context, key *cache.Key, mine *cache.Record) (*cache.Record, error) {
 	op := &operation{keys: keys{key: key, shared: key}}
 	if s.isAlone(op) {

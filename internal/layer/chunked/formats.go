@@ -76,8 +76,8 @@ func Fetch(ctx context.Context, annotations map[string]string, from *Source) ([]
 	return f.fetch(ctx, from)
 }
 
-// Current says whether what Fetch gave is still what counts. Only of an index that refers to its image that can change: its
-// registry is asked, and where that does not answer, what is kept counts.
+// Current says whether what Fetch gave is still what counts. Only of an index that refers to its image that can change:
+// its registry is asked, and where that does not answer, what is kept counts.
 func Current(ctx context.Context, annotations map[string]string, kept []byte, beside Repository) bool {
 	f, ok := formatOf(annotations).(sociTable)
 	return !ok || f.index != "" || f.current(ctx, kept, beside)

@@ -20,8 +20,8 @@ import (
 //     the program. The thread of lastSteps keeps its own, as threads do.
 //  3. The builder hands over the files and the seccomp filters (pipe.handOver). The thread shows the files, puts the
 //     filters on all threads at once and confirms, with the listener of the filter that asks the builder, if there is
-//     one. Only then does the builder permit the program, whose execve(2) closes both descriptors: the thread cannot do it
-//     in time, since the program may run as soon as the builder knows.
+//     one. Only then does the builder permit the program, whose execve(2) closes both descriptors: the thread cannot do
+//     it in time, since the program may run as soon as the builder knows.
 //
 // The filter cannot come earlier, since it forbids mounting. libcontainer could not do it, which takes a profile only,
 // nor the files, for which it wants paths on the machine.

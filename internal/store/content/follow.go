@@ -84,7 +84,8 @@ func (p *progress) set(offset int64, state ingestState) {
 	p.moved.Broadcast()
 }
 
-// wait waits until there is more than pos, or nothing more to come. It ends too when closed, which the lock is for, is true.
+// wait waits until there is more than pos, or nothing more to come. It ends too when closed, which the lock is for, is
+// true.
 func (p *progress) wait(pos int64, closed *bool) (offset int64, state ingestState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

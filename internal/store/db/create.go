@@ -39,8 +39,8 @@ func emptyDatabase() []byte {
 type firstPage []byte
 
 // unsynced is the permission bit of a database whose first page nobody has brought to the disk yet: create sets it, and
-// whoever has waited for the page takes it away, since its maker may be killed before. Linux gives the bit no meaning on
-// a file (chmod(2), "sticky bit"), and SQLite does not give it to the log.
+// whoever has waited for the page takes it away, since its maker may be killed before. Linux gives the bit no meaning
+// on a file (chmod(2), "sticky bit"), and SQLite does not give it to the log.
 const unsynced = unix.S_ISVTX
 
 // isSynced says that the first page of the database at path is on the disk, and the database's name.

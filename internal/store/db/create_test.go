@@ -140,8 +140,8 @@ func TestFlushOfNew(t *testing.T) {
 	}
 }
 
-// TestPageOfAnother has a promise wait for the first page of a database whose maker did not, and nobody leave rows in the
-// log while nobody has.
+// TestPageOfAnother has a promise wait for the first page of a database whose maker did not, and nobody leave rows in
+// the log while nobody has.
 func TestPageOfAnother(t *testing.T) {
 	// made makes a database whose maker is killed: all is in its log, and the page may not be on the disk.
 	made := func() string {

@@ -194,9 +194,9 @@ func (d *DB) Spare() { d.spare.Store(true) }
 const maxLog = 1 << 20
 
 // Close waits for the disk, unless all that was written is spare, and closes the database. What the log holds stays
-// there: to move it to the database waits for the disk three times, and whoever writes next waits twice to begin the log
-// anew. A log that has become long is moved by whoever closes the database last; so is that of a database whose first
-// page is not on the disk, without which the log is worth nothing.
+// there: to move it to the database waits for the disk three times, and whoever writes next waits twice to begin the
+// log anew. A log that has become long is moved by whoever closes the database last; so is that of a database whose
+// first page is not on the disk, without which the log is worth nothing.
 func (d *DB) Close() error {
 	var left error
 	if d.isOwed() {

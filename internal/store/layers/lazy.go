@@ -50,15 +50,16 @@ type RangeFetcher interface {
 	Beside(repo string) (chunked.Repository, error)
 }
 
-// Claim is what an image says of how parts of one of its layers are read. Any image can have any layer, and say of it what
-// it likes; that the layer is the same is known when it is here. So parts of a layer are read only where all images say the
-// same that the process uses and that have it. What images say is not kept in the store: what other processes have used
-// does not count.
+// Claim is what an image says of how parts of one of its layers are read. Any image can have any layer, and say of it
+// what it likes; that the layer is the same is known when it is here. So parts of a layer are read only where all
+// images say the same that the process uses and that have it. What images say is not kept in the store: what other
+// processes have used does not count.
 type Claim struct {
 	Blob digest.Digest // that the image has the layer as
 	// Annotations are those of chunked.Annotations; nil where the image says nothing of parts.
 	Annotations map[string]string
-	// Repository is where an index has to be that counts because it refers to the image; "" if the image names its index.
+	// Repository is where an index has to be that counts because it refers to the image; "" if the image names its
+	// index.
 	Repository string
 }
 
@@ -184,9 +185,9 @@ func (ls *Layers) agreed(diffID digest.Digest) (*Claim, []content.Blob, error) {
 }
 
 // PartsBy says by what parts of a layer are read while it is not here: a digest of its blob and of what the images say
-// that this process uses, which names a table of contents, or the image whose index counts. It is "" where nobody says that
-// parts can be read, or where images disagree: then the layer is fetched whole. It may become "", and nothing else, when
-// the process comes to use another image. Whether the layer is here it does not look at.
+// that this process uses, which names a table of contents, or the image whose index counts. It is "" where nobody says
+// that parts can be read, or where images disagree: then the layer is fetched whole. It may become "", and nothing
+// else, when the process comes to use another image. Whether the layer is here it does not look at.
 func (ls *Layers) PartsBy(diffID digest.Digest) (string, error) {
 	claim, _, err := ls.agreed(diffID)
 	if claim == nil || err != nil {

@@ -273,21 +273,28 @@ func testLazyProperty(t *testing.T, form chunkedLayer) {
 	}
 }
 
+// lookedUpInParts opens the lazy form of a layer, and looks its large file up in it.
+func lookedUpInParts(t *testing.T, ls *Layers, diffID digest.Digest) (*layer.Stack, *layer.Entry) {
+	t.Helper()
+	z, err := ls.Lazy(t.Context(), diffID)
+	must(t, err)
+	if z == nil {
+		t.Fatal("it has no lazy form")
+	}
+	stack, err := ls.Stack([]digest.Digest{diffID})
+	must(t, err)
+	e, err := stack.Lookup(t.Context(), "large")
+	must(t, err)
+	return stack, e
+}
+
 // Who has looked a file up while its layer was in parts reads the same when the layer is here.
 func TestWholeAfterLazy(t *testing.T) {
 	for name, form := range lazyForms {
 		t.Run(name, func(t *testing.T) {
 			a, diffID, large, annotations := form(t)
 			ls := storeWith(t, openRoot(t), a, diffID, annotations)
-			z, err := ls.Lazy(t.Context(), diffID)
-			must(t, err)
-			if z == nil {
-				t.Fatal("it has no lazy form")
-			}
-			stack, err := ls.Stack([]digest.Digest{diffID})
-			must(t, err)
-			e, err := stack.Lookup(t.Context(), "large")
-			must(t, err)
+			stack, e := lookedUpInParts(t, ls, diffID)
 			must(t, ls.Unpack(t.Context(), diffID, bytes.NewReader(a.blob)))
 			r, err := stack.Open(t.Context(), e)
 			must(t, err)
@@ -350,15 +357,7 @@ func TestWholeAfterDamage(t *testing.T) {
 			a, diffID, large, annotations := form(t)
 			ls := storeWith(t, openRoot(t), a, diffID, annotations)
 			ls = ls.WithFetcher(wholly{a, ls})
-			z, err := ls.Lazy(t.Context(), diffID)
-			must(t, err)
-			if z == nil {
-				t.Fatal("it has no lazy form")
-			}
-			stack, err := ls.Stack([]digest.Digest{diffID})
-			must(t, err)
-			e, err := stack.Lookup(t.Context(), "large")
-			must(t, err)
+			stack, e := lookedUpInParts(t, ls, diffID)
 			a.damage.Store(true)
 			r, err := stack.Open(t.Context(), e)
 			must(t, err)

@@ -62,7 +62,8 @@ func (a *Ahead) send(ctx context.Context, open func() (io.ReadCloser, error)) (e
 			if err != nil {
 				return nil, err
 			}
-			// net/http waits for who reads the body when a request ends by an error, and he may be waiting for bytes to come.
+			// net/http waits for who reads the body when a request ends by an error, and he may be waiting for bytes to
+			// come.
 			context.AfterFunc(ctx, func() { _ = body.Close() })
 			return &countedReader{ReadCloser: body, report: a.note}, nil
 		},

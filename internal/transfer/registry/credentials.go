@@ -56,8 +56,8 @@ func (c *Client) keychain() authn.Keychain {
 	return dirKeychain(c.config.DockerConfig)
 }
 
-// callerConfig is the directory of the config.json of whoever called sudo, "" if nobody did: people log in as themselves,
-// and push by sudo.
+// callerConfig is the directory of the config.json of whoever called sudo, "" if nobody did: people log in as
+// themselves, and push by sudo.
 func callerConfig() string {
 	name := os.Getenv("SUDO_USER")
 	if os.Geteuid() != 0 || name == "" || os.Getenv("DOCKER_CONFIG") != "" {

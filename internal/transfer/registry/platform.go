@@ -8,8 +8,8 @@ import (
 	"github.com/strata-build/strata/internal/image/platform"
 )
 
-// Annotations of index entries that stand beside the images and are none: what is attested of one, and of which manifest
-// (github.com/moby/buildkit, docs/attestations/attestation-storage.md).
+// Annotations of index entries that stand beside the images and are none: what is attested of one, and of which
+// manifest (github.com/moby/buildkit, docs/attestations/attestation-storage.md).
 const (
 	ReferenceType   = "vnd.docker.reference.type"
 	ReferenceDigest = "vnd.docker.reference.digest"

@@ -93,8 +93,8 @@ func (c *Client) PushIf(ctx context.Context, ref reference.Named, blobs []Upload
 	return manifest.Digest, nil
 }
 
-// PushBlobs is Push of blobs without a manifest: of an image that is not complete yet. A registry drops some day what no
-// manifest names. What fails is not tried again: the Push that follows does so.
+// PushBlobs is Push of blobs without a manifest: of an image that is not complete yet. A registry drops some day what
+// no manifest names. What fails is not tried again: the Push that follows does so.
 func (c *Client) PushBlobs(ctx context.Context, ref reference.Named, blobs []Upload, progress PushProgress) error {
 	endpoints, err := c.endpointsFor(ref, canPush)
 	if err != nil {

@@ -227,8 +227,8 @@ func TestPushBlobsOnce(t *testing.T) {
 	}
 }
 
-// A registry that says it has a blob, and lacks it when the manifest comes, gets it then: another client's upload broke off
-// meanwhile, or it was collected.
+// A registry that says it has a blob, and lacks it when the manifest comes, gets it then: another client's upload broke
+// off meanwhile, or it was collected.
 func TestPushOfWhatIsLacking(t *testing.T) {
 	addr := registrytest.Start(t)
 	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})

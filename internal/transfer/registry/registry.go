@@ -63,9 +63,9 @@ func New(config Config) *Client {
 	}
 }
 
-// WithInsecure is a client for which a host ("host" or "host:port") may be plain HTTP, or have a certificate that nobody
-// vouches for, as with Config.Insecure: the same one each time, for the same host. For c nothing changes, so that nothing
-// that somebody on the way has put there is taken for an image of the host.
+// WithInsecure is a client for which a host ("host" or "host:port") may be plain HTTP, or have a certificate that
+// nobody vouches for, as with Config.Insecure: the same one each time, for the same host. For c nothing changes, so
+// that nothing that somebody on the way has put there is taken for an image of the host.
 func (c *Client) WithInsecure(host string) *Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
