@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -182,13 +183,23 @@ func turns(contenders []contender, round int) []contender {
 	return order
 }
 
+// onceIfLonger is what one of those that strata is compared with may take at a row for being asked in each round.
+// With five rounds of each, the large contexts alone would take Docker and buildah an hour.
+const onceIfLonger = 15 * time.Second
+
+// slow reports whether a builder that is not a strata took too long at a row for being asked again.
+func (r results) slow(s *scenario, c contender) bool {
+	took := r[key(s, c.builder)]
+	return len(took) > 0 && !isStrata(c) && took[0].elapsed > onceIfLonger
+}
+
 // measureRound measures each scenario once with each contender. Where one of those that strata is compared with
-// fails, it loses the scenario; where strata fails, the round does.
+// fails, it loses the scenario; where it is slow, it keeps its first round; where strata fails, the round does.
 func (r results) measureRound(ctx context.Context, contenders []contender, run int, o options) error {
 	for _, s := range contenders[0].scenarios {
 		for _, c := range turns(contenders, run) {
 			theirs := c.find(s)
-			if theirs == nil || r.failed(s, c) {
+			if theirs == nil || r.failed(s, c) || r.slow(s, c) {
 				continue
 			}
 			progress("round %d of %d: %s: %s", run+1, o.runs, s.name, c.name())
@@ -278,6 +289,9 @@ type measurement struct {
 
 // measure runs a command on a quiet disk.
 func measure(cmd *exec.Cmd) (measurement, error) {
+	if err := forgetOwnPeak(); err != nil {
+		return measurement{}, err
+	}
 	syscall.Sync()
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
@@ -287,6 +301,17 @@ func measure(cmd *exec.Cmd) (measurement, error) {
 	}
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	return measurement{elapsed: elapsed, memory: usage.Maxrss * 1024}, nil
+}
+
+// forgetOwnPeak gives back what memory this process can and starts its peak anew. A process begins as a copy of who
+// starts it, and the kernel keeps that one's peak for it (exec_mmap in fs/exec.c): a row's memory would not be less
+// than the most that the bench had in any row before.
+func forgetOwnPeak() error {
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil { // proc_pid_clear_refs(5)
+		return fmt.Errorf("forgetting the bench's own peak of memory: %w", err)
+	}
+	return nil
 }
 
 // measureDaemon runs a command that has a daemon work. The memory is the daemon's.

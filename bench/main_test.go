@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // fake is a builder that runs a command of the host.
@@ -39,6 +41,42 @@ func TestMeasureRound(t *testing.T) {
 	contenders[0].scenarios[0] = &scenario{name: "row"}
 	if err := r.measureRound(t.Context(), contenders, 0, options{runs: 1}); err == nil || !strings.Contains(err.Error(), "row: broken") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestAskedOnce has a builder that took long at a row asked no more, and strata in each round.
+func TestAskedOnce(t *testing.T) {
+	slow, quick := &scenario{name: "slow"}, &scenario{name: "quick"}
+	ours, other := contender{&strata{label: "strata", binary: "true"}, []*scenario{slow, quick}}, contender{&fake{"other", "true"}, []*scenario{slow, quick}}
+	r := results{}
+	for _, c := range []contender{ours, other} {
+		r.add(slow, c, measurement{elapsed: time.Minute})
+		r.add(quick, c, measurement{elapsed: time.Second})
+	}
+	if err := r.measureRound(t.Context(), []contender{ours, other}, 1, options{runs: 2}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct {
+		s     *scenario
+		c     contender
+		times int
+	}{{slow, ours, 2}, {slow, other, 1}, {quick, ours, 2}, {quick, other, 2}} {
+		if got := len(r[key(want.s, want.c)]); got != want.times {
+			t.Errorf("%s has %d measurements at the %s row and not %d", want.c.name(), got, want.s.name, want.times)
+		}
+	}
+}
+
+// TestMemoryOfSmallProcess has a process keep nothing of what the bench needed before.
+func TestMemoryOfSmallProcess(t *testing.T) {
+	large := make([]byte, 300e6)
+	for i := 0; i < len(large); i += 4096 {
+		large[i] = 1
+	}
+	runtime.KeepAlive(large)
+	m, err := measure(exec.CommandContext(t.Context(), "true"))
+	if err != nil || m.memory > 200e6 {
+		t.Errorf("true needed %d bytes, %v", m.memory, err)
 	}
 }
 

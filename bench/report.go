@@ -123,8 +123,9 @@ func memory(bytes int64) string {
 func report(ctx context.Context, contenders []contender, r results) string {
 	scenarios := contenders[0].scenarios
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d cores, Linux %s; medians of %d runs; ×: how many times strata's time, the median of the rounds'\n\n",
-		runtime.NumCPU(), release(), len(r[key(scenarios[0], contenders[0])]))
+	fmt.Fprintf(&text, "%d cores, Linux %s; medians of %d runs, or the first one where another builder took longer than %d s; "+
+		"×: how many times strata's time, the median of the rounds'\n\n",
+		runtime.NumCPU(), release(), len(r[key(scenarios[0], contenders[0])]), int(onceIfLonger.Seconds()))
 	for _, b := range contenders {
 		fmt.Fprintf(&text, "- %s: %s\n", b.name(), b.version(ctx))
 	}
