@@ -90,8 +90,8 @@ func (l *Layer) openAlone(ctx context.Context, t *layer.TOC, e *layer.Entry) io.
 		return nil
 	}
 	defer r.Close()
-	data, err := io.ReadAll(r)
-	if err != nil || int64(len(data)) != e.Size || digest.FromBytes(data) != e.Digest {
+	data := make([]byte, e.Size)
+	if _, err := io.ReadFull(r, data); err != nil || digest.FromBytes(data) != e.Digest {
 		return nil
 	}
 	return struct {
