@@ -244,11 +244,12 @@ func (a *assembler) put(e *Entry) (*Entry, error) {
 		a.lastName = ""
 	}
 	old := a.names.get(e.Path)
+	anew := false
 	switch {
 	case old == nil:
 	case old.Type == Dir && e.Type == Dir:
 		e.Opaque = old.Opaque
-		return e, a.names.put(e)
+		return e, a.names.putDirAgain(e)
 	case e.Type == Whiteout:
 		if old.Type == Dir {
 			a.names.set(a.names.slot(e.Path), flagOpaque)
@@ -261,6 +262,7 @@ func (a *assembler) put(e *Entry) (*Entry, error) {
 		if err := a.remove(old); err != nil {
 			return nil, err
 		}
+		anew = e.Type == Dir
 	}
 	if e.Type == Hardlink {
 		linked, err := a.link(e)
@@ -271,6 +273,9 @@ func (a *assembler) put(e *Entry) (*Entry, error) {
 	}
 	if err := a.names.put(e); err != nil {
 		return nil, err
+	}
+	if anew {
+		a.names.set(a.names.slot(e.Path), flagAnew)
 	}
 	if e.Type == Dir && e.Path != "" {
 		return e, a.place.mkdir(e.Path)

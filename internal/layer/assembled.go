@@ -139,9 +139,18 @@ func (t *Assembled) All() iter.Seq[*Entry] {
 	}
 }
 
-// Named is All that also says whether a header named the entry: a directory can be there for what is in it only.
-func (t *Assembled) Named() iter.Seq2[*Entry, bool] {
-	return func(yield func(*Entry, bool) bool) {
+// Naming says how the headers of a tar came to an entry.
+type Naming byte
+
+const (
+	Named   Naming = iota // a header has its path
+	Implied               // a directory that is there for what is in it only
+	Anew                  // a directory that took the place of something else in the same tar
+)
+
+// Named is All that also says how a header named the entry.
+func (t *Assembled) Named() iter.Seq2[*Entry, Naming] {
+	return func(yield func(*Entry, Naming) bool) {
 		var opaque []byte // the outermost directory that is, among those that the next entry is in
 		hides := false    // there is one
 		e, d := new(Entry), &decoder{}
@@ -160,7 +169,7 @@ func (t *Assembled) Named() iter.Seq2[*Entry, bool] {
 			case e.Opaque:
 				opaque, hides = append(opaque[:0], path...), true
 			}
-			if !yield(e, t.names.record(slot)[flagsAt]&flagImplied == 0) {
+			if !yield(e, t.names.naming(slot)) {
 				return
 			}
 		}

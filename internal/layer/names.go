@@ -3,6 +3,7 @@ package layer
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/maphash"
 )
 
@@ -19,6 +20,7 @@ type names struct {
 	table  []uint32 // slots by the hash of directory and name; 0 is none. The root is not in it
 	seed   maphash.Seed
 	n      int // entries that are there
+	puts   int // how often one was set; the records of those that were replaced stay
 
 	dir     string // the directory whose slot was looked for last
 	dirSlot uint32
@@ -35,6 +37,7 @@ const (
 	flagGone    // there is no entry at the path any more, or not yet
 	flagSummed  // the digest is known
 	flagImplied // of a directory: no header has named it
+	flagAnew    // of a directory: it took the place of something else
 )
 
 // Places in a record.
@@ -49,6 +52,10 @@ const (
 
 // pieceBits is how many bits say where in a piece a record is.
 const pieceBits = 16
+
+// maxPuts bounds how often an entry may be set: as often as that can be of a tar that has each path once, whose
+// directories may have been implied before, and whose hard links are moved.
+const maxPuts = 2*MaxEntries + maxMoved
 
 var errManyNames = errors.New("its names and attributes take more memory than strata accepts")
 
@@ -180,6 +187,17 @@ func (n *names) has(slot uint32) bool {
 // is says whether a slot has an entry of a type.
 func (n *names) is(slot uint32, t Type) bool { return n.has(slot) && n.kind(slot) == t }
 
+// naming says how the entry of a slot was named.
+func (n *names) naming(slot uint32) Naming {
+	switch flags := n.record(slot)[flagsAt]; {
+	case flags&flagImplied != 0:
+		return Implied
+	case flags&flagAnew != 0:
+		return Anew
+	}
+	return Named
+}
+
 // kind is the type of the entry that a slot has, or had last.
 func (n *names) kind(slot uint32) Type { return Type(n.record(slot)[typeAt]) }
 
@@ -194,6 +212,9 @@ func (n *names) get(path string) *Entry {
 
 // put sets the entry of its path.
 func (n *names) put(e *Entry) error {
+	if n.puts++; n.puts > maxPuts {
+		return fmt.Errorf("it sets names again until there are more than the %d entries that strata accepts", maxPuts)
+	}
 	slot, target := n.ensure(e.Path), noSlot
 	if e.Type == Hardlink {
 		target = n.ensure(e.Link)
@@ -221,6 +242,17 @@ func (n *names) put(e *Entry) error {
 	if e.Type == File {
 		n.describe(slot, e)
 	}
+	return nil
+}
+
+// putDirAgain is put of a directory at whose path one is.
+func (n *names) putDirAgain(e *Entry) error {
+	slot := n.slot(e.Path)
+	anew := n.record(slot)[flagsAt] & flagAnew
+	if err := n.put(e); err != nil {
+		return err
+	}
+	n.set(slot, anew)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,5 +26,17 @@ func TestNamesOfALinkAheadOfItsTarget(t *testing.T) {
 	}
 	if n.n != len(want) {
 		t.Errorf("it has %d entries, want %d", n.n, len(want))
+	}
+}
+
+// TestNamesSetAgain: a tar that has one name again and again takes no more memory than one that has as many names.
+func TestNamesSetAgain(t *testing.T) {
+	n := newNames()
+	if err := n.put(&Entry{Path: "a", Type: File}); err != nil {
+		t.Fatal(err)
+	}
+	n.puts = maxPuts
+	if err := n.put(&Entry{Path: "a", Type: File}); err == nil || !strings.Contains(err.Error(), "strata accepts") {
+		t.Error(err)
 	}
 }

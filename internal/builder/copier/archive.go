@@ -200,10 +200,10 @@ func (p *unpacking) target(name string) string {
 	return path.Join(p.dest, name)
 }
 
-// entry unpacks an entry; named says that the archive has it, and not only something that is in it.
-func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error {
+// entry unpacks an entry.
+func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named layer.Naming) error {
 	target := path.Join(p.target(layer.Parent(e.Path)), path.Base(e.Path))
-	if e.Type == layer.Dir && !named {
+	if e.Type == layer.Dir && named == layer.Implied {
 		there, err := p.throughDir(ctx, target)
 		if err == nil && there != target {
 			p.led[e.Path] = there
@@ -214,6 +214,11 @@ func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error
 	}
 	if err := p.inDir(ctx, e, target); err != nil {
 		return err
+	}
+	if named == layer.Anew {
+		if err := p.clear(ctx, target); err != nil {
+			return err
+		}
 	}
 	if e.Type != layer.Hardlink && p.bulk != nil {
 		return p.put(ctx, p.from.contents, e, target)
@@ -242,6 +247,17 @@ func (p *unpacking) entry(ctx context.Context, e *layer.Entry, named bool) error
 	}
 	p.link(target, linked.Link)
 	return nil
+}
+
+// clear replaces what a path has: the archive had something else there, before a directory.
+func (p *unpacking) clear(ctx context.Context, target string) error {
+	if e, err := p.lookup(ctx, target); e == nil || e.Type != layer.Dir || err != nil {
+		return err
+	}
+	if err := p.loosen(); err != nil { // the path has two entries
+		return err
+	}
+	return p.put(ctx, p.from.contents, &layer.Entry{Type: layer.Fifo}, target)
 }
 
 // sameTwice says how an archive can be at odds with itself, which no tool unpacks, and what to do about it.

@@ -192,7 +192,7 @@ func (w *Draft) setTime(ctx context.Context, dir string, modTime int64) error {
 		return err
 	}
 	d := *e
-	d.Path, d.Opaque, d.Offset, d.ModTime = dir, false, 0, modTime
+	d.Path, d.Offset, d.ModTime = dir, 0, modTime
 	w.set(dir, &d)
 	return nil
 }
@@ -225,8 +225,11 @@ func (w *Draft) put(ctx context.Context, t contents, e *layer.Entry, target stri
 		w.dropBelow(target)
 	}
 	d := *e
-	if d.Path, d.Opaque = target, false; w.bulk == nil || !w.bulk.byOffset {
+	if d.Path = target; w.bulk == nil || !w.bulk.byOffset {
 		d.Offset = 0
+	}
+	if d.Opaque, err = w.hidesBelow(ctx, target, e, there); err != nil {
+		return err
 	}
 	if d.Xattrs = layer.Built(d.Xattrs); w.noXattrs {
 		d.Xattrs = nil
@@ -235,7 +238,7 @@ func (w *Draft) put(ctx context.Context, t contents, e *layer.Entry, target stri
 		d.UID, d.GID = w.owner.uid, w.owner.gid
 	}
 	d.Mode = w.mode.of(&d)
-	if there == nil && d.Type == layer.Dir {
+	if there == nil && d.Type == layer.Dir || d.Opaque {
 		w.below.lacks[target] = true
 	}
 	if err := w.add(target, &d); err != nil || w.bulk != nil {
@@ -246,6 +249,22 @@ func (w *Draft) put(ctx context.Context, t contents, e *layer.Entry, target stri
 		w.sources[target] = source{t, e}
 	}
 	return nil
+}
+
+// hidesBelow says whether a directory that is put at a path hides what the state below has there: a directory that
+// something else of the draft has taken the place of before, as an archive can.
+func (w *Draft) hidesBelow(ctx context.Context, name string, e, there *layer.Entry) (bool, error) {
+	if e.Type != layer.Dir || there == nil {
+		return false, nil
+	}
+	if there.Type == layer.Dir {
+		return there.Opaque, nil // only what the draft has is
+	}
+	below, err := w.below.Lookup(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && below.Type == layer.Dir, err
 }
 
 // passThrough puts a directory that only leads to something: one that is there keeps all but its mode (fsutil copy.go,
@@ -259,7 +278,7 @@ func (w *Draft) passThrough(ctx context.Context, t layer.Tree, e *layer.Entry, t
 		return w.put(ctx, t, e, target)
 	}
 	d := *there
-	d.Path, d.Opaque, d.Offset, d.Mode = target, false, 0, e.Mode
+	d.Path, d.Offset, d.Mode = target, 0, e.Mode
 	return w.add(target, &d)
 }
 

@@ -254,3 +254,49 @@ func TestArchiveThroughLinksIsAsLoose(t *testing.T) {
 		t.Errorf("of 500 archives %d were kept as a bulk, and %d failed", kept, failed)
 	}
 }
+
+// TestArchiveReplacesAgain: what an archive replaces of the image stays hidden when another one, or the same one,
+// makes a directory there again.
+func TestArchiveReplacesAgain(t *testing.T) {
+	below := stateOf(t, []member{{"d/old", "1"}, {"d/l", "-> /e"}, {"e", "dir"}, {"f", "1"}})
+	file, dir := []member{{"d", "file"}}, []member{{"d", "dir"}}
+	for _, c := range []struct {
+		name  string
+		added [][]member
+		want  []string
+	}{
+		{"with nothing in it", [][]member{file, dir}, []string{"d d opaque"}},
+		{"through what was a link", [][]member{file, {{"d/l/x", "2"}}}, []string{"d d opaque", "d/l d", "d/l/x f"}},
+		{"which merges with a third one", [][]member{file, {{"d/a", "2"}}, dir, {{"d/b", "3"}}}, []string{"d d opaque", "d/a f", "d/b f"}},
+		{"twice", [][]member{file, dir, file, {{"d/old", "2"}}}, []string{"d d opaque", "d/old f"}},
+		{"that was none", [][]member{{{"f", "dir"}}, {{"f", "x"}}, {{"f/a", "2"}}}, []string{"f d", "f/a f"}},
+		{"of one archive", [][]member{{{"d", "file"}, {"d", "dir"}, {"d/a", "2"}, {"d", "dir"}}}, []string{"d d opaque", "d/a f"}},
+		{"of one archive, where nothing is", [][]member{{{"n", "file"}, {"n", "dir"}, {"n/a", "2"}}}, []string{"n d", "n/a f"}},
+		{"that was never replaced", [][]member{dir, {{"d/a", "2"}}}, []string{"d d", "d/a f"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newDraft(below, nil)
+			for _, members := range c.added {
+				_, table, err := scanned(t, members)
+				must(t, err)
+				must(t, w.loosen())
+				must(t, w.unpack(t.Context(), &archive{table: table, contents: tarContents{}, byOffset: true}, ""))
+			}
+			changes, err := w.changes(t.Context())
+			must(t, err)
+			var got []string
+			for e := range changes.All() {
+				what := fmt.Sprintf("%s %c", e.Path, e.Type)
+				if e.Opaque {
+					what += " opaque"
+				}
+				if e.Path != "" {
+					got = append(got, what)
+				}
+			}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+		})
+	}
+}
