@@ -30,11 +30,10 @@ func (m *Mover) compress(ctx context.Context, l *store.Layer, f form, begun func
 	if f.compression == layer.Zstd {
 		b.MediaType = ocispec.MediaTypeImageLayerZstd
 	}
-	t, err := l.TOC(ctx)
+	total, err := l.FilesSize(ctx) // without what a tar has beside the files, which is not worth counting
 	if err != nil {
 		return store.Blob{}, err
 	}
-	total := t.Size() // without what a tar has beside the files, which is not worth counting
 	m.report(l.DiffID, "Compressing", 0, total)
 	reading := func(n int64) { m.report(l.DiffID, "Compressing", min(n, total), total) }
 	file, err := os.OpenFile(filepath.Join(dir, "blob"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)

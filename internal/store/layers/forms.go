@@ -20,25 +20,44 @@ import (
 
 // TOC returns the layer's table of contents, fetching the layer first if it is not here. Do not change it:
 // it is shared.
-func (l *Layer) TOC(ctx context.Context) (*layer.TOC, error) {
+func (l *Layer) TOC(ctx context.Context) (*layer.TOC, error) { return readTable(ctx, l, l.readTOC) }
+
+// FilesSize is the sum of the sizes of the layer's files in bytes, for which no more than one entry of its table of
+// contents is in memory. The layer is fetched first if it is not here.
+func (l *Layer) FilesSize(ctx context.Context) (int64, error) {
+	return readTable(ctx, l, func() (n int64, err error) {
+		err = l.layers.EachEntry(l.DiffID, func(e *layer.Entry) error {
+			if e.Type == layer.File {
+				n += e.Size
+			}
+			return nil
+		})
+		return n, err
+	})
+}
+
+// readTable has a layer's table of contents read when it is here and can be trusted, and read again when it turns out
+// to be damaged and is healed.
+func readTable[T any](ctx context.Context, l *Layer, read func() (T, error)) (T, error) {
+	var none T
 	if err := l.ensure(ctx); err != nil {
-		return nil, err
+		return none, err
 	}
 	here, err := l.trust(ctx, formTOC)
 	if err == nil && !here {
 		err = l.ensure(ctx) // it was set aside
 	}
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	t, err := l.readTOC()
+	t, err := read()
 	if err == nil {
 		return t, nil
 	}
 	if err := l.heal(ctx, err); err != nil {
-		return nil, err
+		return none, err
 	}
-	return l.readTOC()
+	return read()
 }
 
 func (l *Layer) readTOC() (*layer.TOC, error) {
