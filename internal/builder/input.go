@@ -73,6 +73,9 @@ func (b *build) readInput(ctx context.Context) (*input, error) {
 	if source != nil {
 		return b.readRemote(ctx, source)
 	}
+	if b.Source.Context == "" {
+		return nil, errors.New("opening the build context: its path is empty, as of a variable that is not set; give a directory, such as .")
+	}
 	st, err := os.Stat(b.Source.Context)
 	if err != nil {
 		return nil, fmt.Errorf("opening the build context: %w; give the path of a directory", err)

@@ -119,7 +119,7 @@ func readInside(dir, name, what string) (*definition, error) {
 		return nil, fmt.Errorf("no Dockerfile: %s has no %s; name another with -f", what, name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the Dockerfile %s: %w", name, err)
+		return nil, fmt.Errorf("reading the Dockerfile, %s: %w", name, err)
 	}
 	return &definition{name: name, path: filepath.Join(dir, inside), source: data}, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/strata-build/strata/internal/event/trace"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
+	"github.com/strata-build/strata/internal/store/disk"
 	"github.com/strata-build/strata/internal/transfer"
 	"github.com/strata-build/strata/internal/transfer/registry"
 )
@@ -125,9 +126,9 @@ func (a *app) closeStore(ctx context.Context) error {
 // advise adds to an error of the machine what a person can do about it, where those whom it met had nothing to say.
 func (a *app) advise(err error) error {
 	if a.store == nil {
-		return err
+		return disk.ExplainNamed("", err)
 	}
-	return a.store.Explain(err)
+	return disk.ExplainNamed(a.store.Root(), a.store.Explain(err))
 }
 
 // report prints an error and returns its exit code.

@@ -126,7 +126,7 @@ func (a *app) runCopy(ctx context.Context, from, to string, f *copyFlags) error 
 	}
 	source, err := copyout.Find(ctx, stack, path, f.follow)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has no %s; strata show %[1]s:/ lists what it has", name, human.Clean(path))
+		return fmt.Errorf("%s has no %s; strata show %[1]s:/ lists what it has", name, human.Quoted(path))
 	}
 	if err != nil {
 		return err

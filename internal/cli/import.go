@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
@@ -65,6 +67,9 @@ func (a *app) runImport(ctx context.Context, file string, changes []string, o tr
 		return fmt.Errorf("importing %s: %w", file, err)
 	}
 	id, err := m.Import(ctx, r, o)
+	if errors.Is(err, syscall.EISDIR) {
+		return fmt.Errorf("importing %s: it is a directory; give its files as a tar: tar c -C %[1]s . | strata import - NAME", file)
+	}
 	if err != nil {
 		return fmt.Errorf("importing %s: %w", file, err)
 	}
@@ -80,11 +85,11 @@ func download(ctx context.Context, url string) (io.ReadCloser, error) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("downloading: %w", err)
+		return nil, fmt.Errorf("downloading: %w; see whether the address is right and this machine reaches the server, if need be through HTTPS_PROXY", err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
-		return nil, fmt.Errorf("downloading %s: the server says %s", url, resp.Status)
+		return nil, fmt.Errorf("downloading %s: the server says %s; see whether the address is right", url, resp.Status)
 	}
 	return resp.Body, nil
 }

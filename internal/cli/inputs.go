@@ -63,7 +63,7 @@ func printInputs(out io.Writer, steps []inputs.Step) error {
 			if x.InOtherLayer || passed { // the way to a program of the base image, for instance, or to a file
 				continue
 			}
-			fmt.Fprintf(out, "  %-20s %s\n", x.How, human.Clean(cmp.Or(x.Path, "/")))
+			fmt.Fprintf(out, "  %-20s %s\n", x.How, human.Quoted(cmp.Or(x.Path, "/")))
 		}
 		if s.Files > s.Read {
 			fmt.Fprintf(out, "  never read: %d of %d files\n", s.Files-s.Read, s.Files)
@@ -73,7 +73,7 @@ func printInputs(out io.Writer, steps []inputs.Step) error {
 				fmt.Fprintf(out, "    and %d more\n", len(s.Unread)-i)
 				break
 			}
-			fmt.Fprintf(out, "    %s\n", human.Clean(path))
+			fmt.Fprintf(out, "    %s\n", human.Quoted(path))
 		}
 	}
 	return nil

@@ -95,14 +95,14 @@ func (a *app) showContents(ctx context.Context, im *anatomy.Image, path string) 
 	in := bufio.NewReaderSize(r, 64<<10)
 	if human.IsTerminal(a.stdout.File) {
 		if head, _ := in.Peek(8000); bytes.IndexByte(head, 0) >= 0 { // a null byte means binary, as in git
-			return fmt.Errorf("%s is binary, %s; redirect standard output to a file", human.Clean(c.Path), human.Size(c.Size))
+			return fmt.Errorf("%s is binary, %s; redirect standard output to a file", human.Quoted(c.Path), human.Size(c.Size))
 		}
 		err = copyPrintable(a.stdout, in)
 	} else {
 		_, err = io.Copy(a.stdout, in)
 	}
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", human.Clean(c.Path), err)
+		return fmt.Errorf("reading %s: %w", human.Quoted(c.Path), err)
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package human
 
 import (
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 )
@@ -55,4 +57,20 @@ func Clean(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Quoted makes a path fit for a line: one that holds what could do something to a terminal or turn the order of its letters
+// round, or is not UTF-8, is written as a Go string, like git does it; also one with a name that begins or ends in a blank,
+// which nobody would see.
+func Quoted(path string) string {
+	odd := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+	if !utf8.ValidString(path) || strings.ContainsFunc(path, odd) {
+		return fmt.Sprintf("%q", path)
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		if strings.TrimSpace(name) != name {
+			return fmt.Sprintf("%q", path)
+		}
+	}
+	return path // quotes and backslashes too, and letters that this Go does not know
 }

@@ -81,7 +81,8 @@ func CheckUser(root string) error {
 	err := unix.Stat(filepath.Join(root, "meta.db"), &st)
 	if errors.Is(err, unix.EACCES) {
 		if err = unix.Stat(root, &st); errors.Is(err, unix.EACCES) {
-			return fmt.Errorf("the store %s is out of reach of this user (%w): run strata as the one that it belongs to (with sudo, if that is root), or set STRATA_ROOT to a folder of your own", root, err)
+			return disk.Advised(fmt.Errorf("the store %s is out of reach of this user: %w", root, err),
+				"run strata as the one that it belongs to (with sudo, if that is root), or set STRATA_ROOT to a folder of your own")
 		}
 	}
 	if err == nil && int(st.Uid) != os.Geteuid() {

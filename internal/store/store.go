@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -103,6 +104,9 @@ func Open(root string) (*Store, error) {
 		return nil, fmt.Errorf("opening the store %s: it has layers and no meta.db, which says what they are: put meta.db back, or move %s away and build again", root, root)
 	}
 	if err := create(root); err != nil {
+		if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrNotExist) {
+			err = disk.Advised(err, "set STRATA_ROOT to a folder on a disk")
+		}
 		return nil, fmt.Errorf("making the store %s: %w", root, disk.Explain(root, err))
 	}
 	if err := keepIdentity(root); err != nil {

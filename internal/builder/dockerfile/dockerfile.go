@@ -74,7 +74,7 @@ func Parse(source []byte, name string) (*File, error) {
 // check refuses what the parser would report badly: without a line, or with one that is off by one.
 func (f *File) check() error {
 	if len(f.Source) > maxSource {
-		return f.errorAt(fmt.Errorf("the Dockerfile has %d bytes, more than the %d that are allowed", len(f.Source), maxSource), 0, 0)
+		return f.errorAt(fmt.Errorf("the Dockerfile has more than the %d bytes that are allowed; see whether it is one, or name another with -f", maxSource), 0, 0)
 	}
 	if len(bytes.TrimSpace(bytes.TrimPrefix(f.Source, []byte("\xef\xbb\xbf")))) == 0 {
 		return f.errorAt(errors.New("the Dockerfile is empty"), 0, 0)

@@ -157,7 +157,7 @@ func TestErrors(t *testing.T) {
 		{name: "run nothing", text: "FROM a\nRUN []\n", line: 2, want: "RUN without a command"},
 		{name: "nul", text: "FROM a\nRUN \x00\n", line: 2, want: "NUL"},
 		{name: "long line", text: "FROM a\nRUN " + strings.Repeat("x", 70000) + "\n", line: 2, want: "the line has 70004 bytes"},
-		{name: "large", text: strings.Repeat("#\n", 1<<19+1), want: "more than the 1048576 that are allowed"},
+		{name: "large", text: strings.Repeat("#\n", 1<<19+1), want: "more than the 1048576 bytes that are allowed"},
 		{name: "explosion", text: "FROM a\nENV A=0123456789\n" + strings.Repeat("ENV A=$A$A\n", 40), line: 19, want: "expand to more than is allowed"},
 		{name: "explosion by replacement", text: "FROM a\nENV A=" + strings.Repeat("x", 9000) + "\nENV B=${A//x/$A}\n", line: 3, want: "expand to more than is allowed"},
 		{name: "nested replacement", text: "FROM a\nENV A=xx\nENV B=${A//x/${A//x/${A//x/y}}}\n", line: 3, want: "inside another one is not supported"},

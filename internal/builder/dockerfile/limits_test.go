@@ -51,7 +51,7 @@ var large = []struct {
 		return b.String() + strings.Repeat("FROM a\n", 5000)
 	}, ""},
 	{"a file of 1 MB", func() string { return "FROM a\n" + strings.Repeat("RUN "+strings.Repeat("x", 995)+"\n", 1040) }, ""},
-	{"a file of more", func() string { return "FROM a\n" + strings.Repeat("RUN "+strings.Repeat("x", 995)+"\n", 1060) }, "more than the 1048576 that are allowed"},
+	{"a file of more", func() string { return "FROM a\n" + strings.Repeat("RUN "+strings.Repeat("x", 995)+"\n", 1060) }, "more than the 1048576 bytes that are allowed"},
 	{"more instructions", func() string { return "FROM a\n" + strings.Repeat("RUN x\n", 20_000) }, "20001 instructions, more than the 20000"},
 	{"a line of 64 KB", func() string { return "FROM a\nRUN " + strings.Repeat("x", 65_000) + "\n" }, ""},
 	{"a longer line", func() string { return "FROM a\nRUN " + strings.Repeat("x", 66_000) + "\n" }, "the line has 66004 bytes"},

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/strata-build/strata/internal/event"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/human/redact"
 	"github.com/strata-build/strata/internal/layer"
 )
@@ -163,7 +164,7 @@ func (d difference) detail() string {
 		all = append(all, fmt.Sprintf("owner %d:%d → %d:%d", a.UID, a.GID, b.UID, b.GID))
 	}
 	if differ.Has(layer.AttrLink) {
-		all = append(all, fmt.Sprintf("link to %s → %s", a.Link, b.Link))
+		all = append(all, fmt.Sprintf("link to %s → %s", human.Quoted(a.Link), human.Quoted(b.Link)))
 	}
 	if differ.Has(layer.AttrXattrs) {
 		all = append(all, "extended attributes")
@@ -208,12 +209,12 @@ func summary(r *Reason) string {
 	return text
 }
 
-// place names the file, with its context if that has a name.
+// place names the file, fit for a line, with its context if that has a name.
 func (f *File) place() string {
 	if f.Context == "" {
-		return f.Path
+		return human.Quoted(f.Path)
 	}
-	return f.Path + " of the context " + f.Context
+	return human.Quoted(f.Path) + " of the context " + f.Context
 }
 
 // nameMap leads from the paths in the image to those in the context.

@@ -3,6 +3,7 @@ package selection
 import (
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/patternmatcher"
 )
@@ -31,16 +32,37 @@ func newFilter(below string, o Options) (*filter, error) {
 	f := &filter{}
 	var err error
 	if o.Parents {
-		if f.include, err = patternmatcher.New([]string{below}); err != nil {
+		if f.include, err = patternmatcher.New([]string{Pattern(below)}); err != nil {
 			// A malformed pattern of a source matches nothing.
 			f.include, err = patternmatcher.New(nil)
 		}
 		f.fixed = fixedPart(below)
 	}
 	if err == nil && len(o.Exclude) > 0 {
-		f.exclude, err = patternmatcher.New(o.Exclude)
+		patterns := make([]string, len(o.Exclude))
+		for i, p := range o.Exclude {
+			patterns[i] = Pattern(p)
+		}
+		f.exclude, err = patternmatcher.New(patterns)
 	}
 	return f, err
+}
+
+// Pattern makes a pattern fit for patternmatcher, which prints a message of its own on standard error for each byte that is
+// not UTF-8 (text/scanner does). It stands for itself there, as in a path: as the replacement character, in a class.
+func Pattern(p string) string {
+	if utf8.ValidString(p) {
+		return p
+	}
+	var b strings.Builder
+	for i, r := range p {
+		if _, width := utf8.DecodeRuneInString(p[i:]); r == utf8.RuneError && width == 1 {
+			b.WriteString("[\uFFFD]")
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 // cutPivot parts a source of COPY --parents at its first "/./": what comes before is the directory from which on

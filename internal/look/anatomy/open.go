@@ -52,7 +52,7 @@ func Open(ctx context.Context, m *transfer.Mover, text string) (*Image, error) {
 		if err == nil && c == nil {
 			im, err := openRemote(ctx, m, text, text)
 			if err != nil {
-				return nil, fmt.Errorf("no image %s here, and not in its registry: %w", text, err)
+				return nil, fmt.Errorf("no image %s here, and not in its registry: %w%s", text, err, asPath(text))
 			}
 			return im, nil
 		}
@@ -88,6 +88,14 @@ func (im *Image) keepRows(s *store.Store) error {
 		}
 	}
 	return nil
+}
+
+// asPath says how to name a file, where there is one that is called like the image that there is not.
+func asPath(text string) string {
+	if _, err := os.Stat(text); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("; for the file or directory of that name here, write ./%s", text)
 }
 
 func isPath(text string) bool {

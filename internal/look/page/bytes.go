@@ -215,11 +215,11 @@ func (w *weights) inside(all []tile, of tile, place int, in box, depth int) []ti
 		p := list[i].place
 		path := "/" + w.o.t.Path(w.o.order[p])
 		t := tile{box: b, Row: of.Row, Node: p, Base: of.Base, Depth: depth, Wasted: w.lost[p] == w.sums[p]}
-		t.Title = human.Shorten(view.Quoted(path), 160) + " · " + human.Size(list[i].size)
+		t.Title = human.Shorten(human.Quoted(path), 160) + " · " + human.Size(list[i].size)
 		if lost := w.lost[p]; lost > 0 {
 			t.Title += ", " + human.Size(lost) + " wasted"
 		}
-		t.Label = fitting(view.Quoted(w.o.t.Name(w.o.order[p])), b.W)
+		t.Label = fitting(human.Quoted(w.o.t.Name(w.o.order[p])), b.W)
 		if b.H < 18 {
 			t.Label = ""
 		}

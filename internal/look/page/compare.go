@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/look/inventory"
 	"github.com/strata-build/strata/internal/look/packages"
 	"github.com/strata-build/strata/internal/look/view"
@@ -193,7 +194,7 @@ func (s *Server) patchPage(r *http.Request) (*document, error) {
 	if err := printer.Flush(); err != nil {
 		return nil, err
 	}
-	p := &patch{Path: view.Quoted(path)}
+	p := &patch{Path: human.Quoted(path)}
 	for line := range strings.Lines(text.String()) {
 		if len(p.Lines) == maxLines {
 			p.More++

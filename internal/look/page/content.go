@@ -62,7 +62,7 @@ func (s *Server) node(r *http.Request) (*opened, timeline.Node, timeline.Event, 
 	}
 	e, ok := t.At(order[n], top)
 	if !ok || e.Type != layer.File || e.Kind == timeline.Removed {
-		return nil, 0, timeline.Event{}, &fs.PathError{Op: "open", Path: view.Quoted("/" + t.Path(order[n])), Err: fmt.Errorf("no file of this layer: %w", fs.ErrNotExist)}
+		return nil, 0, timeline.Event{}, &fs.PathError{Op: "open", Path: human.Quoted("/" + t.Path(order[n])), Err: fmt.Errorf("no file of this layer: %w", fs.ErrNotExist)}
 	}
 	return o, order[n], e, nil
 }
@@ -83,7 +83,7 @@ func (s *Server) file(r *http.Request) (*document, error) {
 	}
 	t, _ := o.timeline()
 	p := &preview{
-		Image: o.im.Text, Layer: e.Layer, Path: view.Quoted("/" + t.Path(n)), Size: e.Size, Mode: view.Mode(e.Type, e.Mode),
+		Image: o.im.Text, Layer: e.Layer, Path: human.Quoted("/" + t.Path(n)), Size: e.Size, Mode: view.Mode(e.Type, e.Mode),
 		Owner: fmt.Sprintf("%d:%d", e.UID, e.GID), Cut: max(0, e.Size-maxPreview),
 	}
 	p.Number, _ = strconv.Atoi(r.FormValue("node"))

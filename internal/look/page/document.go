@@ -17,7 +17,6 @@ import (
 
 	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image"
-	"github.com/strata-build/strata/internal/look/view"
 )
 
 //go:embed assets
@@ -65,7 +64,7 @@ var functions = template.FuncMap{
 	"short":   func(id string) string { return image.ShortID(digest.Digest(id)) },
 	"shown":   clipped,
 	"line":    oneLine,
-	"quoted":  view.Quoted,
+	"quoted":  human.Quoted,
 	"address": address,
 	"add":     func(a, b int) int { return a + b },
 	"sign":    func(kind string) string { return strings.ReplaceAll(kind, "-", "−") },

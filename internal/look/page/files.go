@@ -74,7 +74,7 @@ func (s *Server) files(r *http.Request) (*document, error) {
 func (o *opened) list(d *directory, t *timeline.Timeline, order []timeline.Node, from int) {
 	place := func(n timeline.Node) int { return int(o.places[n]) }
 	for n := order[d.Node]; ; n = t.Parent(n) {
-		d.Way = append([]way{{view.Quoted(t.Name(n)), place(n)}}, d.Way...)
+		d.Way = append([]way{{human.Quoted(t.Name(n)), place(n)}}, d.Way...)
 		if n == timeline.Root {
 			break
 		}
@@ -95,11 +95,11 @@ func (o *opened) list(d *directory, t *timeline.Timeline, order []timeline.Node,
 			continue
 		}
 		x := entry{
-			Name: view.Quoted(t.Name(n)), Mode: view.Mode(e.Type, e.Mode), Owner: owner(e.UID, e.GID), Node: place(n), Size: e.Size,
+			Name: human.Quoted(t.Name(n)), Mode: view.Mode(e.Type, e.Mode), Owner: owner(e.UID, e.GID), Node: place(n), Size: e.Size,
 			Dir: e.Type == layer.Dir, File: e.Type == layer.File, Layer: e.Layer,
 		}
 		if e.Link != "" {
-			x.Link = view.Quoted(e.Link)
+			x.Link = human.Quoted(e.Link)
 		}
 		if _, known := by[e.Layer]; !known {
 			if r := o.im.RowOf(e.Layer); r >= 0 {

@@ -262,13 +262,13 @@ func changes(t *timeline.Timeline, order []timeline.Node, index, from, most int)
 		if e.Type == layer.Dir && n != timeline.Root {
 			c.Path += "/"
 		}
-		c.Path = view.Quoted(c.Path)
+		c.Path = human.Quoted(c.Path)
 		if e.Kind == timeline.Changed {
 			before, _ := t.At(n, index-1)
 			c.Detail = view.What(before, e)
 		}
 		if e.Type == layer.Symlink {
-			c.Detail = "→ " + view.Quoted(e.Link)
+			c.Detail = "→ " + human.Quoted(e.Link)
 		}
 		page = append(page, c)
 	}

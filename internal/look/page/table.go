@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/timeline"
 	"github.com/strata-build/strata/internal/look/view"
@@ -62,7 +63,7 @@ func newTable(t *timeline.Timeline, order []timeline.Node) *table {
 		if n != timeline.Root {
 			depth[n] = depth[t.Parent(n)] + 1
 		}
-		out.Names = append(out.Names, view.Quoted(t.Name(n)))
+		out.Names = append(out.Names, human.Quoted(t.Name(n)))
 		out.Depth = append(out.Depth, depth[n])
 		count := 0
 		var newer *timeline.Event
@@ -80,7 +81,7 @@ func newTable(t *timeline.Timeline, order []timeline.Node) *table {
 			out.Mode = append(out.Mode, words.number(view.Mode(e.Type, e.Mode)))
 			out.Owner = append(out.Owner, words.number(owner(e.UID, e.GID)))
 			out.Size = append(out.Size, e.Size)
-			out.Link = append(out.Link, words.number(view.Quoted(e.Link)))
+			out.Link = append(out.Link, words.number(human.Quoted(e.Link)))
 			out.Detail = append(out.Detail, 0)
 			if e.Stored() > 0 {
 				stored = append(stored, '1')

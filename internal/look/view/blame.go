@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -96,7 +97,7 @@ func NewBlame(ctx context.Context, im *anatomy.Image, name string) (*Blame, erro
 		return nil, err
 	}
 	if n == timeline.None {
-		return nil, fmt.Errorf("%s: no layer of %s ever had it: %w; strata show lists what a layer holds", Quoted(name), im.Text, fs.ErrNotExist)
+		return nil, fmt.Errorf("%s: no layer of %s ever had it: %w; strata show lists what a layer holds", human.Quoted(name), im.Text, fs.ErrNotExist)
 	}
 	return BlameOf(im, t, n, top), nil
 }
@@ -186,12 +187,12 @@ func lastChange(t *timeline.Timeline, n timeline.Node, top int) (at int, kind ti
 
 // Print prints the blame: of a path what happened to it, of a directory a line for each entry.
 func (b *Blame) Print(p *Printer) error {
-	head := p.paint(style.Bold, Quoted(b.Path))
+	head := p.paint(style.Bold, human.Quoted(b.Path))
 	switch {
 	case b.File == nil:
 		head += "  " + p.paint(style.Red, "is not in the image any more")
 	case b.File.Link != "":
-		head += " -> " + Quoted(b.File.Link)
+		head += " -> " + human.Quoted(b.File.Link)
 	default:
 		head += "  " + b.File.Mode + " " + owner(b.File.UID, b.File.GID) + "  " + human.Size(b.File.Size)
 	}
@@ -205,7 +206,7 @@ func (b *Blame) Print(p *Printer) error {
 			text += ": " + e.Detail
 		}
 		p.line("")
-		p.line("%s %s by step %s, layer %d, of %s, %s", p.mark(e.Change), text, p.paint(style.Yellow, shortID(e.ID)), e.Layer, human.Clean(e.Image), since(e.Created))
+		p.line("%s %s by step %s, layer %d, of %s, %s", p.mark(e.Change), text, p.paint(style.Yellow, shortID(e.ID)), e.Layer, human.Clean(e.Image), strings.ToLower(since(e.Created)))
 		p.line("    %s", human.Clean(e.Instruction))
 	}
 	if len(b.Entries) > 0 {
@@ -218,11 +219,11 @@ func (b *Blame) Print(p *Printer) error {
 func (b *Blame) printEntries(p *Printer) {
 	names, sizes, ages := 0, 0, 0
 	for _, e := range b.Entries {
-		names, sizes, ages = max(names, len([]rune(Quoted(e.Name)))), max(sizes, len(human.Size(e.Size))), max(ages, len(since(e.Created)))
+		names, sizes, ages = max(names, len([]rune(human.Quoted(e.Name)))), max(sizes, len(human.Size(e.Size))), max(ages, len(since(e.Created)))
 	}
 	names = min(names, 40)
 	for _, e := range b.Entries {
-		name := Quoted(e.Name)
+		name := human.Quoted(e.Name)
 		pad := max(0, names-len([]rune(name)))
 		used := 10 + 1 + sizes + 1 + len([]rune(name)) + pad + 2 + 2 + 12 + 2 + ages + 2
 		p.line("%s %*s %s%*s  %s %s  %-*s  %s", e.Mode, sizes, human.Size(e.Size), name, pad, "", p.mark(e.Change),

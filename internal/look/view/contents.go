@@ -74,7 +74,7 @@ func contentsAt(ctx context.Context, im *anatomy.Image, t *timeline.Timeline, na
 	top := t.Layers() - 1
 	n, err := t.Follow(name, top)
 	if missing := (*fs.PathError)(nil); errors.As(err, &missing) {
-		return nil, fmt.Errorf("/%s: %w in %s; strata blame tells whether a layer ever had it", Quoted(missing.Path), missing.Err, im.Text)
+		return nil, fmt.Errorf("/%s: %w in %s; strata blame tells whether a layer ever had it", human.Quoted(missing.Path), missing.Err, im.Text)
 	}
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func contentsAt(ctx context.Context, im *anatomy.Image, t *timeline.Timeline, na
 		return fileOf(ctx, im, e.Layer, at, e.Size), nil
 	case layer.Dir:
 	default:
-		return nil, fmt.Errorf("/%s is a %s, which has no contents", Quoted(at), typeName(e.Type))
+		return nil, fmt.Errorf("/%s is a %s, which has no contents", human.Quoted(at), typeName(e.Type))
 	}
 	c := &Contents{Path: "/" + at}
 	for child := range t.Children(n) {
@@ -105,8 +105,8 @@ func (c *Contents) PrintList(p *Printer) {
 	for _, e := range c.List {
 		link := ""
 		if e.Link != "" {
-			link = " -> " + Quoted(e.Link)
+			link = " -> " + human.Quoted(e.Link)
 		}
-		p.line("%s %-*s %*s  %s%s", e.Mode, owners, owner(e.UID, e.GID), sizes, human.Size(e.Size), Quoted(e.Path), link)
+		p.line("%s %-*s %*s  %s%s", e.Mode, owners, owner(e.UID, e.GID), sizes, human.Size(e.Size), human.Quoted(e.Path), link)
 	}
 }

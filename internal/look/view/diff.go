@@ -95,7 +95,7 @@ func NewDiff(ctx context.Context, before, after *anatomy.Image, paths []string) 
 			}
 		}
 		if nodes[0] == timeline.None && nodes[1] == timeline.None {
-			return nil, fmt.Errorf("%s is neither in %s nor in %s", Quoted(p), d.Before, d.After)
+			return nil, fmt.Errorf("%s is neither in %s nor in %s", human.Quoted(p), d.Before, d.After)
 		}
 		d.compare(nodes[0], nodes[1], found)
 	}
@@ -248,12 +248,12 @@ func (e *DiffEntry) print(p *Printer, owners, sizes int) {
 	if e.content {
 		detail = strings.Replace(detail, "content", "content, was "+human.Size(e.Before.Size), 1)
 	}
-	name := Quoted(e.Path)
+	name := human.Quoted(e.Path)
 	if f.dir() && e.Path != "/" {
 		name += "/"
 	}
 	if f.Link != "" {
-		name += " -> " + Quoted(f.Link)
+		name += " -> " + human.Quoted(f.Link)
 	}
 	if detail != "" {
 		name += "  (" + detail + ")"
@@ -308,12 +308,12 @@ func (d *Diff) read(ctx context.Context, i int, e *DiffEntry) ([]byte, error) {
 func (e *DiffEntry) printPatch(p *Printer, data [2][]byte, readable bool) {
 	names := [2]string{"/dev/null", "/dev/null"}
 	if e.Before != nil {
-		names[0] = "a" + Quoted(e.Path)
+		names[0] = "a" + human.Quoted(e.Path)
 	}
 	if e.After != nil {
-		names[1] = "b" + Quoted(e.Path)
+		names[1] = "b" + human.Quoted(e.Path)
 	}
-	p.line("%s", p.paint(style.Bold, fmt.Sprintf("diff a%s b%[1]s", Quoted(e.Path))))
+	p.line("%s", p.paint(style.Bold, fmt.Sprintf("diff a%s b%[1]s", human.Quoted(e.Path))))
 	switch {
 	case e.Change == "added":
 		p.line("new %s, mode %s", typeName(e.after.Type), e.After.Mode)

@@ -82,7 +82,7 @@ func DuOf(im *anatomy.Image, t *timeline.Timeline, o DuOptions) (*Du, error) {
 		return nil, err
 	}
 	if e, ok := t.StateAt(max(root, 0), top); root == timeline.None || !ok || e.Kind == timeline.Removed {
-		return nil, fmt.Errorf("%s: %w in %s", Quoted(o.Path), fs.ErrNotExist, im.Text)
+		return nil, fmt.Errorf("%s: %w in %s", human.Quoted(o.Path), fs.ErrNotExist, im.Text)
 	}
 	report := timeline.FindWaste(t)
 	d := &Du{Image: im.Text, Stored: report.Stored, Hidden: report.Bytes, Efficiency: report.Efficiency(), Root: "/" + t.Path(root)}
@@ -220,9 +220,9 @@ func (d *Du) Print(p *Printer) {
 	}
 	p.line("")
 	p.line("%8s  %6s  %s", "SIZE", "FILES", "PATH")
-	p.line("%8s  %6s  %s", human.Size(d.Size), "", Quoted(d.Root))
+	p.line("%8s  %6s  %s", human.Size(d.Size), "", human.Quoted(d.Root))
 	for _, e := range d.Dirs {
-		name, count := Quoted(e.Path), ""
+		name, count := human.Quoted(e.Path), ""
 		if e.Dir {
 			count = fmt.Sprint(e.Files)
 		}
@@ -257,7 +257,7 @@ func (w *DuWaste) print(p *Printer) {
 	p.line("%s  %s %s", p.paint(style.Red, human.Size(w.Bytes)), p.paint(style.Yellow, shortID(w.By.ID)), p.room(20, human.Clean(w.By.Instruction)))
 	p.line("    %s %s of layer %d, step %s: %s", verb, files, w.Of.Layer, p.paint(style.Yellow, shortID(w.Of.ID)), p.room(50, human.Clean(w.Of.Instruction)))
 	for _, path := range w.Paths {
-		p.line("        %s", Quoted(path))
+		p.line("        %s", human.Quoted(path))
 	}
 	if w.Files > len(w.Paths) {
 		p.line("        …")

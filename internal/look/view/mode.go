@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/look/timeline"
 )
@@ -48,15 +47,6 @@ func Mode(t layer.Type, mode uint32) string {
 // owner is "0:0".
 func owner(uid, gid int) string { return fmt.Sprintf("%d:%d", uid, gid) }
 
-// Quoted makes a path from an image fit for a line: one that holds what could do something to a terminal or turn the order of
-// its letters round, or is not UTF-8, is written as a Go string, like git does it.
-func Quoted(path string) string {
-	if utf8.ValidString(path) && !strings.ContainsFunc(path, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }) {
-		return path // quotes and backslashes too, and letters that this Go does not know
-	}
-	return fmt.Sprintf("%q", path)
-}
-
 // What says how an event differs from the one before of its path: "mode 0644 → 0755, owner 0:0 → 33:33".
 func What(before, after timeline.Event) string {
 	var words []string
@@ -72,7 +62,7 @@ func What(before, after timeline.Event) string {
 		case layer.AttrOwner:
 			words = append(words, fmt.Sprintf("owner %s → %s", owner(before.UID, before.GID), owner(after.UID, after.GID)))
 		case layer.AttrLink:
-			words = append(words, fmt.Sprintf("link %s → %s", Quoted(before.Link), Quoted(after.Link)))
+			words = append(words, fmt.Sprintf("link %s → %s", human.Quoted(before.Link), human.Quoted(after.Link)))
 		default:
 			words = append(words, w.String())
 		}

@@ -177,7 +177,7 @@ func (s *Show) Print(p *Printer) {
 	}
 	for _, e := range s.Entries {
 		depth := strings.Count(e.Path, "/")
-		name := Quoted(path.Base(e.Path))
+		name := human.Quoted(path.Base(e.Path))
 		if e.Path == "/" {
 			depth = 0
 		} else if strings.HasPrefix(e.Mode, "d") {
@@ -196,7 +196,7 @@ func (s *Show) Print(p *Printer) {
 func (s *Show) behind(e ShowEntry) string {
 	text := ""
 	if e.Link != "" {
-		text = " -> " + Quoted(e.Link)
+		text = " -> " + human.Quoted(e.Link)
 	}
 	detail := e.Detail
 	if e.Before != nil {
@@ -222,7 +222,7 @@ func (s *Show) Stat(p *Printer) {
 	width, n := 0, 0
 	for _, e := range s.Entries {
 		if e.file() {
-			width, n = max(width, len([]rune(Quoted(e.Path)))), n+1
+			width, n = max(width, len([]rune(human.Quoted(e.Path)))), n+1
 		}
 	}
 	if n == 0 {
@@ -233,7 +233,7 @@ func (s *Show) Stat(p *Printer) {
 		if !e.file() {
 			continue
 		}
-		name := Quoted(e.Path)
+		name := human.Quoted(e.Path)
 		size := human.Size(e.Size)
 		switch {
 		case e.Change == "removed":

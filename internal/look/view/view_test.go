@@ -41,27 +41,6 @@ func TestMode(t *testing.T) {
 	}
 }
 
-func TestQuoted(t *testing.T) {
-	for path, want := range map[string]string{
-		"":                     "",
-		"/app/main.py":         "/app/main.py",
-		"/a b/\"quoted\"\\":    "/a b/\"quoted\"\\",
-		"/größe/文件":            "/größe/文件",
-		"/🦀":                   "/🦀",
-		"/two\nlines":          `"/two\nlines"`,
-		"/\x1b[31mred":         `"/\x1b[31mred"`,
-		"/bell\a":              `"/bell\a"`,
-		"/c1\u009b31m":         `"/c1\u009b31m"`,
-		"/delete\x7f":          `"/delete\x7f"`,
-		"/latin1\xe9":          `"/latin1\xe9"`,
-		"/right\u202eto\u2066": `"/right\u202eto\u2066"`,
-	} {
-		if got := Quoted(path); got != want {
-			t.Errorf("%q: %s, expected %s", path, got, want)
-		}
-	}
-}
-
 // config makes a configuration.
 func config(change func(c *image.Config)) *image.Config {
 	c := &image.Config{}

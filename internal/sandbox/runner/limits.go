@@ -31,7 +31,7 @@ func ParseUlimit(text string) (Ulimit, error) {
 	}
 	parsed, err := units.ParseUlimit(name + "=" + limits)
 	if err != nil {
-		return Ulimit{}, fmt.Errorf("%s: %w", text, err)
+		return Ulimit{}, fmt.Errorf("%s: %w; it takes NAME=SOFT[:HARD], such as nofile=1024:4096", text, err)
 	}
 	if parsed.Soft < -1 || parsed.Hard < -1 {
 		return Ulimit{}, fmt.Errorf("%s: a limit is -1, which is none, or not negative", text)

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -32,8 +33,37 @@ func Explain(root string, err error) error {
 	return err
 }
 
+// Advised is an error that says what a person can do about it; Explain leaves it as it is.
+func Advised(err error, advice string) error { return &explained{err, advice} }
+
+// ExplainNamed is Explain for the errors that a command ends with, which may be of files that a person has named: one that
+// is not there, and about which nothing was said after a semicolon.
+func ExplainNamed(root string, err error) error {
+	var path *fs.PathError
+	if errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && isNamed(root, path) && !strings.Contains(err.Error(), "; ") {
+		return &explained{err, "see whether the name is right"}
+	}
+	if root == "" && !errors.Is(err, fs.ErrPermission) {
+		return err // no store is open: nothing is known of its disk
+	}
+	return Explain(root, err)
+}
+
+// isNamed says that a file is none of the store's, which are below root: their paths are absolute, or those of an os.Root,
+// whose operations end in "at".
+func isNamed(root string, e *fs.PathError) bool {
+	if strings.HasSuffix(e.Op, "at") && e.Op != "stat" && e.Op != "lstat" {
+		return false
+	}
+	below := root != "" && (e.Path == root || strings.HasPrefix(e.Path, strings.TrimSuffix(root, "/")+"/"))
+	return !below && !strings.HasPrefix(e.Path, "/proc/") && !strings.HasPrefix(e.Path, "/sys/")
+}
+
 func advice(root string, err error) string {
+	var path *fs.PathError
 	switch {
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, &path) && isNamed(root, path):
+		return "permit it to this user, or run strata as root"
 	case errors.Is(err, fs.ErrPermission):
 		return "run strata as root, or set STRATA_ROOT to a folder of your own"
 	case errors.Is(err, syscall.ENOSPC):

@@ -55,6 +55,9 @@ func Open(name, tmpDir string, l layer.Limits) (*Reader, error) {
 // errNoIndex is of an archive that is of neither format.
 var errNoIndex = fmt.Errorf("%w: it has neither manifest.json (docker save) nor index.json (OCI layout); a root file system is read by `strata import`", ErrFormat)
 
+// errTruncated is of an archive, or of anything else, that ends too early.
+var errTruncated = fmt.Errorf("%w that is whole: it is truncated; fetch or make it again", ErrFormat)
+
 // OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir until the Reader is closed.
 func OpenStream(r io.Reader, tmpDir string, l layer.Limits) (*Reader, error) {
 	plain, err := layer.Decompress(r, l.On(tmpDir))
@@ -85,7 +88,7 @@ func OpenStream(r io.Reader, tmpDir string, l layer.Limits) (*Reader, error) {
 func damaged(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return fmt.Errorf("it is truncated: %w", ErrFormat)
+		return errTruncated
 	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, layer.ErrCompression), errors.Is(err, tar.ErrHeader):
 		return fmt.Errorf("%w: %w", err, ErrFormat)
 	}

@@ -20,11 +20,17 @@ import (
 // containerdName is the annotation of index.json that names an image: containerd's and Docker's, with the whole name.
 const containerdName = "io.containerd.image.name"
 
+// errNoImage is of an archive whose index names nothing.
+var errNoImage = fmt.Errorf("%w: its index names no image; make it again", ErrFormat)
+
 // newReader lists the images of an archive. An archive that is both formats is read as OCI, which keeps the
 // manifests; manifest.json then only adds names.
 func newReader(files source, what string) (*Reader, error) {
 	r := &Reader{files: files}
 	err := r.read()
+	if err == nil && len(r.images) == 0 {
+		err = errNoImage
+	}
 	if err != nil {
 		files.close()
 		return nil, fmt.Errorf("%s: %w", what, err)

@@ -103,7 +103,7 @@ func (c *Context) ReadFile(path string) ([]byte, error) {
 	defer root.Close()
 	f, err := root.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, leadsOut(err)
 	}
 	defer f.Close()
 	return readBounded(f, 16<<20)

@@ -196,7 +196,7 @@ func (c *Context) openFile(path string) (int, stat, error) {
 	case gone(err):
 		return -1, stat{}, &ChangedError{path}
 	case err != nil:
-		return -1, stat{}, fmt.Errorf("open %q of the build context: %w%s", "/"+path, err, hint(err))
+		return -1, stat{}, fmt.Errorf("open %q of the build context: %w", "/"+path, hint(err))
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {

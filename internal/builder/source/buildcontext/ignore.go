@@ -12,6 +12,8 @@ import (
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
 	"golang.org/x/sys/unix"
+
+	"github.com/strata-build/strata/internal/layer/selection"
 )
 
 // Rule is a line of .dockerignore.
@@ -42,12 +44,12 @@ func readRules(dir, dockerfile string) (*rules, error) {
 			return parseRules(shown(dir, name), b)
 		}
 		if !missing(err) {
-			return nil, fmt.Errorf("read %s: %w", name, err)
+			return nil, fmt.Errorf("read %s: %w", name, leadsOut(hintOf(err, "make it readable")))
 		}
 	}
 	b, err := readIgnoreFile(dir, filepath.Join(dir, ".dockerignore"))
 	if err != nil && !missing(err) {
-		return nil, fmt.Errorf("read .dockerignore: %w", err)
+		return nil, fmt.Errorf("read .dockerignore: %w", leadsOut(hintOf(err, "make it readable")))
 	}
 	return parseRules(".dockerignore", b)
 }
@@ -122,6 +124,7 @@ func parseRules(file string, b []byte) (*rules, error) {
 			return nil, fmt.Errorf("%s line %d: %w; see \".dockerignore file\" in the Dockerfile reference", file, i+1, err)
 		}
 		for _, p := range patterns {
+			p = selection.Pattern(p)
 			r.list = append(r.list, Rule{File: file, Line: i + 1, Pattern: p})
 			if p[0] == '!' && strings.ContainsAny(withoutGlob(p), `*[]?^\`) {
 				r.prefixes = false

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/internal/store/disk"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,7 +53,7 @@ func (l *lister) list(n *node) error {
 	case gone(err) && n != l.c.top:
 		return &ChangedError{path}
 	case err != nil:
-		return fmt.Errorf("read directory %q of the build context: %w%s", "/"+path, err, hint(err))
+		return fmt.Errorf("read directory %q of the build context: %w", "/"+path, hint(err))
 	}
 	defer unix.Close(fd)
 	now := l.c.now()
@@ -78,11 +80,23 @@ func gone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR)
 }
 
-func hint(err error) string {
+// hint adds to an error what a person can do about a file that may not be read.
+func hint(err error) error { return hintOf(err, "make it readable or name it in .dockerignore") }
+
+func hintOf(err error, advice string) error {
 	if errors.Is(err, unix.EACCES) {
-		return "; make it readable or name it in .dockerignore"
+		return disk.Advised(err, advice)
 	}
-	return ""
+	return err
+}
+
+// leadsOut says of a link in a context what os.Root, which has no error value for that, calls an escape.
+func leadsOut(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) && path.Err.Error() == "path escapes from parent" {
+		return disk.Advised(errors.New("it is a link that leads out of the build context"), "put the file itself there")
+	}
+	return err
 }
 
 // dirent is what getdents64 says of a name: its path in the context and its DT_ type.
