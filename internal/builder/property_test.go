@@ -17,6 +17,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder"
 	"github.com/strata-build/strata/internal/layer"
+	"github.com/strata-build/strata/test/testbed"
 )
 
 var (
@@ -70,6 +71,9 @@ func TestCachedEqualsUncached(t *testing.T) {
 		if again.ran() > 0 || again.id != a.id {
 			t.Fatalf("edits:\n%s\n%s\nbuilding again gave %s after %s and ran %q", tail(log), w.text(), again.id, a.id, again.steps)
 		}
+	}
+	if *edits >= 30 {
+		check(t, testbed.CheckForm(cached.root))
 	}
 	t.Logf("%d builds, %d that failed alike, %d steps from the cache", built, failed, hits)
 	if *edits >= 30 && (built < *edits/3 || hits == 0) {

@@ -100,9 +100,11 @@ func (b *bed) copy(t testing.TB) *bed {
 }
 
 func (b *bed) open() {
+	forms, err := store.ParseForms(os.Getenv(testbed.FormVariable))
+	check(b.t, err)
 	s, err := store.Open(b.root)
 	check(b.t, err)
-	b.store = s
+	b.store = s.WithForms(forms)
 }
 
 func check(t testing.TB, err error) {

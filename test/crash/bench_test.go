@@ -99,6 +99,7 @@ func newBench(t *testing.T) *bench {
 		}
 		b.took[op.name] = max(b.took[op.name], time.Since(began))
 	}
+	check(testbed.CheckForm(m.store))
 	for _, name := range b.names() {
 		content, err := first.read(m, name)
 		check(err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/strata-build/strata/test/testbed"
 )
 
 // machine runs strata on a disk, from a boot to the next power cut.
@@ -29,7 +31,8 @@ func newMachine(binary, store, bootFile string, n int) (*machine, error) {
 func (m *machine) start(out *bytes.Buffer, args ...string) (*exec.Cmd, error) {
 	const script = `mount --make-rslave / && mount -t proc proc /proc && mount --bind "$BOOT" /proc/sys/kernel/random/boot_id && exec "$@"`
 	cmd := exec.Command("sh", append([]string{"-c", script, "sh", m.binary}, args...)...)
-	cmd.Env = []string{"BOOT=" + m.boot, "STRATA_ROOT=" + m.store, "HOME=" + filepath.Dir(m.store), "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"BOOT=" + m.boot, "STRATA_ROOT=" + m.store, "HOME=" + filepath.Dir(m.store), "PATH=" + os.Getenv("PATH"),
+		testbed.FormVariable + "=" + os.Getenv(testbed.FormVariable)}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}

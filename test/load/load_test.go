@@ -101,6 +101,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.root = b.path("reference")
 	check(b.makeReference())
+	check(testbed.CheckForm(b.root))
 	b.root = b.path("store")
 	return b
 }
