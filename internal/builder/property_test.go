@@ -72,7 +72,7 @@ func TestCachedEqualsUncached(t *testing.T) {
 			t.Fatalf("edits:\n%s\n%s\nbuilding again gave %s after %s and ran %q", tail(log), w.text(), again.id, a.id, again.steps)
 		}
 	}
-	if *edits >= 30 {
+	if *edits >= 300 { // by then a RUN was made on several layers of COPY
 		check(t, testbed.CheckForm(cached.root))
 	}
 	t.Logf("%d builds, %d that failed alike, %d steps from the cache", built, failed, hits)

@@ -162,10 +162,10 @@ func (b *slot) prepare(seed uint64) (*scene, error) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	s := &scene{what: fmt.Sprintf("-seed %d", seed), rand: r, disk: &disk{file: b.own("before")}}
 	if err := copySparse(b.base, s.disk.file); err != nil {
-		return nil, err
+		return s, err
 	}
 	if err := s.disk.mount(b.own("disk")); err != nil {
-		return nil, err
+		return s, err
 	}
 	var err error
 	if s.m, err = b.boot(s.disk); err != nil {
@@ -199,11 +199,9 @@ func (b *slot) prepare(seed uint64) (*scene, error) {
 func (b *slot) cut(t *testing.T, seed uint64) (met tally) {
 	t.Helper()
 	s, err := b.prepare(seed)
-	if s != nil {
-		defer func() { s.disk.release() }()
-	}
+	defer func() { s.disk.release() }()
 	if err != nil {
-		t.Errorf("-seed %d: %v", seed, err)
+		t.Errorf("%s: before anything is interrupted: %v", s.what, err)
 		return met
 	}
 	w := writeBack(s.rand.IntN(int(writeBacks)))
@@ -249,11 +247,9 @@ func (b *slot) cut(t *testing.T, seed uint64) (met tally) {
 func (b *slot) kill(t *testing.T, seed uint64) (met tally) {
 	t.Helper()
 	s, err := b.prepare(seed)
-	if s != nil {
-		defer func() { s.disk.release() }()
-	}
+	defer func() { s.disk.release() }()
 	if err != nil {
-		t.Errorf("-seed %d: %v", seed, err)
+		t.Errorf("%s: before anything is interrupted: %v", s.what, err)
 		return met
 	}
 	s.what += " kill -9"

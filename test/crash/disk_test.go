@@ -58,17 +58,34 @@ func (d *disk) mount(dir string) error {
 	return err
 }
 
-// unmount takes the disk away, as soon as the processes that were killed have let go of it.
+// unmount takes the disk away, as soon as the processes that were killed have let go of it. Afterwards nothing is written
+// to the file: an overlay of a process that ends may hold the file system longer than it is mounted, and the loop device
+// goes when nothing holds it.
 func (d *disk) unmount() error {
 	var err error
 	for range 1500 { // half a minute
-		if err = unix.Unmount(d.dir, 0); err == nil {
-			d.dir = ""
-			return nil
+		if d.dir != "" {
+			if err = unix.Unmount(d.dir, 0); err == nil {
+				d.dir = ""
+			}
+		}
+		if d.dir == "" {
+			if err = d.isHeld(); err == nil {
+				return nil
+			}
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return fmt.Errorf("unmounting %s: %w", d.dir, err)
+	return fmt.Errorf("unmounting %s: %w", d.file, err)
+}
+
+// isHeld is an error while the loop device has the file.
+func (d *disk) isHeld() error {
+	file, err := os.ReadFile(filepath.Join("/sys/block", d.loop, "loop/backing_file"))
+	if err == nil && strings.TrimSpace(string(file)) == d.file {
+		return fmt.Errorf("/dev/%s still has it", d.loop)
+	}
+	return nil // it has none, or another one by now
 }
 
 // release takes the disk away if it is still there.
