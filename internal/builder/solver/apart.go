@@ -10,6 +10,7 @@ import (
 	"github.com/strata-build/strata/internal/builder/dockerfile"
 	"github.com/strata-build/strata/internal/cache"
 	"github.com/strata-build/strata/internal/sandbox/tracefs"
+	"github.com/strata-build/strata/internal/store"
 )
 
 // What a step makes on layers that are read in parts rests on their tables of contents, which come with an image and
@@ -81,6 +82,14 @@ func (s *Solver) setApart(op *operation, parent *State) error {
 	whole := op.keys
 	op.whole, op.keys, op.lazy = &whole, whole.apart(p.tables, parent), p.away
 	return nil
+}
+
+// claim says that the layer of a step is not read in parts: no image answers for it, and one that happens to have the
+// same layer does not either.
+func (s *Solver) claim(diffID digest.Digest) {
+	if s.config.Sandbox.Lazy && diffID != "" {
+		s.store.AddClaim(diffID, store.Claim{})
+	}
 }
 
 // by is a key with a part for the tables of contents; nil of nil.

@@ -249,6 +249,7 @@ func (s *Solver) commit(parent *State, step *dockerfile.Step, op *operation, rec
 	diffID := digest.Digest("")
 	if record != nil {
 		row.Created, diffID = &record.Created, record.Layer
+		s.claim(diffID)
 		row.CreatedBy = step.CreatedBy(op.content)
 	} else {
 		row.CreatedBy = step.CreatedBy("")

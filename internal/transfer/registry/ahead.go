@@ -111,8 +111,9 @@ func (a *Ahead) watch(report func(sent int64)) {
 	report(sent)
 }
 
-// dropping is how long a registry may take to forget an upload: it does so by itself some day.
-const dropping = time.Second
+// dropping is how long a registry may take to forget an upload, which it does by itself some day: an interrupted build
+// ends in less than a second.
+const dropping = time.Second / 2
 
 // Drop gives the blob up unless an Upload has ended it, and waits until nothing is sent any more. The registry is told,
 // also after ctx has ended. Of nil there is nothing to give up.
