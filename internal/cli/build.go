@@ -237,7 +237,10 @@ func (a *app) buildFailed(r builder.Request, err error) error {
 	if failed.Shortage != "" {
 		fmt.Fprintln(a.stderr, "strata:", printable(failed.Shortage))
 	}
-	if failed.State != "" {
+	switch {
+	case failed.State != "" && failed.LacksShell():
+		fmt.Fprintf(a.stderr, "To see what the image has: strata show %s:/\n", image.ShortID(failed.State))
+	case failed.State != "":
 		fmt.Fprintf(a.stderr, "To look around in what the step left: strata run -it %s /bin/sh\n", image.ShortID(failed.State))
 	}
 	return &exit{code: exitError}

@@ -136,6 +136,11 @@ func strictly(err error) error {
 	if what := advice[err.Error()]; what != "" {
 		return fmt.Errorf("%w; %s", err, what)
 	}
+	for _, form := range adviceByForm {
+		if form.text.MatchString(err.Error()) {
+			return fmt.Errorf("%w; %s", err, form.what)
+		}
+	}
 	m := suggestion.FindStringSubmatch(err.Error())
 	if m == nil {
 		return err
@@ -153,6 +158,29 @@ var advice = map[string]string{
 	"LABEL must have two arguments":                   "write LABEL NAME=VALUE",
 	"FROM requires either one or three arguments":     "write FROM IMAGE, or FROM IMAGE AS NAME",
 	"SHELL requires the arguments to be in JSON form": `write SHELL ["/bin/bash", "-c"]`,
+}
+
+// adviceByForm is advice for errors that hold a word of the Dockerfile.
+var adviceByForm = []struct {
+	text *regexp.Regexp
+	what string
+}{
+	{regexp.MustCompile(`^time: (missing|unknown) unit `), "write a duration with its unit, such as 30s or 5m"},
+	{regexp.MustCompile(`^time: invalid duration `), "write a duration such as 30s or 5m"},
+	{regexp.MustCompile(`^Unknown type .* in HEALTHCHECK`), "write HEALTHCHECK CMD COMMAND, or HEALTHCHECK NONE"},
+	{regexp.MustCompile(`^Syntax error - can't find = in `), "a value with blanks needs quotes: NAME=\"a value\""},
+	{regexp.MustCompile(`^COPY requires at least two arguments`), "write COPY SOURCE DESTINATION, such as COPY . /app"},
+	{regexp.MustCompile(`^ADD requires at least two arguments`), "write ADD SOURCE DESTINATION"},
+	{regexp.MustCompile(`^invalid name for build stage: `), "begin it with a letter, and use letters, digits, _, - and ."},
+	{regexp.MustCompile(`^Chaining ONBUILD `), "write ONBUILD once"},
+	{regexp.MustCompile(`^security ".*" is not valid`), "it is sandbox or insecure"},
+	{regexp.MustCompile(`^invalid network mode `), "it is default, none or host"},
+	{regexp.MustCompile(`^unsupported sharing value `), "it is shared, private or locked"},
+	{regexp.MustCompile(`^invalid value for size: `), "write a size such as 64m"},
+	{regexp.MustCompile(`^invalid value .* for mode`), "write it in octal, such as 0400"},
+	{regexp.MustCompile(`^missing a value on flag: --`), "write --FLAG=VALUE"},
+	{regexp.MustCompile(`^strconv\.ParseInt: `), "write a number"},
+	{regexp.MustCompile(`^WORKDIR requires exactly one argument`), "write WORKDIR /DIRECTORY; one with blanks needs quotes"},
 }
 
 func upper(words []string) []string {

@@ -177,6 +177,9 @@ func (in *instruction) mount(r *instructions.Mount) (*Mount, error) {
 		return m, sshMount(m, r)
 	}
 	m.Source = path.Join("/", filepath.ToSlash(r.Source))
+	if r.Target == "" {
+		return nil, fmt.Errorf("RUN --mount=type=%s needs a target: add target=/DIRECTORY", r.Type)
+	}
 	if m.Target = in.mountTarget(r.Target); m.Target == "/" {
 		return nil, fmt.Errorf("RUN --mount: the target %q is the root directory: choose one below it", r.Target)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/strata-build/strata/internal/image"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/sandbox/network"
+	"github.com/strata-build/strata/internal/sandbox/runner"
 	"github.com/strata-build/strata/internal/store"
 )
 
@@ -118,17 +119,25 @@ func (e *StepError) NetworkAdvice() string {
 }
 
 // Advice says what exit codes of a shell mean that people do not know by heart (POSIX, "Shell Command Language",
-// 2.8.2), and what to look at; "" for others.
+// 2.8.2), and what to look at; also of a program that is not there. "" for others.
 func (e *StepError) Advice() string {
-	if e.Cause != nil {
+	switch {
+	case e.LacksShell():
+		return "the image has no /bin/sh to run this with, as FROM scratch has none: copy what the image needs from another stage, " +
+			`or run a program that it has in JSON form: RUN ["/app", "ARGUMENT"]`
+	case e.lacksProgram() && strings.Contains(e.Args[0], " "):
+		return `in JSON form each word is one of its own, and there is no shell: ["sh", "-c", "COMMAND && COMMAND"]`
+	case e.lacksProgram():
+		return "there is no such program in the image; install it in a step before, or look at PATH"
+	case e.Cause != nil:
 		return ""
 	}
 	switch e.ExitCode {
 	case 126:
 		return "exit code 126: the file cannot be run; it needs chmod +x, as with COPY --chmod=755, and has to be for this platform"
 	case 127:
-		if last := e.Args[len(e.Args)-1]; strings.HasPrefix(last, "['") {
-			return `exit code 127: the shell ran this as it is written, since JSON form needs double quotes: ["COMMAND", "ARGUMENT"]`
+		if last := e.Args[len(e.Args)-1]; strings.HasPrefix(last, "['") || strings.HasPrefix(last, `["`) {
+			return `exit code 127: the shell ran this as it is written, since JSON form needs double quotes, and commas between: ["COMMAND", "ARGUMENT"]`
 		}
 		return "exit code 127: there is no such command in the image; install it in a step before, or look at PATH. " +
 			"Of a script that is there, the interpreter in its first line is missing, or that line ends in CRLF"
@@ -136,6 +145,13 @@ func (e *StepError) Advice() string {
 		return "exit code 137: it was killed, as by the kernel when memory runs out"
 	}
 	return ""
+}
+
+// LacksShell says that the step could not be run since the image has no shell.
+func (e *StepError) LacksShell() bool { return e.lacksProgram() && e.Args[0] == "/bin/sh" }
+
+func (e *StepError) lacksProgram() bool {
+	return e.Cause != nil && len(e.Args) > 0 && e.ExitCode == runner.ExitNotFound
 }
 
 // solve is one round of Solve.

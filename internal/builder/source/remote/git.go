@@ -136,9 +136,9 @@ func withUmask(mask int, f func() error) error {
 
 // lastLines is the end of what git said, on one line.
 func lastLines(said string) string {
-	lines := strings.Split(strings.TrimSpace(said), "\n")
+	lines := strings.FieldsFunc(said, func(r rune) bool { return r == '\n' || r == '\r' }) // ssh ends lines with \r
 	lines = slices.DeleteFunc(lines, func(l string) bool {
-		return strings.TrimSpace(l) == "" || strings.HasPrefix(l, "hint:") || strings.HasPrefix(l, "Cloning into")
+		return strings.TrimSpace(l) == "" || strings.HasPrefix(l, "Please make sure") || strings.HasPrefix(l, "and the repository exists") || strings.HasPrefix(l, "hint:") || strings.HasPrefix(l, "Cloning into")
 	})
 	lines = lines[max(0, len(lines)-3):]
 	for i, l := range lines {
