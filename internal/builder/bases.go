@@ -14,6 +14,7 @@ import (
 
 	"github.com/strata-build/strata/internal/builder/attest"
 	"github.com/strata-build/strata/internal/builder/solver"
+	"github.com/strata-build/strata/internal/human"
 	"github.com/strata-build/strata/internal/image/platform"
 	"github.com/strata-build/strata/internal/store"
 	"github.com/strata-build/strata/internal/transfer"
@@ -30,6 +31,13 @@ type bases struct {
 	mu    sync.Mutex
 	found map[string]func() (*solver.State, error)
 	taken attest.Dependencies
+	all   []base
+}
+
+// base is an image that was found, by its name and platform for people.
+type base struct {
+	name  string
+	state *solver.State
 }
 
 func newBases(b *build) *bases {
@@ -102,7 +110,40 @@ func (b *bases) load(ctx context.Context, ref string, want ocispec.Platform) (*s
 	if err == nil && b.build.Cache.NoCache {
 		err = b.verify(ctx, state.Chain())
 	}
+	if err == nil {
+		if len(b.build.Target.Platforms) > 1 {
+			name += " for " + platform.Format(want)
+		}
+		b.mu.Lock()
+		b.all = append(b.all, base{name, state})
+		b.mu.Unlock()
+	}
 	return state, err
+}
+
+// sayParts says which images were read in parts, by which tables of contents, and how much of them came.
+func (b *bases) sayParts() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, of := range b.all {
+		var by []string
+		sums := map[string]store.PartsRead{}
+		for _, p := range b.build.store.ReadInParts(of.state.Chain()) {
+			sum, ok := sums[p.By]
+			if !ok {
+				by = append(by, p.By)
+			}
+			sums[p.By] = store.PartsRead{By: p.By, Came: sum.Came + p.Came, Size: sum.Size + p.Size}
+		}
+		if len(by) == 0 {
+			continue
+		}
+		p := b.build.beginNamed("[internal] read parts of " + of.name)
+		for _, name := range by {
+			p.say("by %s: %s of %s fetched", name, human.Size(sums[name].Came), human.Size(sums[name].Size))
+		}
+		p.end(nil)
+	}
 }
 
 // take notes an image as what the build depends on. Its digest is that of the manifest, by which registries know it,

@@ -57,6 +57,7 @@ func (b *build) plans() ([]*part, error) {
 // others.
 func (b *build) solveAll(ctx context.Context, parts []*part) ([]export.Image, error) {
 	b.bases = newBases(b)
+	defer b.bases.sayParts()
 	if len(b.Cache.From) > 0 {
 		defer b.bases.ask(ctx, parts)()
 	}

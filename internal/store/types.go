@@ -75,6 +75,7 @@ type (
 	DamagedError     = layers.DamagedError
 	Lowers           = layers.Lowers
 	LazyLayer        = layers.Lazy
+	PartsRead        = layers.PartsRead
 	Claim            = layers.Claim
 	Lower            = layers.Lower
 	Forms            = layers.Forms

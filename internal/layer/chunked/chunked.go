@@ -68,6 +68,8 @@ type Index struct {
 	Space int64
 	// Undigested says that the table has no digests of files, but of those without contents.
 	Undigested bool
+	// By names what the table is for people: "eStargz", "SOCI index sha256:…".
+	By string
 
 	compression layer.Compression
 }

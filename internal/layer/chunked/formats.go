@@ -53,6 +53,8 @@ type format interface {
 	fetch(ctx context.Context, from *Source) ([]byte, error)
 	// open makes an index of the table as it is kept, which it verifies.
 	open(ctx context.Context, kept []byte, size int64) (*Index, error)
+	// name is what the table is for people.
+	name(kept []byte) string
 }
 
 func formatOf(annotations map[string]string) format {
@@ -89,8 +91,16 @@ func Open(ctx context.Context, annotations map[string]string, kept []byte, size 
 	if f == nil {
 		return nil, fmt.Errorf("%w: no annotation tells of one", ErrUnreadable)
 	}
-	return f.open(ctx, kept, size)
+	x, err := f.open(ctx, kept, size)
+	if err == nil {
+		x.By = f.name(kept)
+	}
+	return x, err
 }
+
+func (estargzTable) name([]byte) string { return "eStargz" }
+
+func (zstdChunked) name([]byte) string { return "zstd:chunked" }
 
 // read reads a part of a blob that is no larger than a table may be.
 func read(ctx context.Context, blob Blob, from, to int64) ([]byte, error) {

@@ -135,6 +135,14 @@ func (f sociTable) fetch(ctx context.Context, from *Source) ([]byte, error) {
 	return kept, err
 }
 
+func (f sociTable) name(kept []byte) string {
+	if f.index != "" {
+		return "SOCI index " + f.index.String()
+	}
+	text, _, _ := split(kept) // which open has read
+	return "attached SOCI index " + digest.FromBytes(text).String()
+}
+
 // ztoc finds the layer's zTOC in an index.
 func (f sociTable) ztoc(index []byte) (ocispec.Descriptor, error) {
 	var m ocispec.Manifest

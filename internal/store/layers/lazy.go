@@ -85,6 +85,7 @@ type Lazy struct {
 	Index *chunked.Index
 
 	diffID digest.Digest
+	came   atomic.Int64      // bytes that were fetched by this process, with the table of contents
 	table  [sha256.Size]byte // the SHA-256 of the table of contents as it is kept
 	file   *os.File
 	source chunked.Source
@@ -139,6 +140,24 @@ func (ls *Layers) Lazy(ctx context.Context, diffID digest.Digest) (*Lazy, error)
 	}
 	ls.memory.setLazy(diffID, z)
 	return ls.opened(diffID), nil
+}
+
+// PartsRead is what a process has read of a layer in parts.
+type PartsRead struct {
+	By         string // what the table of contents is, for people
+	Came, Size int64  // bytes that the process fetched, of those that the layer's blob has
+}
+
+// ReadInParts is what this process has read of those layers of a chain that it has opened in parts, and that are not
+// here by now.
+func (ls *Layers) ReadInParts(chain []digest.Digest) []PartsRead {
+	var all []PartsRead
+	for _, d := range chain {
+		if z := ls.opened(d); z != nil {
+			all = append(all, PartsRead{z.Index.By, z.came.Load(), z.source.Size})
+		}
+	}
+	return all
 }
 
 // way is how parts of a layer are read.
@@ -247,6 +266,7 @@ func (ls *Layers) openLazy(ctx context.Context, diffID digest.Digest, w *way) (*
 		if err := ls.keepTable(table, kept); err != nil {
 			return nil, err
 		}
+		z.came.Add(int64(len(kept)))
 	}
 	z.table = sha256.Sum256(kept)
 	files := filepath.Join(dir, hex.EncodeToString(z.table[:])+".files")
@@ -436,7 +456,8 @@ func (z *Lazy) read(ctx context.Context, from, to int64) ([]byte, error) {
 	}
 	defer r.Close()
 	data := make([]byte, to-from)
-	_, err = io.ReadFull(r, data)
+	n, err := io.ReadFull(r, data)
+	z.came.Add(int64(n))
 	return data, err
 }
 
