@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/strata-build/strata/internal/layer"
 	"github.com/strata-build/strata/internal/layer/chunked"
@@ -402,6 +403,12 @@ func (z *Lazy) claim(i, end int) (next int, done chan struct{}) {
 	return next, done
 }
 
+// maxInMemory is how many bytes of parts a process has in memory at once: a table may have parts of 64 MB, and a command
+// reads 16 at a time.
+const maxInMemory = 256 << 20
+
+var inMemory = semaphore.NewWeighted(maxInMemory)
+
 // bring verifies a chunk that is kept, or fetches those from first to before next, and writes them.
 func (z *Lazy) bring(ctx context.Context, first, next int) error {
 	chunks := z.Index.Chunks[first:next]
@@ -415,6 +422,15 @@ func (z *Lazy) bring(ctx context.Context, first, next int) error {
 	for _, c := range chunks {
 		to = max(to, c.To)
 	}
+	held := 2 * (to - from) // as they come, and once more where they are decompressed from the middle of a stream
+	for _, c := range chunks {
+		held += c.Size
+	}
+	held = min(held, maxInMemory)
+	if err := inMemory.Acquire(ctx, held); err != nil {
+		return context.Cause(ctx)
+	}
+	defer inMemory.Release(held)
 	data, err := z.read(ctx, from, to)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/opencontainers/go-digest"
@@ -369,5 +370,40 @@ func TestWholeAfterDamage(t *testing.T) {
 				t.Errorf("parts of it are read on: %v", err)
 			}
 		})
+	}
+}
+
+// TestPartsInMemory: what is read of large parts at once is bounded.
+func TestPartsInMemory(t *testing.T) {
+	const n, size = 8, 60 << 20
+	index := &chunked.Index{Space: n * size}
+	for i := range int64(n) {
+		index.Chunks = append(index.Chunks, chunked.Chunk{At: i * size, Size: size, From: i * size, To: (i + 1) * size})
+	}
+	f, err := os.CreateTemp(t.TempDir(), "files")
+	must(t, err)
+	defer f.Close()
+	var now, most atomic.Int64
+	z := &Lazy{Index: index, file: f, parts: make([]part, n), source: chunked.Source{
+		Blob: func(context.Context, int64, int64) (io.ReadCloser, error) {
+			defer now.Add(-3 * size)
+			if held := now.Add(3 * size); held > most.Load() {
+				most.Store(held)
+			}
+			time.Sleep(10 * time.Millisecond)
+			return nil, io.ErrUnexpectedEOF
+		},
+	}}
+	var all sync.WaitGroup
+	for i := range int64(n) {
+		all.Go(func() {
+			if err := z.Need(t.Context(), i*size, size); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got := most.Load(); got == 0 || got > maxInMemory {
+		t.Errorf("%d bytes are in memory at once, and %d is the most", got, int64(maxInMemory))
 	}
 }
