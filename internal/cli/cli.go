@@ -73,6 +73,7 @@ func Main(args []string, version string) int {
 	args = pluginArgs(os.Args[0], args)
 	root := a.root(args)
 	root.SetArgs(args)
+	strictHelp(root)
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
 		a.complete(root)
 	}

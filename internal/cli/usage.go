@@ -38,6 +38,28 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 	return usageError("unknown command %q%s; see %s --help", word, suggest.DidYouMean(word, known), cmd.CommandPath())
 }
 
+// strictHelp makes "help WORD" an error where WORD is no command: cobra's prints what there is, and succeeds.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		help.Run = nil
+		help.RunE = func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if cmd == nil {
+				cmd = root
+			}
+			if err != nil || cmd.HasSubCommands() && len(rest) > 0 {
+				return unknownCommand(cmd, args[len(args)-max(1, len(rest))])
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		}
+	}
+}
+
 // flagError is the error for flags that cmd cannot read. Where a word that is no command comes first, that is what is
 // wrong, since the flags are that command's.
 func flagError(cmd *cobra.Command, err error) error {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"text/template"
@@ -152,7 +154,7 @@ func parse(text string, functions template.FuncMap) (*template.Template, error) 
 func parseFor(missing, text string, functions template.FuncMap) (*template.Template, error) {
 	t, err := template.New("").Option(missing).Funcs(functions).Parse(text)
 	if err != nil {
-		return nil, &FormatError{err}
+		return nil, &FormatError{Err: err}
 	}
 	return t, nil
 }
@@ -160,7 +162,11 @@ func parseFor(missing, text string, functions template.FuncMap) (*template.Templ
 func (l Listing) execute(w io.Writer, t *template.Template, rows []Row) error {
 	for _, row := range rows {
 		if err := t.Execute(w, row); err != nil {
-			return formatError(err)
+			err = formatError(err)
+			if e := (*FormatError)(nil); errors.As(err, &e) {
+				e.Fields = slices.Sorted(maps.Keys(row))
+			}
+			return err
 		}
 		io.WriteString(w, "\n")
 	}
@@ -168,10 +174,17 @@ func (l Listing) execute(w io.Writer, t *template.Template, rows []Row) error {
 }
 
 // FormatError is an error in a --format: it is not a valid template, or names an unknown field.
-type FormatError struct{ Err error }
+type FormatError struct {
+	Err    error
+	Fields []string // of the rows; none where those are not known
+}
 
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("--format: %s; it takes a Go template such as '{{.ID}}', or json", strings.TrimPrefix(e.Err.Error(), "template: "))
+	text := fmt.Sprintf("--format: %s; it takes a Go template such as '{{.ID}}', or json", strings.TrimPrefix(e.Err.Error(), "template: "))
+	if len(e.Fields) > 0 {
+		text += "; the fields are " + strings.Join(e.Fields, ", ")
+	}
+	return text
 }
 
 // Unwrap gives the template package's error.
@@ -181,7 +194,7 @@ func (e *FormatError) Unwrap() error { return e.Err }
 func formatError(err error) error {
 	var e template.ExecError
 	if errors.As(err, &e) {
-		return &FormatError{err}
+		return &FormatError{Err: err}
 	}
 	return err
 }
