@@ -121,17 +121,11 @@ func (t *TOC) Decode(r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("reading table of contents: %w", err)
 	}
-	if len(data) > maxEncoded {
-		return fmt.Errorf("%w: it has more than %d bytes", errTOC, maxEncoded)
+	body, err := encodedBody(data)
+	if err != nil {
+		return err
 	}
-	if len(data) < len(tocMagic)+4 || string(data[:len(tocMagic)]) != tocMagic {
-		return fmt.Errorf("%w, or another version of strata wrote it: it does not begin with %q", errTOC, tocMagic)
-	}
-	body, want := data[:len(data)-4], binary.LittleEndian.Uint32(data[len(data)-4:])
-	if crc32.Checksum(body, castagnoli()) != want {
-		return fmt.Errorf("%w: its checksum is wrong", errTOC)
-	}
-	entries, err := decodeEntries(&decoder{data: body[len(tocMagic):]})
+	entries, err := decodeEntries(&decoder{data: body})
 	if err != nil {
 		return err
 	}
@@ -140,8 +134,8 @@ func (t *TOC) Decode(r io.Reader) error {
 		return fmt.Errorf("%w: %w", errTOC, err)
 	}
 	for _, e := range entries {
-		if e.Type == Whiteout && (!sameOwner(e, &Entry{}) || e.Xattrs != nil) {
-			return fmt.Errorf("%w: whiteout %q has more than a path", errTOC, clip(e.Path))
+		if err := e.checkWhiteout(); err != nil {
+			return err
 		}
 		if e.Type != Hardlink {
 			continue
@@ -150,11 +144,42 @@ func (t *TOC) Decode(r io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errTOC, err)
 		}
-		if target.Path != e.Link || Compare(target.Path, e.Path) > 0 || !sameOwner(e, target) || e.Xattrs != nil {
-			return fmt.Errorf("%w: hard link %q is not to the first path of its file, or not like it", errTOC, clip(e.Path))
+		if err := e.checkLink(target); err != nil {
+			return err
 		}
 	}
 	t.Entries = entries
+	return nil
+}
+
+// encodedBody is what stands between tocMagic and the checksum, which is right.
+func encodedBody(data []byte) ([]byte, error) {
+	if len(data) > maxEncoded {
+		return nil, fmt.Errorf("%w: it has more than %d bytes", errTOC, maxEncoded)
+	}
+	if len(data) < len(tocMagic)+4 || string(data[:len(tocMagic)]) != tocMagic {
+		return nil, fmt.Errorf("%w, or another version of strata wrote it: it does not begin with %q", errTOC, tocMagic)
+	}
+	body, want := data[:len(data)-4], binary.LittleEndian.Uint32(data[len(data)-4:])
+	if crc32.Checksum(body, castagnoli()) != want {
+		return nil, fmt.Errorf("%w: its checksum is wrong", errTOC)
+	}
+	return body[len(tocMagic):], nil
+}
+
+// checkWhiteout says whether an entry, if it is a whiteout, is as Encode writes them.
+func (e *Entry) checkWhiteout() error {
+	if e.Type == Whiteout && (!sameOwner(e, &Entry{}) || e.Xattrs != nil) {
+		return fmt.Errorf("%w: whiteout %q has more than a path", errTOC, clip(e.Path))
+	}
+	return nil
+}
+
+// checkLink says whether a hard link is as Encode writes them, of which target is what its chain of links leads to.
+func (e *Entry) checkLink(target *Entry) error {
+	if target.Path != e.Link || Compare(target.Path, e.Path) > 0 || !sameOwner(e, target) || e.Xattrs != nil {
+		return fmt.Errorf("%w: hard link %q is not to the first path of its file, or not like it", errTOC, clip(e.Path))
+	}
 	return nil
 }
 
@@ -193,17 +218,28 @@ type decoder struct {
 	bad  bool
 	path []byte          // of the entry before
 	text strings.Builder // see keep
+	// share is how many bytes of strings have one allocation, the first time, and then twice as many each time; 0 for
+	// as many as data may hold.
+	share int
+	bare  bool // leaves digests out
 }
 
 // keep makes a string of path or digest. Many share one allocation, which makes decoding twice as fast; a TOC is
 // dropped as a whole.
-func (d *decoder) keep(b []byte) string { return d.keepFrom(b, 4*len(d.data)) }
+func (d *decoder) keep(b []byte) string {
+	more := 4 * len(d.data)
+	if d.share > 0 {
+		more = min(more, d.share)
+	}
+	return d.keepFrom(b, more)
+}
 
 // keepFrom is keep where about so many bytes are still to come.
 func (d *decoder) keepFrom(b []byte, more int) string {
 	if d.text.Cap()-d.text.Len() < len(b) {
 		d.text = strings.Builder{}
 		d.text.Grow(max(len(b), min(64<<10, more)))
+		d.share = min(2*d.share, 64<<10)
 	}
 	n := d.text.Len()
 	d.text.Write(b)
@@ -211,11 +247,16 @@ func (d *decoder) keepFrom(b []byte, more int) string {
 }
 
 func (d *decoder) entry(e *Entry) {
+	d.attributes(e)
+	e.Path = d.keep(d.path)
+}
+
+// attributes is entry without the path, which path has then.
+func (d *decoder) attributes(e *Entry) {
 	e.Type = Type(d.byte())
 	shared := d.uint(uint64(len(d.path)))
 	suffix := d.bytes(MaxPath)
 	d.path = append(d.path[:shared], suffix...)
-	e.Path = d.keep(d.path)
 	mode := d.uint(1<<13 - 1)
 	e.Mode, e.Opaque = uint32(mode&0o7777), mode>>12 != 0
 	e.UID, e.GID = int(d.uint(1<<32-2)), int(d.uint(1<<32-2))
@@ -287,9 +328,12 @@ func (d *decoder) digest() digest.Digest {
 		return ""
 	case 1:
 		if len(d.data) >= 32 {
-			sum := d.keepDigest(d.data[:32])
+			sum := d.data[:32]
 			d.data = d.data[32:]
-			return sum
+			if d.bare {
+				return ""
+			}
+			return d.keepDigest(sum)
 		}
 	}
 	d.bad = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -17,8 +18,8 @@ import (
 
 // Stack is the merged view of layers, and a Tree: what a container sees that runs on them.
 //
-// It is made on first use: one sorted list of all paths that show, each with its layer, 56 bytes a path beside the
-// TOCs. Hard links come out as files of their own, of type File with the mode, owner, size, digest and attributes of
+// It is made on first use: one sorted list of all paths that show, each with its layer, 12 bytes a path beside the
+// tables of contents, which may be Packed (TableSource). Hard links come out as files of their own, of type File with the mode, owner, size, digest and attributes of
 // their target. Whiteouts and opaque marks do not come out. Parents that no layer has an entry for appear as
 // directories 0755 0:0. The entries must not be changed. A Stack can be used by several goroutines.
 type Stack struct {
@@ -26,16 +27,109 @@ type Stack struct {
 	below   *Stack // of the first of the sources, nil once it is loaded
 	loading sync.Mutex
 	loaded  atomic.Bool
-	index   []stacked // not changed once it is loaded
-	summed  sync.Map  // path → *Entry with a digest, of the files that have none in the table of contents
+	merged               // not changed once it is loaded
+	next    atomic.Int32 // where in the index a path is likely to be that is looked for next
+	summed  sync.Map     // path → *Entry with a digest, of the files that have none in the table of contents
+}
+
+// merged are the entries of a merged view, in canonical order.
+type merged struct {
+	tables []placedTable // of the layers
+	made   []made
+	index  []stacked
+	// resolved is how many were made of layers' entries; those behind them are implied parents.
+	resolved int
+	// samples are the paths of every sampleStep-th entry, in which a path is looked for first; nil where no table is
+	// packed, and all paths are in memory.
+	samples []string
+}
+
+const sampleStep = 64
+
+// placedTable is a table of contents whose entries are found by their places: a TOC or a Packed.
+type placedTable interface {
+	Table
+	cursor() tableReader
 }
 
 // stacked is an entry of the merged view.
 type stacked struct {
-	e     *Entry // as it comes out
-	in    *Entry // the File of the layer that has the contents, where that is another
+	place uint32 // in the layer's table, or, with isMade, in what was made
 	layer int32  // -1 for an implied parent
 	end   int32  // index of the first entry after this one that is not in it
+}
+
+// isMade is the bit of a place that is one in merged.made.
+const isMade = 1 << 31
+
+// made is an entry that comes out otherwise than it is in a table: of an implied parent, an opaque directory, a hard
+// link.
+type made struct {
+	e    *Entry
+	file int32 // the place of what a hard link shares, in the layer's table; -1 for another
+}
+
+// peek is an entry as tableReader.peek gives it.
+func (m *merged) peek(c *cursors, i int) *Entry {
+	x := m.index[i]
+	if x.place&isMade != 0 {
+		return m.made[x.place&^isMade].e
+	}
+	return c.of(m, x.layer).peek(int(x.place))
+}
+
+// entry is an entry that stays as it is.
+func (m *merged) entry(c *cursors, i int) *Entry {
+	x := m.index[i]
+	if x.place&isMade != 0 {
+		return m.made[x.place&^isMade].e
+	}
+	return c.of(m, x.layer).entry(int(x.place))
+}
+
+// file is the place of a File's contents in the table of its layer.
+func (m *merged) file(i int) (place int, isLink bool) {
+	x := m.index[i]
+	if x.place&isMade == 0 {
+		return int(x.place), false
+	}
+	if file := m.made[x.place&^isMade].file; file >= 0 {
+		return int(file), true
+	}
+	return -1, false
+}
+
+// add puts an entry that was made behind all others.
+func (m *merged) add(e *Entry, file int32, layer int32) {
+	m.index = append(m.index, stacked{place: isMade | uint32(len(m.made)), layer: layer})
+	m.made = append(m.made, made{e, file})
+}
+
+// cursors read the tables of a merged view for one goroutine.
+type cursors struct {
+	layer  int32 // whose cursor is now
+	now    tableReader
+	packed map[int32]tableReader
+}
+
+// of is the cursor of a layer.
+func (c *cursors) of(m *merged, layer int32) tableReader {
+	if c.now != nil && c.layer == layer {
+		return c.now
+	}
+	c.layer = layer
+	if t, ok := m.tables[layer].(*TOC); ok {
+		c.now = t.cursor()
+		return c.now
+	}
+	if c.now = c.packed[layer]; c.now == nil {
+		if c.packed == nil {
+			c.packed = map[int32]tableReader{}
+		}
+		c.now = m.tables[layer].cursor()
+		c.packed[layer] = c.now
+	}
+	return c.now
 }
 
 // NewStack merges layers, the lowest first. None give an empty root.
@@ -60,48 +154,69 @@ func (s *Stack) load(ctx context.Context) error {
 	if s.loaded.Load() {
 		return nil
 	}
-	var all []stacked
-	from := 0 // the first layer that is not in all
+	var low merged
+	from := 0 // the first layer that is not in low
 	if s.below != nil {
 		if err := s.below.load(ctx); err != nil {
 			return err
 		}
-		all, from = s.below.index, len(s.below.sources)
+		low, from = s.below.merged, len(s.below.sources)
 	}
-	tocs, err := readTOCs(ctx, s.sources, from)
+	tables, err := readTables(ctx, s.sources, from)
 	if err != nil {
 		return err
 	}
 	empty := s.below != nil
-	for _, t := range tocs {
-		empty = empty && len(t.Entries) == 0
+	for _, t := range tables {
+		empty = empty && t.Len() == 0
 	}
+	low.tables = append(slices.Clip(low.tables), tables...)
 	if !empty {
-		all = slices.DeleteFunc(slices.Clone(all), func(x stacked) bool { return x.layer < 0 })
-		for i, t := range tocs {
-			all = mergeLayer(all, t, int32(from+i))
+		low.made = slices.Clip(low.made[:low.resolved])
+		low.index = slices.DeleteFunc(slices.Clone(low.index), func(x stacked) bool { return x.layer < 0 })
+		for i := range tables {
+			low.addLayer(int32(from + i))
 		}
-		all = closeIndex(all)
+		low.close()
 	}
-	s.index, s.below = all, nil
+	s.merged, s.below = low, nil
 	s.loaded.Store(true)
 	return nil
 }
 
-// readTOCs reads the tables of contents of those sources that come after the first few, at the same time.
-func readTOCs(ctx context.Context, sources []Source, from int) ([]*TOC, error) {
-	tocs := make([]*TOC, len(sources)-from)
+// TableSource is a Source that gives its table of contents as what may not be decoded: a *TOC or a *Packed.
+type TableSource interface {
+	Source
+	Table(ctx context.Context) (Table, error)
+}
+
+// readTables reads the tables of contents of those sources that come after the first few, at the same time.
+func readTables(ctx context.Context, sources []Source, from int) ([]placedTable, error) {
+	tables := make([]placedTable, len(sources)-from)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16) // each has a file open
-	for i := range tocs {
+	for i := range tables {
 		g.Go(func() (err error) {
-			if tocs[i], err = sources[from+i].TOC(ctx); err != nil {
+			if tables[i], err = readTable(ctx, sources[from+i]); err != nil {
 				return &unreadError{from + i + 1, err}
 			}
 			return nil
 		})
 	}
-	return tocs, g.Wait()
+	return tables, g.Wait()
+}
+
+func readTable(ctx context.Context, s Source) (placedTable, error) {
+	if s, ok := s.(TableSource); ok {
+		t, err := s.Table(ctx)
+		if packed, ok := t.(*Packed); ok || err != nil {
+			return packed, err
+		}
+		if t, ok := t.(*TOC); ok {
+			return t, nil
+		}
+	}
+	return s.TOC(ctx)
 }
 
 // unreadError says that a layer's table of contents could not be read. Whatever the reason is, it is not fs.ErrNotExist
@@ -122,41 +237,47 @@ func (e *unreadError) Is(target error) bool {
 
 func (e *unreadError) As(target any) bool { return errors.As(e.err, target) }
 
-// mergeLayer puts one layer on top of what is merged already. Both are in canonical order, where all that a directory
+// addLayer puts one layer on top of what is merged already. Both are in canonical order, where all that a directory
 // holds follows it, so that what a whiteout hides is one run.
-func mergeLayer(low []stacked, t *TOC, layer int32) []stacked {
-	out := make([]stacked, 0, len(low)+len(t.Entries))
-	for _, e := range t.Entries {
-		n := before(low, e.Path)
-		out = append(out, low[:n]...)
-		if low = low[n:]; len(low) > 0 && low[0].e.Path == e.Path {
-			low = low[1:]
+func (m *merged) addLayer(layer int32) {
+	t := m.tables[layer]
+	low, lows := *m, &cursors{} // what is not above the next entry
+	m.index = make([]stacked, 0, len(low.index)+t.Len())
+	drop := func() { low.index = low.index[1:] }
+	top := t.cursor()
+	for i := range t.Len() {
+		e := top.peek(i)
+		n := low.before(lows, e.Path)
+		m.index = append(m.index, low.index[:n]...)
+		low.index = low.index[n:]
+		if len(low.index) > 0 && low.peek(lows, 0).Path == e.Path {
+			drop()
 		}
 		if e.Type != Dir || e.Opaque {
-			for len(low) > 0 && Within(low[0].e.Path, e.Path) {
-				low = low[1:]
+			for len(low.index) > 0 && Within(low.peek(lows, 0).Path, e.Path) {
+				drop()
 			}
 		}
 		if e.Type != Whiteout {
-			out = append(out, resolveLink(t, e, layer))
+			m.addResolved(t, top, i, layer)
 		}
 	}
-	return append(out, low...)
+	m.index = append(m.index, low.index...)
 }
 
-// before is the number of entries at the beginning of low that come before path. Layers mostly touch different
-// directories, so that runs are long: the steps double until one is too far.
-func before(low []stacked, path string) int {
-	reaches := func(i int) bool { return Compare(low[i].e.Path, path) >= 0 }
-	if len(low) == 0 || reaches(0) {
+// before is the number of entries at the beginning that come before path. Layers mostly touch different directories,
+// so that runs are long: the steps double until one is too far.
+func (m *merged) before(c *cursors, path string) int {
+	reaches := func(i int) bool { return Compare(m.peek(c, i).Path, path) >= 0 }
+	if len(m.index) == 0 || reaches(0) {
 		return 0
 	}
-	lo, step := 0, 1 // low[lo] comes before path
-	for lo+step < len(low) && !reaches(lo+step) {
+	lo, step := 0, 1 // the entry at lo comes before path
+	for lo+step < len(m.index) && !reaches(lo+step) {
 		lo += step
 		step *= 2
 	}
-	hi := min(lo+step, len(low))
+	hi := min(lo+step, len(m.index))
 	return lo + 1 + sort.Search(hi-lo-1, func(i int) bool { return reaches(lo + 1 + i) })
 }
 
@@ -165,68 +286,129 @@ func Within(path, dir string) bool {
 	return dir == "" || len(path) > len(dir) && path[len(dir)] == '/' && strings.HasPrefix(path, dir)
 }
 
-// resolveLink makes a file of a hard link, and takes marks off.
-func resolveLink(t *TOC, e *Entry, layer int32) stacked {
+// addResolved puts the entry at a place of a layer's table behind all others: a file in the place of a hard link, and
+// without a mark.
+func (m *merged) addResolved(t placedTable, top tableReader, place int, layer int32) {
+	e := top.peek(place)
 	switch {
 	case e.Type == Hardlink:
-		target := t.Lookup(e.Link)
+		file, target := placeOf(t, e.Link)
 		if target == nil {
 			break
 		}
 		whole := *target
 		whole.Path = e.Path
-		return stacked{e: &whole, in: target, layer: layer}
+		m.add(&whole, int32(file), layer)
+		return
 	case e.Opaque:
-		plain := *e
+		plain := *top.entry(place)
 		plain.Opaque = false
-		return stacked{e: &plain, layer: layer}
+		m.add(&plain, -1, layer)
+		return
 	}
-	return stacked{e: e, layer: layer}
+	m.index = append(m.index, stacked{place: uint32(place), layer: layer})
 }
 
-// closeIndex adds implied parents and sets end of every entry.
-func closeIndex(all []stacked) []stacked {
-	out := make([]stacked, 0, len(all)+1)
-	var open []int32 // directories that hold the current entry
-	implied := func(path string, like *Entry) stacked {
-		return stacked{e: &Entry{Path: path, Type: Dir, Mode: 0o755, ModTime: like.ModTime}, layer: -1}
+// placeOf finds a path in a table; nil if it is not there.
+func placeOf(t placedTable, path string) (int, *Entry) {
+	c := t.cursor()
+	i := 0
+	switch t := t.(type) {
+	case *Packed:
+		i = t.find(path, c)
+	case *TOC:
+		i = t.find(path)
 	}
-	add := func(s stacked) {
-		open = append(open, int32(len(out)))
-		out = append(out, s)
+	if i == t.Len() || c.peek(i).Path != path {
+		return 0, nil
 	}
-	if len(all) == 0 || all[0].e.Path != "" {
-		add(implied("", &Entry{}))
+	return i, c.entry(i)
+}
+
+// close adds implied parents and sets end of every entry.
+func (m *merged) close() {
+	old, c := *m, &cursors{}
+	m.index, m.resolved, m.samples = make([]stacked, 0, len(old.index)+1), len(m.made), nil
+	type dir struct {
+		at   int32
+		path string
 	}
-	for _, s := range all {
-		for len(open) > 0 && !Within(s.e.Path, out[open[len(open)-1]].e.Path) {
-			out[open[len(open)-1]].end = int32(len(out))
-			open = open[:len(open)-1]
+	var open []dir // that hold the current entry
+	leave := func() {
+		m.index[open[len(open)-1].at].end = int32(len(m.index))
+		open = open[:len(open)-1]
+	}
+	imply := func(path string, modTime int64) {
+		open = append(open, dir{int32(len(m.index)), path})
+		m.add(&Entry{Path: path, Type: Dir, Mode: 0o755, ModTime: modTime}, -1, -1)
+	}
+	if len(old.index) == 0 || old.peek(c, 0).Path != "" {
+		imply("", 0)
+	}
+	for i, x := range old.index {
+		e := old.peek(c, i)
+		for len(open) > 0 && !Within(e.Path, open[len(open)-1].path) {
+			leave()
 		}
 		if len(open) > 0 {
-			have := out[open[len(open)-1]].e.Path
-			for have != Parent(s.e.Path) {
-				rest := s.e.Path[len(have):]
+			have := open[len(open)-1].path
+			for have != Parent(e.Path) {
+				rest := e.Path[len(have):]
 				name, _, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
 				have = join(have, name)
-				add(implied(have, s.e))
+				imply(have, e.ModTime)
 			}
 		}
-		add(s)
+		open = append(open, dir{int32(len(m.index)), e.Path})
+		m.index = append(m.index, x)
 	}
-	for _, i := range open {
-		out[i].end = int32(len(out))
+	for len(open) > 0 {
+		leave()
 	}
-	return out
+	m.sample()
+}
+
+// sample takes the samples.
+func (m *merged) sample() {
+	if !slices.ContainsFunc(m.tables, func(t placedTable) bool { _, ok := t.(*Packed); return ok }) {
+		return
+	}
+	c := &cursors{}
+	m.samples = make([]string, 0, len(m.index)/sampleStep+1)
+	for i := 0; i < len(m.index); i += sampleStep {
+		m.samples = append(m.samples, strings.Clone(m.peek(c, i).Path))
+	}
+}
+
+// search is the index of a path's entry, or the one at which it would be.
+func (m *merged) search(c *cursors, path string) int {
+	from, to := 0, len(m.index)
+	if m.samples != nil {
+		n := sort.Search(len(m.samples), func(i int) bool { return Compare(m.samples[i], path) >= 0 })
+		from, to = max(n-1, 0)*sampleStep, min(n*sampleStep, to)
+	}
+	return from + sort.Search(to-from, func(i int) bool { return Compare(m.peek(c, from+i).Path, path) >= 0 })
 }
 
 // find returns the place of a path in the index.
-func (s *Stack) find(ctx context.Context, path string) (int, error) {
+func (s *Stack) find(ctx context.Context, c *cursors, path string) (int, error) {
 	if err := s.load(ctx); err != nil {
 		return 0, err
 	}
-	i := sort.Search(len(s.index), func(i int) bool { return Compare(s.index[i].e.Path, path) >= 0 })
-	if i == len(s.index) || s.index[i].e.Path != path {
+	if s.samples == nil {
+		return s.found(s.search(c, path), c, path)
+	}
+	i := int(s.next.Load())
+	if i >= len(s.index) || s.peek(c, i).Path != path {
+		i = s.search(c, path)
+	}
+	s.next.Store(int32(i) + 1)
+	return s.found(i, c, path)
+}
+
+// found is what find returns where search says i.
+func (s *Stack) found(i int, c *cursors, path string) (int, error) {
+	if i == len(s.index) || s.peek(c, i).Path != path {
 		return 0, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}
 	}
 	return i, nil
@@ -234,11 +416,12 @@ func (s *Stack) find(ctx context.Context, path string) (int, error) {
 
 // Lookup returns the entry of a path; the root is "".
 func (s *Stack) Lookup(ctx context.Context, path string) (*Entry, error) {
-	i, err := s.find(ctx, path)
+	c := &cursors{}
+	i, err := s.find(ctx, c, path)
 	if err != nil {
 		return nil, err
 	}
-	return s.index[i].e, nil
+	return s.entry(c, i), nil
 }
 
 // withDigest is an entry of the stack with its digest.
@@ -260,35 +443,41 @@ func (s *Stack) withDigest(ctx context.Context, e *Entry) (*Entry, error) {
 // Capabilities implements Tree: files are shared within a layer only, as in an overlay.
 func (s *Stack) Capabilities() Capabilities { return Capabilities{Identities: s.identities} }
 
+// placedFile is a file of a layer, by its place in the table.
+type placedFile struct {
+	layer int32
+	place int
+}
+
 func (s *Stack) identities(ctx context.Context, _ string, entries []*Entry) ([]any, error) {
-	all := make([]any, len(entries))
+	all, c := make([]any, len(entries)), &cursors{}
 	for i, e := range entries {
 		if e.Type != File {
 			continue
 		}
-		at, err := s.find(ctx, e.Path)
+		at, err := s.find(ctx, c, e.Path)
 		if err != nil {
 			return nil, err
 		}
-		if all[i] = s.index[at].e; s.index[at].in != nil {
-			all[i] = s.index[at].in
-		}
+		file, _ := s.file(at)
+		all[i] = placedFile{s.index[at].layer, file}
 	}
 	return all, nil
 }
 
 // ReadDir returns the entries of a directory, sorted by Compare.
 func (s *Stack) ReadDir(ctx context.Context, path string) ([]*Entry, error) {
-	i, err := s.find(ctx, path)
+	c := &cursors{}
+	i, err := s.find(ctx, c, path)
 	if err != nil {
 		return nil, err
 	}
-	if s.index[i].e.Type != Dir {
+	if s.peek(c, i).Type != Dir {
 		return nil, &fs.PathError{Op: "readdir", Path: path, Err: fmt.Errorf("not a directory")}
 	}
 	var entries []*Entry
 	for j, end := int32(i)+1, s.index[i].end; j < end; j = s.index[j].end {
-		entries = append(entries, s.index[j].e)
+		entries = append(entries, s.entry(c, int(j)))
 	}
 	return entries, nil
 }
@@ -296,12 +485,13 @@ func (s *Stack) ReadDir(ctx context.Context, path string) ([]*Entry, error) {
 // Walk calls fn for the entry of path and for all that is in it, in canonical order. fs.SkipDir leaves a
 // directory's contents out, fs.SkipAll ends the walk.
 func (s *Stack) Walk(ctx context.Context, path string, fn func(*Entry) error) error {
-	i, err := s.find(ctx, path)
+	c := &cursors{}
+	i, err := s.find(ctx, c, path)
 	if err != nil {
 		return err
 	}
 	for j, end := int32(i), s.index[i].end; j < end; {
-		switch err := fn(s.index[j].e); err {
+		switch err := fn(s.entry(c, int(j))); err {
 		case nil:
 			j++
 		case fs.SkipDir:
@@ -322,7 +512,7 @@ func (s *Stack) Resolve(ctx context.Context, path string) (string, *Entry, error
 
 // Layer says which layer a path comes from, counted from the lowest, which is 0; -1 is none, of implied parents.
 func (s *Stack) Layer(ctx context.Context, path string) (int, error) {
-	i, err := s.find(ctx, path)
+	i, err := s.find(ctx, &cursors{}, path)
 	if err != nil {
 		return 0, err
 	}
@@ -331,18 +521,17 @@ func (s *Stack) Layer(ctx context.Context, path string) (int, error) {
 
 // Open reads the contents of a regular file by the path of its entry.
 func (s *Stack) Open(ctx context.Context, e *Entry) (io.ReadCloser, error) {
-	i, err := s.find(ctx, e.Path)
+	c := &cursors{}
+	i, err := s.find(ctx, c, e.Path)
 	if err != nil {
 		return nil, err
 	}
-	at := s.index[i]
-	if at.e.Type != File {
+	if s.peek(c, i).Type != File {
 		return nil, &fs.PathError{Op: "open", Path: e.Path, Err: fmt.Errorf("not a regular file")}
 	}
-	if at.in == nil {
-		at.in = at.e
-	}
-	return s.sources[at.layer].Open(ctx, at.in)
+	layer := s.index[i].layer
+	place, _ := s.file(i)
+	return s.sources[layer].Open(ctx, c.of(&s.merged, layer).entry(place))
 }
 
 // Sum puts others in the place of the entries whose digests the layers' tables of contents do not have. Most tables
@@ -368,34 +557,35 @@ type Placed struct {
 	Layer int // counted from the lowest, which is 0; -1 of implied parents
 }
 
-// Placed lists the merged view. Files that share an inode in one layer are hard links again. The entries must not be
-// changed.
-func (s *Stack) Placed(ctx context.Context) ([]Placed, error) {
+// Placed gives the merged view, in canonical order. Files that share an inode in one layer are hard links again. The
+// entries must not be changed.
+func (s *Stack) Placed(ctx context.Context) (iter.Seq[Placed], error) {
 	if err := s.load(ctx); err != nil {
 		return nil, err
 	}
-	first := make(map[*Entry]string) // inode → the path that has come already
-	for _, x := range s.index {
-		if x.in != nil {
-			first[x.in] = ""
+	shared := map[placedFile]bool{} // that have links
+	for i, x := range s.index {
+		if file, isLink := s.file(i); isLink {
+			shared[placedFile{x.layer, file}] = true
 		}
 	}
-	all := make([]Placed, 0, len(s.index))
-	for _, x := range s.index {
-		e, inode := x.e, x.in
-		if inode == nil {
-			inode = x.e
-		}
-		if path, ok := first[inode]; ok {
-			if path != "" {
-				e = &Entry{Path: e.Path, Type: Hardlink, Link: path}
-			} else {
-				first[inode] = e.Path
+	return func(yield func(Placed) bool) {
+		first := make(map[placedFile]string, len(shared)) // the path that has come already
+		c := &cursors{}
+		for i, x := range s.index {
+			e := s.entry(c, i)
+			if file, _ := s.file(i); file >= 0 && len(shared) > 0 && shared[placedFile{x.layer, file}] {
+				if path, ok := first[placedFile{x.layer, file}]; ok {
+					e = &Entry{Path: e.Path, Type: Hardlink, Link: path}
+				} else {
+					first[placedFile{x.layer, file}] = e.Path
+				}
+			}
+			if !yield(Placed{e, int(x.layer)}) {
+				return
 			}
 		}
-		all = append(all, Placed{e, int(x.layer)})
-	}
-	return all, nil
+	}, nil
 }
 
 // Flatten is the merged view as the TOC of one layer, for which Open of the Stack opens the contents. Files that
@@ -405,11 +595,11 @@ func (s *Stack) Flatten(ctx context.Context) (*TOC, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]*Entry, len(all))
-	for i, p := range all {
+	entries := make([]*Entry, 0, len(s.index))
+	for p := range all {
 		e := *p.Entry
 		e.Offset = 0
-		entries[i] = &e
+		entries = append(entries, &e)
 	}
 	return NewTOC(entries)
 }

@@ -77,6 +77,11 @@ func (t *TOC) find(path string) int {
 	return sort.Search(len(t.Entries), func(i int) bool { return Compare(t.Entries[i].Path, path) >= 0 })
 }
 
+func (t *TOC) cursor() tableReader { return t }
+
+func (t *TOC) entry(i int) *Entry { return t.Entries[i] }
+func (t *TOC) peek(i int) *Entry  { return t.Entries[i] }
+
 // Size is the sum of the sizes of the regular files in bytes, each inode once: what Docker shows as a layer's size.
 func (t *TOC) Size() int64 {
 	var n int64

@@ -51,7 +51,8 @@ func (m Mounted) modTime(path string) time.Time {
 
 // tableTime is the time of a path that comes from a layer without a directory.
 func (m Mounted) tableTime(path string) (time.Time, bool) {
-	i, err := m.find(context.Background(), path) // what is below was read before it was mounted
+	c := &cursors{}
+	i, err := m.find(context.Background(), c, path) // what is below was read before it was mounted
 	if err != nil {
 		return time.Time{}, false
 	}
@@ -59,7 +60,7 @@ func (m Mounted) tableTime(path string) (time.Time, bool) {
 	if dir := len(m.Dirs) - 1 - int(at.layer); at.layer < 0 || dir < 0 || m.Dirs[dir] != "" {
 		return time.Time{}, false
 	}
-	return time.Unix(at.e.ModTime, 0), true
+	return time.Unix(m.peek(c, i).ModTime, 0), true
 }
 
 // modTimeBeneath is the time of a path under root; the zero time with an error.

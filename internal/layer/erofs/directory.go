@@ -2,80 +2,131 @@ package erofs
 
 import (
 	"encoding/binary"
-	"path"
-	"slices"
-	"strings"
-
-	"github.com/strata-build/strata/internal/layer"
+	"iter"
 )
+
+// names are the names of nodes, with their kinds, in pieces that stay where they are.
+type names struct {
+	pieces [][]byte
+}
+
+const (
+	pieceBits = 16
+	pieceSize = 1 << pieceBits
+)
+
+// add keeps a name, which layer.MaxName holds for, and says where.
+func (n *names) add(name string, kind byte) uint32 {
+	last := len(n.pieces) - 1
+	if last < 0 || len(n.pieces[last])+2+len(name) > pieceSize {
+		n.pieces = append(n.pieces, make([]byte, 0, pieceSize))
+		last++
+	}
+	at := len(n.pieces[last])
+	n.pieces[last] = append(append(n.pieces[last], byte(len(name)), kind), name...)
+	return uint32(last)<<pieceBits | uint32(at)
+}
+
+func (n *names) at(place uint32) []byte       { return n.pieces[place>>pieceBits][place&(pieceSize-1):] }
+func (n *names) kind(place uint32) byte       { return n.at(place)[1] }
+func (n *names) setKind(place uint32, k byte) { n.at(place)[1] = k }
+func (n *names) name(place uint32) []byte {
+	b := n.at(place)
+	return b[2 : 2+int(b[0])]
+}
 
 // dirent is a name in a directory.
 type dirent struct {
-	name string
-	node int
+	name []byte
+	node int32
+	kind byte
 }
 
-// names are what is in a directory, itself and its parent too, in the order of their bytes, in which the kernel looks
-// for them.
-func (x *writer) names(i int) []dirent {
-	all := []dirent{{".", i}, {"..", int(x.inodes[i].parent)}}
-	for at := x.inodes[i].first; at >= 0; at = x.inodes[at].next {
-		all = append(all, dirent{path.Base(x.nodes[at].Path), int(at)})
-	}
-	slices.SortFunc(all, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
-	return all
-}
+var self, above = []byte("."), []byte("..")
 
-// fits is how many of names go into one block, and how many bytes they take.
-func fits(names []dirent) (n, size int) {
-	for _, d := range names {
-		more := direntSize + len(d.name)
-		if size+more > blockSize {
-			break
+// dirents are what is in a directory, itself and its parent too, in the order of their bytes, in which the kernel looks
+// for them: siblings in the order of layer.Compare are.
+func (x *writer) dirents(in *inode) iter.Seq[dirent] {
+	return func(yield func(dirent) bool) {
+		own := []dirent{{self, in.node, kindDir}, {above, in.parent, kindDir}}
+		for at := in.first; at >= 0; at = x.slots.at(at).next {
+			place := x.slots.at(at).name
+			d := dirent{x.names.name(place), at, x.names.kind(place)}
+			for len(own) > 0 && string(own[0].name) < string(d.name) {
+				if !yield(own[0]) {
+					return
+				}
+				own = own[1:]
+			}
+			if !yield(d) {
+				return
+			}
 		}
-		n, size = n+1, size+more
-	}
-	return n, size
-}
-
-// directorySize is how many bytes a directory has.
-func (x *writer) directorySize(i int) uint32 {
-	total := 0
-	for names := x.names(i); ; {
-		n, size := fits(names)
-		if names = names[n:]; len(names) == 0 {
-			return uint32(total + size)
+		for _, d := range own {
+			if !yield(d) {
+				return
+			}
 		}
-		total += blockSize
 	}
 }
 
-// directory is a directory's data: in each block where the names are (struct erofs_dirent), then the names.
-func (x *writer) directory(i int) []byte {
-	var data []byte
-	for names := x.names(i); len(names) > 0; {
-		n, _ := fits(names)
-		data = append(data, make([]byte, (blockSize-len(data)%blockSize)%blockSize)...)
-		at := n * direntSize
-		for _, d := range names[:n] {
-			data = binary.LittleEndian.AppendUint64(data, uint64(x.inodes[d.node].nid))
-			data = binary.LittleEndian.AppendUint16(data, uint16(at))
-			data = append(data, x.kind(d.node), 0)
+// directorySize is how many bytes a directory has, of which names are added in their order.
+type directorySize struct {
+	blocks, size int
+	own          int // how many of itself and its parent are counted
+}
+
+func (s *directorySize) add(name string) {
+	for ; s.own < 2 && dots[:1+s.own] < name; s.own++ {
+		s.count(1 + s.own)
+	}
+	s.count(len(name))
+}
+
+const dots = ".."
+
+func (s *directorySize) count(length int) {
+	more := direntSize + length
+	if s.size+more > blockSize {
+		s.blocks, s.size = s.blocks+1, 0
+	}
+	s.size += more
+}
+
+// end is the size when all names are added.
+func (s *directorySize) end() uint32 {
+	for ; s.own < 2; s.own++ {
+		s.count(1 + s.own)
+	}
+	return uint32(s.blocks*blockSize + s.size)
+}
+
+// directory writes a directory's data: in each block where the names are (struct erofs_dirent), then the names.
+func (x *writer) directory(in *inode) {
+	var names []dirent // of one block
+	size := 0
+	write := func() {
+		b := make([]byte, 0, blockSize)
+		at := len(names) * direntSize
+		for _, d := range names {
+			b = binary.LittleEndian.AppendUint64(b, uint64(x.slots.at(d.node).nid))
+			b = binary.LittleEndian.AppendUint16(b, uint16(at))
+			b = append(b, d.kind, 0)
 			at += len(d.name)
 		}
-		for _, d := range names[:n] {
-			data = append(data, d.name...)
+		for _, d := range names {
+			b = append(b, d.name...)
 		}
-		names = names[n:]
+		x.write(b)
 	}
-	return data
-}
-
-// kind is the type of a file as directories have it.
-func (x *writer) kind(i int) byte {
-	n := &x.nodes[i]
-	if n.Type == layer.Hardlink {
-		n = &x.nodes[x.inodes[i].block]
+	for d := range x.dirents(in) {
+		more := direntSize + len(d.name)
+		if size+more > blockSize {
+			write()
+			x.write(zeros[:blockSize-size])
+			names, size = names[:0], 0
+		}
+		names, size = append(names, d), size+more
 	}
-	return types[n.Type].kind
+	write()
 }

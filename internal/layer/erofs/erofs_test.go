@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func mounted(t testing.TB, data []byte) (dir string, toc *layer.TOC) {
 }
 
 // mount mounts the index of nodes whose contents are in tars.
-func mount(t testing.TB, nodes []erofs.Node, tars ...[]byte) string {
+func mount(t testing.TB, nodes iter.Seq[erofs.Node], tars ...[]byte) string {
 	t.Helper()
 	dir := t.TempDir()
 	var paths []string
@@ -235,11 +237,11 @@ func TestNotSaid(t *testing.T) {
 		"a link to nothing":  f(func(e *layer.Entry) { e.Type, e.Link, e.Size = layer.Hardlink, "g", 0 }),
 		"a tar that is none": {{Entry: &layer.Entry{Path: "f", Type: layer.File, Size: 1}, Device: 1}},
 	} {
-		if err := erofs.Write(&bytes.Buffer{}, nodes, device); !errors.Is(err, erofs.ErrNotSaid) {
+		if err := erofs.Write(&bytes.Buffer{}, slices.Values(nodes), device); !errors.Is(err, erofs.ErrNotSaid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := erofs.Write(&bytes.Buffer{}, nil, []erofs.Device{{Size: 1 << 42}}); !errors.Is(err, erofs.ErrNotSaid) {
+	if err := erofs.Write(&bytes.Buffer{}, slices.Values([]erofs.Node(nil)), []erofs.Device{{Size: 1 << 42}}); !errors.Is(err, erofs.ErrNotSaid) {
 		t.Errorf("a tar of 4 TiB: %v", err)
 	}
 }

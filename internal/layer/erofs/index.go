@@ -13,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"math/bits"
+	"path"
 
 	"github.com/opencontainers/go-digest"
 
@@ -41,12 +43,14 @@ type Node struct {
 }
 
 // Of are the nodes of one layer, whose tar is the only device.
-func Of(t *layer.TOC) []Node {
-	nodes := make([]Node, len(t.Entries))
-	for i, e := range t.Entries {
-		nodes[i].Entry, nodes[i].Offset = e, e.Offset
+func Of(t layer.Table) iter.Seq[Node] {
+	return func(yield func(Node) bool) {
+		for e := range t.All() {
+			if !yield(Node{Entry: e, Offset: e.Offset}) {
+				return
+			}
+		}
 	}
-	return nodes
 }
 
 const (
@@ -72,13 +76,15 @@ const (
 	maxDevices = 1 << 10 // more than overlayfs takes lower layers
 )
 
+const kindDir = 2 // of a directory, in one
+
 // types are the types of files, as st_mode and as directories have them.
 var types = map[layer.Type]struct {
 	mode uint16
 	kind byte
 }{
 	layer.File:     {0o100000, 1},
-	layer.Dir:      {0o040000, 2},
+	layer.Dir:      {0o040000, kindDir},
 	layer.Char:     {0o020000, 3},
 	layer.Whiteout: {0o020000, 3},
 	layer.Block:    {0o060000, 4},
@@ -86,17 +92,48 @@ var types = map[layer.Type]struct {
 	layer.Symlink:  {0o120000, 7},
 }
 
-// inode is where a node is written. A hard link has the nid of its target, and is not written.
-type inode struct {
-	nid    uint32
-	block  uint32 // the first of the data, where that is in blocks of its own
-	links  uint32
-	size   uint32 // of the data in bytes; 0 of files, whose contents are elsewhere
-	layout byte
+// slot is what is known of each node at once: 12 bytes and its name. A hard link has the nid of its target, and no
+// inode is written of it.
+type slot struct {
+	nid  uint32 // at first the bytes that the inode takes, without data
+	next int32  // place of the next in the same directory, -1 for none
+	name uint32 // in names
+}
 
+// slots are in pieces, so that more of them need no copy of those before.
+type slots struct {
+	pieces [][]slot
+	n      int
+}
+
+const slotBits = 12 // of the places in a piece
+
+func (s *slots) at(i int32) *slot { return &s.pieces[i>>slotBits][i&(1<<slotBits-1)] }
+
+func (s *slots) add(one slot) {
+	if s.n>>slotBits == len(s.pieces) {
+		s.pieces = append(s.pieces, make([]slot, 0, min(1<<slotBits, max(64, s.n))))
+	}
+	last := len(s.pieces) - 1
+	s.pieces[last] = append(s.pieces[last], one)
+	s.n++
+}
+
+// inode is what is known of a directory or symbolic link beside.
+type inode struct {
+	node   int32
 	parent int32 // place of the directory
 	first  int32 // of a directory: place of the first that is in it, -1 for none
-	next   int32 // place of the next in the same directory, -1 for none
+	links  uint32
+	size   uint32 // of the data in bytes
+	block  uint32 // the first of the data, where that is in blocks of its own
+	layout byte
+}
+
+// link is a node that is a hard link.
+type link struct {
+	node, target int32
+	path         string // of the target
 }
 
 // writer writes one index.
@@ -104,15 +141,21 @@ type writer struct {
 	out     *bufio.Writer
 	at      int64 // bytes written
 	devices []Device
-	nodes   []Node
-	inodes  []inode
-	blocks  uint32 // of all of the index
+	nodes   iter.Seq[Node]
+	slots   slots
+	names   names
+	inodes  []inode          // in the order of their nodes
+	links   []link           // in the order of their nodes
+	more    map[int32]uint32 // how many links a file has to it, of those that have any
+	targets map[int32]string // of symbolic links that have blocks of their own
+	blocks  uint32           // of all of the index
 }
 
-// Write writes the index of nodes, which are in the order of layer.Compare with one for each path. Missing parents
-// are 0755 and belong to 0:0, as in a tree. The same nodes and devices give the same bytes. An error that is
-// ErrNotSaid is not one of w's.
-func Write(w io.Writer, nodes []Node, devices []Device) error {
+// Write writes the index of nodes, which are in the order of layer.Compare with one for each path. They are gone through
+// two or three times, and are the same each time; each is needed until the next one. Missing parents are 0755 and
+// belong to 0:0, as in a tree. The same nodes and devices give the same bytes. An error that is ErrNotSaid is not one
+// of w's.
+func Write(w io.Writer, nodes iter.Seq[Node], devices []Device) error {
 	if len(devices) > maxDevices {
 		return fmt.Errorf("%d layers: %w", len(devices), ErrNotSaid)
 	}
@@ -122,22 +165,23 @@ func Write(w io.Writer, nodes []Node, devices []Device) error {
 		}
 	}
 	x := &writer{out: bufio.NewWriterSize(w, 64<<10), devices: devices, nodes: withParents(nodes)}
-	if err := x.link(); err != nil {
+	if err := x.collect(); err != nil {
+		return err
+	}
+	if err := x.resolve(); err != nil {
 		return err
 	}
 	if err := x.place(); err != nil {
 		return err
 	}
 	x.super()
-	for i := range x.nodes {
-		if x.nodes[i].Type != layer.Hardlink {
-			x.inode(i)
-		}
+	if err := x.writeInodes(); err != nil {
+		return err
 	}
-	for i := range x.nodes {
-		if x.inodes[i].hasBlocks() {
-			x.padTo(int64(x.inodes[i].block) << blockBits)
-			x.write(x.data(i))
+	for i := range x.inodes {
+		if in := &x.inodes[i]; in.hasBlocks() {
+			x.padTo(int64(in.block) << blockBits)
+			x.data(in, x.targets[in.node])
 		}
 	}
 	x.padTo(int64(x.blocks) << blockBits)
@@ -145,78 +189,123 @@ func Write(w io.Writer, nodes []Node, devices []Device) error {
 }
 
 // withParents adds the root and the parents that have no entry.
-func withParents(nodes []Node) []Node {
-	all := make([]Node, 0, len(nodes)+1)
-	dir := "" // that the last node is, or is in
-	var add func(n Node)
-	add = func(n Node) {
-		if parent := layer.Parent(n.Path); parent != dir && !layer.Within(dir, parent) {
-			add(Node{Entry: &layer.Entry{Path: parent, Type: layer.Dir, Mode: 0o755, ModTime: n.ModTime}})
+func withParents(nodes iter.Seq[Node]) iter.Seq[Node] {
+	return func(yield func(Node) bool) {
+		dir, any, more := "", false, true // dir is what the last node is, or is in
+		var add func(n Node)
+		add = func(n Node) {
+			if parent := layer.Parent(n.Path); parent != dir && !layer.Within(dir, parent) {
+				add(Node{Entry: &layer.Entry{Path: parent, Type: layer.Dir, Mode: 0o755, ModTime: n.ModTime}})
+			}
+			if dir = layer.Parent(n.Path); n.Type == layer.Dir {
+				dir = n.Path
+			}
+			more = more && yield(n)
 		}
-		if dir = layer.Parent(n.Path); n.Type == layer.Dir {
-			dir = n.Path
+		for n := range nodes {
+			if !any && n.Path != "" {
+				add(Node{Entry: &layer.Entry{Type: layer.Dir, Mode: 0o755}})
+			}
+			any = true
+			if add(n); !more {
+				return
+			}
 		}
-		all = append(all, n)
+		if !any {
+			add(Node{Entry: &layer.Entry{Type: layer.Dir, Mode: 0o755}})
+		}
 	}
-	if len(nodes) == 0 || nodes[0].Path != "" {
-		add(Node{Entry: &layer.Entry{Type: layer.Dir, Mode: 0o755}})
-	}
-	for _, n := range nodes {
-		add(n)
-	}
-	return all
 }
 
-// link finds out which nodes are in which directory, and how many links each inode has.
-func (x *writer) link() error {
-	x.inodes = make([]inode, len(x.nodes))
-	targets := map[string]int{} // of hard links, by their paths
-	for _, n := range x.nodes {
-		if n.Type == layer.Hardlink {
-			targets[n.Link] = -1
+// collect goes through the nodes for the first time: which are in which directory, and what each takes.
+func (x *writer) collect() error {
+	type dir struct {
+		node, inode int32
+		path        string
+		last        int32 // what was put into it last, -1 for nothing
+		size        directorySize
+	}
+	var open []dir // those that the next node may be in
+	leave := func() {
+		d := &open[len(open)-1]
+		x.inodes[d.inode].size = d.size.end()
+		open = open[:len(open)-1]
+	}
+	var failed error
+	for n := range x.nodes {
+		i := int32(x.slots.n)
+		if failed = x.check(&n); failed != nil {
+			failed = fmt.Errorf("/%s: %w", n.Path, failed)
+			break
+		}
+		for len(open) > 0 && open[len(open)-1].path != layer.Parent(n.Path) {
+			leave()
+		}
+		parent := int32(0)
+		if len(open) > 0 {
+			in := &open[len(open)-1]
+			parent = in.node
+			if in.last < 0 {
+				x.inodes[in.inode].first = i
+			} else {
+				x.slots.at(in.last).next = i
+			}
+			in.last = i
+			in.size.add(path.Base(n.Path))
+			if n.Type == layer.Dir {
+				x.inodes[in.inode].links++
+			}
+		}
+		x.slots.add(slot{uint32(inodeLength(&n)), -1, x.names.add(path.Base(n.Path), types[n.Type].kind)})
+		switch n.Type {
+		case layer.Hardlink:
+			x.links = append(x.links, link{i, -1, n.Link})
+		case layer.Symlink:
+			x.inodes = append(x.inodes, inode{node: i, parent: parent, first: -1, links: 1, size: uint32(len(n.Link))})
+		case layer.Dir:
+			open = append(open, dir{node: i, inode: int32(len(x.inodes)), path: n.Path, last: -1})
+			x.inodes = append(x.inodes, inode{node: i, parent: parent, first: -1, links: 2})
 		}
 	}
-	last := make([]int32, len(x.nodes)) // of a directory: what was put into it last
-	at := 0                             // the directory that the next node may be in
-	for i := range x.nodes {
-		n, in := &x.nodes[i], &x.inodes[i]
-		in.first, in.next, last[i] = -1, -1, -1
-		if _, ok := targets[n.Path]; ok {
-			targets[n.Path] = i
-		}
-		in.links = 1
-		if n.Type == layer.Dir {
-			in.links = 2
-		}
-		if i == 0 {
-			continue
-		}
-		for x.nodes[at].Path != layer.Parent(n.Path) {
-			at = int(x.inodes[at].parent)
-		}
-		in.parent = int32(at)
-		if last[at] < 0 {
-			x.inodes[at].first = int32(i)
-		} else {
-			x.inodes[last[at]].next = int32(i)
-		}
-		last[at] = int32(i)
-		if n.Type == layer.Dir {
-			x.inodes[at].links++
-			at = i
-		}
+	for len(open) > 0 {
+		leave()
 	}
-	for i := range x.nodes {
-		n := &x.nodes[i]
-		if n.Type != layer.Hardlink {
-			continue
+	return failed
+}
+
+// inodeLength is how many bytes an inode takes with its attributes and what says where its chunk is.
+func inodeLength(n *Node) int64 {
+	length := int64(inodeSize + xattrSize(n.Entry))
+	if n.Type == layer.File && n.Size > 0 {
+		length = align(length, chunkSize) + chunkSize
+	}
+	return length
+}
+
+// resolve finds the targets of hard links.
+func (x *writer) resolve() error {
+	if len(x.links) == 0 {
+		return nil
+	}
+	places := map[string]int32{}
+	for _, l := range x.links {
+		places[l.path] = -1
+	}
+	i := int32(0)
+	for n := range x.nodes {
+		if _, ok := places[n.Path]; ok && n.Type != layer.Hardlink && n.Type != layer.Dir {
+			places[n.Path] = i
 		}
-		target := targets[n.Link]
-		if target < 0 || x.nodes[target].Type == layer.Hardlink || x.nodes[target].Type == layer.Dir {
-			return fmt.Errorf("/%s is a hard link to /%s, which is no file: %w", n.Path, n.Link, ErrNotSaid)
+		i++
+	}
+	x.more = map[int32]uint32{}
+	for i := range x.links {
+		l := &x.links[i]
+		if l.target = places[l.path]; l.target < 0 {
+			return fmt.Errorf("a hard link to /%s, which is no file: %w", l.path, ErrNotSaid)
 		}
-		x.inodes[target].links++
-		x.inodes[i].block = uint32(target)
+		x.more[l.target]++
+		x.names.setKind(x.slots.at(l.node).name, x.names.kind(x.slots.at(l.target).name))
 	}
 	return nil
 }
@@ -224,49 +313,43 @@ func (x *writer) link() error {
 // place decides where each inode and its data go.
 func (x *writer) place() error {
 	offset := int64(inodeSize) // from the first block of inodes; the root's number is not 0, which readdir(3) takes for none
-	for i := range x.nodes {
-		n, in := &x.nodes[i], &x.inodes[i]
-		if n.Type == layer.Hardlink {
+	links, inodes := x.links, x.inodes
+	for i := range int32(x.slots.n) {
+		s := x.slots.at(i)
+		if len(links) > 0 && links[0].node == i {
+			links = links[1:]
 			continue
 		}
-		if err := x.check(n); err != nil {
-			return fmt.Errorf("/%s: %w", n.Path, err)
-		}
-		length := int64(inodeSize + xattrSize(n.Entry))
-		switch {
-		case n.Type == layer.File && n.Size > 0:
-			in.layout = layoutChunks
-			length = align(length, chunkSize) + chunkSize
-		case n.Type == layer.Symlink:
-			in.size = uint32(len(n.Link))
-		case n.Type == layer.Dir:
-			in.size = x.directorySize(i)
-		}
-		if in.size > 0 && length+int64(in.size) <= blockSize {
-			in.layout = layoutInline
-			length += int64(in.size)
-			if offset%blockSize+length > blockSize { // inline data does not go across blocks
-				offset = align(offset, blockSize)
+		length := int64(s.nid)
+		if len(inodes) > 0 && inodes[0].node == i {
+			in := &inodes[0]
+			inodes = inodes[1:]
+			if in.size > 0 && length+int64(in.size) <= blockSize {
+				in.layout = layoutInline
+				length += int64(in.size)
+				if offset%blockSize+length > blockSize { // inline data does not go across blocks
+					offset = align(offset, blockSize)
+				}
 			}
 		}
-		in.nid = uint32(offset / nidSize)
+		s.nid = uint32(offset / nidSize)
 		offset = align(offset+length, nidSize)
 		if offset/nidSize > math.MaxUint32 {
-			return fmt.Errorf("%d entries: %w", len(x.nodes), ErrNotSaid)
+			return fmt.Errorf("%d entries: %w", x.slots.n, ErrNotSaid)
 		}
 	}
+	for _, l := range x.links {
+		x.slots.at(l.node).nid = x.slots.at(l.target).nid
+	}
 	next := x.firstInode() + align(offset, blockSize)>>blockBits
-	for i := range x.nodes {
-		in := &x.inodes[i]
-		if x.nodes[i].Type == layer.Hardlink {
-			in.nid = x.inodes[in.block].nid
-		} else if in.hasBlocks() {
+	for i := range x.inodes {
+		if in := &x.inodes[i]; in.hasBlocks() {
 			in.block = uint32(next)
 			next += align(int64(in.size), blockSize) >> blockBits
 		}
 	}
 	if next > math.MaxUint32 {
-		return fmt.Errorf("%d entries: %w", len(x.nodes), ErrNotSaid)
+		return fmt.Errorf("%d entries: %w", x.slots.n, ErrNotSaid)
 	}
 	x.blocks = uint32(next)
 	return nil
@@ -310,8 +393,8 @@ func (x *writer) super() {
 	s := b[superblock:]
 	le.PutUint32(s, magic)
 	s[12] = blockBits
-	le.PutUint16(s[14:], uint16(x.inodes[0].nid))
-	le.PutUint64(s[16:], uint64(len(x.nodes)))
+	le.PutUint16(s[14:], uint16(x.slots.at(0).nid))
+	le.PutUint64(s[16:], uint64(x.slots.n))
 	le.PutUint32(s[36:], x.blocks)
 	le.PutUint32(s[40:], uint32(x.firstInode()))
 	le.PutUint32(s[80:], featureChunks|featureDevices)
@@ -325,22 +408,52 @@ func (x *writer) super() {
 	x.write(b)
 }
 
+// writeInodes goes through the nodes for the last time.
+func (x *writer) writeInodes() error {
+	x.targets = map[int32]string{}
+	links, inodes, i := x.links, x.inodes, int32(0)
+	for n := range x.nodes {
+		if int(i) >= x.slots.n {
+			i++ // others than before
+			break
+		}
+		if len(links) > 0 && links[0].node == i {
+			links = links[1:]
+			i++
+			continue
+		}
+		in := &inode{links: 1}
+		if len(inodes) > 0 && inodes[0].node == i {
+			in, inodes = &inodes[0], inodes[1:]
+		}
+		if n.Type == layer.Symlink && in.hasBlocks() {
+			x.targets[i] = n.Link
+		}
+		x.inode(i, &n, in)
+		i++
+	}
+	if int(i) != x.slots.n {
+		return errors.New("what is indexed changed meanwhile")
+	}
+	return nil
+}
+
 // inode writes an inode (struct erofs_inode_extended), its attributes, and what stands behind it.
-func (x *writer) inode(i int) {
-	n, in := &x.nodes[i], &x.inodes[i]
-	x.padTo(x.firstInode()<<blockBits + int64(in.nid)*nidSize)
-	size, data := uint64(in.size), in.block
+func (x *writer) inode(i int32, n *Node, in *inode) {
+	x.padTo(x.firstInode()<<blockBits + int64(x.slots.at(i).nid)*nidSize)
+	layout, size, data := in.layout, uint64(in.size), in.block
 	switch n.Type {
 	case layer.File:
 		if size = uint64(n.Size); size > 0 {
-			data = chunkIndexes | uint32(chunkBits(n.Size))
+			layout, data = layoutChunks, chunkIndexes|uint32(chunkBits(n.Size))
 		}
 	case layer.Char, layer.Block:
 		data = n.Minor&0xff | n.Major<<8 | n.Minor&^0xff<<12 // new_encode_dev (include/linux/kdev_t.h)
 	}
-	var b [inodeSize]byte
+	b := x.out.AvailableBuffer()
+	b = append(b, make([]byte, inodeSize)...)
 	le := binary.LittleEndian
-	le.PutUint16(b[0:], uint16(in.layout)<<1|1)
+	le.PutUint16(b[0:], uint16(layout)<<1|1)
 	le.PutUint16(b[2:], uint16(xattrCount(n.Entry)))
 	le.PutUint16(b[4:], types[n.Type].mode|uint16(n.Mode))
 	le.PutUint64(b[8:], size)
@@ -349,30 +462,31 @@ func (x *writer) inode(i int) {
 	le.PutUint32(b[24:], uint32(n.UID))
 	le.PutUint32(b[28:], uint32(n.GID))
 	le.PutUint64(b[32:], uint64(n.ModTime))
-	le.PutUint32(b[44:], in.links)
-	x.write(b[:])
+	le.PutUint32(b[44:], in.links+x.more[i])
+	x.write(b)
 	x.write(appendXattrs(nil, n.Entry))
-	switch in.layout {
+	switch layout {
 	case layoutInline:
-		x.write(x.data(i))
+		x.data(in, n.Link)
 	case layoutChunks:
 		x.padTo(align(x.at, chunkSize))
 		var c [chunkSize]byte
 		le.PutUint16(c[2:], uint16(1+n.Device))
 		le.PutUint32(c[4:], uint32(n.Offset>>blockBits))
-		x.write(c[:])
+		x.write(append(x.out.AvailableBuffer(), c[:]...))
 	}
 }
 
 // chunkBits is the size of the one chunk that a file is, as the power of two of blocks.
 func chunkBits(size int64) int { return bits.Len64(uint64(size-1) >> blockBits) }
 
-// data is what a symbolic link or a directory holds.
-func (x *writer) data(i int) []byte {
-	if x.nodes[i].Type == layer.Symlink {
-		return []byte(x.nodes[i].Link)
+// data writes what a symbolic link to target or a directory holds.
+func (x *writer) data(in *inode, target string) {
+	if target != "" {
+		x.write([]byte(target))
+		return
 	}
-	return x.directory(i)
+	x.directory(in)
 }
 
 // write writes bytes; an error shows when all is flushed.
@@ -381,9 +495,10 @@ func (x *writer) write(p []byte) {
 	x.at += int64(n)
 }
 
+var zeros [blockSize]byte
+
 // padTo writes zeros up to an offset.
 func (x *writer) padTo(offset int64) {
-	var zeros [blockSize]byte
 	for x.at < offset {
 		before := x.at
 		if x.write(zeros[:min(blockSize, offset-x.at)]); x.at == before {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,7 @@ func Mountable(dir string) error {
 		return fmt.Errorf("%w: %w", ErrNoMount, err)
 	}
 	root := &layer.Entry{Type: layer.Dir, Mode: 0o755, Opaque: true, Xattrs: []layer.Xattr{{Name: "security.strata", Value: "y"}}}
-	if err := Write(f, []Node{{Entry: root}}, nil); err != nil {
+	if err := Write(f, slices.Values([]Node{{Entry: root}}), nil); err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMount, err)
 	}
 	mount, err := Open(f, nil)

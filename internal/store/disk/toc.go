@@ -38,3 +38,12 @@ func ReadTOC(path string) (*layer.TOC, error) {
 	}
 	return t, nil
 }
+
+// ReadPacked is ReadTOC of a table that stays encoded.
+func ReadPacked(path string) (*layer.Packed, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return layer.NewPacked(data)
+}

@@ -62,12 +62,34 @@ func readTable[T any](ctx context.Context, l *Layer, read func() (T, error)) (T,
 
 func (l *Layer) readTOC() (*layer.TOC, error) {
 	ls := l.layers
-	return ls.memory.toc(l.DiffID, func() (*layer.TOC, error) {
+	return tocOf(ls.memory, ls.memory.tocs, l.DiffID, func() (*layer.TOC, error) {
 		t, err := disk.ReadTOC(ls.Path(l.DiffID, formTOC))
 		if err != nil {
 			return nil, fmt.Errorf("reading the table of contents of layer %s: %w", l.DiffID, err)
 		}
 		return t, nil
+	})
+}
+
+// packFrom is how large the file of a table of contents is at least, in bytes, that is not decoded for Table: that of
+// some 50,000 entries. Decoded they take 12 MB.
+const packFrom = 4 << 20
+
+// Table is TOC for those who need not have all entries at once: a *layer.Packed of a large layer, else the TOC.
+func (l *Layer) Table(ctx context.Context) (layer.Table, error) {
+	return readTable(ctx, l, func() (layer.Table, error) {
+		ls := l.layers
+		path := ls.Path(l.DiffID, formTOC)
+		if st, err := os.Stat(path); err != nil || st.Size() < packFrom {
+			return l.readTOC() // which says what is wrong
+		}
+		return tocOf(ls.memory, ls.memory.packed, l.DiffID, func() (*layer.Packed, error) {
+			t, err := disk.ReadPacked(path)
+			if err != nil {
+				return nil, fmt.Errorf("reading the table of contents of layer %s: %w", l.DiffID, err)
+			}
+			return t, nil
+		})
 	})
 }
 

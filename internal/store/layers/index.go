@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -215,7 +217,7 @@ func (ls *Layers) makeIndex(c *indexContents, top digest.Digest, name string) er
 		return err
 	}
 	defer f.Close()
-	if err := erofs.Write(f, c.nodes, c.devices); err != nil {
+	if err := c.write(f); err != nil {
 		return err
 	}
 	st, err := f.Stat()
@@ -301,8 +303,29 @@ func (ls *Layers) RemoveIndex(diffID digest.Digest, path string) error {
 
 // indexContents are what an index is made of.
 type indexContents struct {
-	nodes   []erofs.Node
+	nodes   iter.Seq[erofs.Node]
 	devices []erofs.Device
+	on      []device
+}
+
+// write writes the index.
+func (c *indexContents) write(w io.Writer) error {
+	return erofs.Write(w, func(yield func(erofs.Node) bool) {
+		for n := range c.nodes {
+			if n.Type == layer.File && n.Size > 0 && c.on[n.Device].delta != nil {
+				inBase, from, rest := c.on[n.Device].delta.Find(n.Offset)
+				if n.Offset = from; inBase {
+					n.Device++
+				}
+				if rest < n.Size { // its contents are not in one piece
+					n.Offset = -1
+				}
+			}
+			if !yield(n) {
+				return
+			}
+		}
+	}, c.devices)
 }
 
 // device is a file that an index has the contents of files in: a tar, what a tar has more than its base, or that base.
@@ -338,7 +361,7 @@ func (ls *Layers) devicesOf(layers []*Layer) ([]device, error) {
 
 // contentsOf are what the index of layers, the lowest first, on these devices is made of.
 func (ls *Layers) contentsOf(ctx context.Context, layers []*Layer, on []device) (*indexContents, error) {
-	c := &indexContents{}
+	c := &indexContents{on: on}
 	var first []int // device of each layer
 	for i, d := range on {
 		c.devices = append(c.devices, d.Device)
@@ -347,36 +370,29 @@ func (ls *Layers) contentsOf(ctx context.Context, layers []*Layer, on []device) 
 		}
 	}
 	if len(layers) == 1 {
-		t, err := layers[0].TOC(ctx)
+		t, err := layers[0].Table(ctx)
 		if err != nil {
 			return nil, err
 		}
 		c.nodes = erofs.Of(t)
-	} else {
-		sources := make([]layer.Source, len(layers))
-		for i, l := range layers {
-			sources[i] = source{l}
-		}
-		placed, err := layer.NewStack(sources...).Placed(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range placed {
+		return c, nil
+	}
+	sources := make([]layer.Source, len(layers))
+	for i, l := range layers {
+		sources[i] = source{l}
+	}
+	placed, err := layer.NewStack(sources...).Placed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.nodes = func(yield func(erofs.Node) bool) {
+		for p := range placed {
 			n := erofs.Node{Entry: p.Entry, Offset: p.Offset}
 			if p.Layer >= 0 {
 				n.Device = first[p.Layer]
 			}
-			c.nodes = append(c.nodes, n)
-		}
-	}
-	for i := range c.nodes {
-		if n := &c.nodes[i]; n.Type == layer.File && n.Size > 0 && on[n.Device].delta != nil {
-			inBase, from, rest := on[n.Device].delta.Find(n.Offset)
-			if rest < n.Size {
-				return nil, errNoIndex // its contents are not in one piece
-			}
-			if n.Offset = from; inBase {
-				n.Device++
+			if !yield(n) {
+				return
 			}
 		}
 	}
@@ -436,7 +452,7 @@ func (ls *Layers) indexIsSound(ctx context.Context, path string) (bool, error) {
 		return false, err
 	}
 	same := &comparison{with: f}
-	if err := erofs.Write(same, c.nodes, c.devices); err != nil {
+	if err := c.write(same); err != nil {
 		return false, nil
 	}
 	return same.atEnd(), nil

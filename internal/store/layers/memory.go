@@ -12,7 +12,8 @@ import (
 // memory is what a process remembers of the layers it uses.
 type memory struct {
 	mu      sync.Mutex
-	tocs    map[digest.Digest]*tocEntry
+	tocs    map[digest.Digest]*tocEntry[*layer.TOC]
+	packed  map[digest.Digest]*tocEntry[*layer.Packed]
 	locks   map[digest.Digest]*sync.Mutex
 	looks   map[digest.Digest]map[string]*look
 	lazies  map[digest.Digest]*Lazy
@@ -25,9 +26,9 @@ type memory struct {
 	repositories map[string]chunked.Repository
 }
 
-type tocEntry struct {
+type tocEntry[T layer.Table] struct {
 	once sync.Once
-	toc  *layer.TOC
+	toc  T
 	err  error
 }
 
@@ -40,7 +41,7 @@ type look struct {
 
 func newMemory() *memory {
 	return &memory{
-		tocs: map[digest.Digest]*tocEntry{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
+		tocs: map[digest.Digest]*tocEntry[*layer.TOC]{}, packed: map[digest.Digest]*tocEntry[*layer.Packed]{}, locks: map[digest.Digest]*sync.Mutex{}, looks: map[digest.Digest]map[string]*look{},
 		lazies: map[digest.Digest]*Lazy{}, claims: map[digest.Digest]*claimed{}, sound: map[digest.Digest]bool{},
 		noIndex: map[digest.Digest]bool{}, written: map[digest.Digest]bool{},
 		repositories: map[string]chunked.Repository{},
@@ -110,13 +111,13 @@ func (m *memory) lock(diffID digest.Digest) (unlock func()) {
 	return l.Unlock
 }
 
-// toc returns a table of contents that was read before, or reads it.
-func (m *memory) toc(diffID digest.Digest, read func() (*layer.TOC, error)) (*layer.TOC, error) {
+// tocOf returns a table of contents of one form that was read before, or reads it.
+func tocOf[T layer.Table](m *memory, in map[digest.Digest]*tocEntry[T], diffID digest.Digest, read func() (T, error)) (T, error) {
 	m.mu.Lock()
-	e := m.tocs[diffID]
+	e := in[diffID]
 	if e == nil {
-		e = &tocEntry{}
-		m.tocs[diffID] = e
+		e = &tocEntry[T]{}
+		in[diffID] = e
 	}
 	m.mu.Unlock()
 	e.once.Do(func() { e.toc, e.err = read() })
@@ -196,6 +197,7 @@ func (m *memory) forget(diffID digest.Digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.tocs, diffID)
+	delete(m.packed, diffID)
 	delete(m.looks, diffID)
 	delete(m.sound, diffID)
 	delete(m.written, diffID)

@@ -21,6 +21,14 @@ func (s source) TOC(ctx context.Context) (*layer.TOC, error) {
 	return s.l.TOC(ctx)
 }
 
+// Table implements layer.TableSource.
+func (s source) Table(ctx context.Context) (layer.Table, error) {
+	if z := s.l.layers.opened(s.l.DiffID); z != nil {
+		return z.Index.TOC, nil
+	}
+	return s.l.Table(ctx)
+}
+
 // Open reads a file out of the tar, which is as it was sealed, or out of the tree, whose file is compared with its
 // digest on the way: looking at the seal of a whole tree takes longer than reading a few of its files. So does
 // verifying a whole tar, of a copy of a store for instance: a small file of it is compared with its digest alone.
