@@ -27,6 +27,9 @@ type Classic struct {
 	// container is the ID of the one that the step under way runs in, "" for none.
 	container    string
 	newContainer func() string
+	// last is the ID of the last step until it is known under which one the image is stored, which has more in its config;
+	// "" where nothing is held back.
+	last digest.Digest
 }
 
 // NewClassic returns a display on out, with warnings on another file. A quiet one shows warnings only.
@@ -72,6 +75,9 @@ func (c *Classic) Send(e event.Event) {
 	case event.Finished:
 		c.finish(e)
 	case event.Built:
+		if c.last != "" {
+			c.last = e.ID // the ID that history and run know, as with Docker
+		}
 		c.line("Successfully built %s", short(e.ID))
 		for _, name := range e.Tags {
 			c.line("Successfully tagged %s", name)
@@ -86,7 +92,19 @@ func (c *Classic) Send(e event.Event) {
 }
 
 // Close implements Display.
-func (c *Classic) Close(error) {}
+func (c *Classic) Close(error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.release()
+}
+
+// release shows the last step's ID.
+func (c *Classic) release() {
+	if id := c.last; id != "" {
+		c.last = ""
+		c.line(" ---> %s", short(id))
+	}
+}
 
 // plan shows the ARGs before the first FROM, which are steps for the classic engine.
 func (c *Classic) plan(e event.Planned) {
@@ -124,6 +142,11 @@ func (c *Classic) finish(e event.Finished) {
 		c.line(" ---> Using cache")
 	}
 	c.container = ""
+	if e.Vertex.Position == c.positions && e.State != "" {
+		c.release() // that of another platform
+		c.last = e.State
+		return
+	}
 	c.line(" ---> %s", short(e.State)) // FROM scratch has an arrow without an ID
 }
 
@@ -132,6 +155,7 @@ func (c *Classic) output(stream int, data []byte) {
 	if len(data) == 0 {
 		return
 	}
+	c.release()
 	c.open = data[len(data)-1] != '\n'
 	if stream == 2 && c.color {
 		fmt.Fprintf(c.out, "%s%s%s", style.BrightRed.Start(), data, style.Reset)
@@ -141,6 +165,7 @@ func (c *Classic) output(stream int, data []byte) {
 }
 
 func (c *Classic) line(format string, args ...any) {
+	c.release()
 	if c.open {
 		fmt.Fprintln(c.out)
 		c.open = false
