@@ -57,7 +57,11 @@ func (m *model) treeHeading(width int) string {
 	case r != nil && r.Layer < 0:
 		return "Changes of the configuration"
 	}
-	count := fmt.Sprintf("  %s in %d", human.Size(m.tree.sizes[timeline.Root]), m.tree.total)
+	paths := "paths"
+	if m.tree.total == 1 {
+		paths = "path"
+	}
+	count := fmt.Sprintf("  %s in %d %s", human.Size(m.tree.sizes[timeline.Root]), m.tree.total, paths)
 	set := ""
 	if m.filter != "" {
 		set += "  filter: " + clean(m.filter)
