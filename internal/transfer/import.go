@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -23,11 +24,20 @@ type ImportOptions struct {
 	Message  string           // comment of the history row; "" is Docker's "Imported from -"
 }
 
+// maxZeros is how many bytes of nothing but zeros, which is an empty tar, a tar may begin with. It is on the disk as it came
+// before its end is known. tar's own records have 10,240 bytes (GNU tar, --blocking-factor).
+const maxZeros = 1 << 20
+
 // Import makes an image of one layer of a root file system's tar, compressed or not, as docker import does.
 func (m *Mover) Import(ctx context.Context, r io.Reader, o ImportOptions) (digest.Digest, error) {
-	b := bufio.NewReaderSize(r, 1<<16)
-	if _, err := b.Peek(1); errors.Is(err, io.EOF) {
+	b := bufio.NewReaderSize(r, maxZeros)
+	switch head, err := b.Peek(maxZeros); {
+	case err != nil && !errors.Is(err, io.EOF):
+		return "", err
+	case len(head) == 0:
 		return "", errors.New("it is empty; give a tar of a root file system")
+	case len(head) == maxZeros && bytes.Count(head, []byte{0}) == maxZeros:
+		return "", errors.New("it begins with a megabyte of zeros, and may be endless, as /dev/zero is; give a tar of a root file system")
 	}
 	l, err := m.Store.UnpackNew(ctx, "", b)
 	if err != nil {

@@ -57,11 +57,10 @@ func (m *model) treeHeading(width int) string {
 	case r != nil && r.Layer < 0:
 		return "Changes of the configuration"
 	}
-	paths := "paths"
+	count, unit := fmt.Sprintf("  %s in %d", human.Size(m.tree.sizes[timeline.Root]), m.tree.total), " paths"
 	if m.tree.total == 1 {
-		paths = "path"
+		unit = " path"
 	}
-	count := fmt.Sprintf("  %s in %d %s", human.Size(m.tree.sizes[timeline.Root]), m.tree.total, paths)
 	set := ""
 	if m.filter != "" {
 		set += "  filter: " + clean(m.filter)
@@ -74,7 +73,7 @@ func (m *model) treeHeading(width int) string {
 	if m.bySize {
 		set += "  by size"
 	}
-	return firstFit(width-1, long+count+set, short+count+set, short+set)
+	return firstFit(width-1, long+count+unit+set, long+count+set, short+count+set, short+set)
 }
 
 // detailHeading is the title, how to go back, and where in the text this is.
