@@ -311,8 +311,8 @@ type pieces struct {
 	parts []part // those that are not finished
 	done  int    // entries of the first that have come
 	cut   func(*part) []*run
-	left  []*run   // of the first part, if it is in the earlier tar
-	moved []*Entry // that have come for the first of them
+	left  []*run // of the first part, if it is in the earlier tar
+	moved *slab  // of entries that have come for the first of them; nil for none
 	fresh gathered
 	yield func(*run) error
 }
@@ -337,7 +337,10 @@ func (p *pieces) add(e *Entry, offset int64) error {
 		if copied.Offset = 0; e.Type == File {
 			copied.Offset = offset - p.left[0].from
 		}
-		p.moved = append(p.moved, &copied)
+		if p.moved == nil {
+			p.moved = slabs.Get().(*slab)
+		}
+		p.moved.entries = append(p.moved.entries, copied)
 	}
 	if p.done++; p.done == part.entries {
 		return p.finish()

@@ -155,7 +155,7 @@ type run struct {
 	entries   []*Entry
 	described []*Entry // those that get to know their offsets and digests: of tarSinks.toc or the run's own; nil for none
 	from, to  int64    // what part of the earlier tar, if there are no entries
-	moved     []*Entry // entries of that part, of which files have offsets that count from where the run begins
+	moved     *slab    // entries of that part, of which files have offsets that count from where the run begins; nil for none
 	based     *based   // where the base of the tar has the bytes, which are not written then; nil of others
 	out       chan *chunk
 }
@@ -311,12 +311,7 @@ func drainRuns(ctx context.Context, order <-chan *run, to tarSinks, sums chan<- 
 		if r.based != nil {
 			w = nil
 		}
-		for _, e := range r.moved {
-			if e.Type == File {
-				e.Offset += size
-			}
-		}
-		if err := to.describe(r.moved); err != nil {
+		if err := to.describeMoved(r.moved, size); err != nil {
 			return 0, err
 		}
 		for open := true; open; {
@@ -367,6 +362,35 @@ func (s *tarSinks) describe(entries []*Entry) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// slab are entries that go through a tar together.
+type slab struct{ entries []Entry }
+
+// slabs are used again: a million entries one by one are more than the collector can keep up with.
+var slabs = sync.Pool{New: func() any { return new(slab) }}
+
+// describeMoved tells encoded of entries of a run that begins at a place, which nobody needs afterwards.
+func (s *tarSinks) describeMoved(moved *slab, at int64) error {
+	if moved == nil {
+		return nil
+	}
+	for i := range moved.entries {
+		e := &moved.entries[i]
+		if e.Type == File {
+			e.Offset += at
+		}
+		if s.encoded == nil {
+			continue
+		}
+		if err := s.encoded.Append(e); err != nil {
+			return err
+		}
+	}
+	clear(moved.entries)
+	moved.entries = moved.entries[:0]
+	slabs.Put(moved)
 	return nil
 }
 
