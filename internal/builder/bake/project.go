@@ -3,6 +3,7 @@ package bake
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -81,6 +82,11 @@ func (p Project) load(ctx context.Context) (*types.Project, error) {
 		cli.WithDefaultProfiles(p.Profiles...), cli.WithName(p.Name))
 	if err != nil {
 		return nil, fmt.Errorf("finding the Compose project: %w", err)
+	}
+	for _, name := range options.ConfigPaths { // which compose-go reads whole
+		if st, err := os.Stat(name); err == nil && (st.Mode()&os.ModeDevice != 0 || st.Size() > maxFile) {
+			return nil, fmt.Errorf("reading the Compose project: %s is a device, or has more than %d bytes; name a Compose file with -f", name, maxFile)
+		}
 	}
 	project, err := options.LoadProject(ctx)
 	if err != nil {

@@ -66,8 +66,12 @@ func OpenStream(r io.Reader, tmpDir string, l layer.Limits) (*Reader, error) {
 	}
 	defer plain.Close()
 	in := bufio.NewReaderSize(plain, 64<<10)
-	if head, _ := in.Peek(layer.TarBlock); len(head) == layer.TarBlock && bytes.Count(head, []byte{0}) == layer.TarBlock {
+	head, _ := in.Peek(layer.TarBlock)
+	if len(head) == layer.TarBlock && bytes.Count(head, []byte{0}) == layer.TarBlock {
 		return nil, errNoIndex // an empty tar, which may be endless: /dev/zero
+	}
+	if _, err := tar.NewReader(bytes.NewReader(head)).Next(); errors.Is(err, tar.ErrHeader) {
+		return nil, fmt.Errorf("reading the archive: %w", damaged(err)) // no tar, which may be endless too
 	}
 	f, err := os.CreateTemp(tmpDir, "strata-archive-")
 	if err != nil {
