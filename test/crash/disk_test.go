@@ -58,9 +58,9 @@ func (d *disk) mount(dir string) error {
 	return err
 }
 
-// unmount takes the disk away, as soon as the processes that were killed have let go of it. Afterwards nothing is written
-// to the file: an overlay of a process that ends may hold the file system longer than it is mounted, and the loop device
-// goes when nothing holds it.
+// unmount takes the disk away, as soon as the processes that were killed have let go of it. Afterwards nothing
+// is written to the file: an overlay of a process that ends may hold the file system longer than it is mounted,
+// and the loop device goes when nothing holds it.
 func (d *disk) unmount() error {
 	var err error
 	for range 1500 { // half a minute
