@@ -77,12 +77,17 @@ func NewPacked(data []byte) (*Packed, error) {
 
 // checkLinks looks where hard links lead.
 func (p *Packed) checkLinks() error {
+	c := p.cursor()
 	for e := range p.All() {
 		if e.Type != Hardlink {
 			continue
 		}
-		target := p.Lookup(e.Link)
-		if target == nil || target.Type == Hardlink || target.Type == Dir || target.Type == Whiteout {
+		i := p.find(e.Link, c)
+		if i == p.n {
+			return fmt.Errorf("%w: hard link %q leads to no file", errTOC, clip(e.Path))
+		}
+		target := c.peek(i)
+		if target.Path != e.Link || target.Type == Hardlink || target.Type == Dir || target.Type == Whiteout {
 			return fmt.Errorf("%w: hard link %q leads to no file", errTOC, clip(e.Path))
 		}
 		if err := e.checkLink(target); err != nil {
@@ -144,8 +149,9 @@ type tableReader interface {
 type packedCursor struct {
 	p    *Packed
 	d    decoder
-	next int   // the place of the entry that d decodes next
-	last Entry // the one before it, without a digest and, unless it was asked for, without a path
+	next int    // the place of the entry that d decodes next
+	last Entry  // the one before it, without a digest and, unless it was asked for, without a path
+	from []byte // where that one begins; nil if none was decoded
 }
 
 func (p *Packed) cursor() tableReader {
@@ -154,7 +160,11 @@ func (p *Packed) cursor() tableReader {
 
 // to has the entry at a place decoded next.
 func (c *packedCursor) to(i int) {
-	if block := i / packedStep; i < c.next || c.next < 0 || block > c.next/packedStep {
+	block := i / packedStep
+	switch {
+	case i == c.next-1 && c.from != nil: // its path begins as the path before it does
+		c.next, c.d.data = i, c.from
+	case i < c.next || c.next < 0 || block > c.next/packedStep:
 		c.next = block * packedStep
 		c.d.data, c.d.path = c.p.encoded[c.p.starts[block]:], append(c.d.path[:0], c.p.before[block]...)
 	}
@@ -162,6 +172,7 @@ func (c *packedCursor) to(i int) {
 		c.last = Entry{}
 		c.d.attributes(&c.last)
 	}
+	c.from = c.d.data
 }
 
 func (c *packedCursor) entry(i int) *Entry {

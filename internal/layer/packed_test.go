@@ -140,6 +140,12 @@ func samePacked(t *testing.T, r *rand.Rand, toc *TOC, p *Packed) {
 		if d := cmp.Diff(toc.Entries[i], c.entry(i)); d != "" {
 			t.Fatalf("entry %d (-want +got):\n%s", i, d)
 		}
+		if d := cmp.Diff(toc.Entries[i], c.entry(i)); d != "" {
+			t.Fatalf("entry %d again (-want +got):\n%s", i, d)
+		}
+		if path := c.peek(i).Path; path != toc.Entries[i].Path {
+			t.Fatalf("peek at %d after the entry has the path %q", i, path)
+		}
 		if d := cmp.Diff(toc.Entries[i], p.Lookup(toc.Entries[i].Path)); d != "" {
 			t.Fatalf("lookup (-want +got):\n%s", d)
 		}

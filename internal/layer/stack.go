@@ -244,7 +244,7 @@ func (m *merged) addLayer(layer int32) {
 	low, lows := *m, &cursors{} // what is not above the next entry
 	m.index = make([]stacked, 0, len(low.index)+t.Len())
 	drop := func() { low.index = low.index[1:] }
-	top := t.cursor()
+	top, targets := t.cursor(), t.cursor()
 	for i := range t.Len() {
 		e := top.peek(i)
 		n := low.before(lows, e.Path)
@@ -259,7 +259,7 @@ func (m *merged) addLayer(layer int32) {
 			}
 		}
 		if e.Type != Whiteout {
-			m.addResolved(t, top, i, layer)
+			m.addResolved(t, top, targets, i, layer)
 		}
 	}
 	m.index = append(m.index, low.index...)
@@ -287,12 +287,12 @@ func Within(path, dir string) bool {
 }
 
 // addResolved puts the entry at a place of a layer's table behind all others: a file in the place of a hard link, and
-// without a mark.
-func (m *merged) addResolved(t placedTable, top tableReader, place int, layer int32) {
+// without a mark. Of the readers of the table, targets is for what hard links lead to.
+func (m *merged) addResolved(t placedTable, top, targets tableReader, place int, layer int32) {
 	e := top.peek(place)
 	switch {
 	case e.Type == Hardlink:
-		file, target := placeOf(t, e.Link)
+		file, target := placeOf(t, targets, e.Link)
 		if target == nil {
 			break
 		}
@@ -310,8 +310,7 @@ func (m *merged) addResolved(t placedTable, top tableReader, place int, layer in
 }
 
 // placeOf finds a path in a table; nil if it is not there.
-func placeOf(t placedTable, path string) (int, *Entry) {
-	c := t.cursor()
+func placeOf(t placedTable, c tableReader, path string) (int, *Entry) {
 	i := 0
 	switch t := t.(type) {
 	case *Packed:
