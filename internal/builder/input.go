@@ -74,7 +74,7 @@ func (b *build) readInput(ctx context.Context) (*input, error) {
 		return b.readRemote(ctx, source)
 	}
 	if b.Source.Context == "" {
-		return nil, errors.New("opening the build context: its path is empty, as of a variable that is not set; give a directory, such as .")
+		return nil, errors.New("opening the build context: its path is empty, as of a variable that is not set; give a directory, such as . for this one")
 	}
 	st, err := os.Stat(b.Source.Context)
 	if err != nil {
