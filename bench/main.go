@@ -159,7 +159,13 @@ func bench(ctx context.Context, o options) error {
 	}
 	results := results{}
 	for run := range o.runs {
-		if err := results.measureRound(ctx, contenders, run, o); err != nil {
+		err := results.measureRound(ctx, contenders, run, o)
+		if ctx.Err() != nil && run > 0 {
+			progress("interrupted: the table is of what was measured until now")
+			ctx = context.WithoutCancel(ctx)
+			break
+		}
+		if err != nil {
 			return err
 		}
 	}
