@@ -189,8 +189,8 @@ func turns(contenders []contender, round int) []contender {
 	return order
 }
 
-// onceIfLonger is what one of those that strata is compared with may take at a row for being asked in each round.
-// With five rounds of each, the large contexts alone would take Docker and buildah an hour.
+// onceIfLonger is what one of those that strata is compared with may take at a row for being asked in each round:
+// the large contexts and the 40 stages take Docker's classic builder and buildah four minutes a round.
 const onceIfLonger = 15 * time.Second
 
 // slow reports whether a builder that is not a strata took too long at a row for being asked again.
