@@ -59,9 +59,9 @@ func Clean(s string) string {
 	}, s)
 }
 
-// Quoted makes a path fit for a line: one that holds what could do something to a terminal or turn the order of its letters
-// round, or is not UTF-8, is written as a Go string, like git does it; also one with a name that begins or ends in a blank,
-// which nobody would see.
+// Quoted makes a path fit for a line: one that holds what could do something to a terminal or turn the order of its
+// letters round, or is not UTF-8, is written as a Go string, like git does it; also one with a name that begins or ends
+// in a blank, which nobody would see.
 func Quoted(path string) string {
 	odd := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 	if !utf8.ValidString(path) || strings.ContainsFunc(path, odd) {

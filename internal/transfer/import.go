@@ -24,8 +24,8 @@ type ImportOptions struct {
 	Message  string           // comment of the history row; "" is Docker's "Imported from -"
 }
 
-// maxZeros is how many bytes of nothing but zeros, which is an empty tar, a tar may begin with. It is on the disk as it came
-// before its end is known. tar's own records have 10,240 bytes (GNU tar, --blocking-factor).
+// maxZeros is how many bytes of nothing but zeros, which is an empty tar, a tar may begin with. It is on the disk as it
+// came before its end is known. tar's own records have 10,240 bytes (GNU tar, --blocking-factor).
 const maxZeros = 1 << 20
 
 // Import makes an image of one layer of a root file system's tar, compressed or not, as docker import does.

@@ -51,12 +51,7 @@ func newBench(t *testing.T) *bench {
 	dir := scratch(t)
 	b := &bench{work: work{dir: dir, want: map[string]string{}}, took: map[string]time.Duration{}}
 	var err error
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	check := ending(t)
 	b.binary, err = testbed.Build(ctx, dir)
 	check(err)
 	registry, err := testbed.StartRegistry(ctx, filepath.Join(dir, "registry"))

@@ -315,3 +315,13 @@ func (b *slot) interrupt(s *scene, then func() error) (during bool, err error) {
 	}
 	return !finished, err
 }
+
+// ending gives what ends the test where there is an error.
+func ending(t testing.TB) func(error) {
+	return func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

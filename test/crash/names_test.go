@@ -19,12 +19,7 @@ import (
 func TestNames(t *testing.T) {
 	needs(t)
 	dir := scratch(t)
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	check := ending(t)
 	binary, err := testbed.Build(t.Context(), dir)
 	check(err)
 	busybox, err := testbed.Busybox(t.Context())

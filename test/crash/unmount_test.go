@@ -17,12 +17,7 @@ import (
 func TestUnmount(t *testing.T) {
 	needs(t)
 	dir := scratch(t)
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	check := ending(t)
 	empty, err := makeDisk(filepath.Join(dir, "empty"))
 	check(err)
 	d := &disk{file: filepath.Join(dir, "file")}

@@ -76,8 +76,8 @@ func openRemote(ctx context.Context, m *transfer.Mover, text, name string) (*Ima
 	return im, im.keepRows(m.Store)
 }
 
-// keepRows makes the rows of an image that is elsewhere known to the store, as steps that the next prune takes: a person
-// who has seen their IDs may name one.
+// keepRows makes the rows of an image that is elsewhere known to the store, as steps that the next prune takes: a
+// person who has seen their IDs may name one.
 func (im *Image) keepRows(s *store.Store) error {
 	for _, r := range im.Rows {
 		if r.Known {
@@ -107,8 +107,8 @@ func isHex(text string) bool {
 	return len(text) >= 4 && strings.Trim(text, "0123456789abcdef") == ""
 }
 
-// findLayer finds the state that a layer's ID leads to, in the history of any image here; nil if there is none. Where several
-// images have the layer, the state of the one that was added last is taken: the layer is the same.
+// findLayer finds the state that a layer's ID leads to, in the history of any image here; nil if there is none. Where
+// several images have the layer, the state of the one that was added last is taken: the layer is the same.
 func findLayer(s *store.Store, text string) (*store.Config, error) {
 	if !isHex(text) {
 		return nil, nil

@@ -36,8 +36,8 @@ func Explain(root string, err error) error {
 // Advised is an error that says what a person can do about it; Explain leaves it as it is.
 func Advised(err error, advice string) error { return &explained{err, advice} }
 
-// ExplainNamed is Explain for the errors that a command ends with, which may be of files that a person has named: one that
-// is not there, and about which nothing was said after a semicolon.
+// ExplainNamed is Explain for the errors that a command ends with, which may be of files that a person has named: one
+// that is not there, and about which nothing was said after a semicolon.
 func ExplainNamed(root string, err error) error {
 	var path *fs.PathError
 	if errors.Is(err, fs.ErrNotExist) && errors.As(err, &path) && isNamed(root, path) && !strings.Contains(err.Error(), "; ") {
@@ -49,8 +49,8 @@ func ExplainNamed(root string, err error) error {
 	return Explain(root, err)
 }
 
-// isNamed says that a file is none of the store's, which are below root: their paths are absolute, or those of an os.Root,
-// whose operations end in "at".
+// isNamed says that a file is none of the store's, which are below root: their paths are absolute, or those of an
+// os.Root, whose operations end in "at".
 func isNamed(root string, e *fs.PathError) bool {
 	if strings.HasSuffix(e.Op, "at") && e.Op != "stat" && e.Op != "lstat" {
 		return false

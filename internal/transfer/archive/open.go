@@ -17,8 +17,8 @@ import (
 	"github.com/strata-build/strata/internal/layer"
 )
 
-// Open opens a file (a tar, plain or compressed in any way that layer.Decompress knows) or a directory (an OCI layout). A
-// compressed tar is unpacked into tmpDir first, within limits, and leaves nothing there.
+// Open opens a file (a tar, plain or compressed in any way that layer.Decompress knows) or a directory (an OCI layout).
+// A compressed tar is unpacked into tmpDir first, within limits, and leaves nothing there.
 func Open(name, tmpDir string, l layer.Limits) (*Reader, error) {
 	fi, err := os.Stat(name)
 	if err != nil {
@@ -58,7 +58,8 @@ var errNoIndex = fmt.Errorf("%w: it has neither manifest.json (docker save) nor 
 // errTruncated is of an archive, or of anything else, that ends too early.
 var errTruncated = fmt.Errorf("%w that is whole: it is truncated; fetch or make it again", ErrFormat)
 
-// OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir until the Reader is closed.
+// OpenStream opens an archive that comes from a pipe. It is kept in a nameless file in tmpDir until the Reader is
+// closed.
 func OpenStream(r io.Reader, tmpDir string, l layer.Limits) (*Reader, error) {
 	plain, err := layer.Decompress(r, l.On(tmpDir))
 	if err != nil {
